@@ -1,0 +1,84 @@
+package jsonrpc2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/rpc"
+)
+
+// A call is a Call under way. It stands for both the arguments and the reply in
+// net/rpc's eyes, which lets the codec see the context and keep a result that
+// doesn't fit from ending the client.
+type call struct {
+	ctx    context.Context
+	args   any
+	result any // *R
+
+	// Set by the codec before net/rpc says that the call is done.
+	err   error
+	codec *clientCodec
+	seq   uint64
+}
+
+// Call calls a method, as client.Call does, until it is answered or ctx is
+// done, and returns the result, which no other goroutine writes to afterwards.
+// client is one made by [NewClient], or with a [NewClientCodec].
+//
+// The error is an [*Error] when the server answered with one. It is the ctx's
+// (and an ErrTimeout, when its deadline passed) when ctx is done first: the
+// method may run all the same. For other errors see [ErrTimeout] and the
+// sentinels beside it.
+//
+// A ctx with a deadline replaces the client's Timeout for this call; else both
+// end it.
+func Call[R any](ctx context.Context, client *rpc.Client, method string, args any) (R, error) {
+	var none R
+	if ctx.Err() != nil {
+		return none, ctxError(ctx, method)
+	}
+	result := new(R)
+	c := &call{ctx: ctx, args: args, result: result}
+	pending := client.Go(method, c, c, make(chan *rpc.Call, 1))
+	select {
+	case <-pending.Done:
+	case <-ctx.Done():
+		err := ctxError(ctx, method)
+		if c.codec != nil {
+			c.codec.giveUp(c.seq, err)
+		}
+		return none, err
+	}
+	switch {
+	case c.err != nil:
+		return none, c.err
+	case pending.Error != nil:
+		return none, pending.Error
+	}
+	return *result, nil
+}
+
+func ctxError(ctx context.Context, method string) error {
+	err := context.Cause(ctx)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %s: %w", ErrTimeout, method, err)
+	}
+	return fmt.Errorf("jsonrpc2: %s: %w", method, err)
+}
+
+// A notification stands for the arguments of a Notify in net/rpc's eyes.
+type notification struct {
+	args any
+}
+
+// Notify sends a notification: a request that is never answered, not even with
+// an error. It returns as soon as the transport has taken it over, which is no
+// promise that it will run. client is one made by [NewClient], or with a
+// [NewClientCodec].
+func Notify(client *rpc.Client, method string, args any) error {
+	done := client.Go(method, notification{args}, nil, make(chan *rpc.Call, 1)).Done
+	if err := (<-done).Error; err != errNotified {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package jsonrpc2
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/rpc"
+	"strconv"
+	"strings"
+)
+
+// Error codes of the specification, section 5.1, and the one this package
+// gives to errors that have none. The codes from -32768 to -32000 are reserved;
+// a service's own lie outside of them.
+const (
+	CodeParse          = -32700 // the message is not JSON
+	CodeInvalidRequest = -32600 // JSON, but no request, or over a limit
+	CodeMethodNotFound = -32601 // no such service or method
+	CodeInvalidParams  = -32602 // the params don't fit the method's argument
+	CodeInternal       = -32603 // the result can't be encoded
+	CodeServer         = -32000 // a method returned an error that is no *Error
+)
+
+// What a caller may want to branch on. errors.Is holds for the errors of
+// [Call] and [Notify]; a plain client.Call gives text that begins with the
+// sentinel's.
+var (
+	// ErrTimeout ends a call whose answer did not come in time. It may have
+	// run, or may still run.
+	ErrTimeout = errors.New("jsonrpc2: call timed out")
+	// ErrUnavailable says that a request could not be handed to the broker or
+	// the peer: it was not sent.
+	ErrUnavailable = errors.New("jsonrpc2: not sent")
+	// ErrNoServer says that there is nobody to take the request: the queue is
+	// missing or has no consumer.
+	ErrNoServer = errors.New("jsonrpc2: no server")
+	// ErrOverloaded says that too much waits already: the request was not sent.
+	ErrOverloaded = errors.New("jsonrpc2: overloaded")
+	// ErrTooLarge says that a message exceeds a limit.
+	ErrTooLarge = errors.New("jsonrpc2: too large")
+	// ErrReplyLost says that the answer can no longer come, for the place it
+	// would have come to is gone. The call may have run.
+	ErrReplyLost = errors.New("jsonrpc2: reply lost")
+	// ErrBadReply says that the server answered the call with something that
+	// is no response, or with a result that doesn't fit the reply's type.
+	ErrBadReply = errors.New("jsonrpc2: bad reply")
+)
+
+var sentinels = []error{
+	ErrTimeout, ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, ErrReplyLost, ErrBadReply,
+}
+
+// sentinelOf returns the sentinel that text begins with, nil for none.
+func sentinelOf(text string) error {
+	for _, err := range sentinels {
+		if strings.HasPrefix(text, err.Error()) {
+			return err
+		}
+	}
+	return nil
+}
+
+// An Error is the error object of a response (specification, section 5.1). A
+// method returns one to choose its code and data; any other error travels as
+// [CodeServer] with its text.
+type Error struct {
+	Code    int64           `json:"code"`
+	Message string          `json:"message"`
+	Data    json.RawMessage `json:"data,omitempty"`
+}
+
+// net/rpc flattens every error to its text, on both sides. The text of an Error
+// therefore carries the code and the data behind the message, in a form that
+// reads well in a log and that a program can take apart again.
+const (
+	suffixBegin = "(JSON-RPC error "
+	suffixData  = ", data "
+	suffixEnd   = ")"
+)
+
+// Error returns the message, followed by the code and the data where they say
+// more than [CodeServer] does:
+//
+//	divide by zero
+//	no such account (JSON-RPC error 404)
+//	no such account (JSON-RPC error 404, data {"account":7})
+//
+// [AsError] takes it apart again, also where another error's text stands before
+// it, as in fmt.Errorf("transfer: %w", err).
+func (e *Error) Error() string {
+	if e.isPlain() {
+		return e.Message
+	}
+	b := make([]byte, 0, len(e.Message)+len(e.Data)+40)
+	if e.Message != "" {
+		b = append(append(b, e.Message...), ' ')
+	}
+	b = append(b, suffixBegin...)
+	b = strconv.AppendInt(b, e.Code, 10)
+	if data := e.validData(); data != nil {
+		b = append(append(b, suffixData...), data...)
+	}
+	return string(append(b, suffixEnd...))
+}
+
+// isPlain reports whether the message alone says everything: AsError finds the
+// same Error in it. An empty text would read as success, and a sentinel's as a
+// failure on the way.
+func (e *Error) isPlain() bool {
+	if e.Code != CodeServer || len(e.Data) > 0 || e.Message == "" || sentinelOf(e.Message) != nil {
+		return false
+	}
+	_, flattened := parseErrorText(e.Message)
+	return !flattened
+}
+
+// validData returns the data as it may stand in a JSON text: nil if there is
+// none, and as a string if it is no JSON.
+func (e *Error) validData() []byte {
+	if len(e.Data) == 0 {
+		return nil
+	}
+	var compact bytes.Buffer
+	if json.Compact(&compact, e.Data) == nil {
+		return compact.Bytes()
+	}
+	quoted, _ := json.Marshal(string(e.Data)) // a string always encodes
+	return quoted
+}
+
+// parseErrorText takes apart what Error.Error put together. It looks for the
+// last suffix, so that nothing in the message can be taken for it.
+func parseErrorText(text string) (*Error, bool) {
+	body, ok := strings.CutSuffix(text, suffixEnd)
+	if !ok {
+		return nil, false
+	}
+	for at := strings.LastIndex(body, suffixBegin); at >= 0; at = strings.LastIndex(body[:at], suffixBegin) {
+		if e, ok := parseSuffix(body[at+len(suffixBegin):]); ok {
+			e.Message = strings.TrimSuffix(body[:at], " ")
+			return e, true
+		} // else a suffix quoted in the data of the real one
+	}
+	return nil, false
+}
+
+// parseSuffix parses the code, and the data where there is some.
+func parseSuffix(s string) (*Error, bool) {
+	digits := len(s) - len(strings.TrimLeft(s, "-0123456789"))
+	code, err := strconv.ParseInt(s[:digits], 10, 64)
+	if err != nil {
+		return nil, false
+	}
+	if digits == len(s) {
+		return &Error{Code: code}, true
+	}
+	data, ok := strings.CutPrefix(s[digits:], suffixData)
+	if !ok || !json.Valid([]byte(data)) {
+		return nil, false
+	}
+	return &Error{Code: code, Data: json.RawMessage(data)}, true
+}
+
+// AsError returns the error object that the server answered with, be it an
+// *Error in err's chain or the text that net/rpc made of it. It is false for
+// errors that no server sent: timeouts, lost connections, and the like.
+//
+// An error whose text carries no code has the code [CodeServer]. The code and
+// data of a text are as the other side wrote them: they are as trustworthy as
+// the server is.
+func AsError(err error) (*Error, bool) {
+	var e *Error
+	if errors.As(err, &e) {
+		return e, true
+	}
+	text, ok := serverText(err)
+	if !ok {
+		return nil, false
+	}
+	if e, ok := parseErrorText(text); ok {
+		return e, true
+	}
+	if sentinelOf(text) != nil {
+		return nil, false
+	}
+	return &Error{Code: CodeServer, Message: text}, true
+}
+
+// errorFromText is the way back on the server: net/rpc gives a method's error
+// as a text, which becomes the error object to send.
+func errorFromText(text string) *Error {
+	if e, ok := parseErrorText(text); ok {
+		return e
+	}
+	return &Error{Code: CodeServer, Message: text}
+}
+
+func errorf(code int64, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// serverText returns the text of an error that came as a response.
+func serverText(err error) (string, bool) {
+	var text rpc.ServerError
+	ok := errors.As(err, &text)
+	return string(text), ok
+}

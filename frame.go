@@ -1,0 +1,278 @@
+package jsonrpc2
+
+import "bytes"
+
+// A framer finds where a JSON text ends in a stream, in as many pieces as it
+// comes. It knows the structure alone: what lies in between is for the scanner.
+// A text must be an object or an array.
+type framer struct {
+	open   []byte // the brackets that are open
+	expect expect
+}
+
+type expect byte
+
+const (
+	expectText     expect = iota // a bracket: a text begins
+	expectValue                  // a value
+	expectElement                // a value, or the end of an array
+	expectMember                 // a name, or the end of an object
+	expectName                   // a name
+	expectColon                  //
+	expectMore                   // a comma, or the end of what is open
+	inName                       // in a string that is a name
+	inNameEscape                 // behind its backslash
+	inString                     // in a string that is a value
+	inStringEscape               // behind its backslash
+	inScalar                     // in a number or a literal
+)
+
+type frameState int
+
+const (
+	frameMore   frameState = iota // p is used up, the text goes on
+	frameWhole                    // the text ends with the last byte used
+	frameBroken                   // the next byte can't be in a text
+)
+
+// scan uses up bytes of p, to the end of the text if it is there.
+func (f *framer) scan(p []byte) (used int, state frameState) {
+	for i := 0; i < len(p); i++ {
+		switch f.expect {
+		case inName, inString:
+			n, ok := f.skipString(p[i:])
+			i += n
+			if !ok {
+				return i, frameBroken
+			}
+			continue
+		case inNameEscape, inStringEscape:
+			f.expect--
+			continue
+		}
+		switch c := p[i]; c {
+		case ' ', '\t', '\r', '\n':
+			if f.expect == inScalar {
+				f.expect = expectMore
+			}
+		case '{', '[':
+			if f.expect != expectText && f.expect != expectValue && f.expect != expectElement {
+				return i, frameBroken
+			}
+			f.open = append(f.open, c)
+			f.expect = expectMember
+			if c == '[' {
+				f.expect = expectElement
+			}
+		case '}', ']':
+			if !f.close(c) {
+				return i, frameBroken
+			}
+			if len(f.open) == 0 {
+				f.expect = expectText
+				return i + 1, frameWhole
+			}
+		default:
+			if !f.inside(c) {
+				return i, frameBroken
+			}
+		}
+	}
+	return len(p), frameMore
+}
+
+// skipString skips to the last byte of p that is in the string or ends it, and
+// reports whether all of them may be in a string.
+func (f *framer) skipString(p []byte) (n int, ok bool) {
+	for n, c := range p {
+		switch {
+		case c == '"':
+			if f.expect == inName {
+				f.expect = expectColon
+			} else {
+				f.expect = expectMore
+			}
+			return n, true
+		case c == '\\':
+			f.expect++
+			return n, true
+		case c < ' ':
+			return n, false
+		}
+	}
+	return len(p) - 1, true
+}
+
+func (f *framer) close(c byte) bool {
+	if len(f.open) == 0 || f.open[len(f.open)-1] != c-2 { // '{' + 2 == '}', and so with '[' and ']'
+		return false
+	}
+	switch f.expect {
+	case expectMore, inScalar:
+	case expectMember:
+	case expectElement:
+	default:
+		return false
+	}
+	f.open = f.open[:len(f.open)-1]
+	f.expect = expectMore
+	return true
+}
+
+// inside takes a byte that is neither space nor bracket.
+func (f *framer) inside(c byte) bool {
+	switch f.expect {
+	case expectValue, expectElement:
+		switch {
+		case c == '"':
+			f.expect = inString
+		case isScalar(c):
+			f.expect = inScalar
+		default:
+			return false
+		}
+	case expectMember, expectName:
+		f.expect = inName
+		return c == '"'
+	case expectColon:
+		f.expect = expectValue
+		return c == ':'
+	case expectMore, inScalar:
+		if c != ',' {
+			return f.expect == inScalar && isScalar(c)
+		}
+		f.expect = expectValue
+		if f.open[len(f.open)-1] == '{' {
+			f.expect = expectName
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+func isScalar(c byte) bool {
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '+' || c == '.' || c == 'E'
+}
+
+func (f *framer) reset() {
+	f.open, f.expect = f.open[:0], expectText
+}
+
+// A frameReader cuts a stream into messages. What is broken is a message, too,
+// for the codec to answer; the stream then goes on behind the next newline.
+type frameReader struct {
+	framer  framer
+	store   []byte // what buf is a part of
+	buf     []byte // what was read and not cut off yet
+	scanned int    // bytes of buf that the framer has seen
+	limit   int    // of a message
+	skip    skip
+}
+
+type skip int
+
+const (
+	skipNothing skip = iota
+	skipLine         // to the next newline: the text was broken
+	skipText         // to the end of the text: it was too long
+)
+
+const (
+	minRead        = 4 << 10
+	maxKeptReading = 64 << 10 // bytes of buffer an idle stream holds on to
+)
+
+// next cuts off the next message. Its bytes are valid until more is read. There
+// is none if more has to be read.
+func (r *frameReader) next() (message []byte, ok bool) {
+	for len(r.buf) > 0 {
+		switch r.skip {
+		case skipLine:
+			end := bytes.IndexByte(r.buf, '\n')
+			if end < 0 {
+				r.buf = r.buf[:0]
+				return nil, false
+			}
+			r.cut(end + 1)
+			r.skip = skipNothing
+			continue
+		case skipNothing:
+			if r.scanned == 0 {
+				r.cut(len(r.buf) - len(bytes.TrimLeft(r.buf, " \t\r\n")))
+			}
+		}
+		n, state := r.framer.scan(r.buf[r.scanned:])
+		r.scanned += n
+		message, ok = r.frame(state)
+		if ok || state == frameMore {
+			return message, ok
+		}
+	}
+	return nil, false
+}
+
+// frame cuts off what the framer has seen, if it is to be cut off now.
+func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
+	skipped := r.skip == skipText
+	switch state {
+	case frameWhole:
+		r.skip = skipNothing
+		message = r.cut(r.scanned)
+	case frameBroken:
+		end := len(r.buf)
+		if newline := bytes.IndexByte(r.buf[r.scanned:], '\n'); newline >= 0 {
+			end = r.scanned + newline
+		}
+		message = r.cut(end)
+		r.scanned = 0
+		r.framer.reset()
+		r.skip = skipLine
+	case frameMore:
+		if !skipped && r.scanned <= r.limit {
+			return nil, false
+		}
+		r.skip = skipText
+		message = r.cut(r.scanned)
+	}
+	return message, !skipped
+}
+
+func (r *frameReader) cut(n int) []byte {
+	cut := r.buf[:n:n]
+	r.buf = r.buf[n:]
+	r.scanned = max(0, r.scanned-n)
+	return cut
+}
+
+// space returns where to read to, right behind buf. What was cut off is gone.
+func (r *frameReader) space() []byte {
+	if len(r.buf) == 0 {
+		if cap(r.store) > maxKeptReading {
+			r.store = nil
+		}
+		r.buf = r.store[:0]
+	}
+	if cap(r.buf)-len(r.buf) < minRead {
+		if need := 2*len(r.buf) + minRead; cap(r.store) < need {
+			r.store = make([]byte, 0, 2*need)
+		}
+		r.buf = append(r.store[:0], r.buf...)
+	}
+	return r.buf[len(r.buf):cap(r.buf)]
+}
+
+// extend adds the n bytes that were read to the space.
+func (r *frameReader) extend(n int) {
+	r.buf = r.buf[:len(r.buf)+n]
+}
+
+// rest cuts off what the stream ended in the middle of.
+func (r *frameReader) rest() []byte {
+	rest := r.buf
+	r.buf, r.scanned = nil, 0
+	if r.skip != skipNothing {
+		return nil
+	}
+	return bytes.TrimSpace(rest)
+}

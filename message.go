@@ -1,0 +1,264 @@
+package jsonrpc2
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// An envelope is one request or response object, scanned: its members as they
+// stand in the text, nil where absent.
+type envelope struct {
+	id, method, params, result, err []byte
+
+	version []byte // of the member jsonrpc
+	replyTo []byte // of the member reply_to, an extension
+	invalid string // why this is no envelope at all, "" if it is one
+}
+
+var jsonNull = []byte("null")
+
+// scanMessage scans a message, an object or a batch, and calls item for each
+// object in turn. The text may still turn out to be broken after the first
+// items; then the error wraps errSyntax.
+func scanMessage(text []byte, maxDepth int, item func(envelope) error) (batch bool, err error) {
+	s := scanner{text: text, maxDepth: maxDepth}
+	batch = s.next() == '['
+	if batch {
+		err = s.array(func() error { return s.item(item) })
+	} else {
+		err = s.item(item)
+	}
+	if err == nil && (s.next() != 0 || s.pos < len(s.text)) {
+		err = errSyntax
+	}
+	if err == errSyntax {
+		err = fmt.Errorf("%w: at byte %d", err, s.pos)
+	}
+	return batch, err
+}
+
+func (s *scanner) item(item func(envelope) error) error {
+	var e envelope
+	if s.next() != '{' {
+		if _, err := s.value(); err != nil {
+			return err
+		}
+		e.invalid = "not an object"
+		return item(e)
+	}
+	err := s.object(func(name []byte) error {
+		value, err := s.value()
+		if err == nil {
+			e.set(name, value)
+		}
+		return err
+	})
+	if err != nil { // what was seen may still tell whom to answer
+		e.invalid = err.Error()
+		_ = item(e)
+		return err
+	}
+	return item(e)
+}
+
+// set notes a member. Members of the envelope count only as they are written
+// in the specification, and once: a peer that reads the same text by other
+// rules must not see another request in it.
+func (e *envelope) set(name, value []byte) {
+	if bytes.IndexByte(name, '\\') >= 0 {
+		name = []byte(unquote(append(append([]byte{'"'}, name...), '"')))
+	}
+	member := e.member(name)
+	switch {
+	case member == nil:
+		if known := foldedMember(name); known != "" {
+			e.invalid = fmt.Sprintf("member %q must be written %q", name, known)
+		}
+	case *member == nil:
+		*member = value
+	case member != &e.replyTo:
+		e.invalid = fmt.Sprintf("duplicate member %q", name)
+	}
+}
+
+func (e *envelope) member(name []byte) *[]byte {
+	switch string(name) {
+	case "id":
+		return &e.id
+	case "jsonrpc":
+		return &e.version
+	case "method":
+		return &e.method
+	case "params":
+		return &e.params
+	case "result":
+		return &e.result
+	case "error":
+		return &e.err
+	case "reply_to":
+		return &e.replyTo
+	}
+	return nil
+}
+
+func foldedMember(name []byte) string {
+	for _, known := range [...]string{"id", "jsonrpc", "method", "params", "result", "error"} {
+		if len(name) < 2*len(known) && bytes.EqualFold(name, []byte(known)) {
+			return known
+		}
+	}
+	return ""
+}
+
+// isResponse reports whether this is the answer to somebody's call. It must
+// not be answered, however odd it is, or two servers would talk for ever.
+func (e *envelope) isResponse() bool {
+	return e.method == nil && (e.result != nil || e.err != nil)
+}
+
+// isNotification reports whether a request must not be answered. The absence
+// of an id says so; null is an id.
+func (e *envelope) isNotification() bool {
+	return e.id == nil && e.checkRequest() == nil
+}
+
+// checkRequest returns nil for a request object (section 4), else the error to
+// answer it with.
+func (e *envelope) checkRequest() *Error {
+	switch {
+	case e.invalid != "":
+		return errorf(CodeInvalidRequest, "invalid request: %s", e.invalid)
+	case string(e.version) != `"2.0"` && unquote(e.version) != "2.0":
+		return errorf(CodeInvalidRequest, `invalid request: member "jsonrpc" must be "2.0"`)
+	case kindOf(e.method) != '"':
+		return errorf(CodeInvalidRequest, `invalid request: member "method" must be a string`)
+	case e.id != nil && !isID(e.id):
+		return errorf(CodeInvalidRequest, `invalid request: member "id" must be a string, a number or null`)
+	}
+	switch kindOf(e.params) {
+	case 0, '{', '[', 'n':
+		return nil
+	}
+	return errorf(CodeInvalidRequest, `invalid request: member "params" must be an object or an array`)
+}
+
+// answerID is the id to answer with: null where none can be told.
+func (e *envelope) answerID() []byte {
+	if e.invalid == "" && isID(e.id) {
+		return e.id
+	}
+	return jsonNull
+}
+
+func isID(raw []byte) bool {
+	switch c := kindOf(raw); c {
+	case '"', '-', 'n':
+		return true
+	default:
+		return '0' <= c && c <= '9'
+	}
+}
+
+// kindOf returns the first byte of a value, which tells its kind, 0 if there
+// is none.
+func kindOf(raw []byte) byte {
+	if len(raw) == 0 {
+		return 0
+	}
+	return raw[0]
+}
+
+// unquote returns the string that raw stands for, "" if it is no string.
+func unquote(raw []byte) string {
+	if kindOf(raw) != '"' {
+		return ""
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1])
+	}
+	var s string
+	_ = json.Unmarshal(raw, &s) // the scanner saw a string
+	return s
+}
+
+// A Header is what a transport may have to know of a request message: where
+// its answer goes. See the wire contract in the README.
+type Header struct {
+	// ID is the first string id among the items, "" if there is none.
+	ID string
+	// ReplyTo is the string member reply_to of the first item, "" if there is
+	// none.
+	ReplyTo string
+	// Answer says that an answer is due: some item is neither a notification
+	// nor a response.
+	Answer bool
+}
+
+// headerDepth is encoding/json's own limit. The codec's is lower; what exceeds
+// that is answered, and so needs an address.
+const headerDepth = 10000
+
+// ScanHeader finds the header of a message. The error says that body is not
+// valid JSON; the header then has what was found up to there. ScanHeader is for
+// those who write a [Conn].
+func ScanHeader(body []byte) (Header, error) {
+	var h Header
+	first := true
+	_, err := scanMessage(body, headerDepth, func(e envelope) error {
+		if first {
+			h.ReplyTo = unquote(e.replyTo)
+			first = false
+		}
+		if h.ID == "" {
+			h.ID = unquote(e.id)
+		}
+		h.Answer = h.Answer || !e.isResponse() && !e.isNotification()
+		return nil
+	})
+	if err != nil || first { // broken, or an empty batch: an error is due
+		h.Answer = true
+	}
+	return h, err
+}
+
+// appendRequest appends the beginning of a request object, up to its params.
+// An empty id makes it a notification.
+func appendRequest(b, id []byte, method string) []byte {
+	b = append(b, `{"jsonrpc":"2.0"`...)
+	if len(id) > 0 {
+		b = append(append(b, `,"id":`...), id...)
+	}
+	b = append(b, `,"method":`...)
+	return appendQuoted(b, method)
+}
+
+// appendResponse appends the beginning of a response object, up to the value
+// of its result or error.
+func appendResponse(b, id []byte, member string) []byte {
+	b = append(append(b, `{"jsonrpc":"2.0","id":`...), id...)
+	return append(append(append(b, `,"`...), member...), `":`...)
+}
+
+// appendError appends a whole error response.
+func appendError(b, id []byte, e *Error) []byte {
+	b = appendResponse(b, id, "error")
+	b = append(b, `{"code":`...)
+	b = fmt.Append(b, e.Code)
+	b = appendQuoted(append(b, `,"message":`...), e.Message)
+	if data := e.validData(); data != nil {
+		b = append(append(b, `,"data":`...), data...)
+	}
+	return append(b, `}}`...)
+}
+
+// appendQuoted appends s as a JSON string.
+func appendQuoted(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) // a string always encodes
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}

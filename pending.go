@@ -1,0 +1,123 @@
+package jsonrpc2
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// add notes a call before its request is sent, and when it times out.
+func (c *clientCodec) add(p *pendingCall) {
+	timeout := c.opts.Timeout
+	if _, ok := p.Context.Deadline(); ok || timeout < 0 {
+		timeout = 0 // Call sees to it
+	} else {
+		p.deadline = time.Now().Add(timeout)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending[p.seq] = p
+	if timeout == 0 {
+		return
+	}
+	if p.prev = c.newest; p.prev != nil {
+		p.prev.next = p
+	} else {
+		c.oldest = p
+	}
+	c.newest = p
+	c.arm(timeout)
+}
+
+// arm makes sure that expire runs no later than after d. The timer is left to
+// fire in vain when the call it was set for is answered: a busy client sets it
+// once per Timeout, not once per call.
+func (c *clientCodec) arm(d time.Duration) {
+	switch {
+	case c.armed || c.closed:
+		return
+	case c.timer == nil:
+		c.timer = time.AfterFunc(d, c.expire)
+	default:
+		c.timer.Reset(d)
+	}
+	c.armed = true
+}
+
+// expire ends the calls that are due. All of them have the same timeout, so
+// that the first is the oldest.
+func (c *clientCodec) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.armed = false
+	now := time.Now()
+	for p := c.oldest; p != nil && !now.Before(p.deadline); p = c.oldest {
+		c.remove(p)
+		c.stats.Timeouts.Add(1)
+		c.fail(p, fmt.Errorf("%w after %v", ErrTimeout, c.opts.Timeout))
+	}
+	if c.oldest != nil {
+		c.arm(c.oldest.deadline.Sub(now))
+	}
+}
+
+// fail has the reading goroutine end a call that was removed.
+func (c *clientCodec) fail(p *pendingCall, err error) {
+	c.failures = append(c.failures, failure{p, err})
+	c.interrupt()
+}
+
+// giveUp ends a call whose caller is gone.
+func (c *clientCodec) giveUp(seq uint64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.pending[seq]; p != nil {
+		c.remove(p)
+		c.fail(p, err)
+	}
+}
+
+// take removes a call that is answered, or was not sent. It is nil for one that
+// nobody waits for.
+func (c *clientCodec) take(seq uint64) *pendingCall {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.pending[seq]
+	if p != nil {
+		c.remove(p)
+	}
+	return p
+}
+
+// takeID is take by the id on the wire. Only the very text that we sent counts.
+func (c *clientCodec) takeID(id []byte) *pendingCall {
+	digits, ok := bytes.CutPrefix(id, []byte(c.id))
+	if !ok || len(digits) == 0 {
+		return nil
+	}
+	digits = digits[:len(digits)-1]
+	seq, err := strconv.ParseUint(string(digits), 10, 64)
+	if err != nil || len(digits) > 1 && digits[0] == '0' {
+		return nil
+	}
+	return c.take(seq)
+}
+
+func (c *clientCodec) remove(p *pendingCall) {
+	delete(c.pending, p.seq)
+	if p.deadline.IsZero() {
+		return
+	}
+	if p.prev != nil {
+		p.prev.next = p.next
+	} else {
+		c.oldest = p.next
+	}
+	if p.next != nil {
+		p.next.prev = p.prev
+	} else {
+		c.newest = p.prev
+	}
+	p.prev, p.next = nil, nil
+}

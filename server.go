@@ -1,0 +1,408 @@
+package jsonrpc2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/rpc"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A serverCodec is the rpc.ServerCodec. net/rpc runs it like this:
+//
+//	ReadRequestHeader   on one goroutine, in turn with
+//	  ReadMessage         wait for a place and a message, scan it
+//	  nextItem            answer what is no call, here and at once
+//	ReadRequestBody       decode the params of the call
+//	  service.call          on a goroutine of its own
+//	    WriteResponse         one at a time, on the call's goroutine
+//	      finish                the last item of a message: Message.Reply
+type serverCodec struct {
+	ctx   context.Context
+	conn  Conn
+	opts  ServerOptions
+	log   *dropLog
+	stats *Stats
+	err   error // what ended conn; read when ServeCodec has returned
+
+	places chan struct{} // holds one for each running call, and one if placed
+
+	// The reading goroutine's own.
+	placed   bool       // a place is taken for the next call
+	items    []envelope // of the message in hand
+	next     int        // index of the item that is next
+	exchange *exchange  // of the message in hand; &single for all but batches
+	single   exchange
+	call     *serverCall
+	params   []byte // of call
+	method   []byte // of call
+	seq      uint64
+	names    map[string]string // names of methods on the wire to those in Go
+	decoder  paramsDecoder
+	answer   []byte // scratch
+
+	out *encoder // WriteResponse's own
+
+	mu      sync.Mutex // protects following, and the exchanges
+	running map[uint64]*serverCall
+	free    []*serverCall
+}
+
+// A serverCall is one running call or notification.
+type serverCall struct {
+	exchange *exchange
+	single   exchange // of a message that is no batch
+	id       []byte   // empty: a notification
+	err      *Error // found before the method could run
+}
+
+// An exchange is a message on its way to its one reply.
+type exchange struct {
+	reply   func([]byte) error
+	batch   bool
+	left    int    // items of a batch that are not done
+	answers []byte // of a batch, so far
+}
+
+const (
+	maxNames  = 1024 // in the table of names, which strangers could otherwise fill
+	maxKeptID = 256  // bytes that a free serverCall holds on to
+)
+
+func newServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) *serverCodec {
+	if opts == nil {
+		opts = &ServerOptions{}
+	}
+	c := &serverCodec{ctx: ctx, conn: conn, opts: *opts}
+	c.opts.MaxInFlight = orDefault(opts.MaxInFlight, DefaultMaxInFlight)
+	c.opts.MaxMessageSize = orDefault(opts.MaxMessageSize, DefaultMaxMessageSize)
+	c.opts.MaxBatch = orDefault(opts.MaxBatch, DefaultMaxBatch)
+	c.opts.MaxDepth = orDefault(opts.MaxDepth, DefaultMaxDepth)
+	c.log = newDropLog(opts.Logger)
+	c.stats = opts.Stats
+	if c.stats == nil {
+		c.stats = new(Stats)
+	}
+	c.places = make(chan struct{}, c.opts.MaxInFlight)
+	c.names = make(map[string]string)
+	c.decoder.shapes = shapes{}
+	c.out = newEncoder()
+	c.running = make(map[uint64]*serverCall)
+	if l, ok := conn.(Limiter); ok {
+		l.SetLimits(Limits{MessageSize: c.opts.MaxMessageSize, InFlight: c.opts.MaxInFlight})
+	}
+	return c
+}
+
+// ReadRequestHeader returns the next call. It answers by itself whatever is
+// none, since an error here would end the serving. io.EOF makes ServeCodec wait
+// for the running calls and then close the codec.
+func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
+	for {
+		if c.next < len(c.items) {
+			if c.nextItem(r) {
+				return nil
+			}
+			continue
+		}
+		c.takePlace(c.ctx.Done())
+		msg, err := c.conn.ReadMessage(c.ctx)
+		if err != nil {
+			c.end(err)
+			return io.EOF
+		}
+		c.open(msg)
+	}
+}
+
+// takePlace waits for a place for the next call, until done. A nil done: for
+// as long as it takes, which is for the items of a batch that has begun.
+func (c *serverCodec) takePlace(done <-chan struct{}) {
+	if c.placed {
+		return
+	}
+	select {
+	case c.places <- struct{}{}:
+		c.placed = true
+	case <-done: // ReadMessage is to see that, too
+	}
+}
+
+func (c *serverCodec) end(err error) {
+	drained := c.ctx.Err() != nil && errors.Is(err, c.ctx.Err())
+	if !drained && err != io.EOF {
+		c.err = err
+	}
+}
+
+// open scans a message and makes its items the ones to serve.
+func (c *serverCodec) open(msg Message) {
+	c.next = 0
+	clear(c.items)
+	c.items = c.items[:0]
+	if msg.Err != nil {
+		c.stats.Dropped.Add(1)
+		c.log.drop("message can't be served", msg.Body, slog.Any("error", msg.Err))
+		c.reply(msg.Reply, nil)
+		return
+	}
+	batch, err := c.scan(msg.Body)
+	if err != nil {
+		c.items = c.items[:0]
+		c.refuse(msg, err)
+		return
+	}
+	c.single = exchange{reply: msg.Reply}
+	c.exchange = &c.single
+	if batch {
+		c.exchange = &exchange{reply: msg.Reply, batch: true, left: len(c.items)}
+	}
+}
+
+var (
+	errEmptyBatch = errors.New("invalid request: empty batch")
+	errItems      = errors.New("too many items")
+)
+
+func (c *serverCodec) scan(body []byte) (batch bool, err error) {
+	if limit := c.opts.MaxMessageSize; len(body) > limit {
+		return false, fmt.Errorf("message exceeds the limit of %d bytes", limit)
+	}
+	batch, err = scanMessage(body, c.opts.MaxDepth, func(e envelope) error {
+		if len(c.items) == c.opts.MaxBatch {
+			return errItems
+		}
+		c.items = append(c.items, e)
+		return nil
+	})
+	switch {
+	case err == errItems:
+		return true, fmt.Errorf("batch exceeds the limit of %d items", c.opts.MaxBatch)
+	case err == nil && len(c.items) == 0:
+		return true, errEmptyBatch
+	}
+	return batch, err
+}
+
+// refuse answers a message that can't be taken apart with one error.
+func (c *serverCodec) refuse(msg Message, err error) {
+	code := int64(CodeInvalidRequest)
+	if errors.Is(err, errSyntax) {
+		code = CodeParse
+	}
+	c.stats.Invalid.Add(1)
+	c.log.drop("message refused", msg.Body, slog.Any("error", err))
+	c.answer = appendError(c.answer[:0], jsonNull, errorf(code, "%v", err))
+	c.reply(msg.Reply, c.answer)
+}
+
+// nextItem makes the next item a running call and reports whether it is one.
+func (c *serverCodec) nextItem(r *rpc.Request) bool {
+	item := &c.items[c.next]
+	c.next++
+	if item.isResponse() {
+		c.stats.Dropped.Add(1)
+		c.log.drop("response in place of a request dropped", item.result)
+		c.finish(c.exchange, nil)
+		return false
+	}
+	if err := item.checkRequest(); err != nil {
+		c.stats.Invalid.Add(1)
+		c.log.drop(err.Message, item.method)
+		c.answer = appendError(c.answer[:0], item.answerID(), err)
+		c.finish(c.exchange, c.answer)
+		return false
+	}
+	c.takePlace(nil)
+	c.start(item, r)
+	return true
+}
+
+func (c *serverCodec) start(item *envelope, r *rpc.Request) {
+	c.seq++
+	r.Seq, r.ServiceMethod = c.seq, c.goName(item.method)
+	c.params, c.method = item.params, item.method
+	c.placed = false
+	if item.id == nil {
+		c.stats.Notifications.Add(1)
+	} else {
+		c.stats.Calls.Add(1)
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var call *serverCall
+	if n := len(c.free); n > 0 {
+		call, c.free = c.free[n-1], c.free[:n-1]
+	} else {
+		call = new(serverCall)
+	}
+	call.exchange = c.exchange
+	if !c.exchange.batch { // spares an allocation
+		call.single = *c.exchange
+		call.exchange = &call.single
+	}
+	if item.id != nil { // copied, for the message is overwritten by the next
+		call.id = append(call.id[:0], item.id...)
+	}
+	c.call, c.running[c.seq] = call, call
+}
+
+// goName maps a method's name on the wire, quoted, to one of net/rpc's.
+func (c *serverCodec) goName(quoted []byte) string {
+	if name, ok := c.names[string(quoted)]; ok {
+		return name
+	}
+	name := unquote(quoted)
+	switch {
+	case c.opts.Name != nil:
+		return c.opts.Name(name)
+	case c.opts.Service == "" || strings.Contains(name, "."):
+		return name
+	}
+	first, n := utf8.DecodeRuneInString(name)
+	return c.opts.Service + "." + string(unicode.ToUpper(first)) + name[n:]
+}
+
+// ReadRequestBody decodes the params. net/rpc asks for a nil body where it
+// knows no such method, and for nothing else.
+func (c *serverCodec) ReadRequestBody(body any) error {
+	if body == nil {
+		c.call.err = errorf(CodeMethodNotFound, "method not found: %.100s", unquote(c.method))
+		return nil
+	}
+	if _, ok := c.names[string(c.method)]; !ok && len(c.names) < maxNames {
+		c.names[string(c.method)] = c.goName(c.method) // only of methods there are
+	}
+	if err := c.decoder.decode(c.params, body); err != nil {
+		c.call.err = err
+		return err
+	}
+	return nil
+}
+
+// WriteResponse answers a call, or lets a notification end. net/rpc discards
+// what it returns, so that whatever goes wrong is logged here.
+func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
+	c.mu.Lock()
+	call := c.running[r.Seq]
+	delete(c.running, r.Seq)
+	c.mu.Unlock()
+
+	err := call.err
+	if err == nil && r.Error != "" {
+		err = errorFromText(r.Error)
+	}
+	if len(call.id) == 0 {
+		if err != nil {
+			c.log.drop("notification failed", nil, slog.String("method", r.ServiceMethod), slog.Any("error", err))
+		}
+		c.finish(call.exchange, nil)
+	} else {
+		c.finish(call.exchange, c.response(call, r.ServiceMethod, err, body))
+	}
+	c.release(call)
+	return nil
+}
+
+// response encodes the response to a call.
+func (c *serverCodec) response(call *serverCall, method string, err *Error, result any) []byte {
+	c.out.reset()
+	if err == nil {
+		c.out.b = appendResponse(c.out.b, call.id, "result")
+		err = c.result(method, result)
+	}
+	if err != nil {
+		c.stats.Errors.Add(1)
+		c.out.b = appendError(c.out.b[:0], call.id, err)
+	}
+	return c.out.b
+}
+
+// result appends the result and ends the response object.
+func (c *serverCodec) result(method string, result any) *Error {
+	err := c.out.value(result)
+	if limit := c.opts.MaxMessageSize; err == nil && len(c.out.b) >= limit {
+		err = fmt.Errorf("response of %d bytes exceeds the limit of %d", len(c.out.b)+1, limit)
+	}
+	if err != nil {
+		c.log.drop("result can't be sent", nil, slog.String("method", method), slog.Any("error", err))
+		return errorf(CodeInternal, "internal error: %v", err)
+	}
+	c.out.b = append(c.out.b, '}')
+	return nil
+}
+
+// finish notes that an item is done, with its answer or with none. The last one
+// of a message sends the reply.
+func (c *serverCodec) finish(x *exchange, answer []byte) {
+	if x.batch {
+		c.mu.Lock()
+		last := x.add(answer, c.opts.MaxMessageSize)
+		c.mu.Unlock()
+		if !last {
+			return
+		}
+		answer = x.answers
+	}
+	c.reply(x.reply, answer)
+}
+
+// add adds an answer to a batch's, and ends the array with the last.
+func (x *exchange) add(answer []byte, limit int) (last bool) {
+	if answer != nil {
+		if len(x.answers)+len(answer) >= limit {
+			answer = tooLongForBatch(answer, limit)
+		}
+		separator := byte(',')
+		if len(x.answers) == 0 {
+			separator = '['
+		}
+		x.answers = append(append(x.answers, separator), answer...)
+	}
+	x.left--
+	if x.left == 0 && x.answers != nil {
+		x.answers = append(x.answers, ']')
+	}
+	return x.left == 0
+}
+
+// tooLongForBatch stands in for an answer that would make a batch's too long.
+func tooLongForBatch(answer []byte, limit int) []byte {
+	id := jsonNull
+	_, _ = scanMessage(answer, headerDepth, func(e envelope) error {
+		id = e.id
+		return nil
+	})
+	return appendError(nil, id, errorf(CodeInternal, "internal error: the batch's responses exceed the limit of %d bytes", limit))
+}
+
+func (c *serverCodec) reply(reply func([]byte) error, body []byte) {
+	if err := reply(body); err != nil {
+		c.stats.LostReplies.Add(1)
+		c.log.drop("reply lost", body, slog.Any("error", err))
+	}
+}
+
+// release frees what a call held, its place last.
+func (c *serverCodec) release(call *serverCall) {
+	if cap(call.id) > maxKeptID {
+		call.id = nil
+	}
+	*call = serverCall{id: call.id[:0]}
+	c.mu.Lock()
+	c.free = append(c.free, call)
+	c.mu.Unlock()
+	<-c.places
+}
+
+// Close closes the Conn. ServeCodec calls it when the last call is answered.
+func (c *serverCodec) Close() error {
+	c.log.close()
+	return c.conn.Close()
+}

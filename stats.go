@@ -1,0 +1,74 @@
+package jsonrpc2
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stats counts what a codec did. All counters only rise.
+type Stats struct {
+	Calls         atomic.Int64 // calls sent, or taken to be run
+	Notifications atomic.Int64 // the same of notifications
+	Errors        atomic.Int64 // calls that were answered with an error
+	Timeouts      atomic.Int64 // calls ended by their timeout (client)
+	Unsent        atomic.Int64 // calls and notifications that did not get through (client)
+	Invalid       atomic.Int64 // messages and items that were no request or no response
+	Dropped       atomic.Int64 // well-formed ones that nobody waited for or could be answered
+	LostReplies   atomic.Int64 // responses that the transport did not take (server)
+}
+
+// A dropLog logs what is dropped: one line a second at most, with the number of
+// those that went unlogged, so that a flood of broken messages can't flood the
+// log too.
+type dropLog struct {
+	logger *slog.Logger
+
+	mu       sync.Mutex // protects following
+	next     time.Time  // no line before
+	unlogged int
+}
+
+const (
+	dropLogInterval = time.Second
+	maxQuote        = 200 // bytes of a message in a log line
+)
+
+func newDropLog(logger *slog.Logger) *dropLog {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return &dropLog{logger: logger}
+}
+
+// drop logs that body was dropped, and why.
+func (l *dropLog) drop(why string, body []byte, attrs ...slog.Attr) {
+	l.mu.Lock()
+	now := time.Now()
+	if now.Before(l.next) {
+		l.unlogged++
+		l.mu.Unlock()
+		return
+	}
+	unlogged := l.unlogged
+	l.unlogged, l.next = 0, now.Add(dropLogInterval)
+	l.mu.Unlock()
+
+	attrs = append(attrs, slog.Int("bytes", len(body)), slog.String("message", string(body[:min(len(body), maxQuote)])))
+	if unlogged > 0 {
+		attrs = append(attrs, slog.Int("unlogged_before", unlogged))
+	}
+	l.logger.LogAttrs(context.Background(), slog.LevelWarn, "jsonrpc2: "+why, attrs...)
+}
+
+// close logs how many went unlogged last.
+func (l *dropLog) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unlogged > 0 {
+		l.logger.Warn("jsonrpc2: dropped more", slog.Int("unlogged_before", l.unlogged))
+		l.unlogged = 0
+	}
+}
