@@ -1,0 +1,87 @@
+// Package link has what connections that survive their broker share: an outbox
+// whose writer takes all that waits, the messages that a transport itself has
+// for the codec, a backoff, and the log of a connection's state.
+package link
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = 5 * time.Second
+)
+
+// A Backoff says how long to wait before the next try. The zero value is ready
+// for use.
+type Backoff struct {
+	last time.Duration
+}
+
+// Next returns the next delay: twice the one before, 50 ms to 5 s, less up to a
+// half at random so that many clients don't come back at once.
+func (b *Backoff) Next() time.Duration {
+	b.last = min(max(2*b.last, minBackoff), maxBackoff)
+	return b.last - rand.N(b.last/2)
+}
+
+// Reset makes the next delay a short one again.
+func (b *Backoff) Reset() { b.last = 0 }
+
+// Wait waits for d, or until done; then it is false.
+func Wait(d time.Duration, done <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-done:
+		return false
+	}
+}
+
+// A State knows which of a connection's activities fail, and logs when the
+// first of them begins to fail and when all work again: a line per change.
+type State struct {
+	Logger     *slog.Logger // with what tells the connection apart
+	Recoveries atomic.Int64
+
+	mu      sync.Mutex // protects following
+	failing map[string]bool
+	since   time.Time
+}
+
+// Failed notes that an activity failed.
+func (s *State) Failed(activity string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failing[activity] {
+		return
+	}
+	if s.failing == nil {
+		s.failing = make(map[string]bool)
+	}
+	s.failing[activity] = true
+	if len(s.failing) == 1 {
+		s.since = time.Now()
+		s.Logger.Error("connection impaired, trying again", slog.String("while", activity), slog.Any("error", err))
+	}
+}
+
+// Worked notes that an activity worked.
+func (s *State) Worked(activity string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.failing[activity] {
+		return
+	}
+	delete(s.failing, activity)
+	if len(s.failing) == 0 {
+		s.Recoveries.Add(1)
+		s.Logger.Info("connection works again", slog.Duration("after", time.Since(s.since).Round(time.Millisecond)))
+	}
+}

@@ -1,0 +1,55 @@
+package link
+
+import "sync"
+
+// Places are the places for requests that were fetched and are not settled.
+type Places struct {
+	freed chan struct{} // holds one if there may be a free place
+
+	mu   sync.Mutex // protects following
+	free int
+}
+
+// NewPlaces returns n free places.
+func NewPlaces(n int) *Places {
+	return &Places{freed: make(chan struct{}, 1), free: n}
+}
+
+// Wait waits for free places and returns their number, 0 once done.
+func (p *Places) Wait(done <-chan struct{}) int {
+	for {
+		select {
+		case <-done:
+			return 0
+		default:
+		}
+		p.mu.Lock()
+		free := p.free
+		p.mu.Unlock()
+		if free > 0 {
+			return free
+		}
+		select {
+		case <-p.freed:
+		case <-done:
+		}
+	}
+}
+
+// Take takes n places, which Wait said are free.
+func (p *Places) Take(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free -= n
+}
+
+// Free frees n places.
+func (p *Places) Free(n int) {
+	p.mu.Lock()
+	p.free += n
+	p.mu.Unlock()
+	select {
+	case p.freed <- struct{}{}:
+	default:
+	}
+}

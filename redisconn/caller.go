@@ -1,0 +1,332 @@
+package redisconn
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// A caller is the calling end. It has two goroutines, awaited by Close:
+//
+//	WriteMessage  on any goroutine: add the reply list, hand over
+//	send      push all requests that wait
+//	fetch     pop all answers that are there
+//	  ReadMessage   on the codec's goroutine
+type caller struct {
+	rdb   redis.UniversalClient
+	queue string
+	list  string // our reply list; an empty value on it ends a blocked pop
+
+	out     *link.Outbox[request]
+	notes   *link.Notes
+	popper  popper
+	fetched chan []string
+	state   *link.State
+	perCall *perCall // nil: all answers come on our list
+
+	// ReadMessage's own.
+	taken []string
+	body  []byte
+
+	closing  sync.Once
+	closed   chan struct{} // closed when the sender has ended
+	sending  sync.WaitGroup
+	fetching sync.WaitGroup
+
+	requests, replies, unsent, expired atomic.Int64
+}
+
+// A request is on its way to the queue.
+type request struct {
+	ctx   context.Context
+	body  []byte
+	until time.Time // tried for so long
+}
+
+// maxPop is how many answers are taken at once.
+const maxPop = 256
+
+func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *caller {
+	prefix := opts.ReplyPrefix
+	if prefix == "" {
+		prefix = DefaultReplyPrefix
+	}
+	c := &caller{
+		rdb:     rdb,
+		queue:   queue,
+		list:    prefix + newName(),
+		out:     link.NewOutbox[request](true),
+		notes:   link.NewNotes(0),
+		popper:  popper{rdb: rdb},
+		fetched: make(chan []string),
+		state:   newState(opts.Logger, queue, "client"),
+		closed:  make(chan struct{}),
+	}
+	c.sending.Go(c.send)
+	if opts.ReplyPerCall {
+		c.perCall = newPerCall(c)
+		c.fetching.Go(c.perCall.fetch)
+	} else {
+		c.fetching.Go(c.fetch)
+	}
+	return c
+}
+
+func newName() string {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return hex.EncodeToString(random[:])
+}
+
+func (c *caller) SetLimits(jsonrpc2.Limits) {}
+
+func (c *caller) WriteMessage(ctx context.Context, body []byte) error {
+	list := c.list
+	if c.perCall != nil {
+		header, _ := jsonrpc2.ScanHeader(body)
+		list = header.ID
+		if header.Answer {
+			c.perCall.add(ctx, list)
+		}
+	}
+	r := request{ctx: ctx, body: withReplyTo(body, list), until: time.Now().Add(sendPatience)}
+	if err := c.out.Put(r, len(r.body)); err != nil {
+		return fmt.Errorf("%w: queue %q", err, c.queue)
+	}
+	return nil
+}
+
+// withReplyTo returns a copy of body with a member reply_to in its first object.
+func withReplyTo(body []byte, list string) []byte {
+	quoted, _ := json.Marshal(list) // a string always encodes
+	at := bytes.IndexByte(body, '{') + 1
+	if at == 0 || list == "" {
+		return bytes.Clone(body)
+	}
+	b := make([]byte, 0, len(body)+len(quoted)+len(`"reply_to":,`))
+	b = append(append(append(b, body[:at]...), `"reply_to":`...), quoted...)
+	if rest := bytes.TrimLeft(body[at:], " \t\r\n"); len(rest) > 0 && rest[0] != '}' {
+		b = append(b, ',')
+	}
+	return append(b, body[at:]...)
+}
+
+// send sends requests until the outbox is closed and all is sent, or closeGrace
+// is over.
+func (c *caller) send() {
+	defer close(c.closed)
+	var backoff link.Backoff
+	var work, spare []request
+	var deadline time.Time
+	for {
+		if len(work) == 0 {
+			<-c.out.Ready()
+		}
+		items, open := c.out.Take(spare)
+		work, spare = append(work, items...), items
+		if !open && deadline.IsZero() {
+			deadline = time.Now().Add(closeGrace)
+		}
+		if work = c.push(work); len(work) == 0 {
+			backoff.Reset()
+		} else if open || time.Now().Before(deadline) {
+			link.Wait(min(backoff.Next(), sendPatience/4), nil)
+			continue
+		}
+		if !open {
+			return
+		}
+	}
+}
+
+// push pushes all requests in one command, and returns those to try again.
+func (c *caller) push(work []request) (failed []request) {
+	work = c.wanted(work)
+	if len(work) == 0 {
+		return nil
+	}
+	err := c.exec(work)
+	switch {
+	case err == nil:
+		c.state.Worked("sending requests")
+		c.requests.Add(int64(len(work)))
+	case certainlyNotRun(err):
+		c.state.Failed("sending requests", err)
+		return c.refused(work, err)
+	default: // it may have arrived: the calls wait for their answers
+		c.state.Failed("sending requests", err)
+	}
+	c.done(work)
+	return nil
+}
+
+func (c *caller) exec(work []request) error {
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	args := make([]any, 0, len(work)+2)
+	args = append(args, "lpush", c.queue)
+	for _, r := range work {
+		args = append(args, r.body)
+	}
+	push := newOnce(ctx, args...)
+	if c.perCall == nil || !c.perCall.isBlocked() {
+		return c.rdb.Process(ctx, push)
+	}
+	pipeline := c.rdb.Pipeline()
+	c.addWake(ctx, pipeline)
+	_ = pipeline.Process(ctx, push)
+	_, _ = pipeline.Exec(ctx)
+	return push.Err()
+}
+
+// wanted drops the requests whose callers have given up.
+func (c *caller) wanted(work []request) []request {
+	wanted := work[:0]
+	for _, r := range work {
+		if r.ctx.Err() == nil {
+			wanted = append(wanted, r)
+			continue
+		}
+		c.expired.Add(1)
+		c.out.Done(len(r.body))
+	}
+	return wanted
+}
+
+// refused fails the requests that were tried for long enough, and returns the
+// others.
+func (c *caller) refused(work []request, err error) (again []request) {
+	now := time.Now()
+	again = work[:0]
+	for _, r := range work {
+		if now.Before(r.until) {
+			again = append(again, r)
+			continue
+		}
+		c.unsent.Add(1)
+		c.out.Done(len(r.body))
+		c.notes.Add(r.body, fmt.Errorf("%w: queue %q: %w", jsonrpc2.ErrUnavailable, c.queue, err))
+	}
+	return again
+}
+
+func (c *caller) done(work []request) {
+	bytes := 0
+	for _, r := range work {
+		bytes += len(r.body)
+	}
+	c.out.Done(bytes)
+}
+
+// fetch takes answers until the sender has ended.
+func (c *caller) fetch() {
+	var backoff link.Backoff
+	for !c.isClosed() {
+		_, values, err := c.popper.pop(maxPop, c.list)
+		if err != nil {
+			c.state.Failed("taking answers", err)
+			link.Wait(backoff.Next(), c.closed)
+			continue
+		}
+		c.state.Worked("taking answers")
+		backoff.Reset()
+		c.hand(values)
+	}
+}
+
+func (c *caller) isClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *caller) hand(values []string) {
+	if len(values) == 0 {
+		return
+	}
+	select {
+	case c.fetched <- values:
+	case <-c.closed:
+	}
+}
+
+func (c *caller) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return jsonrpc2.Message{}, err
+		}
+		if note, ok := c.notes.Next(); ok {
+			return note, nil
+		}
+		if len(c.taken) > 0 {
+			reply := c.taken[0]
+			c.taken = c.taken[1:]
+			if reply == "" { // it was for the fetcher
+				continue
+			}
+			c.replies.Add(1)
+			c.body = append(c.body[:0], reply...)
+			return jsonrpc2.Message{Body: c.body, Reply: noReply}, nil
+		}
+		select {
+		case c.taken = <-c.fetched:
+		case <-c.notes.Ready():
+		case <-ctx.Done():
+		case <-c.closed:
+			return jsonrpc2.Message{}, io.EOF
+		}
+	}
+}
+
+// noReply is an answer's: it has none of its own.
+func noReply([]byte) error { return nil }
+
+func (c *caller) Close() error {
+	c.closing.Do(func() {
+		c.out.Close()
+		c.sending.Wait()
+		c.wake()
+		c.fetching.Wait()
+		_ = c.rdb.Process(context.Background(), newOnce(context.Background(), "del", c.list))
+	})
+	return nil
+}
+
+// wake ends a blocked pop.
+func (c *caller) wake() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
+	pipeline := c.rdb.Pipeline()
+	c.addWake(ctx, pipeline)
+	_, _ = pipeline.Exec(ctx)
+}
+
+func (c *caller) addWake(ctx context.Context, pipeline redis.Pipeliner) {
+	_ = pipeline.Process(ctx, newOnce(ctx, "rpush", c.list, ""))
+	_ = pipeline.Process(ctx, newOnce(ctx, "pexpire", c.list, wakeTTL.Milliseconds()))
+}
+
+func (c *caller) stats() Stats {
+	return Stats{
+		Requests:   c.requests.Load(),
+		Replies:    c.replies.Load(),
+		Reconnects: c.state.Recoveries.Load(),
+		Unsent:     c.unsent.Load(),
+		Expired:    c.expired.Load(),
+	}
+}

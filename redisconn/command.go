@@ -1,0 +1,127 @@
+package redisconn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// once is a command that go-redis must not send a second time, whatever its
+// options say: a push that was repeated because only its reply got lost would
+// run a request twice, a pop would lose what it took. The caller's own client
+// is used for it, for its hooks and its failover.
+type once struct {
+	*redis.Cmd
+}
+
+func (once) NoRetry() bool { return true }
+
+func newOnce(ctx context.Context, args ...any) once {
+	return once{redis.NewCmd(ctx, args...)}
+}
+
+// certainlyNotRun reports that the failed command did not run: Redis refused
+// it, or it was not wholly written. Else nobody knows.
+func certainlyNotRun(err error) bool {
+	var refusal redis.Error
+	var op *net.OpError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &refusal), errors.As(err, &certificate):
+		return true
+	case errors.As(err, &op):
+		return op.Op == "dial" || op.Op == "write"
+	}
+	return errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted)
+}
+
+// isRefusal reports that Redis answered with an error that begins with one of
+// the codes.
+func isRefusal(err error, codes ...string) bool {
+	var refusal redis.Error
+	if !errors.As(err, &refusal) {
+		return false
+	}
+	for _, code := range codes {
+		if strings.HasPrefix(refusal.Error(), code) {
+			return true
+		}
+	}
+	return false
+}
+
+// A popper takes values off lists, many at a time.
+type popper struct {
+	rdb    redis.UniversalClient
+	newest bool // take from the right, else from the left
+	old    bool // Redis is older than 7.0 and has no BLMPOP
+}
+
+type popCmd struct{ *redis.KeyValuesCmd }
+
+func (popCmd) NoRetry() bool { return true }
+
+type popOneCmd struct{ *redis.StringSliceCmd }
+
+func (popOneCmd) NoRetry() bool { return true }
+
+// pop waits up to blockTime for values on one of the lists, and takes up to n
+// off the first that has some. There are none when the time is over.
+//
+// A context would not interrupt it: go-redis looks at one before it sends and
+// then only at the socket's deadline. What ends a pop early is a value on a list
+// of the popper's own.
+func (p *popper) pop(n int, keys ...string) (key string, values []string, err error) {
+	if !p.old {
+		key, values, err = p.popMany(n, keys)
+		p.old = isRefusal(err, "ERR unknown command", "ERR unknown or unsupported", "NOPERM")
+	}
+	if p.old {
+		key, values, err = p.popOneAndMore(n, keys)
+	}
+	if errors.Is(err, redis.Nil) {
+		return "", nil, nil
+	}
+	return key, values, err
+}
+
+// The commands are made by a pipeline that is never sent: that is how they get
+// the read timeout that a blocking command needs.
+
+func (p *popper) popMany(n int, keys []string) (string, []string, error) {
+	side := "left"
+	if p.newest {
+		side = "right"
+	}
+	ctx := context.Background()
+	cmd := popCmd{p.rdb.Pipeline().BLMPop(ctx, blockTime, side, int64(n), keys...)}
+	_ = p.rdb.Process(ctx, cmd)
+	return cmd.Result()
+}
+
+func (p *popper) popOneAndMore(n int, keys []string) (string, []string, error) {
+	ctx := context.Background()
+	pipeline, more := p.rdb.Pipeline(), "lpop"
+	one := pipeline.BLPop
+	if p.newest {
+		one, more = pipeline.BRPop, "rpop"
+	}
+	cmd := popOneCmd{one(ctx, blockTime, keys...)}
+	_ = p.rdb.Process(ctx, cmd)
+	taken, err := cmd.Result()
+	if err != nil {
+		return "", nil, err
+	}
+	key, values := taken[0], taken[1:]
+	if n > 1 {
+		rest := newOnce(ctx, more, key, n-1)
+		_ = p.rdb.Process(ctx, rest)
+		further, _ := rest.StringSlice() // what is wrong will be so the next time
+		values = append(values, further...)
+	}
+	return key, values, nil
+}

@@ -1,0 +1,275 @@
+// Package redisconn carries JSON-RPC 2.0 over Redis lists: a client pushes a
+// request onto the list named after the queue, one of any number of servers
+// takes it off the other end and pushes the answer onto a reply list.
+//
+//	rdb := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+//
+//	conn := redisconn.Listen(rdb, "calc", nil)
+//	err := jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
+//
+//	conn := redisconn.Dial(rdb, "calc", nil)
+//	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
+//
+// The caller brings the connected client (single, Sentinel or Cluster), keeps
+// owning it, and closes it after the Conns. Each Conn keeps one connection of
+// its pool blocked in a pop and uses one more at times: a PoolSize of two for
+// each Conn is enough. Redis 6.2 is the oldest that serves; 7.0 is faster.
+//
+// # Delivery semantics
+//
+// A request is sent at most once: where it is not known whether a push arrived,
+// it is not repeated, and the call waits for its answer until its timeout.
+// Requests are taken at most once, too: those that a server has taken when it
+// crashes are lost, at most Prefetch of them, as are those that Redis has sent
+// when a connection is cut. Requests run in the order they were pushed, as far
+// as many servers and many goroutines have one. Answers are repeated until they
+// arrive or ReplyTTL is over; one may therefore arrive twice, which clients tell
+// by its id.
+//
+//	event                               requests                  answers
+//	server drained (ctx done)           given back, none lost     none lost
+//	server killed                       up to Prefetch lost       with them
+//	connection cut                      up to Prefetch lost       late, maybe twice
+//	Redis down, with its data kept      wait                      late
+//	Redis down, its data lost           those waiting are lost    those waiting are lost
+//	Redis out of memory                 calls fail, not sent      late or, after ReplyTTL, lost
+//
+// # Faults
+//
+// Both ends survive their broker: they try again with a backoff of 50 ms to
+// 5 s, log one line when it begins to fail and one when it works again, and go
+// on with what waited. Calls that can't be sent fail with
+// jsonrpc2.ErrUnavailable after less than 2 s; for as long as a connection or
+// go-redis's pool keeps a push waiting, they may take longer by go-redis's
+// DialTimeout or ReadTimeout.
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// Defaults of the options.
+const (
+	DefaultPrefetch    = 64
+	DefaultReplyTTL    = 30 * time.Second
+	DefaultReplyPrefix = "jsonrpc2:reply:"
+)
+
+const (
+	// blockTime is how long a pop blocks: an idle Conn sends 12 commands a
+	// minute. It is also how late a dead connection is found to be one, less
+	// the 10 s that go-redis adds.
+	blockTime = 5 * time.Second
+
+	// sendPatience is how long a request waits for a broker that refuses it. A
+	// try may take another 0.4 s, since go-redis dials five times.
+	sendPatience = 1500 * time.Millisecond
+
+	// closeGrace is how long Close tries to send what was handed over.
+	closeGrace = 2 * time.Second
+
+	// wakeTTL is when the value that ends a blocked pop expires, should nobody
+	// be left to take it.
+	wakeTTL = time.Minute
+
+	// maxAddress is how long the name of a reply list may be.
+	maxAddress = 255
+)
+
+// DialOptions are the options of Dial. The zero value is useful, and so is a
+// nil pointer to it.
+type DialOptions struct {
+	// ReplyPrefix is what the name of the reply list begins with;
+	// "jsonrpc2:reply:" if empty. Servers may restrict replies to a prefix.
+	ReplyPrefix string
+
+	// ReplyPerCall has each call answered on a list of its own, named by its
+	// id: for servers that know no other way. It costs about two thirds of the
+	// calls per second. ReplyPrefix plays no part in it.
+	ReplyPerCall bool
+
+	// Logger is told when the connection fails and when it works again;
+	// slog.Default() if nil.
+	Logger *slog.Logger
+}
+
+// ListenOptions are the options of Listen. The zero value is useful, and so is
+// a nil pointer to it.
+type ListenOptions struct {
+	// Prefetch limits the messages that are taken and not yet answered; 64 if
+	// 0. The codec's MaxInFlight limits them, too: no more are taken than can
+	// be started, so that none waits here while another server is idle.
+	Prefetch int
+
+	// ReplyTTL is when an answer that nobody took expires, and how long an
+	// answer is tried to be sent; 30 s if 0, at least 1 ms.
+	ReplyTTL time.Duration
+
+	// ReplyPrefix, if set, is what the name of a reply list must begin with.
+	// Requests with another one are not run.
+	ReplyPrefix string
+
+	// Logger is told when the connection fails and when it works again;
+	// slog.Default() if nil.
+	Logger *slog.Logger
+}
+
+// Stats counts what a Conn did. All counters only rise.
+type Stats struct {
+	Requests   int64 // request messages sent, or taken
+	Replies    int64 // answers taken, or sent
+	Reconnects int64 // times the connection failed and worked again
+	GivenBack  int64 // requests given back in a drain
+
+	// What was dropped, by reason.
+	Unsent      int64 // requests that could not be sent
+	Expired     int64 // requests whose caller had given up, answers after ReplyTTL
+	NoAddress   int64 // requests without a usable reply list
+	Refused     int64 // requests whose reply list is none to write to
+	Undelivered int64 // answers whose list is of another type or forbidden
+}
+
+// A Conn is one end of a queue: a calling one from Dial or a serving one from
+// Listen. It is a jsonrpc2.Conn, to be given to one codec.
+type Conn struct {
+	end end
+}
+
+type end interface {
+	jsonrpc2.Conn
+	jsonrpc2.Limiter
+	stats() Stats
+}
+
+var (
+	_ jsonrpc2.Conn    = (*Conn)(nil)
+	_ jsonrpc2.Limiter = (*Conn)(nil)
+)
+
+// Dial returns a Conn that calls the servers of a queue. It does not wait for
+// the broker. Bad options fail every call.
+func Dial(rdb redis.UniversalClient, queue string, opts *DialOptions) *Conn {
+	if opts == nil {
+		opts = &DialOptions{}
+	}
+	err := checkQueue(rdb, queue)
+	if err == nil && len(opts.ReplyPrefix) > maxAddress/2 {
+		err = fmt.Errorf("redisconn: queue %q: ReplyPrefix is longer than %d bytes", queue, maxAddress/2)
+	}
+	if err != nil {
+		return &Conn{newBroken(nil, err)}
+	}
+	return &Conn{newCaller(rdb, queue, *opts)}
+}
+
+// Listen returns a Conn that serves a queue. It does not wait for the broker,
+// and takes nothing before it is read from. Bad options fail Serve.
+func Listen(rdb redis.UniversalClient, queue string, opts *ListenOptions) *Conn {
+	if opts == nil {
+		opts = &ListenOptions{}
+	}
+	err := checkQueue(rdb, queue)
+	switch {
+	case err != nil:
+	case opts.Prefetch < 0:
+		err = fmt.Errorf("redisconn: queue %q: Prefetch is %d, less than 0", queue, opts.Prefetch)
+	case opts.ReplyTTL != 0 && opts.ReplyTTL < time.Millisecond:
+		err = fmt.Errorf("redisconn: queue %q: ReplyTTL is %v, less than 1ms", queue, opts.ReplyTTL)
+	}
+	if err != nil {
+		return &Conn{newBroken(err, err)}
+	}
+	return &Conn{newServer(rdb, queue, *opts)}
+}
+
+func checkQueue(rdb redis.UniversalClient, queue string) error {
+	switch {
+	case rdb == nil:
+		return fmt.Errorf("redisconn: queue %q: the client is nil", queue)
+	case queue == "":
+		return errors.New("redisconn: the queue has no name")
+	}
+	return nil
+}
+
+func newState(logger *slog.Logger, queue, role string) *link.State {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return &link.State{Logger: logger.With(slog.String("conn", "redis"), slog.String("queue", queue), slog.String("role", role))}
+}
+
+// ReadMessage implements jsonrpc2.Conn.
+func (c *Conn) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+	return c.end.ReadMessage(ctx)
+}
+
+// WriteMessage implements jsonrpc2.Conn.
+func (c *Conn) WriteMessage(ctx context.Context, body []byte) error {
+	return c.end.WriteMessage(ctx, body)
+}
+
+// Close implements jsonrpc2.Conn. It takes 2 s at most where Redis answers or
+// refuses connections. On a connection that does neither it takes until
+// go-redis gives up: up to 15 s.
+func (c *Conn) Close() error { return c.end.Close() }
+
+// SetLimits implements jsonrpc2.Limiter.
+func (c *Conn) SetLimits(l jsonrpc2.Limits) { c.end.SetLimits(l) }
+
+// Stats returns what the Conn has done so far.
+func (c *Conn) Stats() Stats { return c.end.stats() }
+
+// A broken end has bad options.
+type broken struct {
+	readErr, writeErr error
+	closing           sync.Once
+	closed            chan struct{}
+}
+
+func newBroken(readErr, writeErr error) *broken {
+	return &broken{readErr: readErr, writeErr: writeErr, closed: make(chan struct{})}
+}
+
+func (b *broken) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+	if b.readErr != nil {
+		return jsonrpc2.Message{}, b.readErr
+	}
+	select {
+	case <-b.closed:
+		return jsonrpc2.Message{}, io.EOF
+	case <-ctx.Done():
+		return jsonrpc2.Message{}, ctx.Err()
+	}
+}
+
+func (b *broken) WriteMessage(context.Context, []byte) error { return b.writeErr }
+func (b *broken) SetLimits(jsonrpc2.Limits)                  {}
+func (b *broken) stats() Stats                               { return Stats{} }
+
+func (b *broken) Close() error {
+	b.closing.Do(func() { close(b.closed) })
+	return nil
+}
+
+// ownPrefix is what the names of our own keys begin with. They lie in the
+// queue's slot of a Cluster: by the queue's hash tag or, if it has none, by one
+// made of its name.
+func ownPrefix(queue string) string {
+	if open := strings.IndexByte(queue, '{'); open >= 0 && strings.IndexByte(queue[open+1:], '}') > 0 {
+		return queue + ":"
+	}
+	return "{" + queue + "}:"
+}
