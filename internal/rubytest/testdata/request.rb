@@ -1,0 +1,11 @@
+# frozen_string_literal: true
+
+require 'json'
+require 'securerandom'
+
+# Makes a request with an id of its own, a notification for a "!method".
+def new_request(method, params)
+  request = { jsonrpc: '2.0', method: method.delete_prefix('!'), params: JSON.parse(params) }
+  request[:id] = SecureRandom.hex(8) unless method.start_with?('!')
+  request
+end
