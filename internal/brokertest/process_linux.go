@@ -1,0 +1,57 @@
+package brokertest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// The signals that suspend a process and let it go on.
+const (
+	suspend = syscall.SIGSTOP
+	resume  = syscall.SIGCONT
+)
+
+// ownGroup keeps a child out of the terminal's signals and has the kernel
+// kill it when the thread that starts it ends.
+func ownGroup() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// descendants returns the process ids of the children of pid, of theirs, and
+// so on.
+func descendants(pid int) []int {
+	children := make(map[int][]int)
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		child, _ := strconv.Atoi(filepath.Base(dir))
+		if _, parent, ok := procStat(child); ok {
+			children[parent] = append(children[parent], child)
+		}
+	}
+	all := children[pid]
+	for i := 0; i < len(all); i++ {
+		all = append(all, children[all[i]]...)
+	}
+	return all
+}
+
+// running reports whether a process is there and more than a zombie.
+func running(pid int) bool {
+	state, _, ok := procStat(pid)
+	return ok && state != 'Z' && state != 'X'
+}
+
+// procStat returns a process's state and its parent. They follow its name,
+// which stands in parentheses and may hold some itself.
+func procStat(pid int) (state byte, parent int, ok bool) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, false
+	}
+	_, err = fmt.Sscanf(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " %c %d", &state, &parent)
+	return state, parent, err == nil
+}

@@ -1,0 +1,80 @@
+package brokertest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+)
+
+// shared is the RabbitMQ node for a whole test binary.
+var shared struct {
+	sync.Mutex
+	dir  string
+	host *erlangHost
+	node *rabbitNode // nil when there is none
+}
+
+// SharedRabbitMQ returns a RabbitMQ node that the tests of the package share,
+// for tests that make no faults and use queues of their own. The first call
+// starts it; [Main] or [Shutdown] ends it.
+func SharedRabbitMQ(t testing.TB) *RabbitMQ {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.node == nil {
+		if err := startShared(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &RabbitMQ{Addr: shared.node.addr(), t: t, node: shared.node}
+}
+
+// startShared is called with shared locked.
+func startShared() error {
+	dir, err := os.MkdirTemp("", "brokertest")
+	if err != nil {
+		return fmt.Errorf("brokertest: %w", err)
+	}
+	host, err := startErlangHost(dir)
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	node, err := startRabbitNode(host, dir)
+	if err != nil {
+		return errors.Join(err, host.kill(), os.RemoveAll(dir))
+	}
+	shared.dir, shared.host, shared.node = dir, host, node
+	return nil
+}
+
+// Shutdown ends the node of [SharedRabbitMQ], if there is one. A later call
+// of SharedRabbitMQ starts another.
+func Shutdown() error {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.node == nil {
+		return nil
+	}
+	err := errors.Join(shared.node.proc.kill(), shared.host.kill(), os.RemoveAll(shared.dir))
+	shared.node = nil
+	return err
+}
+
+// Main returns m such that Run ends with [Shutdown], for goleak's
+// VerifyTestMain or for
+//
+//	os.Exit(brokertest.Main(m).Run())
+func Main(m *testing.M) interface{ Run() int } { return main{m} }
+
+type main struct{ tests *testing.M }
+
+func (m main) Run() int {
+	code := m.tests.Run()
+	if err := Shutdown(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return max(code, 1)
+	}
+	return code
+}
