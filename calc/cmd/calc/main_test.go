@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/rubytest"
+)
+
+var program string
+
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "calc")
+	if err != nil {
+		panic(err)
+	}
+	program = filepath.Join(folder, "calc")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	code := m.Run()
+	_ = os.RemoveAll(folder)
+	os.Exit(code)
+}
+
+// command runs the program without a broker in its environment.
+func command(args ...string) *exec.Cmd {
+	cmd := exec.Command(program, args...)
+	cmd.Env = []string{"HOME=" + os.Getenv("HOME")}
+	return cmd
+}
+
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+func output(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+		require.NoError(t, err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// startServing starts calc serve and waits until it is ready.
+func startServing(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := command(append([]string{"serve"}, args...)...)
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "calc: ready: ") {
+			return cmd
+		}
+	}
+	require.Fail(t, "calc serve ended before it was ready")
+	return nil
+}
+
+func TestDemo(t *testing.T) {
+	got := output(t, command())
+	require.Zero(t, got.code, got.stderr)
+	require.Contains(t, got.stdout, `"method":"add"`)
+	require.Contains(t, got.stdout, `"result":6.1`)
+	require.Contains(t, got.stdout, "1 + 5.1 = 6.1\n")
+}
+
+func TestUsage(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		env  []string
+		want string
+	}{
+		{"no such command", []string{"multiply", "1", "2"}, nil, `no command "multiply"`},
+		{"one operand", []string{"add", "1"}, nil, "two numbers"},
+		{"no number", []string{"add", "1", "x"}, nil, `"x" is not a number`},
+		{"no broker", []string{"add", "1", "2"}, nil, "no broker"},
+		{"too many operands", []string{"add", "-broker", "redis://h", "1", "2", "3"}, nil, `unexpected "1"`},
+		{"no such flag", []string{"serve", "-x"}, nil, "-x"},
+		{"reply", []string{"add", "-broker", "redis://h", "-reply", "x", "1", "2"}, nil, "-reply is list or id"},
+		{"queue", []string{"add", "-broker", "redis://h", "-queue", "", "1", "2"}, nil, "queue has no name"},
+		{"unknown scheme", []string{"serve", "-broker", "kafka://user:secret@h"}, nil, "redis:// and rediss://"},
+		{"broken URL", []string{"serve", "-broker", "redis://user:secret@h:port"}, nil, "can't be parsed"},
+		{"bad database", []string{"serve"}, []string{"REDIS_URL=redis://user:secret@h/secret"}, "bad Redis URL"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cmd := command(test.args...)
+			cmd.Env = append(cmd.Env, test.env...)
+			got := output(t, cmd)
+			require.Equal(t, 2, got.code)
+			require.Empty(t, got.stdout)
+			require.Contains(t, got.stderr, test.want)
+			require.Contains(t, got.stderr, "usage: calc")
+			require.NotContains(t, got.stderr, "secret")
+		})
+	}
+}
+
+func TestServeAndCall(t *testing.T) {
+	redis := brokertest.StartRedis(t)
+	server := startServing(t, "-broker", redis.URL())
+
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"add", "1", "5.1"}, "6.1\n"},
+		{[]string{"subtract", "1", "5"}, "-4\n"},
+		{[]string{"add", "-1", "-5.5"}, "-6.5\n"},
+		{[]string{"add", "-reply", "id", "-timeout", "10s", "1", "-5"}, "-4\n"},
+	} {
+		cmd := command(test.args...)
+		cmd.Env = append(cmd.Env, "REDIS_URL=redis://nobody:secret@127.0.0.1:1", "BROKER_URL="+redis.URL())
+		require.Equal(t, result{stdout: test.want}, output(t, cmd), test.args)
+	}
+	require.JSONEq(t, `6.1`, resultOf(t, rubytest.Run(t, "redis_client.rb", redis.URL(), "calc", "id", "add", "[1,5.1]")))
+
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, server.Wait(), "drained")
+	require.Zero(t, redis.Client(t).DBSize(t.Context()).Val())
+}
+
+func TestCallTimesOut(t *testing.T) {
+	redis := brokertest.StartRedis(t)
+	got := output(t, command("add", "-broker", redis.URL(), "-timeout", "100ms", "1", "2"))
+	require.Equal(t, 1, got.code)
+	require.Empty(t, got.stdout)
+	require.Contains(t, got.stderr, "timed out")
+}
+
+func TestUnreachableBroker(t *testing.T) {
+	redis := brokertest.StartRedis(t)
+	redis.Kill()
+	got := output(t, command("add", "-broker", redis.URL(), "1", "2"))
+	require.Equal(t, 1, got.code)
+	require.Empty(t, got.stdout)
+	require.Contains(t, got.stderr, "not sent")
+}
+
+// A server that still waits for its broker ends, too.
+func TestServeIsStoppedBeforeItBegan(t *testing.T) {
+	redis := brokertest.StartRedis(t)
+	redis.Kill()
+	cmd := command("serve", "-broker", redis.URL())
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() && !strings.Contains(lines.Text(), "calc: waiting for") {
+	}
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	ended := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+	defer ended.Stop()
+	require.NoError(t, cmd.Wait())
+}
+
+// resultOf returns the result in a response.
+func resultOf(t *testing.T, response string) string {
+	t.Helper()
+	_, after, ok := strings.Cut(response, `"result":`)
+	require.True(t, ok, response)
+	return strings.TrimRight(after[:strings.IndexAny(after, ",}")], " ")
+}

@@ -1,0 +1,160 @@
+package jsonrpc2_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/rpc"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+)
+
+// serveCalc serves Calc over one end of a pipe and returns the other.
+func serveCalc(ctx context.Context) jsonrpc2.Conn {
+	server := rpc.NewServer()
+	if err := server.Register(calc.Calc{}); err != nil {
+		panic(err)
+	}
+	there, here := net.Pipe()
+	go jsonrpc2.Serve(ctx, server, jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Service: "Calc"})
+	return jsonrpc2.NewStreamConn(here)
+}
+
+func ExampleCall() {
+	ctx := context.Background()
+	client := jsonrpc2.NewClient(serveCalc(ctx), &jsonrpc2.ClientOptions{Service: "Calc"})
+	defer client.Close()
+
+	sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+	fmt.Println(sum, err)
+	// Output: 6.1 <nil>
+}
+
+func ExampleNewClient() {
+	client := jsonrpc2.NewClient(serveCalc(context.Background()), &jsonrpc2.ClientOptions{Service: "Calc"})
+	defer client.Close()
+
+	var difference float64
+	err := client.Call("Calc.Subtract", calc.Args{A: 1, B: 5}, &difference)
+	fmt.Println(difference, err)
+	// Output: -4 <nil>
+}
+
+func ExampleNewClientCodec() {
+	codec := jsonrpc2.NewClientCodec(serveCalc(context.Background()), nil)
+	client := rpc.NewClientWithCodec(codec)
+	defer client.Close()
+
+	var sum float64
+	err := client.Call("Calc.Add", calc.Args{A: 1, B: 2}, &sum)
+	fmt.Println(sum, err)
+	// Output: 3 <nil>
+}
+
+func ExampleNewServerCodec() {
+	server := rpc.NewServer()
+	if err := server.Register(calc.Calc{}); err != nil {
+		panic(err)
+	}
+	there, here := net.Pipe()
+	go server.ServeCodec(jsonrpc2.NewServerCodec(context.Background(), jsonrpc2.NewStreamConn(there), nil))
+
+	fmt.Fprintln(here, `{"jsonrpc":"2.0","id":1,"method":"Calc.Add","params":[1,5.1]}`)
+	answer := make([]byte, 100)
+	n, err := here.Read(answer)
+	fmt.Println(string(answer[:n-1]), err)
+	here.Close()
+	// Output: {"jsonrpc":"2.0","id":1,"result":6.1} <nil>
+}
+
+// A method chooses the code and the data of its error.
+type Bank struct{}
+
+func (Bank) Withdraw(amount int, balance *int) error {
+	if amount > 100 {
+		return &jsonrpc2.Error{Code: 402, Message: "insufficient funds", Data: []byte(`{"balance":100}`)}
+	}
+	*balance = 100 - amount
+	return nil
+}
+
+func ExampleServe() {
+	server := rpc.NewServer()
+	if err := server.Register(Bank{}); err != nil {
+		panic(err)
+	}
+	there, here := net.Pipe()
+	ctx, drain := context.WithCancel(context.Background())
+	served := make(chan error)
+	go func() { served <- jsonrpc2.Serve(ctx, server, jsonrpc2.NewStreamConn(there), nil) }()
+	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(here), nil)
+	defer client.Close()
+
+	_, err := jsonrpc2.Call[int](ctx, client, "Bank.Withdraw", 700)
+	fmt.Println(err)
+	var e *jsonrpc2.Error
+	if errors.As(err, &e) {
+		fmt.Println(e.Code, string(e.Data))
+	}
+	drain()
+	fmt.Println(<-served)
+	// Output:
+	// insufficient funds (JSON-RPC error 402, data {"balance":100})
+	// 402 {"balance":100}
+	// <nil>
+}
+
+func ExampleAsError() {
+	client := jsonrpc2.NewClient(serveCalc(context.Background()), nil)
+	defer client.Close()
+
+	err := client.Call("Calc.Multiply", calc.Args{A: 1, B: 2}, new(float64))
+	if e, ok := jsonrpc2.AsError(err); ok {
+		fmt.Println(e.Code, e.Message)
+	}
+	// Output: -32601 method not found: Calc.Multiply
+}
+
+func ExampleNotify() {
+	there, here := net.Pipe()
+	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(here), nil)
+	defer client.Close()
+
+	if err := jsonrpc2.Notify(client, "Log.Write", map[string]string{"line": "hello"}); err != nil {
+		panic(err)
+	}
+	request := make([]byte, 100)
+	n, err := there.Read(request)
+	fmt.Println(string(request[:n-1]), err)
+	// Output: {"jsonrpc":"2.0","method":"Log.Write","params":{"line":"hello"}} <nil>
+}
+
+func ExampleNewStreamConn() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	server := rpc.NewServer()
+	if err := server.Register(calc.Calc{}); err != nil {
+		panic(err)
+	}
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			_ = jsonrpc2.Serve(context.Background(), server, jsonrpc2.NewStreamConn(conn), nil)
+		}
+	}()
+
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		panic(err)
+	}
+	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(conn), nil)
+	defer client.Close()
+	sum, err := jsonrpc2.Call[float64](context.Background(), client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+	fmt.Println(sum, err)
+	// Output: 6.1 <nil>
+}

@@ -1,0 +1,93 @@
+package redisconn_test
+
+import (
+	"context"
+	"fmt"
+	"net/rpc"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// A service and its client on an embedded Redis.
+func Example() {
+	broker, err := miniredis.Run()
+	if err != nil {
+		panic(err)
+	}
+	defer broker.Close()
+	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr()})
+	defer rdb.Close()
+
+	server := rpc.NewServer()
+	if err := server.Register(calc.Calc{}); err != nil {
+		panic(err)
+	}
+	ctx, drain := context.WithCancel(context.Background())
+	served := make(chan error)
+	go func() {
+		conn := redisconn.Listen(rdb, "calc", nil)
+		served <- jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
+	}()
+
+	conn := redisconn.Dial(rdb, "calc", nil)
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
+	sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+	fmt.Println(sum, err)
+	fmt.Println(conn.Stats().Requests, "request sent")
+
+	client.Close()
+	drain()
+	fmt.Println(<-served)
+	// Output:
+	// 6.1 <nil>
+	// 1 request sent
+	// <nil>
+}
+
+// Programs in other languages push a text onto the list, and take the answer off
+// the one they named.
+func ExampleListen() {
+	broker, err := miniredis.Run()
+	if err != nil {
+		panic(err)
+	}
+	defer broker.Close()
+	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr()})
+	defer rdb.Close()
+
+	server := rpc.NewServer()
+	if err := server.Register(calc.Calc{}); err != nil {
+		panic(err)
+	}
+	ctx, drain := context.WithCancel(context.Background())
+	served := make(chan error)
+	go func() {
+		conn := redisconn.Listen(rdb, "calc", &redisconn.ListenOptions{Prefetch: 10})
+		served <- jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
+	}()
+
+	rdb.LPush(ctx, "calc", `{"id":"my-1","jsonrpc":"2.0","method":"add","params":[1,5.1]}`)
+	answer, err := rdb.BRPop(ctx, 0, "my-1").Result()
+	fmt.Println(answer, err)
+
+	drain()
+	fmt.Println(<-served)
+	// Output:
+	// [my-1 {"jsonrpc":"2.0","id":"my-1","result":6.1}] <nil>
+	// <nil>
+}
+
+// A client of a server that knows lists named by the id only.
+func ExampleDial() {
+	rdb := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+	defer rdb.Close()
+	conn := redisconn.Dial(rdb, "calc", &redisconn.DialOptions{ReplyPerCall: true})
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true})
+	defer client.Close()
+	// client.Call("Calc.Add", …)
+}
