@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Installs what the tests need and is missing (Debian, apt), and runs all of
+# them. What it installs: redis-server and rabbitmq-server, which the tests start
+# privately; Ruby with its clients for both; a C compiler for the race detector.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
+fuzztime=${FUZZTIME:-5s} # for each target
+
+step() { printf '\n== %s\n' "$*"; }
+
+missing() {
+	command -v redis-server >/dev/null || echo redis-server
+	[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
+	command -v cc >/dev/null || echo gcc libc6-dev
+	command -v curl >/dev/null || echo curl
+	command -v ruby >/dev/null || echo ruby
+	for library in redis bunny sinatra webrick; do
+		ruby -e "require '$library'" 2>/dev/null || echo "ruby-$library"
+	done
+}
+
+install() {
+	local packages sudo=
+	packages=$(missing | tr '\n' ' ')
+	[ -n "${packages// /}" ] || return 0
+	[ "$(id -u)" = 0 ] || sudo=sudo
+	step "install $packages"
+	$sudo apt-get update -qq
+	# shellcheck disable=SC2086
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+}
+
+install
+
+step gofmt
+unformatted=$(gofmt -l .)
+[ -z "$unformatted" ] || { echo "not formatted: $unformatted"; exit 1; }
+
+step go vet and staticcheck
+go vet ./...
+go run "$staticcheck" ./...
+
+step tests
+go test -race -count=1 ./...
+
+step the demo
+go run ./calc/cmd/calc | tee /dev/stderr | grep -q '6\.1'
+
+step benchmarks
+(cd benchmarks && go vet ./... && go build -o /dev/null ./...)
+go test -run='^$' -bench=. -benchtime=1000x .
+
+step fuzzing, "$fuzztime" each
+for package in $(go list ./...); do
+	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+		go test -run='^$' -fuzz="^$target\$" -fuzztime="$fuzztime" "$package"
+	done
+done
+
+step all passed
