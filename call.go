@@ -59,7 +59,10 @@ func Call[R any](ctx context.Context, client *rpc.Client, method string, args an
 }
 
 func ctxError(ctx context.Context, method string) error {
-	err := context.Cause(ctx)
+	err := ctx.Err()
+	if cause := context.Cause(ctx); !errors.Is(cause, err) {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %s: %w", ErrTimeout, method, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -40,9 +41,12 @@ type clientCodec struct {
 	names map[string]string // names of methods in Go to those on the wire
 
 	// The reading goroutine's own.
-	items  []envelope // of the message in hand
-	next   int        // index of the item that is next
-	result []byte     // of the response in hand
+	items   []envelope // of the message in hand
+	next    int        // index of the item that is next
+	decoder *decoder
+	request []byte    // that the message in hand answers, if that is known
+	result  []byte    // of the response in hand
+	unnamed *envelope // the message's first error without an id
 
 	mu        sync.Mutex // protects following
 	pending   map[uint64]*pendingCall
@@ -61,8 +65,9 @@ type clientCodec struct {
 type pendingCall struct {
 	context.Context
 	seq        uint64
-	deadline   time.Time // zero: the Context's own
-	call       *call     // nil for a plain client.Call
+	deadline   time.Time     // zero: the Context's own
+	call       *call         // nil for a plain client.Call
+	batch      atomic.Uint64 // the number that Batch sent it under, 0 if it did not
 	prev, next *pendingCall
 }
 
@@ -93,7 +98,9 @@ func newClientCodec(conn Conn, opts *ClientOptions) *clientCodec {
 		opts = &ClientOptions{}
 	}
 	c := &clientCodec{conn: conn, opts: *opts}
-	c.opts.Timeout = orDefault(opts.Timeout, DefaultTimeout)
+	if opts.Timeout == 0 {
+		c.opts.Timeout = DefaultTimeout
+	}
 	c.opts.MaxMessageSize = orDefault(opts.MaxMessageSize, DefaultMaxMessageSize)
 	c.opts.MaxDepth = orDefault(opts.MaxDepth, DefaultMaxDepth)
 	c.log = newDropLog(opts.Logger)
@@ -104,6 +111,7 @@ func newClientCodec(conn Conn, opts *ClientOptions) *clientCodec {
 	c.id = newIDPrefix()
 	c.out = newEncoder()
 	c.names = make(map[string]string)
+	c.decoder = newDecoder()
 	c.pending = make(map[uint64]*pendingCall)
 	c.reading, c.interrupt = context.WithCancel(context.Background())
 	if l, ok := conn.(Limiter); ok {
@@ -139,11 +147,10 @@ func (c *clientCodec) WriteRequest(r *rpc.Request, args any) error {
 		return err
 	}
 	c.add(p)
-	if err := c.conn.WriteMessage(p, c.out.b); err != nil {
-		c.take(r.Seq)
+	if err := c.conn.WriteMessage(p, c.out.b); err != nil && c.take(r.Seq) != nil {
 		c.stats.Unsent.Add(1)
 		return err
-	}
+	} // else it is sent, or was ended meanwhile
 	c.stats.Calls.Add(1)
 	return nil
 }
@@ -209,6 +216,10 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 			}
 			continue
 		}
+		if e := c.unnamed; e != nil { // not about the calls that were answered by name
+			c.unnamed = nil
+			c.failNameless(e)
+		}
 		ctx, ok := c.nextFailure(r)
 		if ok {
 			return nil
@@ -218,6 +229,7 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 		case err == nil:
 			c.open(msg)
 		case ctx.Err() == nil || !errors.Is(err, ctx.Err()):
+			c.end()
 			return err
 		}
 	}
@@ -253,7 +265,7 @@ func (p *pendingCall) fail(r *rpc.Response, err error) {
 func (c *clientCodec) open(msg Message) {
 	c.next = 0
 	clear(c.items)
-	c.items = c.items[:0]
+	c.items, c.request = c.items[:0], msg.Request
 	if msg.Err != nil {
 		c.stats.Unsent.Add(int64(c.failAll(msg.Body, msg.Err)))
 		return
@@ -279,21 +291,23 @@ func (c *clientCodec) open(msg Message) {
 }
 
 // failAll fails the calls whose ids are in body, and returns their number.
-func (c *clientCodec) failAll(body []byte, err error) (failed int) {
+func (c *clientCodec) failAll(body []byte, err error) int {
+	var failed []failure
 	_, _ = scanMessage(body, headerDepth, func(e envelope) error {
 		if p := c.takeID(e.id); p != nil {
-			failed++
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.failures = append(c.failures, failure{p, err})
+			failed = append(failed, failure{p, err})
 		}
 		return nil
 	})
-	if failed == 0 { // notifications, or calls that were given up
+	if len(failed) == 0 { // notifications, or calls that were given up
 		c.stats.Dropped.Add(1)
 		c.log.drop("message dropped", body, slog.Any("error", err))
+		return 0
 	}
-	return failed
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failures = append(c.failures, failed...)
+	return len(failed)
 }
 
 // answer makes r the response that e is, and reports whether it is one.
@@ -303,13 +317,18 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 		p = c.takeID(e.id)
 	}
 	switch {
+	case p == nil && e.isNameless():
+		if c.unnamed == nil {
+			c.unnamed = e
+		}
+		return false
 	case p == nil && (e.invalid != "" || !e.isResponse()):
 		c.stats.Invalid.Add(1)
-		c.log.drop("reply that is no response dropped", e.method)
+		c.log.drop("reply that is no response dropped", e.text)
 		return false
 	case p == nil: // late, duplicate, or somebody else's
 		c.stats.Dropped.Add(1)
-		c.log.drop("reply that nobody waits for dropped", e.id)
+		c.log.drop("reply that nobody waits for dropped", e.text)
 		return false
 	case e.invalid != "":
 		p.fail(r, fmt.Errorf("%w: %s", ErrBadReply, e.invalid))
@@ -323,6 +342,45 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 	}
 	c.stats.Errors.Add(1)
 	return true
+}
+
+// failNameless fails the calls that an error without an id is about, if it is
+// certain which those are: a server answers so to what it takes for no request,
+// such as a batch where it knows none.
+func (c *clientCodec) failNameless(e *envelope) {
+	err := wireError(e.err)
+	if c.request != nil {
+		c.stats.Errors.Add(int64(c.failAll(c.request, err)))
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	batch := c.onlyBatch()
+	for _, p := range batch {
+		c.remove(p)
+		c.failures = append(c.failures, failure{p, err})
+	}
+	c.stats.Errors.Add(int64(len(batch)))
+	if len(batch) == 0 {
+		c.stats.Dropped.Add(1)
+		c.log.drop("reply that nobody waits for dropped", e.text)
+	}
+}
+
+// onlyBatch returns the calls that a Batch has sent, if all of them in one
+// message. It is called with c.mu locked.
+func (c *clientCodec) onlyBatch() (batch []*pendingCall) {
+	for _, p := range c.pending {
+		number := p.batch.Load()
+		switch {
+		case number == 0: // not sent yet
+		case len(batch) > 0 && number != batch[0].batch.Load():
+			return nil
+		default:
+			batch = append(batch, p)
+		}
+	}
+	return batch
 }
 
 // wireError decodes an error object. A peer that sends something else for one
@@ -346,7 +404,7 @@ func (c *clientCodec) ReadResponseBody(reply any) error {
 	if ok {
 		reply = call.result
 	}
-	err, _ := unmarshal(c.result, reply)
+	err, _ := c.decoder.decode(c.result, reply)
 	if err == nil {
 		return nil
 	}
@@ -358,14 +416,21 @@ func (c *clientCodec) ReadResponseBody(reply any) error {
 	return err
 }
 
-// Close closes the Conn, which ends the reading.
-func (c *clientCodec) Close() error {
+// end forgets all calls: net/rpc ends them.
+func (c *clientCodec) end() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.closed = true
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	c.mu.Unlock()
+	clear(c.pending)
+	c.oldest, c.newest = nil, nil
+}
+
+// Close closes the Conn, which ends the reading.
+func (c *clientCodec) Close() error {
+	c.end()
 	c.log.close()
 	return c.conn.Close()
 }

@@ -15,6 +15,13 @@
 // Conns are in the packages redisconn, amqpconn and httpconn; [NewStreamConn]
 // makes one of a TCP or Unix socket, a pipe, or standard input and output.
 //
+// # Errors
+//
+// A method that returns an [*Error] chooses the code and the data of the error
+// object; any other error is sent as [CodeServer] with its text. net/rpc passes on
+// the text alone: one that ends like that of an Error, "(JSON-RPC error 402)", is
+// taken for one, and an empty one for success.
+//
 // # Panics
 //
 // net/rpc does not recover a panic in a method: it ends the process, and no
@@ -41,7 +48,13 @@ type Message struct {
 	// network; the place is free once the reply has left or was given up.
 	Reply func(body []byte) error
 
-	// Err is set by the transport alone, never by what came over the wire.
+	// Request is, on a calling Conn, the request message that Body answers,
+	// where the transport knows: an error without an id is then that
+	// request's. It is valid until the next ReadMessage.
+	Request []byte
+
+	// Err is set by the transport alone, never by what came over the wire. Its
+	// text begins with that of a sentinel, such as ErrUnavailable's.
 	// On a calling Conn: the requests in Body did not get through, or their
 	// answers can no longer come. On a serving Conn: Body can't be served, as
 	// when nobody could be answered; it is logged, settled and not run.
@@ -204,9 +217,10 @@ func Serve(ctx context.Context, server *rpc.Server, conn Conn, opts *ServerOptio
 	return codec.err
 }
 
-func orDefault[T int | time.Duration](value, standard T) T {
-	if value == 0 {
+// orDefault returns a limit, or the standard one where there is no usable one.
+func orDefault(limit, standard int) int {
+	if limit < 1 {
 		return standard
 	}
-	return value
+	return limit
 }

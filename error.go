@@ -8,6 +8,7 @@ import (
 	"net/rpc"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Error codes of the specification, section 5.1, and the one this package
@@ -24,7 +25,7 @@ const (
 
 // What a caller may want to branch on. errors.Is holds for the errors of
 // [Call] and [Notify]; a plain client.Call gives text that begins with the
-// sentinel's.
+// sentinel's, behind net/rpc's "reading body " for a result that doesn't fit.
 var (
 	// ErrTimeout ends a call whose answer did not come in time. It may have
 	// run, or may still run.
@@ -122,7 +123,7 @@ func (e *Error) validData() []byte {
 		return nil
 	}
 	var compact bytes.Buffer
-	if json.Compact(&compact, e.Data) == nil {
+	if utf8.Valid(e.Data) && json.Compact(&compact, e.Data) == nil {
 		return compact.Bytes()
 	}
 	quoted, _ := json.Marshal(string(e.Data)) // a string always encodes

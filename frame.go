@@ -59,6 +59,9 @@ func (f *framer) scan(p []byte) (used int, state frameState) {
 			if f.expect != expectText && f.expect != expectValue && f.expect != expectElement {
 				return i, frameBroken
 			}
+			if len(f.open) == headerDepth { // nobody takes it, and open is not to grow for ever
+				return i, frameBroken
+			}
 			f.open = append(f.open, c)
 			f.expect = expectMember
 			if c == '[' {
@@ -220,14 +223,11 @@ func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
 		r.skip = skipNothing
 		message = r.cut(r.scanned)
 	case frameBroken:
-		end := len(r.buf)
-		if newline := bytes.IndexByte(r.buf[r.scanned:], '\n'); newline >= 0 {
-			end = r.scanned + newline
-		}
+		var end int
+		end, r.skip = r.brokenEnd()
 		message = r.cut(end)
 		r.scanned = 0
 		r.framer.reset()
-		r.skip = skipLine
 	case frameMore:
 		if !skipped && r.scanned <= r.limit {
 			return nil, false
@@ -236,6 +236,21 @@ func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
 		message = r.cut(r.scanned)
 	}
 	return message, !skipped
+}
+
+// brokenEnd returns where the text that is broken at scanned ends, and what is to
+// be skipped behind it: the rest of the line. Where the line begins with the
+// bracket that broke the text, the text broke off before, and this is the next.
+func (r *frameReader) brokenEnd() (end int, skip skip) {
+	line := bytes.LastIndexByte(r.buf[:r.scanned], '\n') + 1
+	bracket := r.buf[r.scanned] == '{' || r.buf[r.scanned] == '['
+	if line > 0 && bracket && len(bytes.TrimSpace(r.buf[line:r.scanned])) == 0 {
+		return line, skipNothing
+	}
+	if newline := bytes.IndexByte(r.buf[r.scanned:], '\n'); newline >= 0 {
+		return r.scanned + newline, skipLine
+	}
+	return len(r.buf), skipLine
 }
 
 func (r *frameReader) cut(n int) []byte {

@@ -11,6 +11,7 @@ import (
 type envelope struct {
 	id, method, params, result, err []byte
 
+	text    []byte // the whole
 	version []byte // of the member jsonrpc
 	replyTo []byte // of the member reply_to, an extension
 	invalid string // why this is no envelope at all, "" if it is one
@@ -41,12 +42,14 @@ func scanMessage(text []byte, maxDepth int, item func(envelope) error) (batch bo
 func (s *scanner) item(item func(envelope) error) error {
 	var e envelope
 	if s.next() != '{' {
-		if _, err := s.value(); err != nil {
+		text, err := s.value()
+		if err != nil {
 			return err
 		}
-		e.invalid = "not an object"
+		e.text, e.invalid = text, "not an object"
 		return item(e)
 	}
+	start := s.pos
 	err := s.object(func(name []byte) error {
 		value, err := s.value()
 		if err == nil {
@@ -54,6 +57,7 @@ func (s *scanner) item(item func(envelope) error) error {
 		}
 		return err
 	})
+	e.text = s.text[start:s.pos]
 	if err != nil { // what was seen may still tell whom to answer
 		e.invalid = err.Error()
 		_ = item(e)
@@ -115,6 +119,13 @@ func foldedMember(name []byte) string {
 // not be answered, however odd it is, or two servers would talk for ever.
 func (e *envelope) isResponse() bool {
 	return e.method == nil && (e.result != nil || e.err != nil)
+}
+
+// isNameless reports whether this is an error that says of no call that it is
+// about it.
+func (e *envelope) isNameless() bool {
+	id := kindOf(e.id)
+	return e.invalid == "" && e.method == nil && (id == 0 || id == 'n') && kindOf(e.err) == '{'
 }
 
 // isNotification reports whether a request must not be answered. The absence

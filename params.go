@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // An encoder builds one message after the other in a buffer of its own.
@@ -54,9 +57,14 @@ func (e *encoder) value(v any) (err error) {
 	if err := e.json.Encode(v); err != nil {
 		return err
 	}
-	e.b = e.b[:len(e.b)-1] // the newline that Encode ends with
+	e.b = e.b[:len(e.b)-1]        // the newline that Encode ends with
+	if !utf8.Valid(e.b[start:]) { // of a MarshalJSON's: Encode lets it pass
+		return errUTF8
+	}
 	return nil
 }
+
+var errUTF8 = errors.New("not valid UTF-8")
 
 // params appends the member params for v, or nothing where there is nothing to
 // send: nil, and structs without a value.
@@ -95,8 +103,12 @@ func (e *encoder) paramsValue(v any, positional bool) error {
 		if f, err := s.FieldByIndexErr(field.index); err == nil {
 			value = f.Interface()
 		}
+		start := len(e.b)
 		if err := e.value(value); err != nil {
 			return err
+		}
+		if field.quoted && e.b[start] != 'n' {
+			e.b = appendQuoted(e.b[:start], string(e.b[start:]))
 		}
 	}
 	e.b = append(e.b, ']')
@@ -117,9 +129,14 @@ func structOf(v any) reflect.Value {
 
 // A paramsDecoder decodes one request's params after the other.
 type paramsDecoder struct {
+	decoder  *decoder
 	shapes   shapes
 	elements [][]byte
 	object   []byte
+}
+
+func newParamsDecoder() *paramsDecoder {
+	return &paramsDecoder{decoder: newDecoder(), shapes: shapes{}}
 }
 
 // decode decodes params into what v points to. Absent and empty params leave
@@ -129,7 +146,7 @@ func (d *paramsDecoder) decode(params []byte, v any) *Error {
 	case isEmpty(params):
 		return nil
 	case params[0] == '{':
-		return unmarshalParams(params, v)
+		return d.unmarshal(params, v)
 	}
 	d.split(params)
 	t := reflect.TypeOf(v).Elem()
@@ -143,24 +160,24 @@ func (d *paramsDecoder) decode(params []byte, v any) *Error {
 	switch shape.kind {
 	case structShape:
 		if len(d.elements) == 1 && shape.isWhole(d.elements[0]) {
-			return unmarshalParams(d.elements[0], v)
+			return d.unmarshal(d.elements[0], v)
 		}
-		return unmarshalParams(d.zip(shape.fields), v)
+		return d.unmarshal(d.zip(shape.fields), v)
 	case scalarShape:
-		return unmarshalParams(d.elements[0], v)
+		return d.unmarshal(d.elements[0], v)
 	case bytesShape:
 		if len(d.elements) == 1 && d.elements[0][0] == '"' {
-			return unmarshalParams(d.elements[0], v)
+			return d.unmarshal(d.elements[0], v)
 		}
 	case customShape:
-		if err := unmarshalParams(params, v); err != nil && len(d.elements) == 1 {
+		if err := d.unmarshal(params, v); err != nil && len(d.elements) == 1 {
 			reflect.ValueOf(v).Elem().SetZero()
-			return unmarshalParams(d.elements[0], v)
+			return d.unmarshal(d.elements[0], v)
 		} else {
 			return err
 		}
 	}
-	return unmarshalParams(params, v)
+	return d.unmarshal(params, v)
 }
 
 // isEmpty reports whether params, a value the scanner saw, hold nothing.
@@ -198,26 +215,45 @@ func (d *paramsDecoder) zip(fields []field) []byte {
 	return d.object
 }
 
-// unmarshalParams decodes into v. A panic in a method of v's is an internal
-// error, everything else the params' fault.
-func unmarshalParams(data []byte, v any) *Error {
-	err, panicked := unmarshal(data, v)
+// unmarshal decodes into v. A panic in a method of v's is an internal error,
+// everything else the params' fault.
+func (d *paramsDecoder) unmarshal(data []byte, v any) *Error {
+	err, panicked := d.decoder.decode(data, v)
 	switch {
 	case panicked:
-		return errorf(CodeInternal, "internal error: %v", err)
+		return errorf(CodeInternal, "internal error: %.200v", err)
 	case err != nil:
-		return errorf(CodeInvalidParams, "invalid params: %v", err)
+		return errorf(CodeInvalidParams, "invalid params: %.200v", err)
 	}
 	return nil
 }
 
-func unmarshal(data []byte, v any) (err error, panicked bool) {
+// A decoder decodes one value after the other. It is json.Unmarshal without the
+// allocation, for values that the scanner saw.
+type decoder struct {
+	data bytes.Reader
+	json *json.Decoder // reads data
+}
+
+func newDecoder() *decoder {
+	d := new(decoder)
+	d.json = json.NewDecoder(&d.data)
+	return d
+}
+
+// decode decodes into v. A panic in a method of v's is an error.
+func (d *decoder) decode(data []byte, v any) (err error, panicked bool) {
 	defer func() {
 		if p := recover(); p != nil {
+			d.json = json.NewDecoder(&d.data)
 			err, panicked = fmt.Errorf("panic while decoding %T: %v", v, p), true
 		}
 	}()
-	return json.Unmarshal(data, v), false
+	if len(data) > maxKeptBuffer {
+		return json.Unmarshal(data, v), false
+	}
+	d.data.Reset(data)
+	return d.json.Decode(v), false
 }
 
 // A shape says how positional params meet a type.
@@ -242,6 +278,8 @@ type field struct {
 	index []int
 	name  string
 	key   string // `"name":`
+
+	quoted bool // the tag says ",string"
 }
 
 // shapes remembers the shapes of the types seen. It belongs to one goroutine.
@@ -272,7 +310,7 @@ func newShape(t reflect.Type) *shape {
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		fields := appendFields(nil, t, nil)
+		fields := dominant(appendFields(nil, t, nil))
 		return &shape{kind: structShape, most: max(len(fields), 1), fields: fields}
 	case reflect.Array:
 		return &shape{kind: wholeShape, most: t.Len()}
@@ -300,7 +338,7 @@ func appendFields(fields []field, t reflect.Type, index []int) []field {
 			continue
 		}
 		at := append(index[:len(index):len(index)], i)
-		name, _, _ := strings.Cut(tag, ",")
+		name, options, _ := strings.Cut(tag, ",")
 		if embedded, ok := embeddedStruct(f); ok && name == "" {
 			if len(at) < maxEmbedding {
 				fields = appendFields(fields, embedded, at)
@@ -313,9 +351,48 @@ func appendFields(fields []field, t reflect.Type, index []int) []field {
 		if name == "" {
 			name = f.Name
 		}
-		fields = append(fields, field{index: at, name: name, key: string(appendQuoted(nil, name)) + ":"})
+		fields = append(fields, field{
+			index:  at,
+			name:   name,
+			key:    string(appendQuoted(nil, name)) + ":",
+			quoted: isQuoted(f.Type, options),
+		})
 	}
 	return fields
+}
+
+// isQuoted reports whether a field is encoded in a string, by encoding/json's
+// rules.
+func isQuoted(t reflect.Type, options string) bool {
+	if !slices.Contains(strings.Split(options, ","), "string") {
+		return false
+	}
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch kind := t.Kind(); kind {
+	case reflect.String, reflect.Bool, reflect.Float32, reflect.Float64:
+		return true
+	default:
+		return reflect.Int <= kind && kind <= reflect.Uintptr
+	}
+}
+
+// dominant leaves out the fields that encoding/json doesn't see: of those of one
+// name all but the one that is embedded least deep.
+func dominant(fields []field) []field {
+	depth, count := make(map[string]int), make(map[string]int)
+	for _, f := range fields {
+		switch d, ok := depth[f.name]; {
+		case !ok || len(f.index) < d:
+			depth[f.name], count[f.name] = len(f.index), 1
+		case len(f.index) == d:
+			count[f.name]++
+		}
+	}
+	return slices.DeleteFunc(fields, func(f field) bool {
+		return len(f.index) > depth[f.name] || count[f.name] > 1
+	})
 }
 
 func embeddedStruct(f reflect.StructField) (reflect.Type, bool) {

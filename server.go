@@ -43,7 +43,7 @@ type serverCodec struct {
 	method   []byte // of call
 	seq      uint64
 	names    map[string]string // names of methods on the wire to those in Go
-	decoder  paramsDecoder
+	decoder  *paramsDecoder
 	answer   []byte // scratch
 
 	out *encoder // WriteResponse's own
@@ -58,7 +58,7 @@ type serverCall struct {
 	exchange *exchange
 	single   exchange // of a message that is no batch
 	id       []byte   // empty: a notification
-	err      *Error // found before the method could run
+	err      *Error   // found before the method could run
 }
 
 // An exchange is a message on its way to its one reply.
@@ -67,7 +67,12 @@ type exchange struct {
 	batch   bool
 	left    int    // items of a batch that are not done
 	answers []byte // of a batch, so far
+
+	reserved int // bytes for errors in place of the answers that are missing
 }
+
+// standInSize is the length of such an error, less its id's.
+const standInSize = 160
 
 const (
 	maxNames  = 1024 // in the table of names, which strangers could otherwise fill
@@ -90,7 +95,7 @@ func newServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) *server
 	}
 	c.places = make(chan struct{}, c.opts.MaxInFlight)
 	c.names = make(map[string]string)
-	c.decoder.shapes = shapes{}
+	c.decoder = newParamsDecoder()
 	c.out = newEncoder()
 	c.running = make(map[uint64]*serverCall)
 	if l, ok := conn.(Limiter); ok {
@@ -161,6 +166,11 @@ func (c *serverCodec) open(msg Message) {
 	c.exchange = &c.single
 	if batch {
 		c.exchange = &exchange{reply: msg.Reply, batch: true, left: len(c.items)}
+		for i := range c.items {
+			if e := &c.items[i]; !e.isResponse() && !e.isNotification() {
+				c.exchange.reserved += len(e.answerID()) + standInSize
+			}
+		}
 	}
 }
 
@@ -207,15 +217,15 @@ func (c *serverCodec) nextItem(r *rpc.Request) bool {
 	c.next++
 	if item.isResponse() {
 		c.stats.Dropped.Add(1)
-		c.log.drop("response in place of a request dropped", item.result)
-		c.finish(c.exchange, nil)
+		c.log.drop("response in place of a request dropped", item.text)
+		c.finish(c.exchange, nil, nil)
 		return false
 	}
 	if err := item.checkRequest(); err != nil {
 		c.stats.Invalid.Add(1)
-		c.log.drop(err.Message, item.method)
+		c.log.drop(err.Message, item.text)
 		c.answer = appendError(c.answer[:0], item.answerID(), err)
-		c.finish(c.exchange, c.answer)
+		c.finish(c.exchange, item.answerID(), c.answer)
 		return false
 	}
 	c.takePlace(nil)
@@ -302,9 +312,9 @@ func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 		if err != nil {
 			c.log.drop("notification failed", nil, slog.String("method", r.ServiceMethod), slog.Any("error", err))
 		}
-		c.finish(call.exchange, nil)
+		c.finish(call.exchange, nil, nil)
 	} else {
-		c.finish(call.exchange, c.response(call, r.ServiceMethod, err, body))
+		c.finish(call.exchange, call.id, c.response(call, r.ServiceMethod, err, body))
 	}
 	c.release(call)
 	return nil
@@ -315,35 +325,36 @@ func (c *serverCodec) response(call *serverCall, method string, err *Error, resu
 	c.out.reset()
 	if err == nil {
 		c.out.b = appendResponse(c.out.b, call.id, "result")
-		err = c.result(method, result)
+		if failed := c.out.value(result); failed != nil {
+			err = c.unsendable(method, failed)
+		}
+		c.out.b = append(c.out.b, '}')
+	}
+	if err != nil {
+		c.out.b = appendError(c.out.b[:0], call.id, err)
+	}
+	if n, limit := len(c.out.b), c.opts.MaxMessageSize; n > limit {
+		err = c.unsendable(method, fmt.Errorf("response of %d bytes exceeds the limit of %d", n, limit))
+		c.out.b = appendError(c.out.b[:0], call.id, err)
 	}
 	if err != nil {
 		c.stats.Errors.Add(1)
-		c.out.b = appendError(c.out.b[:0], call.id, err)
 	}
 	return c.out.b
 }
 
-// result appends the result and ends the response object.
-func (c *serverCodec) result(method string, result any) *Error {
-	err := c.out.value(result)
-	if limit := c.opts.MaxMessageSize; err == nil && len(c.out.b) >= limit {
-		err = fmt.Errorf("response of %d bytes exceeds the limit of %d", len(c.out.b)+1, limit)
-	}
-	if err != nil {
-		c.log.drop("result can't be sent", nil, slog.String("method", method), slog.Any("error", err))
-		return errorf(CodeInternal, "internal error: %v", err)
-	}
-	c.out.b = append(c.out.b, '}')
-	return nil
+// unsendable returns what is sent in place of a response that can't be.
+func (c *serverCodec) unsendable(method string, err error) *Error {
+	c.log.drop("response can't be sent", nil, slog.String("method", method), slog.Any("error", err))
+	return errorf(CodeInternal, "internal error: %v", err)
 }
 
 // finish notes that an item is done, with its answer or with none. The last one
 // of a message sends the reply.
-func (c *serverCodec) finish(x *exchange, answer []byte) {
+func (c *serverCodec) finish(x *exchange, id, answer []byte) {
 	if x.batch {
 		c.mu.Lock()
-		last := x.add(answer, c.opts.MaxMessageSize)
+		last := x.add(id, answer, c.opts.MaxMessageSize)
 		c.mu.Unlock()
 		if !last {
 			return
@@ -353,11 +364,14 @@ func (c *serverCodec) finish(x *exchange, answer []byte) {
 	c.reply(x.reply, answer)
 }
 
-// add adds an answer to a batch's, and ends the array with the last.
-func (x *exchange) add(answer []byte, limit int) (last bool) {
+// add adds an answer to a batch's, and ends the array with the last. Where the
+// answers would get too long, an error stands in for this one; there is always
+// room for those of the items that are left.
+func (x *exchange) add(id, answer []byte, limit int) (last bool) {
 	if answer != nil {
-		if len(x.answers)+len(answer) >= limit {
-			answer = tooLongForBatch(answer, limit)
+		x.reserved -= len(id) + standInSize
+		if len(answer) > len(id)+standInSize && len(x.answers)+len(answer)+len("[]")+x.reserved > limit {
+			answer = appendError(nil, id, errorf(CodeInternal, "internal error: the batch's responses exceed the limit of %d bytes", limit))
 		}
 		separator := byte(',')
 		if len(x.answers) == 0 {
@@ -370,16 +384,6 @@ func (x *exchange) add(answer []byte, limit int) (last bool) {
 		x.answers = append(x.answers, ']')
 	}
 	return x.left == 0
-}
-
-// tooLongForBatch stands in for an answer that would make a batch's too long.
-func tooLongForBatch(answer []byte, limit int) []byte {
-	id := jsonNull
-	_, _ = scanMessage(answer, headerDepth, func(e envelope) error {
-		id = e.id
-		return nil
-	})
-	return appendError(nil, id, errorf(CodeInternal, "internal error: the batch's responses exceed the limit of %d bytes", limit))
 }
 
 func (c *serverCodec) reply(reply func([]byte) error, body []byte) {

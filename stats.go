@@ -33,7 +33,7 @@ type dropLog struct {
 
 const (
 	dropLogInterval = time.Second
-	maxQuote        = 200 // bytes of a message in a log line
+	maxQuote        = 200 // bytes of a message, or of an error, in a log line
 )
 
 func newDropLog(logger *slog.Logger) *dropLog {
@@ -56,11 +56,19 @@ func (l *dropLog) drop(why string, body []byte, attrs ...slog.Attr) {
 	l.unlogged, l.next = 0, now.Add(dropLogInterval)
 	l.mu.Unlock()
 
-	attrs = append(attrs, slog.Int("bytes", len(body)), slog.String("message", string(body[:min(len(body), maxQuote)])))
+	for i, attr := range attrs { // a stranger may have chosen these, too
+		attrs[i].Value = slog.StringValue(quote(attr.Value.String()))
+	}
+	attrs = append(attrs, slog.Int("bytes", len(body)), slog.String("message", quote(body)))
 	if unlogged > 0 {
 		attrs = append(attrs, slog.Int("unlogged_before", unlogged))
 	}
 	l.logger.LogAttrs(context.Background(), slog.LevelWarn, "jsonrpc2: "+why, attrs...)
+}
+
+// quote returns as much of a text as may be logged.
+func quote[T string | []byte](text T) string {
+	return string(text[:min(len(text), maxQuote)])
 }
 
 // close logs how many went unlogged last.

@@ -22,12 +22,12 @@ import (
 //
 // Where rwc has a SetReadDeadline that works, as a net.Conn has, the Conn uses
 // it to stop reading, and resets it; Close must make a Write that hangs return.
-// Else, as with standard input, a goroutine
-// reads in its place; it ends when its Read does, which Close can't hasten on
-// every kind of stream: it may last as long as the process.
+// Else, as with standard input, a goroutine reads in its place; it ends when its
+// Read does, which Close can't hasten on every kind of stream: it may last as
+// long as the process.
 //
 // The Conn takes no further request while answers of more than 1 MiB wait for a
-// peer that doesn't read them.
+// peer that doesn't read them; those of the calls that run still join them.
 func NewStreamConn(rwc io.ReadWriteCloser) Conn {
 	c := &streamConn{rwc: rwc, closed: make(chan struct{})}
 	c.in.limit = DefaultMaxMessageSize
@@ -42,6 +42,7 @@ type streamConn struct {
 	source source
 	out    streamWriter
 	err    error // what ended the reading
+	ended  bool  // by the other side, perhaps in the middle of a text
 
 	closing sync.Once
 	closed  chan struct{}
@@ -68,20 +69,20 @@ func (c *streamConn) ReadMessage(ctx context.Context) (Message, error) {
 			return Message{Body: body, Reply: c.out.reply}, nil
 		}
 		if c.err != nil {
+			if rest := c.in.rest(); c.ended && len(rest) > 0 {
+				return Message{Body: rest, Reply: c.out.reply}, nil
+			}
 			return Message{}, c.err
 		}
 		n, err := c.source.read(ctx, c.in.space())
 		c.in.extend(n)
-		if err == nil {
-			continue
-		}
-		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		switch {
+		case err == nil:
+		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 			return Message{}, err
-		}
-		c.source.close()
-		c.err = c.final(err)
-		if rest := c.in.rest(); err == io.EOF && len(rest) > 0 {
-			return Message{Body: rest, Reply: c.out.reply}, nil
+		default:
+			c.source.close()
+			c.err, c.ended = c.final(err), err == io.EOF
 		}
 	}
 }
@@ -369,7 +370,7 @@ func (s *pumpSource) read(ctx context.Context, p []byte) (int, error) {
 		select {
 		case s.current = <-s.pieces:
 		case <-s.closed:
-			return 0, io.EOF
+			return 0, net.ErrClosed
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}

@@ -28,9 +28,12 @@ func (n *Notes) Add(body []byte, err error) {
 	if n.limit > 0 && len(n.notes) == n.limit {
 		return
 	}
-	n.notes = append(n.notes, jsonrpc2.Message{Body: body, Err: err})
+	n.notes = append(n.notes, jsonrpc2.Message{Body: body, Reply: noReply, Err: err})
 	n.signal()
 }
+
+// noReply is a note's: nothing is to be settled.
+func noReply([]byte) error { return nil }
 
 // Ready receives when there may be a note.
 func (n *Notes) Ready() <-chan struct{} { return n.ready }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/micromessaging/jsonrpc2"
 )
@@ -17,7 +18,8 @@ const maxWaiting = 16 << 20
 type Outbox[T any] struct {
 	Limited bool // to 16 MiB
 
-	wake chan struct{} // holds one if there may be something to take
+	wake    chan struct{} // holds one if there may be something to take
+	closing chan struct{} // closed by Close
 
 	mu      sync.Mutex // protects following
 	waiting []T
@@ -27,7 +29,7 @@ type Outbox[T any] struct {
 
 // NewOutbox returns an empty Outbox.
 func NewOutbox[T any](limited bool) *Outbox[T] {
-	return &Outbox[T]{Limited: limited, wake: make(chan struct{}, 1)}
+	return &Outbox[T]{Limited: limited, wake: make(chan struct{}, 1), closing: make(chan struct{})}
 }
 
 // Put hands an item over and never blocks. It fails with ErrOverloaded, or
@@ -86,11 +88,71 @@ func (o *Outbox[T]) Len() int {
 	return len(o.waiting)
 }
 
-// Close lets Put fail, and Take tell the writer.
+// A Writer says how Run writes.
+type Writer[T any] struct {
+	// Send sends all of work, and returns what is to be tried again.
+	Send func(work []T) (again []T)
+	// Kick, if set, receives when a try has become worth while.
+	Kick <-chan struct{}
+	// MaxPause is between two tries at most, after a backoff.
+	MaxPause time.Duration
+	// Grace is for how long to try when the outbox is closed.
+	Grace time.Duration
+}
+
+// Run is the writer: it sends what waits, again and again, until the outbox is
+// closed and all is sent, or the grace is over. It returns what is left.
+func (o *Outbox[T]) Run(w Writer[T]) (left []T) {
+	var backoff Backoff
+	var work, spare []T
+	var deadline time.Time
+	for {
+		if len(work) == 0 {
+			<-o.wake
+		}
+		items, open := o.Take(spare)
+		work, spare = append(work, items...), items
+		closing := o.closing
+		if !open {
+			closing = nil
+			if deadline.IsZero() {
+				deadline = time.Now().Add(w.Grace)
+				backoff.Reset()
+			}
+		}
+		work = w.Send(work)
+		switch {
+		case len(work) == 0 && !open:
+			return nil
+		case len(work) == 0:
+			backoff.Reset()
+		case !open && time.Now().After(deadline):
+			return work
+		default:
+			pause(min(backoff.Next(), w.MaxPause), w.Kick, closing)
+		}
+	}
+}
+
+func pause(d time.Duration, kick, closing <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-kick:
+	case <-closing:
+	}
+}
+
+// Close lets Put fail, and Run end.
 func (o *Outbox[T]) Close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
 	o.closed = true
+	close(o.closing)
 	o.signal()
 }
 

@@ -1,0 +1,26 @@
+package jsonrpc2
+
+import "net/rpc"
+
+// Pending returns how many calls a codec made by NewClientCodec waits for, and
+// how many failures it has still to tell.
+func Pending(codec rpc.ClientCodec) (calls, failures int) {
+	c := codec.(*clientCodec)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p := c.oldest; p != nil; p = p.next {
+		if c.pending[p.seq] != p {
+			panic("a call is in the list of timeouts alone")
+		}
+	}
+	return len(c.pending), len(c.failures)
+}
+
+// FromText makes the error that a server sends of the text that net/rpc made of
+// a method's error.
+func FromText(text string) *Error { return errorFromText(text) }
+
+// ErrorResponse makes the response that carries an error.
+func ErrorResponse(id string, err *Error) string {
+	return string(appendError(nil, []byte(id), err))
+}

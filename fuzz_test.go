@@ -1,0 +1,134 @@
+package jsonrpc2_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/rpc"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+)
+
+// addTranscripts adds what the transcripts send as seeds.
+func addTranscripts(f *testing.F) {
+	for _, name := range []string{"specification", "ids", "envelope", "syntax", "params", "results", "batch", "limits", "names"} {
+		for _, x := range readTranscript(f, "testdata/"+name+".txt").exchanges {
+			f.Add([]byte(x.send))
+		}
+	}
+}
+
+// FuzzServer sends anything to a server on a stream: it says nothing but JSON,
+// and comes to an end.
+func FuzzServer(f *testing.F) {
+	addTranscripts(f)
+	server := serverOf(f, Spec{}, Odd{}, calc.Calc{}) // Long may be asked for gigabytes
+	opts := &jsonrpc2.ServerOptions{Name: specName, Logger: quiet}
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		var out bytes.Buffer
+		conn := jsonrpc2.NewStreamConn(stdio{bytes.NewReader(stream), &out, func() error { return nil }})
+		require.NoError(t, jsonrpc2.Serve(t.Context(), server, conn, opts))
+		for line := range strings.Lines(out.String()) {
+			require.True(t, json.Valid([]byte(line)) && utf8.ValidString(line), "%q", line)
+			require.True(t, strings.HasSuffix(line, "\n"))
+		}
+	})
+}
+
+// FuzzClient answers a call with anything, in which ID stands for its id, and
+// then properly: the call ends by either, and the client lives.
+func FuzzClient(f *testing.F) {
+	addTranscripts(f)
+	for _, reply := range []string{
+		`{"id":ID,"result":7}`, `{"id":ID,"error":{"code":1,"message":"m","data":[]}}`, `{"id":ID,"error":"x"}`,
+		`[{"id":ID,"result":7},{"id":ID}]`, `{"id":ID,"id":ID}`, `{"id":ID,"result":`, `{"id":"-ID","result":{}}`, `{"id":ID,"method":"x"}`,
+	} {
+		f.Add([]byte(reply))
+	}
+	f.Fuzz(func(t *testing.T, reply []byte) {
+		conn := newScriptedConn()
+		codec := jsonrpc2.NewClientCodec(conn, &jsonrpc2.ClientOptions{Logger: quiet, Timeout: -1})
+		p := &peer{client: rpc.NewClientWithCodec(codec), codec: codec}
+		for range 2 {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, _ = jsonrpc2.Call[any](t.Context(), p.client, "Test.Call", nil)
+			}()
+			id := idOf(t, <-conn.written)
+			conn.messages <- jsonrpc2.Message{Body: bytes.ReplaceAll(reply, []byte("ID"), id)}
+			conn.messages <- jsonrpc2.Message{Body: []byte(`{"jsonrpc":"2.0","id":` + string(id) + `,"result":7}`)}
+			<-done
+			p.requireNothingLeft(t)
+		}
+		require.NoError(t, p.client.Close())
+	})
+}
+
+func idOf(t *testing.T, text string) []byte {
+	var r request
+	require.NoError(t, json.Unmarshal([]byte(text), &r))
+	return r.ID
+}
+
+// FuzzScanHeader has transports and the codec agree on what is to be answered.
+func FuzzScanHeader(f *testing.F) {
+	addTranscripts(f)
+	f.Add([]byte(`{"jsonrpc":"2.0","id":"x","method":"sum","reply_to":"list"}`))
+	f.Add([]byte(`[{"jsonrpc":"2.0","id":1,"method":"sum","reply_to":"li\u0073t"},{"id":"y"}]`))
+	server := serverOf(f, Spec{}, Odd{}, calc.Calc{}) // Long may be asked for gigabytes
+	opts := &jsonrpc2.ServerOptions{Logger: quiet, MaxDepth: 10_000, MaxBatch: 1 << 20}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		header, err := jsonrpc2.ScanHeader(body)
+		require.Equal(t, json.Valid(body) && utf8.Valid(body), err == nil)
+		require.True(t, utf8.ValidString(header.ID) && utf8.ValidString(header.ReplyTo))
+
+		replies := make(chan []byte, 10)
+		conn := newScriptedConn()
+		go func() {
+			conn.messages <- jsonrpc2.Message{Body: body, Reply: func(answer []byte) error {
+				replies <- bytes.Clone(answer)
+				return nil
+			}}
+			close(conn.messages)
+		}()
+		require.NoError(t, jsonrpc2.Serve(t.Context(), server, conn, opts))
+		require.Len(t, replies, 1)
+		require.Equal(t, header.Answer, <-replies != nil, "%q", body)
+	})
+}
+
+func TestScanHeader(t *testing.T) {
+	for body, want := range map[string]jsonrpc2.Header{
+		`{"jsonrpc":"2.0","id":"x","method":"a"}`:                                 {ID: "x", Answer: true},
+		`{"jsonrpc":"2.0","id":"x","method":"a","reply_to":"list"}`:               {ID: "x", ReplyTo: "list", Answer: true},
+		`{"reply_to":"l\u0069st","id":"\u0078"}`:                                  {ID: "x", ReplyTo: "list", Answer: true},
+		`{"jsonrpc":"2.0","id":1,"method":"a","reply_to":5}`:                      {Answer: true},
+		`{"jsonrpc":"2.0","id":null,"method":"a"}`:                                {Answer: true},
+		`{"jsonrpc":"2.0","method":"a","reply_to":"list"}`:                        {ReplyTo: "list"},
+		`{"jsonrpc":"2.0","id":"x","result":1}`:                                   {ID: "x"},
+		`[{"id":1,"reply_to":"first"},{"id":"x","reply_to":"second"},{"id":"y"}]`: {ID: "x", ReplyTo: "first", Answer: true},
+		`[{"jsonrpc":"2.0","method":"a"},{"id":"x","result":1}]`:                  {ID: "x"},
+		`[]`: {Answer: true},
+		`5`:  {Answer: true},
+	} {
+		got, err := jsonrpc2.ScanHeader([]byte(body))
+		require.NoError(t, err, body)
+		require.Equal(t, want, got, body)
+	}
+	for body, want := range map[string]jsonrpc2.Header{
+		``:                                     {Answer: true},
+		`{"id":"x","reply_to":"list",`:         {ID: "x", ReplyTo: "list", Answer: true},
+		`[{"jsonrpc":"2.0","method":"a"}`:      {Answer: true},
+		`{"jsonrpc":"2.0","id":"x","result":}`: {ID: "x", Answer: true},
+	} {
+		got, err := jsonrpc2.ScanHeader([]byte(body))
+		require.Error(t, err, body)
+		require.Equal(t, want, got, body)
+	}
+}

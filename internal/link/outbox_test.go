@@ -1,0 +1,93 @@
+package link
+
+import (
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+func TestOutbox(t *testing.T) {
+	o := NewOutbox[string](false)
+	requireNotReady(t, o.Ready())
+	require.NoError(t, o.Put("a", 1))
+	require.NoError(t, o.Put("b", 1))
+	require.Equal(t, 2, o.Len())
+	<-o.Ready()
+	items, open := o.Take(nil)
+	require.True(t, open)
+	require.Equal(t, []string{"a", "b"}, items)
+	require.Zero(t, o.Len())
+	requireNotReady(t, o.Ready())
+
+	require.NoError(t, o.Put("c", 1))
+	more, open := o.Take(items)
+	require.True(t, open)
+	require.Equal(t, []string{"c"}, more)
+	require.Equal(t, []string{"", ""}, items) // what was sent is not kept alive
+}
+
+func TestOutboxClose(t *testing.T) {
+	o := NewOutbox[string](false)
+	require.NoError(t, o.Put("last", 1))
+	o.Close()
+	require.ErrorIs(t, o.Put("late", 1), net.ErrClosed)
+	<-o.Ready()
+	items, open := o.Take(nil)
+	require.False(t, open)
+	require.Equal(t, []string{"last"}, items)
+}
+
+func TestOutboxLimit(t *testing.T) {
+	o := NewOutbox[string](true)
+	require.NoError(t, o.Put("a", maxWaiting-1))
+	require.NoError(t, o.Put("b", 1))
+	require.ErrorIs(t, o.Put("c", 1), jsonrpc2.ErrOverloaded)
+	require.NoError(t, o.Put("nothing", 0))
+	_, _ = o.Take(nil)
+	require.ErrorIs(t, o.Put("c", 1), jsonrpc2.ErrOverloaded) // it is not sent yet
+	o.Done(1)
+	require.NoError(t, o.Put("c", 1))
+	require.ErrorIs(t, o.Put("d", 1), jsonrpc2.ErrOverloaded)
+
+	unlimited := NewOutbox[string](false)
+	require.NoError(t, unlimited.Put("giant", 10*maxWaiting))
+	require.NoError(t, unlimited.Put("giant", 10*maxWaiting))
+}
+
+// Each goroutine's items come in its order, and none is lost.
+func TestOutboxConcurrently(t *testing.T) {
+	type item struct{ from, n int }
+	const from, each = 8, 1000
+	o := NewOutbox[item](false)
+	var wg sync.WaitGroup
+	for i := range from {
+		wg.Go(func() {
+			for n := range each {
+				_ = o.Put(item{i, n}, 1)
+			}
+		})
+	}
+	go func() {
+		wg.Wait()
+		o.Close()
+	}()
+	var next [from]int
+	var spare []item
+	for open := true; open; {
+		<-o.Ready()
+		var items []item
+		items, open = o.Take(spare)
+		for _, it := range items {
+			require.Equal(t, next[it.from], it.n)
+			next[it.from]++
+		}
+		spare = items
+	}
+	for i := range from {
+		require.Equal(t, each, next[i])
+	}
+}

@@ -1,0 +1,508 @@
+package jsonrpc2_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/rpc"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+)
+
+// A Gate has a method that runs until it is let through.
+type Gate struct {
+	running atomic.Int64
+	open    chan struct{}
+	opening sync.Once
+}
+
+func newGate() *Gate { return &Gate{open: make(chan struct{})} }
+
+func (g *Gate) Pass(n int, reply *int) error {
+	g.running.Add(1)
+	defer g.running.Add(-1)
+	<-g.open
+	*reply = n
+	return nil
+}
+
+// openWide lets everything through from now on.
+func (g *Gate) openWide() { g.opening.Do(func() { close(g.open) }) }
+
+// A service is a Serve under way on a scriptedConn.
+type service struct {
+	conn  *scriptedConn
+	gate  *Gate
+	stats *jsonrpc2.Stats
+	drain context.CancelFunc
+	done  chan error
+
+	mu      sync.Mutex
+	replies []*reply
+}
+
+// A reply is what became of one message.
+type reply struct {
+	times int
+	body  string // "-" if nil
+}
+
+// newService is for use in a synctest bubble.
+func newService(t *testing.T, opts jsonrpc2.ServerOptions) *service {
+	s := &service{conn: newScriptedConn(), gate: newGate(), done: make(chan error, 1)}
+	if opts.Stats == nil {
+		opts.Stats = new(jsonrpc2.Stats)
+	}
+	s.stats = opts.Stats
+	if opts.Logger == nil {
+		opts.Logger = quiet
+	}
+	ctx, drain := context.WithCancel(context.Background())
+	s.drain = drain
+	go func() { s.done <- jsonrpc2.Serve(ctx, newServer(t, s.gate), s.conn, &opts) }()
+	t.Cleanup(func() { // also of a test that failed
+		drain()
+		s.gate.openWide()
+	})
+	return s
+}
+
+// offer offers a message, and reports whether it was taken.
+func (s *service) offer(body string) bool {
+	synctest.Wait()
+	select {
+	case s.conn.messages <- s.message(body):
+		synctest.Wait()
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *service) message(body string) jsonrpc2.Message {
+	r := new(reply)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replies = append(s.replies, r)
+	return jsonrpc2.Message{Body: []byte(body), Reply: func(body []byte) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r.times++
+		r.body = "-"
+		if body != nil {
+			r.body = string(body)
+		}
+		return nil
+	}}
+}
+
+// lastReply returns the reply to the message offered last, "" if there is none
+// yet.
+func (s *service) lastReply(t *testing.T) string {
+	t.Helper()
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.replies[len(s.replies)-1]
+	require.LessOrEqual(t, r.times, 1)
+	return r.body
+}
+
+func pass(id int) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Gate.Pass","params":[%d]}`, id, id)
+}
+
+func passed(id int) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"result":%d}`, id, id)
+}
+
+func passNotification(id int) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","method":"Gate.Pass","params":[%d]}`, id)
+}
+
+func batchOf(item func(id int) string, n int) string {
+	items := make([]string, n)
+	for i := range items {
+		items[i] = item(i)
+	}
+	return "[" + strings.Join(items, ",") + "]"
+}
+
+func TestMaxInFlightStopsReading(t *testing.T) {
+	for name, limit := range map[string]int{"default": 0, "set": 3} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: limit})
+				want := limit
+				if limit == 0 {
+					want = 256
+				}
+				for i := range want {
+					message := pass(i)
+					if i%2 == 1 { // notifications run, too
+						message = passNotification(i)
+					}
+					require.True(t, s.offer(message))
+				}
+				require.EqualValues(t, want, s.gate.running.Load())
+				reads := s.conn.reading.Load()
+				require.False(t, s.offer(pass(want)))
+				require.Equal(t, reads, s.conn.reading.Load(), "it does not even read")
+
+				s.gate.open <- struct{}{}
+				require.True(t, s.offer(pass(want)))
+				require.False(t, s.offer(pass(want)))
+				s.gate.openWide()
+				require.True(t, s.offer(pass(want)))
+				require.Equal(t, passed(want), s.lastReply(t))
+				s.drain()
+				require.NoError(t, <-s.done)
+			})
+		})
+	}
+}
+
+func TestMaxInFlightCountsItems(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 3})
+		require.True(t, s.offer(batchOf(pass, 5)))
+		require.EqualValues(t, 3, s.gate.running.Load())
+		s.gate.open <- struct{}{}
+		synctest.Wait()
+		require.EqualValues(t, 3, s.gate.running.Load(), "the fourth runs")
+		require.False(t, s.offer(pass(9)))
+		require.Empty(t, s.lastReply(t))
+		s.gate.open <- struct{}{}
+		s.gate.open <- struct{}{}
+		require.True(t, s.offer(pass(9)), "two of five are left")
+		require.False(t, s.offer(pass(10)))
+		s.gate.openWide()
+		synctest.Wait()
+		s.drain()
+		require.NoError(t, <-s.done)
+		requireSameSet(t, batchOf(passed, 5), s.replies[0].body)
+	})
+}
+
+func requireSameSet(t *testing.T, want, got string) {
+	t.Helper()
+	require.NotEmpty(t, got)
+	require.True(t, matches([]byte(want), []byte(got)), "want: %s\ngot:  %s", want, got)
+}
+
+// What is no call takes no place.
+func TestInvalidTakesNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 2})
+		require.True(t, s.offer(pass(1)))
+		for range 5 {
+			require.True(t, s.offer(`{}`))
+			require.True(t, s.offer(`nonsense`))
+			require.True(t, s.offer(`[1,2,{"jsonrpc":"2.0","id":1,"result":1}]`))
+			require.True(t, s.offer(`{"jsonrpc":"2.0","id":1,"result":1}`))
+			require.True(t, s.offer(`{"jsonrpc":"2.0","id":1,"method":"gone"}`))
+		}
+		require.True(t, s.offer(pass(2)))
+		s.gate.openWide()
+		s.drain()
+		require.NoError(t, <-s.done)
+	})
+}
+
+func TestDrainWhileReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, jsonrpc2.ServerOptions{})
+		require.True(t, s.offer(pass(1)))
+		s.drain()
+		synctest.Wait()
+		require.False(t, s.offer(pass(2)))
+		s.replies = s.replies[:1]
+		requireServing(t, s, "a call runs")
+		s.gate.openWide()
+		require.NoError(t, <-s.done)
+		require.Equal(t, passed(1), s.lastReply(t))
+		require.Error(t, s.conn.WriteMessage(t.Context(), nil), "Serve closed the Conn")
+	})
+}
+
+func requireServing(t *testing.T, s *service, why string) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-s.done:
+		require.Failf(t, "Serve returned", "though %s: %v", why, err)
+	default:
+	}
+}
+
+func TestDrainAtTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 1})
+		require.True(t, s.offer(pass(1)))
+		require.False(t, s.offer(pass(2)))
+		s.drain()
+		requireServing(t, s, "a call runs")
+		s.gate.openWide()
+		require.NoError(t, <-s.done)
+		require.Equal(t, passed(1), s.replies[0].body)
+	})
+}
+
+// A batch that has begun is finished: it has one reply.
+func TestDrainInBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 1})
+		require.True(t, s.offer(batchOf(pass, 3)))
+		s.drain()
+		for range 3 {
+			requireServing(t, s, "the batch has begun")
+			require.Empty(t, s.lastReply(t))
+			s.gate.open <- struct{}{}
+		}
+		require.NoError(t, <-s.done)
+		requireSameSet(t, batchOf(passed, 3), s.lastReply(t))
+	})
+}
+
+func TestServeReturns(t *testing.T) {
+	broken := errors.New("broken")
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, test := range map[string]struct {
+		ctx  context.Context
+		err  error // of the Conn
+		want error
+	}{
+		"other side's end":         {t.Context(), io.EOF, nil},
+		"Conn's error":             {t.Context(), broken, broken},
+		"unexpected EOF":           {t.Context(), io.ErrUnexpectedEOF, io.ErrUnexpectedEOF},
+		"closed":                   {t.Context(), net.ErrClosed, net.ErrClosed},
+		"drain":                    {done, context.Canceled, nil},
+		"drain, wrapped":           {done, fmt.Errorf("read: %w", context.Canceled), nil},
+		"Conn's error, in a drain": {done, broken, broken},
+		"somebody else's context":  {t.Context(), context.Canceled, context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := &failingConn{err: test.err}
+			err := jsonrpc2.Serve(test.ctx, newServer(t), conn, nil)
+			require.ErrorIs(t, err, test.want)
+			require.Equal(t, 1, conn.closes)
+		})
+	}
+}
+
+type failingConn struct {
+	jsonrpc2.Conn
+	err    error
+	closes int
+}
+
+func (c *failingConn) ReadMessage(context.Context) (jsonrpc2.Message, error) {
+	return jsonrpc2.Message{}, c.err
+}
+
+func (c *failingConn) Close() error {
+	c.closes++
+	return nil
+}
+
+var registerDefault = sync.OnceValue(func() error { return rpc.RegisterName("DefaultCalc", calc.Calc{}) })
+
+func TestServeDefaultServer(t *testing.T) {
+	require.NoError(t, registerDefault())
+	there, here := net.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- jsonrpc2.Serve(t.Context(), nil, jsonrpc2.NewStreamConn(there), nil) }()
+	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(here), nil)
+	sum, err := jsonrpc2.Call[float64](t.Context(), client, "DefaultCalc.Add", calc.Args{A: 1, B: 5.1})
+	require.NoError(t, err)
+	require.Equal(t, 6.1, sum)
+	require.NoError(t, client.Close())
+	require.NoError(t, <-done)
+}
+
+// The codecs do without our Serve and NewClient.
+func TestCodecsInNetRPC(t *testing.T) {
+	there, here := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		newServer(t).ServeCodec(jsonrpc2.NewServerCodec(t.Context(), jsonrpc2.NewStreamConn(there), nil))
+	}()
+	client := rpc.NewClientWithCodec(jsonrpc2.NewClientCodec(jsonrpc2.NewStreamConn(here), nil))
+	var sum float64
+	require.NoError(t, client.Call("Calc.Add", calc.Args{A: 1, B: 5.1}, &sum))
+	require.Equal(t, 6.1, sum)
+	require.NoError(t, client.Close())
+	<-done
+}
+
+// Whatever a message is, it is replied to once, with an answer or with none.
+func TestReplyOnce(t *testing.T) {
+	const ok, none = `"result"`, "-"
+	for body, want := range map[string]string{
+		`{"jsonrpc":"2.0","id":1,"method":"Calc.Add"}`:                                       ok,
+		`{"jsonrpc":"2.0","method":"Calc.Add"}`:                                              none,
+		`{"jsonrpc":"2.0","method":"Gone.Add"}`:                                              none,
+		`{"jsonrpc":"2.0","method":"Calc.Add","params":["x"]}`:                               none,
+		`{"jsonrpc":"2.0","method":"Odd.NaN"}`:                                               none,
+		`{"jsonrpc":"2.0","method":"Odd.Fail"}`:                                              none,
+		`{"jsonrpc":"2.0","id":1,"result":5}`:                                                none,
+		`[{"jsonrpc":"2.0","id":1,"result":5}]`:                                              none,
+		`[{"jsonrpc":"2.0","method":"Calc.Add"}]`:                                            none,
+		`[{"jsonrpc":"2.0","id":1,"result":5},{"jsonrpc":"2.0","id":1,"method":"Calc.Add"}]`: ok,
+		``:         "-32700",
+		`nonsense`: "-32700",
+		`[]`:       "-32600",
+		`{}`:       "-32600",
+		`[{}]`:     "-32600",
+		`[{},`:     "-32700",
+		`{"jsonrpc":"2.0","id":1,"method":"Odd.NaN"}`:   "-32603",
+		`{"jsonrpc":"2.0","id":1,"method":"Gone.Gone"}`: "-32601",
+		batchOf(func(int) string { return "1" }, 1001):  "-32600",
+		strings.Repeat("[", 501):                        "-32600",
+		`"` + strings.Repeat("x", 4<<20) + `"`:          "-32600",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService(t, jsonrpc2.ServerOptions{})
+			require.True(t, s.offer(body))
+			got := s.lastReply(t)
+			require.Equal(t, 1, s.replies[0].times, "%.100s", body)
+			if want == none {
+				require.Equal(t, none, got)
+			}
+			require.Contains(t, got, want)
+			s.drain()
+			require.NoError(t, <-s.done)
+			require.Equal(t, 1, s.replies[0].times, "%.100s", body)
+		})
+	}
+}
+
+// What the transport can't have served is settled, not run.
+func TestServerMessageErr(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, jsonrpc2.ServerOptions{})
+		msg := s.message(pass(1))
+		msg.Err = errors.New("nobody to answer to")
+		s.conn.messages <- msg
+		require.Equal(t, "-", s.lastReply(t))
+		require.Zero(t, s.gate.running.Load())
+		require.EqualValues(t, 1, s.stats.Dropped.Load())
+		s.drain()
+		require.NoError(t, <-s.done)
+	})
+}
+
+// The responses to a batch are one message, which has a limit.
+func TestBatchResponsesExceedLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, jsonrpc2.ServerOptions{MaxMessageSize: 1000})
+		require.True(t, s.offer(batchOf(func(id int) string {
+			return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Long.Repeat","params":[400]}`, id)
+		}, 4)))
+		got := s.lastReply(t)
+		require.Len(t, elements([]byte(got)), 4)
+		require.LessOrEqual(t, len(got), 1000)
+		require.Equal(t, 1, strings.Count(got, `"result"`))
+		require.Equal(t, 3, strings.Count(got, `"code":-32603,"message":"internal error: the batch's responses exceed the limit of 1000 bytes"`))
+		for id := range 4 {
+			require.Contains(t, got, fmt.Sprintf(`"id":%d,`, id))
+		}
+		s.drain()
+		require.NoError(t, <-s.done)
+	})
+}
+
+func TestServerStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, jsonrpc2.ServerOptions{})
+		for _, body := range []string{
+			`{"jsonrpc":"2.0","id":1,"method":"Calc.Add"}`,
+			`[{"jsonrpc":"2.0","id":1,"method":"Calc.Add"},{"jsonrpc":"2.0","method":"Calc.Add"},1]`,
+			`{"jsonrpc":"2.0","id":1,"method":"Gone.Add"}`,
+			`{"jsonrpc":"2.0","id":1,"method":"Odd.Fail"}`,
+			`{"jsonrpc":"2.0","id":1,"method":"Odd.NaN"}`,
+			`{"jsonrpc":"2.0","id":1,"method":"Calc.Add","params":["x"]}`,
+			`{"jsonrpc":"2.0","method":"Odd.Fail"}`,
+			`{"jsonrpc":"2.0","id":1,"result":1}`,
+			`nonsense`,
+			`[]`,
+			`{}`,
+		} {
+			require.True(t, s.offer(body))
+		}
+		lost := s.message(`{"jsonrpc":"2.0","id":1,"method":"Calc.Add"}`)
+		lost.Reply = func([]byte) error { return net.ErrClosed }
+		s.conn.messages <- lost
+		s.drain()
+		require.NoError(t, <-s.done)
+		require.EqualValues(t, 7, s.stats.Calls.Load())
+		require.EqualValues(t, 2, s.stats.Notifications.Load())
+		require.EqualValues(t, 4, s.stats.Errors.Load())
+		require.EqualValues(t, 4, s.stats.Invalid.Load())
+		require.EqualValues(t, 1, s.stats.Dropped.Load())
+		require.EqualValues(t, 1, s.stats.LostReplies.Load())
+		require.Zero(t, s.stats.Timeouts.Load()+s.stats.Unsent.Load())
+	})
+}
+
+// A Conn learns the limits before anything else.
+func TestSetLimits(t *testing.T) {
+	conn := &limitedConn{scriptedConn: newScriptedConn()}
+	close(conn.messages)
+	require.NoError(t, jsonrpc2.Serve(t.Context(), newServer(t), conn, nil))
+	require.Equal(t, jsonrpc2.Limits{MessageSize: 4 << 20, InFlight: 256}, conn.limits)
+
+	require.NoError(t, jsonrpc2.Serve(t.Context(), newServer(t), conn, &jsonrpc2.ServerOptions{MaxMessageSize: 5, MaxInFlight: 6}))
+	require.Equal(t, jsonrpc2.Limits{MessageSize: 5, InFlight: 6}, conn.limits)
+
+	require.NoError(t, jsonrpc2.NewClient(conn, nil).Close())
+	require.Equal(t, jsonrpc2.Limits{MessageSize: 4 << 20}, conn.limits)
+}
+
+type limitedConn struct {
+	*scriptedConn
+	limits jsonrpc2.Limits
+}
+
+func (c *limitedConn) SetLimits(limits jsonrpc2.Limits) { c.limits = limits }
+
+// Strangers can't fill the table of names.
+func TestServerManyNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		named := atomic.Int64{}
+		s := newService(t, jsonrpc2.ServerOptions{Name: func(method string) string {
+			named.Add(1)
+			return "Calc." + method[:3]
+		}})
+		for i := range 3000 {
+			require.True(t, s.offer(fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"Add%d"}`, i)))
+			require.Contains(t, s.lastReply(t), `"result":0`)
+		}
+		require.LessOrEqual(t, named.Load(), int64(2*3000))
+		s.drain()
+		require.NoError(t, <-s.done)
+	})
+}
+
+// Limits below zero are the standard ones.
+func TestNegativeLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: -1, MaxMessageSize: -1, MaxBatch: -1, MaxDepth: -1})
+		require.True(t, s.offer(`[{"jsonrpc":"2.0","id":1,"method":"Calc.Add","params":[1,5.1]}]`))
+		require.Contains(t, s.lastReply(t), `"result":6.1`)
+		s.drain()
+		require.NoError(t, <-s.done)
+	})
+}

@@ -1,0 +1,296 @@
+package jsonrpc2_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/conntest"
+)
+
+func TestStreamConn(t *testing.T) {
+	for name, connect := range map[string]func(testing.TB) (there, here io.ReadWriteCloser){
+		"pipe":  func(tb testing.TB) (_, _ io.ReadWriteCloser) { return pipePair(tb) },
+		"tcp":   func(tb testing.TB) (_, _ io.ReadWriteCloser) { return tcpPair(tb) },
+		"unix":  func(tb testing.TB) (_, _ io.ReadWriteCloser) { return unixPair(tb) },
+		"stdio": stdioPair,
+	} {
+		t.Run(name, func(t *testing.T) {
+			conntest.Run(t, func(t *testing.T) conntest.Transport {
+				dialed := make(chan io.ReadWriteCloser, 10)
+				return conntest.Transport{
+					Duplex: true,
+					Dial: func(t testing.TB) jsonrpc2.Conn {
+						there, here := connect(t)
+						dialed <- there
+						return jsonrpc2.NewStreamConn(here)
+					},
+					Listen: func(testing.TB) jsonrpc2.Conn { return jsonrpc2.NewStreamConn(<-dialed) },
+				}
+			})
+		})
+	}
+}
+
+func unixPair(tb testing.TB) (there, here net.Conn) {
+	dir, err := os.MkdirTemp("", "jsonrpc2") // tb.TempDir's names are too long for a socket
+	require.NoError(tb, err)
+	defer os.RemoveAll(dir)
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	require.NoError(tb, err)
+	defer l.Close()
+	here, err = net.Dial("unix", l.Addr().String())
+	require.NoError(tb, err)
+	there, err = l.Accept()
+	require.NoError(tb, err)
+	return there, here
+}
+
+// stdio is a stream without deadlines.
+type stdio struct {
+	io.Reader
+	io.Writer
+	close func() error
+}
+
+func (s stdio) Close() error { return s.close() }
+
+func stdioPair(testing.TB) (there, here io.ReadWriteCloser) {
+	fromThere, toHere := io.Pipe()
+	fromHere, toThere := io.Pipe()
+	there = stdio{fromHere, toHere, func() error { return errors.Join(fromHere.Close(), toHere.Close()) }}
+	here = stdio{fromThere, toThere, func() error { return errors.Join(fromThere.Close(), toThere.Close()) }}
+	return there, here
+}
+
+const addOne = `{"jsonrpc":"2.0","id":1,"method":"Calc.Add","params":[1,5.1]}`
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// serveText serves what r holds to its end, and returns the answers.
+func serveText(t *testing.T, r io.Reader, opts *jsonrpc2.ServerOptions) []string {
+	t.Helper()
+	var out strings.Builder
+	conn := jsonrpc2.NewStreamConn(stdio{r, &out, func() error { return nil }})
+	if opts == nil {
+		opts = &jsonrpc2.ServerOptions{Logger: quiet}
+	}
+	require.NoError(t, jsonrpc2.Serve(t.Context(), newServer(t), conn, opts))
+	return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+}
+
+// A stream may end with its last bytes, or a read later.
+func TestStreamEndsWithData(t *testing.T) {
+	text := addOne + "\n" + addOne + addOne + `{"jsonrpc":`
+	for name, r := range map[string]io.Reader{
+		"one read":    iotest.DataErrReader(strings.NewReader(text)),
+		"end apart":   strings.NewReader(text),
+		"single byte": iotest.OneByteReader(strings.NewReader(text)),
+		"halves":      iotest.DataErrReader(iotest.HalfReader(strings.NewReader(text))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			answers := serveText(t, r, nil)
+			require.Len(t, answers, 4)
+			counts := map[string]int{}
+			for _, answer := range answers {
+				counts[answer]++
+			}
+			require.Equal(t, 3, counts[`{"jsonrpc":"2.0","id":1,"result":6.1}`], "%s", answers)
+		})
+	}
+}
+
+// What no transcript can hold: bytes that are no text.
+func TestStreamBrokenBytes(t *testing.T) {
+	for name, broken := range map[string]string{
+		"invalid UTF-8":         `{"jsonrpc":"2.0","id":"` + "\xff" + `","method":"Calc.Add"}`,
+		"half a rune":           `{"jsonrpc":"2.0","id":"` + "\xc3" + `"}`,
+		"surrogate in UTF-8":    `{"jsonrpc":"2.0","id":"` + "\xed\xa0\x80" + `"}`,
+		"control character":     "{\"jsonrpc\":\"2.0\",\"id\":\"\x01\"}",
+		"NUL":                   "\x00",
+		"NUL inside":            "{\x00}",
+		"NUL behind":            "5\x00",
+		"byte order mark":       "\ufeff" + addOne,
+		"no-break space inside": "{\u00a0}",
+		"carriage return alone": "nonsense\r" + addOne,
+	} {
+		t.Run(name, func(t *testing.T) {
+			answers := serveText(t, strings.NewReader(broken+"\r\n"+addOne+"\r\n"), nil)
+			require.Len(t, answers, 2, "%s", answers)
+			joined := strings.Join(answers, "\n")
+			require.Contains(t, joined, `"id":null,"error":{"code":-32700,`)
+			require.Contains(t, joined, `{"jsonrpc":"2.0","id":1,"result":6.1}`)
+		})
+	}
+}
+
+// A text over the limit is neither kept nor the end of the session, wherever it
+// is cut into reads.
+func TestStreamSkipsTooLong(t *testing.T) {
+	const limit = 1000
+	long := `{"jsonrpc":"2.0","id":7,"method":"Odd.Text","params":["` + strings.Repeat(`\"`, 10_000) + `"]}`
+	for name, text := range map[string]string{
+		"one text":          long,
+		"pretty-printed":    strings.ReplaceAll(long, ",", ",\n"),
+		"broken in the end": long + "]",
+		"broken off":        long[:len(long)-1] + "\n" + addOne,
+	} {
+		for _, oneByte := range []bool{false, true} {
+			r := io.Reader(strings.NewReader(text + "\n" + addOne))
+			if oneByte {
+				r = iotest.OneByteReader(r)
+			}
+			answers := serveText(t, r, &jsonrpc2.ServerOptions{Logger: quiet, MaxMessageSize: limit})
+			joined := strings.Join(answers, "\n")
+			require.Contains(t, joined, `"message":"message exceeds the limit of 1000 bytes"`, name)
+			require.Contains(t, joined, `{"jsonrpc":"2.0","id":1,"result":6.1}`, name)
+		}
+	}
+}
+
+// Nobody can make a stream hold on to memory by opening brackets for ever.
+func TestStreamEndlessBrackets(t *testing.T) {
+	endless := io.MultiReader(
+		io.LimitReader(repeated('['), 64<<20),
+		strings.NewReader("\n"+addOne))
+	before := heap()
+	answers := serveText(t, endless, &jsonrpc2.ServerOptions{Logger: quiet, MaxMessageSize: 1 << 20})
+	require.Less(t, heap()-before, int64(32<<20))
+	require.Contains(t, strings.Join(answers, "\n"), `{"jsonrpc":"2.0","id":1,"result":6.1}`)
+}
+
+type repeated byte
+
+func (r repeated) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(r)
+	}
+	return len(p), nil
+}
+
+// Answers that nobody reads stop the reading, but neither the calls that run nor
+// the end.
+func TestStreamSlowReaderOfAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		there, here := net.Pipe()
+		defer here.Close()
+		ctx, drain := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		stats := new(jsonrpc2.Stats)
+		go func() {
+			done <- jsonrpc2.Serve(ctx, newServer(t), jsonrpc2.NewStreamConn(there),
+				&jsonrpc2.ServerOptions{Logger: quiet, Stats: stats, MaxInFlight: 4})
+		}()
+		const all = 100
+		written := make(chan bool)
+		go func() {
+			defer close(written)
+			for range all {
+				_, err := io.WriteString(here, `{"jsonrpc":"2.0","id":1,"method":"Long.Repeat","params":[100000]}`+"\n")
+				assert.NoError(t, err)
+			}
+		}()
+		synctest.Wait()
+		taken := stats.Calls.Load()
+		require.Greater(t, taken, int64(10), "answers of 1 MiB may wait")
+		require.Less(t, taken, int64(20), "and no more than those of the calls that run then")
+
+		answers := bufio.NewReader(here)
+		for range all {
+			line, err := answers.ReadString('\n')
+			require.NoError(t, err)
+			require.Len(t, line, 100_000+len(`{"jsonrpc":"2.0","id":1,"result":""}`+"\n"))
+		}
+		<-written
+		drain()
+		require.NoError(t, <-done)
+	})
+}
+
+func TestStreamDrainWhileAnswersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		there, here := net.Pipe()
+		defer here.Close()
+		ctx, drain := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- jsonrpc2.Serve(ctx, newServer(t), jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Logger: quiet})
+		}()
+		_, err := io.WriteString(here, `{"jsonrpc":"2.0","id":1,"method":"Long.Repeat","params":[2000000]}`+"\n")
+		require.NoError(t, err)
+		synctest.Wait()
+		start := time.Now()
+		drain()
+		require.NoError(t, <-done, "nobody reads: Close gives up")
+		require.Equal(t, 2*time.Second, time.Since(start))
+	})
+}
+
+// A request is not lost on a client that is closed at once.
+func TestStreamCloseSendsWhatWaits(t *testing.T) {
+	there, here := net.Pipe()
+	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(here), nil)
+	read := make(chan string)
+	go func() {
+		all, _ := io.ReadAll(there)
+		read <- string(all)
+	}()
+	require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
+	require.NoError(t, client.Close())
+	require.Equal(t, `{"jsonrpc":"2.0","method":"Calc.Add"}`+"\n", <-read)
+}
+
+func TestStreamOverloaded(t *testing.T) {
+	there, here := net.Pipe() // whose other end nobody reads
+	conn := jsonrpc2.NewStreamConn(here)
+	message := []byte(`"` + strings.Repeat("x", 1<<20) + `"`)
+	taken := 0
+	var err error
+	for ; err == nil && taken < 20; taken++ {
+		err = conn.WriteMessage(t.Context(), message)
+	}
+	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
+	require.Equal(t, 16, taken, "16 MiB may wait")
+	require.NoError(t, there.Close())
+	require.NoError(t, conn.Close())
+}
+
+// A write that fails ends the reading, too, with its error.
+func TestStreamWriteFails(t *testing.T) {
+	fromThere, toHere := io.Pipe()
+	defer toHere.Close()
+	broken := errors.New("broken")
+	conn := jsonrpc2.NewStreamConn(stdio{fromThere, failingWriter{broken}, fromThere.Close})
+	require.NoError(t, conn.WriteMessage(t.Context(), []byte(addOne)))
+	_, err := conn.ReadMessage(t.Context())
+	require.ErrorIs(t, err, broken)
+	require.ErrorIs(t, conn.WriteMessage(t.Context(), []byte(addOne)), broken)
+	require.NoError(t, conn.Close())
+}
+
+type failingWriter struct{ err error }
+
+func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// heap returns how many bytes are in use when all garbage is gone.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

@@ -1,0 +1,236 @@
+package jsonrpc2_test
+
+import (
+	"context"
+	"errors"
+	"net/rpc"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// timed calls by f, and returns what it returned and how long it took.
+func timed(f func() error) (time.Duration, error) {
+	start := time.Now()
+	err := f()
+	return time.Since(start), err
+}
+
+func callTest(ctx context.Context, client *rpc.Client) error {
+	_, err := jsonrpc2.Call[int](ctx, client, "Test.Call", nil)
+	return err
+}
+
+func TestTimeout(t *testing.T) {
+	for name, test := range map[string]struct {
+		set, want time.Duration
+	}{
+		"default": {0, 30 * time.Second},
+		"set":     {time.Second, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				stats := new(jsonrpc2.Stats)
+				p := newPeer(t, jsonrpc2.ClientOptions{Timeout: test.set, Stats: stats})
+				took, err := timed(func() error { return callTest(t.Context(), p.client) })
+				require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+				require.Equal(t, test.want, took)
+				p.requireNothingLeft(t)
+
+				took, err = timed(func() error { return p.client.Call("Test.Call", nil, new(int)) })
+				require.EqualError(t, err, "jsonrpc2: call timed out after "+test.want.String())
+				require.Equal(t, test.want, took)
+				p.requireNothingLeft(t)
+				_, answered := jsonrpc2.AsError(err)
+				require.False(t, answered)
+
+				for range 2 { // late answers
+					p.answer(t, <-p.requests, "7")
+				}
+				synctest.Wait()
+				p.requireAlive(t)
+				require.EqualValues(t, 2, stats.Timeouts.Load())
+				require.EqualValues(t, 2, stats.Dropped.Load())
+			})
+		})
+	}
+}
+
+func TestTimeoutNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, jsonrpc2.ClientOptions{Timeout: -1})
+		call := p.client.Go("Test.Call", nil, new(int), nil)
+		time.Sleep(1000 * time.Hour)
+		p.answer(t, <-p.requests, "7")
+		require.NoError(t, (<-call.Done).Error)
+		require.Equal(t, 7, *call.Reply.(*int))
+	})
+}
+
+// Each call has its own timeout, whatever becomes of those before and behind it.
+func TestTimeoutOfEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, jsonrpc2.ClientOptions{Timeout: 10 * time.Second})
+		start := time.Now()
+		var calls []*rpc.Call
+		for range 30 {
+			calls = append(calls, p.client.Go("Test.Call", nil, new(int), nil))
+			time.Sleep(time.Second)
+			if n := len(calls); n%3 == 0 { // one that waits in the middle
+				go p.answer(t, <-p.requests, "7")
+			} else if r := <-p.requests; n%3 == 1 {
+				defer p.answer(t, r, "7") // late
+			}
+		}
+		timeouts := 0
+		for i, call := range calls {
+			err := (<-call.Done).Error
+			if (i+1)%3 == 0 {
+				require.NoError(t, err)
+				continue
+			}
+			timeouts++
+			require.ErrorContains(t, err, jsonrpc2.ErrTimeout.Error())
+		}
+		require.Equal(t, 20, timeouts)
+		require.Equal(t, 28*time.Second+10*time.Second, time.Since(start), "the last but one timed out last")
+		p.requireNothingLeft(t)
+		p.requireAlive(t)
+	})
+}
+
+// A ctx with a deadline stands in for the Timeout, be it shorter or longer.
+func TestCallDeadline(t *testing.T) {
+	for name, d := range map[string]time.Duration{"shorter": time.Second, "longer": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPeer(t, jsonrpc2.ClientOptions{Timeout: time.Minute})
+				ctx, cancel := context.WithTimeout(t.Context(), d)
+				defer cancel()
+				took, err := timed(func() error { return callTest(ctx, p.client) })
+				require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrTimeout.Error()))
+				require.Equal(t, d, took)
+				synctest.Wait()
+				p.requireNothingLeft(t)
+				p.answer(t, <-p.requests, "7")
+				p.requireAlive(t)
+			})
+		})
+	}
+}
+
+func TestCallCanceled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, jsonrpc2.ClientOptions{})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		took, err := timed(func() error { return callTest(ctx, p.client) })
+		require.ErrorIs(t, err, context.Canceled)
+		require.NotErrorIs(t, err, jsonrpc2.ErrTimeout)
+		require.Equal(t, time.Second, took)
+		synctest.Wait()
+		p.requireNothingLeft(t)
+		p.answer(t, <-p.requests, "7")
+		p.requireAlive(t)
+
+		require.ErrorIs(t, callTest(ctx, p.client), context.Canceled)
+		require.Empty(t, p.requests, "nothing was sent")
+	})
+}
+
+func TestCallCanceledWithCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, jsonrpc2.ClientOptions{})
+		why := errors.New("the user went away")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(why) })
+		err := callTest(ctx, p.client)
+		require.ErrorIs(t, err, why)
+		require.ErrorIs(t, err, context.Canceled)
+
+		ctx, stop := context.WithTimeoutCause(t.Context(), time.Second, why)
+		defer stop()
+		err = callTest(ctx, p.client)
+		require.ErrorIs(t, err, why)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+	})
+}
+
+// What Call returned is the caller's alone: the answer may come at the very
+// moment of giving up. The race detector is the judge.
+func TestCallCanceledWhileAnswered(t *testing.T) {
+	p := newPeer(t, jsonrpc2.ClientOptions{})
+	for range 500 {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			result, err := jsonrpc2.Call[[]int](ctx, p.client, "Test.Call", nil)
+			if err == nil {
+				assert.Len(t, result, 3)
+			}
+			result = append(result[:0], 1)
+			_ = result
+		}()
+		r := <-p.requests
+		go cancel()
+		p.answer(t, r, "[1,2,3]")
+		<-done
+	}
+	p.requireAlive(t)
+	p.requireNothingLeft(t)
+}
+
+// A context's end reaches the Conn: a request that still waits need not be sent.
+func TestRequestContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &contextConn{scriptedConn: newScriptedConn()}
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Minute, Logger: quiet})
+		defer client.Close()
+
+		client.Go("Test.Call", nil, nil, nil)
+		requireDeadline(t, conn.ctx, time.Minute)
+		require.NoError(t, conn.ctx.Err())
+		time.Sleep(time.Minute)
+		require.ErrorIs(t, conn.ctx.Err(), context.DeadlineExceeded)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		go callTest(ctx, client)
+		synctest.Wait()
+		requireDeadline(t, conn.ctx, time.Hour)
+		cancel()
+		require.ErrorIs(t, conn.ctx.Err(), context.Canceled)
+
+		require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
+		_, ok := conn.ctx.Deadline()
+		require.False(t, ok)
+		synctest.Wait()
+	})
+}
+
+func requireDeadline(t *testing.T, ctx context.Context, want time.Duration) {
+	t.Helper()
+	deadline, ok := ctx.Deadline()
+	require.True(t, ok)
+	require.Equal(t, want, time.Until(deadline))
+}
+
+// A contextConn keeps the last request's context.
+type contextConn struct {
+	*scriptedConn
+	ctx context.Context
+}
+
+func (c *contextConn) WriteMessage(ctx context.Context, body []byte) error {
+	c.ctx = ctx
+	return c.scriptedConn.WriteMessage(ctx, body)
+}
