@@ -58,7 +58,7 @@ func isRefusal(err error, codes ...string) bool {
 type popper struct {
 	rdb    redis.UniversalClient
 	newest bool // take from the right, else from the left
-	old    bool // Redis is older than 7.0 and has no BLMPOP
+	old    bool // Redis is older than 7.0 and has no BLMPOP, as far as we know
 }
 
 type popCmd struct{ *redis.KeyValuesCmd }
@@ -86,6 +86,7 @@ func (p *popper) pop(n int, keys ...string) (key string, values []string, err er
 	if errors.Is(err, redis.Nil) {
 		return "", nil, nil
 	}
+	p.old = p.old && err == nil // after a fault Redis may be another one
 	return key, values, err
 }
 

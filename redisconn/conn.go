@@ -75,7 +75,7 @@ const (
 
 	// sendPatience is how long a request waits for a broker that refuses it. A
 	// try may take another 0.4 s, since go-redis dials five times.
-	sendPatience = 1500 * time.Millisecond
+	sendPatience = 1200 * time.Millisecond
 
 	// closeGrace is how long Close tries to send what was handed over.
 	closeGrace = 2 * time.Second
@@ -221,9 +221,9 @@ func (c *Conn) WriteMessage(ctx context.Context, body []byte) error {
 	return c.end.WriteMessage(ctx, body)
 }
 
-// Close implements jsonrpc2.Conn. It takes 2 s at most where Redis answers or
-// refuses connections. On a connection that does neither it takes until
-// go-redis gives up: up to 15 s.
+// Close implements jsonrpc2.Conn. Where Redis answers or refuses connections it
+// takes 2 s and a try or two at most, about 3 s. On a connection that does
+// neither it takes until go-redis gives up: up to 15 s.
 func (c *Conn) Close() error { return c.end.Close() }
 
 // SetLimits implements jsonrpc2.Limiter.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +32,7 @@ type push struct {
 	kind  pushKind
 	list  string
 	body  []byte
-	until time.Time // tried for so long
+	until time.Time // an answer is tried for so long
 	again bool      // it may have got there before
 }
 
@@ -46,11 +47,13 @@ const (
 // replyScript pushes answers and lets the list expire: only where this push
 // made it or it expires anyway, for a reply address may name somebody else's
 // list. Answers that may have got there before, ARGV[2] of them, are removed
-// first. A key of another type is left as it is.
+// first. A key of another type is left as it is; pcall has it reported as plain
+// WRONGTYPE, where call would wrap it up before Redis 7.0.
 const replyScript = `
-for i = 1, tonumber(ARGV[2]) do redis.call('LREM', KEYS[1], 0, ARGV[2+i]) end
+for i = 1, tonumber(ARGV[2]) do redis.pcall('LREM', KEYS[1], 0, ARGV[2+i]) end
 local ttl = redis.call('PTTL', KEYS[1])
-redis.call('RPUSH', KEYS[1], unpack(ARGV, 3))
+local pushed = redis.pcall('RPUSH', KEYS[1], unpack(ARGV, 3))
+if type(pushed) == 'table' then return pushed end
 if ttl ~= -1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return 0`
 
@@ -83,9 +86,8 @@ func (r *replier) reply(list string, body []byte) error {
 
 // giveBack pushes requests, oldest first, onto the end they came from.
 func (r *replier) giveBack(requests []string) {
-	until := time.Now().Add(closeGrace)
-	for i := len(requests) - 1; i >= 0; i-- {
-		_ = r.out.Put(push{kind: pushBack, list: r.server.queue, body: []byte(requests[i]), until: until}, 0)
+	for _, request := range slices.Backward(requests) {
+		_ = r.out.Put(push{kind: pushBack, list: r.server.queue, body: []byte(request)}, 0)
 	}
 }
 
@@ -112,8 +114,8 @@ func (r *replier) run() {
 			backoff.Reset()
 		} else if open {
 			link.Wait(backoff.Next(), r.closing)
-		} else if time.Now().Before(deadline) {
-			link.Wait(backoff.Next(), nil)
+		} else if left := time.Until(deadline); left > 0 {
+			link.Wait(min(backoff.Next(), left), nil)
 			continue
 		}
 		if !open {
@@ -192,12 +194,8 @@ func (r *replier) exec(groups []*group, command func(*replier, *group) once) {
 
 func (r *replier) command(g *group) once {
 	ctx := context.Background()
-	switch g.kind {
-	case pushBack:
+	if g.kind == pushBack {
 		return newOnce(ctx, appendBodies([]any{"rpush", g.list}, g.pushes, false)...)
-	case pushWake:
-		r.woke = true
-		return newOnce(ctx, "lpush", g.list, "")
 	}
 	return newOnce(ctx, append([]any{"evalsha", replyScriptSHA}, r.scriptArgs(g)...)...)
 }
@@ -237,6 +235,7 @@ func withoutScript(groups []*group) (missing []*group) {
 // settle sees to what became of a group, and returns what to send again.
 func (r *replier) settle(g *group) (failed []push) {
 	err := g.cmd.Err()
+	r.woke = r.woke || g.kind == pushWake && !certainlyNotRun(err)
 	if err == nil {
 		r.server.state.Worked("answering")
 		switch g.kind {
@@ -257,7 +256,7 @@ func (r *replier) settle(g *group) (failed []push) {
 	}
 	r.server.state.Failed("answering", err)
 	switch {
-	case g.kind == pushWake: // a blocked pop ends by itself, a little later
+	case g.kind == pushWake && !r.server.isPopping(): // by itself, meanwhile
 		return nil
 	case certainlyNotRun(err):
 		return g.pushes

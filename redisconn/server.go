@@ -30,7 +30,7 @@ type server struct {
 
 	popper  popper
 	places  *link.Places
-	fetched chan []string // oldest first
+	fetched chan struct{} // holds one if there may be a request
 	state   *link.State
 	notes   *link.Notes
 	replier *replier
@@ -45,7 +45,7 @@ type server struct {
 
 	mu      sync.Mutex    // protects following
 	popping bool          // the fetcher may be blocked
-	taken   []string      // oldest first, not returned yet
+	taken   []string      // oldest first, not read yet
 	drained bool          // nothing is taken any more
 	stop    chan struct{} // closed when drained
 
@@ -67,7 +67,7 @@ func newServer(rdb redis.UniversalClient, queue string, opts ListenOptions) *ser
 		opts:    opts,
 		own:     ownPrefix(queue),
 		popper:  popper{rdb: rdb, newest: true},
-		fetched: make(chan []string),
+		fetched: make(chan struct{}, 1),
 		state:   newState(opts.Logger, queue, "server"),
 		notes:   link.NewNotes(maxNotes),
 		stop:    make(chan struct{}),
@@ -91,8 +91,10 @@ func (s *server) run() {
 	s.replying.Go(s.replier.run)
 }
 
-// fetch takes requests while there are places for them, until the drain.
+// fetch takes requests while there are places for them, until the drain. Then
+// it gives back what was not read: all in one, for the newest go first.
 func (s *server) fetch() {
+	defer s.giveBack()
 	var backoff link.Backoff
 	for {
 		free := s.places.Wait(s.stop)
@@ -132,15 +134,24 @@ func (s *server) endPop() {
 	s.popping = false
 }
 
-// hand hands requests to ReadMessage, or gives them back.
+// hand hands requests to ReadMessage.
 func (s *server) hand(values []string) {
 	s.places.Take(len(values))
 	s.requests.Add(int64(len(values)))
+	s.mu.Lock()
+	s.taken = append(s.taken, values...)
+	s.mu.Unlock()
 	select {
-	case s.fetched <- values:
-	case <-s.stop:
-		s.replier.giveBack(values)
+	case s.fetched <- struct{}{}:
+	default:
 	}
+}
+
+func (s *server) giveBack() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replier.giveBack(s.taken)
+	s.taken = nil
 }
 
 func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
@@ -157,8 +168,7 @@ func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 			return s.message(next), nil
 		}
 		select {
-		case values := <-s.fetched:
-			s.take(values)
+		case <-s.fetched:
 		case <-s.notes.Ready():
 		case <-ctx.Done():
 		case <-s.closed:
@@ -170,21 +180,11 @@ func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 func (s *server) next() (request string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.taken) == 0 {
+	if s.drained || len(s.taken) == 0 {
 		return "", false
 	}
 	request, s.taken = s.taken[0], s.taken[1:]
 	return request, true
-}
-
-func (s *server) take(values []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.drained {
-		s.replier.giveBack(values)
-		return
-	}
-	s.taken = values
 }
 
 // message makes a message of a request.
@@ -248,8 +248,8 @@ func (s *server) settle([]byte) error {
 	return nil
 }
 
-// drain stops the fetcher, at once even where it is blocked, and gives back
-// what was taken and not returned.
+// drain stops the fetcher, at once even where it is blocked. It gives back what
+// was taken and not read.
 func (s *server) drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,8 +261,12 @@ func (s *server) drain() {
 	if s.popping {
 		s.replier.wake()
 	}
-	s.replier.giveBack(s.taken)
-	s.taken = nil
+}
+
+func (s *server) isPopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.popping
 }
 
 func (s *server) WriteMessage(context.Context, []byte) error { return errors.ErrUnsupported }

@@ -1,0 +1,225 @@
+package redisconn_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// Calls that can't be sent fail within two seconds, whenever they are made.
+func TestDeadBroker(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	c := dial(t, broker.Client(t), nil, 0)
+	broker.Kill()
+	var mu sync.Mutex
+	var longest time.Duration
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for range 2 {
+				begin := time.Now()
+				if _, err := c.add(1, 2); err == nil {
+					t.Error("a call without a broker is answered")
+				} else if !strings.HasPrefix(err.Error(), jsonrpc2.ErrUnavailable.Error()) {
+					t.Error(err)
+				}
+				mu.Lock()
+				longest = max(longest, time.Since(begin))
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("the longest of 128 calls took %v", longest)
+	require.Less(t, longest, 2*time.Second)
+	require.EqualValues(t, 128, c.conn.Stats().Unsent)
+	require.Zero(t, c.conn.Stats().Requests)
+}
+
+// A call that may have been sent waits for its answer until its timeout.
+func TestSilentBroker(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	c := dial(t, broker.Client(t), nil, time.Second)
+	serve(t, broker.Client(t), nil)
+	c.requireAdds(t)
+	broker.Stop()
+	defer broker.Cont()
+	begin := time.Now()
+	_, err := c.add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+	require.GreaterOrEqual(t, time.Since(begin), time.Second)
+	broker.Cont()
+	eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
+}
+
+// A request whose caller has given up is not sent.
+func TestExpiredRequest(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	c := dial(t, rdb, nil, 0)
+	broker.Kill()
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{A: 1})
+	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	eventually(t, func() bool { return c.conn.Stats().Expired == 1 })
+	broker.Start()
+	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+	requireLen(t, rdb, queue, 1)
+	eventually(t, func() bool { return c.conn.Stats().Requests == 1 })
+}
+
+// No more than 16 MiB wait for a broker that does not answer.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	c := dial(t, rdb, nil, 0)
+	eventually(t, func() bool { return rdb.Ping(context.Background()).Err() == nil })
+	broker.Stop()
+	defer broker.Cont()
+	mebibyte := strings.Repeat("x", 1<<20-200)
+	sent := 0
+	var err error
+	for ; err == nil && sent < 100; sent++ {
+		err = jsonrpc2.Notify(c.Client, "Calc.Add", []string{mebibyte})
+	}
+	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
+	require.ErrorContains(t, err, `queue "calc"`)
+	require.InDelta(t, 17, sent, 2) // Redis may have taken the first before it stopped
+	_, err = jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Add", []string{mebibyte})
+	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
+	broker.Cont()
+	eventually(t, func() bool { return jsonrpc2.Notify(c.Client, "Calc.Add", []string{mebibyte}) == nil })
+}
+
+// Close is quick though nobody answers, and however often it is called.
+func TestCloseWithoutBroker(t *testing.T) {
+	t.Parallel()
+	for _, perCall := range []bool{false, true} {
+		t.Run(fmt.Sprintf("client, per call %v", perCall), func(t *testing.T) {
+			t.Parallel()
+			broker := brokertest.StartRedis(t)
+			c := dial(t, broker.Client(t), &redisconn.DialOptions{ReplyPerCall: perCall, Logger: quiet}, 0)
+			broker.Kill()
+			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil)) // can't be sent
+			requireQuickClose(t, c.conn)
+		})
+	}
+	t.Run("server", func(t *testing.T) {
+		t.Parallel()
+		broker := brokertest.StartRedis(t)
+		rdb := broker.Client(t)
+		conn := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Logger: quiet})
+		push(t, rdb, waits(3, "there")...)
+		msg, err := conn.ReadMessage(context.Background())
+		require.NoError(t, err)
+		broker.Kill()
+		require.NoError(t, msg.Reply([]byte("can't be sent")))
+		requireQuickClose(t, conn)
+	})
+	t.Run("idle", func(t *testing.T) {
+		t.Parallel()
+		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+		defer rdb.Close()
+		requireQuickClose(t, redisconn.Dial(rdb, queue, &redisconn.DialOptions{Logger: quiet}))
+		requireQuickClose(t, redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Logger: quiet}))
+	})
+}
+
+func requireQuickClose(t *testing.T, conn *redisconn.Conn) {
+	t.Helper()
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			if err := conn.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("closed after %v", time.Since(begin))
+	require.Less(t, time.Since(begin), 4*time.Second)
+}
+
+// What was handed over is sent by Close.
+func TestCloseSends(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	conn := redisconn.Dial(rdb, queue, nil)
+	for range 100 {
+		require.NoError(t, conn.WriteMessage(context.Background(), []byte(`{"jsonrpc":"2.0","method":"add"}`)))
+	}
+	require.NoError(t, conn.Close())
+	require.EqualValues(t, 100, rdb.LLen(context.Background(), queue).Val())
+	require.Error(t, conn.WriteMessage(context.Background(), []byte(`{}`)))
+}
+
+// Replies that nobody waits for, and what else strangers may put on a reply
+// list, do no harm.
+func TestOddReplies(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	rdb := brokertest.StartRedis(t).Client(t)
+	c := dial(t, rdb, nil, 0)
+	answer := make(chan error, 1)
+	go func() { answer <- addMany(c, 1, 1) }()
+	request := pop(t, rdb, queue)
+	list, id := member(t, request, "reply_to"), member(t, request, "id")
+	require.True(t, strings.HasPrefix(list, redisconn.DefaultReplyPrefix), list)
+	require.NoError(t, rdb.RPush(ctx, list, "-{garbage", "", "[]", "[1]", `{"jsonrpc":"2.0","id":null,"result":1}`,
+		`{"jsonrpc":"2.0","id":"stranger's","result":1}`, request).Err())
+	requireLen(t, rdb, list, 0)
+	require.Empty(t, answer)
+	right := `{"jsonrpc":"2.0","id":"` + id + `","result":1}`
+	require.NoError(t, rdb.RPush(ctx, list, right, right).Err()) // the second is a duplicate
+	require.NoError(t, <-answer)
+	serve(t, rdb, nil)
+	c.requireAdds(t)
+}
+
+// member returns a string member of a request.
+func member(t *testing.T, request, name string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(request, `"`+name+`":"`)
+	require.True(t, ok, request)
+	value, _, _ := strings.Cut(rest, `"`)
+	return value
+}
+
+// Many values that only wake a client up are not left to be read one by one.
+func TestReplyPerCallLeavesNoWakes(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	rdb := brokertest.StartRedis(t).Client(t)
+	w := serve(t, rdb, nil)
+	c := dial(t, rdb, &redisconn.DialOptions{ReplyPerCall: true, Logger: quiet}, 0)
+	for range 2 {
+		requireManyCalls(t, c, 20)
+	}
+	var left int64
+	for _, list := range rdb.Keys(ctx, redisconn.DefaultReplyPrefix+"*").Val() {
+		left += rdb.LLen(ctx, list).Val()
+	}
+	t.Logf("%d wakes left after %d calls", left, w.conn.Stats().Requests)
+	require.Less(t, left, int64(256))
+	c.end(t)
+	w.end(t)
+	requireEmpty(t, rdb)
+}

@@ -1,0 +1,261 @@
+package redisconn_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/rpc"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// replyModes are both ways to be answered.
+var replyModes = map[string]redisconn.DialOptions{
+	"one reply list":   {Logger: quiet},
+	"a list per call":  {Logger: quiet, ReplyPerCall: true},
+	"a prefix of ours": {Logger: quiet, ReplyPrefix: "us:"},
+}
+
+func TestCalls(t *testing.T) {
+	t.Parallel()
+	for name, opts := range replyModes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := brokertest.StartRedis(t).Client(t)
+			counter := new(Counter)
+			w := serve(t, rdb, nil, counter)
+			c := dial(t, rdb, &opts, 0)
+			requireCalls(t, c, 20)
+			require.NoError(t, jsonrpc2.Notify(c.Client, "Counter.Count", nil))
+			eventually(t, func() bool { return counter.n.Load() == 1 })
+			c.end(t)
+			w.end(t)
+			requireEmpty(t, rdb)
+		})
+	}
+}
+
+// requireCalls requires that calls work: one, an unknown one, a wrong one, and
+// those of 64 goroutines.
+func requireCalls(t *testing.T, c caller, each int) {
+	t.Helper()
+	c.requireAdds(t)
+	_, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Multiply", calc.Args{})
+	requireCode(t, jsonrpc2.CodeMethodNotFound, err)
+	_, err = jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Add", []string{"a", "b"})
+	requireCode(t, jsonrpc2.CodeInvalidParams, err)
+	requireManyCalls(t, c, each)
+}
+
+func requireCode(t *testing.T, code int64, err error) {
+	t.Helper()
+	e, ok := jsonrpc2.AsError(err)
+	require.True(t, ok, "got %v", err)
+	require.Equal(t, code, e.Code)
+}
+
+func requireManyCalls(t *testing.T, c caller, each int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	errs := make(chan error, 64)
+	for i := range 64 {
+		wg.Go(func() { errs <- addMany(c, i, each) })
+	}
+	wg.Wait()
+	for range 64 {
+		require.NoError(t, <-errs)
+	}
+}
+
+// addMany makes calls whose results tell them apart.
+func addMany(c caller, worker, calls int) error {
+	for i := range calls {
+		sum, err := c.add(float64(worker), float64(i)/1000)
+		if want := float64(worker) + float64(i)/1000; err == nil && sum != want {
+			err = fmt.Errorf("got %v, want %v", sum, want)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// What waits is taken at once, so a big answer must not hold back the others.
+func TestGiants(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	serve(t, rdb, nil, Echo{})
+	c := dial(t, rdb, nil, 0)
+	giant := strings.Repeat("<&>x", 200_000)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			got, err := jsonrpc2.Call[string](context.Background(), c.Client, "Echo.Echo", giant)
+			if err != nil || got != giant {
+				t.Errorf("got %d bytes, %v", len(got), err)
+			}
+		})
+	}
+	wg.Wait()
+	_, err := jsonrpc2.Call[string](context.Background(), c.Client, "Echo.Echo", strings.Repeat(giant, 6))
+	require.ErrorIs(t, err, jsonrpc2.ErrTooLarge)
+	c.requireAdds(t)
+}
+
+// Echo is a service that returns what it is given.
+type Echo struct{}
+
+// Echo returns its argument.
+func (Echo) Echo(text string, reply *string) error {
+	*reply = text
+	return nil
+}
+
+func TestBadOptions(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	defer rdb.Close()
+
+	t.Run("Dial", func(t *testing.T) {
+		for want, conn := range map[string]*redisconn.Conn{
+			"no name":                      redisconn.Dial(rdb, "", nil),
+			`queue "calc": the client is`:  redisconn.Dial(nil, queue, nil),
+			"ReplyPrefix is longer than 1": redisconn.Dial(rdb, queue, &redisconn.DialOptions{ReplyPrefix: strings.Repeat("x", 128)}),
+		} {
+			client := jsonrpc2.NewClient(conn, nil)
+			for range 2 {
+				require.ErrorContains(t, client.Call("Calc.Add", nil, nil), want)
+			}
+			_, err := jsonrpc2.Call[float64](context.Background(), client, "Calc.Add", nil)
+			require.ErrorContains(t, err, want)
+			require.Zero(t, conn.Stats())
+			require.NoError(t, client.Close())
+			require.NoError(t, conn.Close())
+		}
+	})
+	t.Run("Listen", func(t *testing.T) {
+		for want, conn := range map[string]*redisconn.Conn{
+			"no name":                      redisconn.Listen(rdb, "", nil),
+			`queue "calc": the client is`:  redisconn.Listen(nil, queue, nil),
+			"Prefetch is -1":               redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Prefetch: -1}),
+			"ReplyTTL is 1µs, less than 1": redisconn.Listen(rdb, queue, &redisconn.ListenOptions{ReplyTTL: time.Microsecond}),
+			"ReplyTTL is -1s, less than 1": redisconn.Listen(rdb, queue, &redisconn.ListenOptions{ReplyTTL: -time.Second}),
+		} {
+			err := jsonrpc2.Serve(context.Background(), rpc.NewServer(), conn, nil)
+			require.ErrorContains(t, err, want)
+			require.NoError(t, conn.Close())
+		}
+	})
+}
+
+func TestWriteMessageOnAServer(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	defer rdb.Close()
+	conn := redisconn.Listen(rdb, queue, nil)
+	require.ErrorIs(t, conn.WriteMessage(context.Background(), []byte(`{}`)), errors.ErrUnsupported)
+	require.NoError(t, conn.Close())
+}
+
+func TestStats(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	w := serve(t, rdb, nil)
+	c := dial(t, rdb, nil, 0)
+	for range 3 {
+		c.requireAdds(t)
+	}
+	eventually(t, func() bool { return c.conn.Stats() == redisconn.Stats{Requests: 3, Replies: 3} })
+	eventually(t, func() bool { return w.conn.Stats() == redisconn.Stats{Requests: 3, Replies: 3} })
+}
+
+func TestCloseOfWhatWasNeverUsed(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	for range 3 {
+		conn := redisconn.Listen(rdb, queue, nil)
+		require.NoError(t, conn.Close())
+		require.NoError(t, conn.Close())
+		_, err := conn.ReadMessage(context.Background())
+		require.ErrorIs(t, err, io.EOF)
+		require.NoError(t, redisconn.Dial(rdb, queue, nil).Close())
+	}
+	requireEmpty(t, rdb)
+}
+
+// Close ends a ReadMessage under way, on both ends, though Redis blocks.
+func TestCloseWhileBlocked(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(redis.UniversalClient) *redisconn.Conn{
+		"client":   func(rdb redis.UniversalClient) *redisconn.Conn { return redisconn.Dial(rdb, queue, nil) },
+		"server":   func(rdb redis.UniversalClient) *redisconn.Conn { return redisconn.Listen(rdb, queue, nil) },
+		"per call": dialPerCall,
+	} {
+		t.Run(name, func(t *testing.T) {
+			rdb := brokertest.StartRedis(t).Client(t)
+			conn := open(rdb)
+			read := make(chan error, 1)
+			go func() {
+				_, err := conn.ReadMessage(context.Background())
+				read <- err
+			}()
+			requireBlocked(t, rdb, 1)
+			begin := time.Now()
+			require.NoError(t, conn.Close())
+			require.Less(t, time.Since(begin), blockTime/2)
+			require.ErrorIs(t, <-read, io.EOF)
+			require.NoError(t, conn.Close())
+			require.NoError(t, rdb.Del(context.Background(), queue).Err())
+			requireEmpty(t, rdb)
+		})
+	}
+}
+
+// dialPerCall returns a Conn that waits for an answer: else it would not block.
+func dialPerCall(rdb redis.UniversalClient) *redisconn.Conn {
+	conn := redisconn.Dial(rdb, queue, &redisconn.DialOptions{ReplyPerCall: true})
+	_ = conn.WriteMessage(context.Background(), []byte(`{"jsonrpc":"2.0","id":"1","method":"x"}`))
+	return conn
+}
+
+// blockTime is how long a pop blocks.
+const blockTime = 5 * time.Second
+
+// requireBlocked waits until as many connections are blocked in a pop.
+func requireBlocked(t *testing.T, rdb *redis.Client, n int) {
+	t.Helper()
+	eventually(t, func() bool {
+		return strings.Contains(rdb.Info(context.Background(), "clients").Val(), fmt.Sprintf("blocked_clients:%d\r\n", n))
+	}, "want %d blocked connections", n)
+}
+
+// A plain client.Call has nothing but a text for an error.
+func TestPlainCall(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	c := dial(t, broker.Client(t), nil, 0)
+	serve(t, broker.Client(t), nil)
+	var sum float64
+	require.NoError(t, c.Call("Calc.Add", calc.Args{A: 1, B: 5.1}, &sum))
+	require.Equal(t, 6.1, sum)
+	broker.Kill()
+	err := c.Call("Calc.Add", calc.Args{A: 1, B: 5.1}, &sum)
+	require.Error(t, err)
+	require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrUnavailable.Error()), "got %v", err)
+	require.Contains(t, err.Error(), `queue "calc"`)
+	require.Contains(t, err.Error(), "connection refused")
+	broker.Start()
+	eventually(t, func() bool { return c.Call("Calc.Add", calc.Args{A: 1, B: 5.1}, &sum) == nil })
+}

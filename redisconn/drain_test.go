@@ -1,0 +1,244 @@
+package redisconn_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// waits are n requests for a Slow, oldest first.
+func waits(n int, list string) (requests []string) {
+	for i := range n {
+		requests = append(requests, wait(i, list))
+	}
+	return requests
+}
+
+// waiting returns the requests on the queue, oldest first.
+func waiting(t *testing.T, rdb *redis.Client) []string {
+	t.Helper()
+	requests, err := rdb.LRange(context.Background(), queue, 0, -1).Result()
+	require.NoError(t, err)
+	slices.Reverse(requests)
+	return requests
+}
+
+func TestPrefetch(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	slow := newSlow()
+	push(t, rdb, waits(12, "there")...)
+	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: 4, Logger: quiet}, slow)
+	for answered := range int64(9) {
+		slow.requireRunning(t, 4)
+		requireLen(t, rdb, queue, 8-answered)
+		require.EqualValues(t, 4+answered, w.conn.Stats().Requests)
+		slow.gate <- struct{}{}
+		requireLen(t, rdb, "there", answered+1)
+	}
+	close(slow.gate)
+	requireLen(t, rdb, "there", 12)
+	require.EqualValues(t, 4, slow.most.Load())
+}
+
+// The oldest requests are served first.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	slow := newSlow()
+	close(slow.gate)
+	push(t, rdb, waits(50, "there")...)
+	serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: quiet}, slow)
+	requireLen(t, rdb, "there", 50)
+	require.True(t, slices.IsSorted(slow.order), "got %v", slow.order)
+}
+
+// No server holds work that another could do.
+func TestIdleServersShare(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	var services []*Slow
+	for range 3 {
+		slow := newSlow()
+		t.Cleanup(func() { close(slow.gate) })
+		services = append(services, slow)
+		serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: quiet}, slow)
+	}
+	for round := range int64(20) {
+		push(t, rdb, waits(3, "there")...)
+		for _, slow := range services {
+			slow.requireRunning(t, 1)
+		}
+		for _, slow := range services {
+			slow.gate <- struct{}{}
+		}
+		requireLen(t, rdb, "there", 3*(round+1))
+	}
+}
+
+// A drain interrupts a pop that would block for five seconds.
+func TestDrainWhileBlocked(t *testing.T) {
+	t.Parallel()
+	for _, rule := range []string{"+blmpop", "-blmpop"} {
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			broker := brokertest.StartRedis(t)
+			admin := broker.Client(t)
+			rdb := restricted(t, broker, admin, rule)
+			var longest time.Duration
+			for range 20 {
+				w := serve(t, rdb, nil)
+				requireBlocked(t, admin, 1)
+				begin := time.Now()
+				w.end(t)
+				longest = max(longest, time.Since(begin))
+			}
+			t.Logf("longest drain of 20: %v", longest)
+			require.Less(t, longest, blockTime/5)
+			requireEmpty(t, admin)
+		})
+	}
+}
+
+// What was fetched and not started goes back to where it was, in its order, and
+// what runs is answered.
+func TestDrainGivesBack(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	rdb := brokertest.StartRedis(t).Client(t)
+	for _, test := range []struct {
+		name          string
+		first, second int // requests pushed at first, and when those are fetched
+	}{{"read", 5, 0}, {"read and fetched", 5, 5}, {"and beyond the prefetch", 12, 0}} {
+		t.Run(test.name, func(t *testing.T) {
+			conn := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Prefetch: 10, Logger: quiet})
+			requests := waits(test.first+test.second, "there")
+			push(t, rdb, requests[:test.first]...)
+			reading, drain := context.WithCancel(ctx)
+			msg, err := conn.ReadMessage(reading)
+			require.NoError(t, err)
+			require.Equal(t, requests[0], string(msg.Body))
+			if test.second > 0 {
+				push(t, rdb, requests[test.first:]...)
+			}
+			requireLen(t, rdb, queue, int64(max(0, len(requests)-10)))
+			eventually(t, func() bool { return conn.Stats().Requests == int64(min(10, len(requests))) })
+
+			drain()
+			_, err = conn.ReadMessage(reading)
+			require.ErrorIs(t, err, context.Canceled)
+			requireLen(t, rdb, queue, int64(len(requests)-1))
+			require.Equal(t, requests[1:], waiting(t, rdb))
+
+			require.NoError(t, msg.Reply([]byte("answer"))) // though it drains
+			require.Equal(t, "answer", pop(t, rdb, "there"))
+			require.NoError(t, conn.Close())
+			require.EqualValues(t, min(10, len(requests))-1, conn.Stats().GivenBack)
+			require.NoError(t, rdb.Del(ctx, queue).Err())
+			requireEmpty(t, rdb)
+		})
+	}
+}
+
+func TestDrainAnswersWhatRuns(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	slow := newSlow()
+	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: 4, Logger: quiet}, slow)
+	requests := waits(8, "there")
+	push(t, rdb, requests...)
+	slow.requireRunning(t, 4)
+	w.drain()
+	for range 4 {
+		slow.gate <- struct{}{} // has its place taken by nobody
+	}
+	w.end(t)
+	require.Equal(t, requests[4:], waiting(t, rdb))
+	requireLen(t, rdb, "there", 4)
+}
+
+// Servers come and go while clients call, and every call is answered.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	c := dial(t, rdb, nil, 0)
+	var stop atomic.Bool
+	var calls atomic.Int64
+	var wg sync.WaitGroup
+	errs := make(chan error, 64)
+	for i := range 64 {
+		wg.Go(func() {
+			for !stop.Load() {
+				if err := addMany(c, i, 1); err != nil {
+					errs <- err
+					return
+				}
+				calls.Add(1)
+			}
+		})
+	}
+	var givenBack int64
+	last := serve(t, rdb, nil)
+	for range 60 {
+		next := serve(t, rdb, nil)
+		before := calls.Load()
+		eventually(t, func() bool { return calls.Load() > before+100 || len(errs) > 0 })
+		last.end(t)
+		givenBack += last.conn.Stats().GivenBack
+		last = next
+	}
+	stop.Store(true)
+	wg.Wait()
+	close(errs)
+	require.NoError(t, <-errs)
+	t.Logf("%d calls, %d requests given back", calls.Load(), givenBack)
+	want := redisconn.Stats{Requests: calls.Load(), Replies: calls.Load()}
+	eventually(t, func() bool { return c.conn.Stats() == want })
+	c.end(t)
+	last.end(t)
+	requireEmpty(t, rdb)
+}
+
+// Close without a drain before it gives back, too.
+func TestCloseGivesBack(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	conn := redisconn.Listen(rdb, queue, nil)
+	requests := waits(5, "there")
+	push(t, rdb, requests...)
+	msg, err := conn.ReadMessage(context.Background())
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	require.Equal(t, requests[1:], waiting(t, rdb))
+	require.Error(t, msg.Reply([]byte("answer")))
+}
+
+// What a drained server can't answer any more is a whole batch or none of it.
+func TestDrainFinishesABatch(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	slow := newSlow()
+	w := serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 2, Logger: quiet}, slow)
+	push(t, rdb, "["+strings.Join(waits(6, "there"), ",")+"]")
+	slow.requireRunning(t, 2)
+	w.drain()
+	close(slow.gate)
+	w.end(t)
+	reply := pop(t, rdb, "there")
+	for i := range 6 {
+		require.Contains(t, reply, fmt.Sprintf(`"result":%d}`, i))
+	}
+	requireEmpty(t, rdb)
+}

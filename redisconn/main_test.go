@@ -1,0 +1,256 @@
+package redisconn_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/rpc"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+func TestMain(m *testing.M) {
+	redis.SetLogger(silence{}) // of the connections that the tests break
+	goleak.VerifyTestMain(m)
+}
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+const (
+	queue = "calc"
+	soon  = 20 * time.Second // for what should not take long
+	tick  = 2 * time.Millisecond
+)
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, condition func() bool, msgAndArgs ...any) {
+	t.Helper()
+	require.Eventually(t, condition, soon, tick, msgAndArgs...)
+}
+
+// A worker is a running server of the queue.
+type worker struct {
+	conn  *redisconn.Conn
+	drain context.CancelFunc
+	done  chan struct{} // closed when Serve has returned
+	err   error         // what it returned
+}
+
+// serve starts a worker that serves Calc and the other services given. The
+// test's cleanup ends it.
+func serve(t *testing.T, rdb redis.UniversalClient, opts *redisconn.ListenOptions, services ...any) *worker {
+	t.Helper()
+	return serveWith(t, rdb, opts, &jsonrpc2.ServerOptions{Logger: quiet}, services...)
+}
+
+func serveWith(t *testing.T, rdb redis.UniversalClient, opts *redisconn.ListenOptions, codec *jsonrpc2.ServerOptions, services ...any) *worker {
+	t.Helper()
+	server := rpc.NewServer()
+	for _, service := range append(services, calc.Calc{}) {
+		require.NoError(t, server.Register(service))
+	}
+	if opts == nil {
+		opts = &redisconn.ListenOptions{Logger: quiet}
+	}
+	withService := *codec
+	withService.Service = "Calc"
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &worker{conn: redisconn.Listen(rdb, queue, opts), drain: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		w.err = jsonrpc2.Serve(ctx, server, w.conn, &withService)
+	}()
+	t.Cleanup(func() { w.end(t) })
+	return w
+}
+
+// end drains the worker and waits until it is gone.
+func (w *worker) end(t *testing.T) {
+	t.Helper()
+	w.drain()
+	select {
+	case <-w.done:
+		require.NoError(t, w.err)
+	case <-time.After(soon):
+		require.Fail(t, "the server does not end")
+	}
+}
+
+// A caller is a client of the queue.
+type caller struct {
+	*rpc.Client
+	conn *redisconn.Conn
+}
+
+// dial returns a caller, closed by the test's cleanup. A zero timeout is the
+// default.
+func dial(t *testing.T, rdb redis.UniversalClient, opts *redisconn.DialOptions, timeout time.Duration) caller {
+	t.Helper()
+	if opts == nil {
+		opts = &redisconn.DialOptions{Logger: quiet}
+	}
+	conn := redisconn.Dial(rdb, queue, opts)
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Timeout: timeout, Logger: quiet})
+	t.Cleanup(func() { _ = client.Close() })
+	return caller{client, conn}
+}
+
+// end closes the caller before the test ends.
+func (c caller) end(t *testing.T) {
+	t.Helper()
+	require.NoError(t, c.Close())
+}
+
+func (c caller) add(a, b float64) (float64, error) {
+	return jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Add", calc.Args{A: a, B: b})
+}
+
+func (c caller) requireAdds(t *testing.T) {
+	t.Helper()
+	sum, err := c.add(1, 5.1)
+	require.NoError(t, err)
+	require.Equal(t, 6.1, sum)
+}
+
+// Slow is a service whose calls run until they are let go.
+type Slow struct {
+	gate               chan struct{} // each value lets a call go, its closing all
+	running, most, ran atomic.Int64
+
+	mu    sync.Mutex
+	order []int
+}
+
+func newSlow() *Slow { return &Slow{gate: make(chan struct{})} }
+
+// Wait returns n when it is let go.
+func (s *Slow) Wait(n int, reply *int) error {
+	s.mu.Lock()
+	s.order = append(s.order, n)
+	s.most.Store(max(s.most.Load(), s.running.Add(1)))
+	s.mu.Unlock()
+	<-s.gate
+	s.running.Add(-1)
+	s.ran.Add(1)
+	*reply = n
+	return nil
+}
+
+func (s *Slow) requireRunning(t *testing.T, n int64) {
+	t.Helper()
+	eventually(t, func() bool { return s.running.Load() == n }, "want %d running calls", n)
+}
+
+// Counter is a service that counts its calls.
+type Counter struct{ n atomic.Int64 }
+
+// Count returns how many calls there were.
+func (c *Counter) Count(_ struct{}, n *int64) error {
+	*n = c.n.Add(1)
+	return nil
+}
+
+// quiet is a logger for what a test does not look at.
+var quiet = slog.New(slog.DiscardHandler)
+
+// A logBook keeps what is logged.
+type logBook struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBook) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logBook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// count returns how many lines contain all the words.
+func (l *logBook) count(words ...string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.buf.String()) {
+		n++
+		for _, word := range words {
+			if !strings.Contains(line, word) {
+				n--
+				break
+			}
+		}
+	}
+	return n
+}
+
+func (l *logBook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func requireLen(t *testing.T, rdb redis.UniversalClient, list string, n int64) {
+	t.Helper()
+	var got int64
+	eventually(t, func() bool {
+		got = rdb.LLen(context.Background(), list).Val()
+		return got == n
+	}, "want %d values on %s, have %d", n, list, got)
+}
+
+// requireEmpty requires that no key is left.
+func requireEmpty(t *testing.T, rdb *redis.Client) {
+	t.Helper()
+	keys, err := rdb.Keys(context.Background(), "*").Result()
+	require.NoError(t, err)
+	require.Empty(t, keys)
+}
+
+// push pushes raw requests at once, oldest first.
+func push(t *testing.T, rdb redis.UniversalClient, requests ...string) {
+	t.Helper()
+	require.NoError(t, rdb.LPush(context.Background(), queue, requests).Err())
+}
+
+// pop waits for a reply on a list.
+func pop(t *testing.T, rdb redis.UniversalClient, list string) string {
+	t.Helper()
+	taken, err := rdb.BRPop(context.Background(), soon, list).Result()
+	require.NoError(t, err, "no reply on %s", list)
+	return taken[1]
+}
+
+// requireUnavailable requires an error that says that a call was not sent.
+func requireUnavailable(t *testing.T, err error) {
+	t.Helper()
+	require.True(t, errors.Is(err, jsonrpc2.ErrUnavailable), "got %v", err)
+}
+
+// commandCalls returns how often a command was called, from the server's
+// statistics.
+func commandCalls(rdb *redis.Client, command string) int {
+	return numberAfter(rdb.Info(context.Background(), "commandstats").Val(), "cmdstat_"+command+":calls=")
+}
+
+// numberAfter returns the number that follows a word in a text.
+func numberAfter(text, word string) (n int) {
+	if _, rest, ok := strings.Cut(text, word); ok {
+		_, _ = fmt.Sscanf(rest, "%d", &n)
+	}
+	return n
+}

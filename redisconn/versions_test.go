@@ -1,0 +1,79 @@
+package redisconn_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// Before 7.0 Redis had no BLMPOP. Here a user is not allowed to use it.
+func TestWithoutBLMPOP(t *testing.T) {
+	t.Parallel()
+	for name, opts := range replyModes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker := brokertest.StartRedis(t)
+			admin := broker.Client(t)
+			rdb := restricted(t, broker, admin, "-blmpop")
+			w := serve(t, rdb, nil)
+			c := dial(t, rdb, &opts, 0)
+			requireCalls(t, c, 20)
+			require.Zero(t, commandCalls(admin, "blmpop"))
+			requireBlocked(t, admin, 2-btoi(opts.ReplyPerCall))
+			c.end(t)
+			w.end(t)
+			requireEmpty(t, admin)
+		})
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// restricted returns a client whose user may do everything but what the rules
+// say.
+func restricted(t *testing.T, broker *brokertest.Redis, admin *redis.Client, rules ...string) *redis.Client {
+	t.Helper()
+	setUser(t, admin, append([]string{"on", ">secret", "~*", "&*", "+@all"}, rules...)...)
+	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr, Username: "app", Password: "secret"})
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+// setUser changes the rules for restricted's user.
+func setUser(t *testing.T, admin *redis.Client, rules ...string) {
+	t.Helper()
+	require.NoError(t, admin.ACLSetUser(context.Background(), "app", rules...).Err())
+}
+
+func TestMiniredis(t *testing.T) {
+	t.Parallel()
+	for name, opts := range replyModes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker := miniredis.RunT(t)
+			rdb := redis.NewClient(&redis.Options{Addr: broker.Addr()})
+			defer rdb.Close()
+			w := serve(t, rdb, nil)
+			c := dial(t, rdb, &opts, 0)
+			requireCalls(t, c, 20)
+			require.NoError(t, rdb.Set(context.Background(), "string", "kept", 0).Err())
+			push(t, rdb, add("string"), add("list"))
+			require.Contains(t, pop(t, rdb, "list"), "6.1")
+			eventually(t, func() bool { return w.conn.Stats().Undelivered == 1 })
+			require.Equal(t, "kept", rdb.GetDel(context.Background(), "string").Val())
+			c.end(t)
+			w.end(t)
+			requireEmpty(t, rdb)
+		})
+	}
+}
