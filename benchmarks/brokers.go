@@ -1,0 +1,94 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// Brokers are those of the environment variables, or private ones that are
+// started when first asked for.
+type brokers struct {
+	redis, amqp string // URLs, once known
+	harness     harness
+}
+
+// redisURL returns the URL of a Redis.
+func (b *brokers) redisURL() (url string, err error) {
+	b.redis = cmp.Or(b.redis, os.Getenv("REDIS_URL"))
+	if b.redis == "" {
+		err = b.harness.try(func() { b.redis = brokertest.StartRedis(&b.harness).URL() })
+	}
+	return b.redis, err
+}
+
+// amqpURL returns the URL of a RabbitMQ.
+func (b *brokers) amqpURL() (url string, err error) {
+	b.amqp = cmp.Or(b.amqp, os.Getenv("AMQP_URL"))
+	if b.amqp == "" {
+		err = b.harness.try(func() { b.amqp = brokertest.StartRabbitMQ(&b.harness).URL() })
+	}
+	return b.amqp, err
+}
+
+// close ends the private brokers. They would also end with this process.
+func (b *brokers) close() {
+	if err := b.harness.try(b.harness.close); err != nil {
+		fmt.Fprintln(os.Stderr, "benchmarks: ending the brokers:", err)
+	}
+}
+
+// A harness stands in for the test that brokertest wants: it has what is called
+// there, and no more.
+type harness struct {
+	testing.TB // nil: it only makes this one
+	cleanups   []func()
+}
+
+// A fatal is the panic that stands for the end of a test.
+type fatal string
+
+// try calls f and returns what it failed with.
+func (h *harness) try(f func()) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case fatal:
+			err = fmt.Errorf("%s", string(p))
+		default:
+			panic(p)
+		}
+	}()
+	f()
+	return nil
+}
+
+func (h *harness) Helper()                      {}
+func (h *harness) Logf(string, ...any)          {}
+func (h *harness) Fatal(args ...any)            { panic(fatal(fmt.Sprint(args...))) }
+func (h *harness) Fatalf(f string, args ...any) { panic(fatal(fmt.Sprintf(f, args...))) }
+func (h *harness) Errorf(f string, args ...any) { panic(fatal(fmt.Sprintf(f, args...))) }
+func (h *harness) FailNow()                     { panic(fatal("failed")) }
+func (h *harness) Cleanup(f func())             { h.cleanups = append(h.cleanups, f) }
+
+// TempDir makes a folder that close removes.
+func (h *harness) TempDir() string {
+	dir, err := os.MkdirTemp("", "benchmarks")
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// close undoes what was started, last first.
+func (h *harness) close() {
+	for _, f := range slices.Backward(h.cleanups) {
+		f()
+	}
+	h.cleanups = nil
+}

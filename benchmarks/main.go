@@ -1,0 +1,69 @@
+// Command benchmarks measures jsonrpc2 beside what one would take in its place:
+// the codecs of net/rpc, other JSON-RPC 2.0 packages, and loops written by hand
+// around the clients of the brokers.
+//
+//	go run .                  every row: name, value, bound, ok or short
+//	go run . -quick           the same with fewer calls, within two minutes
+//	go run . -rows 'Redis'    the rows whose names match
+//	go run . -plot FILE.svg   throughput and latency over the number of callers
+//
+// A row compares two sides in one run: they take turns, and the value is the
+// median of the ratios of neighbours, so that what else the machine does meets
+// both alike. Behind the verdict stand the least and the greatest of the ratios
+// and both sides' own figures. Rows without a bound are there to be read.
+//
+// The brokers are those in REDIS_URL and AMQP_URL; where one is not set, a
+// private one is started (redis-server, rabbitmq-server) and ended. A Redis that
+// others use, too, has their commands counted in the row of the idle pair. The
+// rows with Ruby need ruby and its redis package.
+//
+// The exit status is 1 if a row could not be measured. A short row is none such.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "benchmarks:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("benchmarks", flag.ExitOnError)
+	quick := flags.Bool("quick", false, "make fewer calls")
+	pattern := flags.String("rows", "", "measure the rows whose names match this `regexp`")
+	file := flags.String("plot", "", "draw throughput and latency into this SVG `file`, in place of the rows")
+	_ = flags.Parse(args) // it exits
+	wanted, err := regexp.Compile(*pattern)
+	if err != nil {
+		return err
+	}
+	env := &environment{ctx: ctx, effort: fullEffort}
+	if *quick {
+		env.effort = quickEffort
+	}
+	defer env.close()
+	if *file != "" {
+		return drawPlot(env, *file)
+	}
+	return printRows(env, wanted)
+}
+
+// An environment is what the rows are measured in.
+type environment struct {
+	ctx    context.Context
+	effort effort
+	brokers
+}

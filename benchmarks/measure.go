@@ -1,0 +1,290 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/rpc"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// An effort says how long to measure.
+type effort struct {
+	slices    int           // of a side in each of its turns
+	warmUp    time.Duration // before the first turn
+	heapCalls int           // over which the heap must not grow
+	idle      time.Duration // over which an idle pair is watched
+}
+
+var (
+	fullEffort  = effort{slices: 10, warmUp: time.Second, heapCalls: 5_000_000, idle: time.Minute}
+	quickEffort = effort{slices: 2, warmUp: 100 * time.Millisecond, heapCalls: 200_000, idle: 10 * time.Second}
+)
+
+// rounds is how many ratios a row is the median of.
+const rounds = 5
+
+// sliceOf returns how long so many callers call without a break: short, so that
+// what else the machine does meets both sides, but long enough that thousands
+// make many calls each.
+func sliceOf(callers int) time.Duration {
+	return 100 * time.Millisecond * time.Duration(1+callers/1024)
+}
+
+// A target is a service with its client, ready for calls.
+type target struct {
+	callers int             // how many call at once
+	client  *rpc.Client     // where it has one
+	call    func(int) error // one call of the n-th caller, checked
+	queue   string          // where it has one
+	conns   func() int      // connections to the broker; nil if nobody asks
+	closers []func()        // last in, first out
+}
+
+// An opener makes t ready for t.callers.
+type opener func(env *environment, t *target) error
+
+// open opens a target. Its caller closes it.
+func open(env *environment, callers int, o opener) (*target, error) {
+	t := &target{callers: callers}
+	if err := o(env, t); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// onClose has f called when the target is closed.
+func (t *target) onClose(f func()) { t.closers = append(t.closers, f) }
+
+// start runs f on a goroutine, which stop ends when the target is closed.
+func (t *target) start(f, stop func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	t.onClose(func() {
+		stop()
+		<-done
+	})
+}
+
+// close undoes what was done to open the target, last first.
+func (t *target) close() {
+	for _, f := range slices.Backward(t.closers) {
+		f()
+	}
+}
+
+// A sample is what some calls showed.
+type sample struct {
+	calls   int
+	elapsed time.Duration
+}
+
+func (s sample) rate() float64 { return float64(s.calls) / s.elapsed.Seconds() }
+
+// during has all callers call, one call after the other, for as long as d.
+func (t *target) during(ctx context.Context, d time.Duration) (sample, error) {
+	var over atomic.Bool
+	defer time.AfterFunc(d, func() { over.Store(true) }).Stop()
+	s, err := t.callWhile(func() bool { return !over.Load() })
+	return s, cmp.Or(err, ctx.Err())
+}
+
+// times has the callers make n calls between them.
+func (t *target) times(ctx context.Context, n int) (sample, error) {
+	var left atomic.Int64
+	left.Store(int64(n))
+	s, err := t.callWhile(func() bool { return left.Add(-1) >= 0 && ctx.Err() == nil })
+	return s, cmp.Or(err, ctx.Err())
+}
+
+// callWhile has all callers call while more is true. An error ends the caller
+// that has it; the first caller's is returned.
+func (t *target) callWhile(more func() bool) (sample, error) {
+	counts := make([]int, t.callers)
+	errs := make([]error, t.callers)
+	var callers sync.WaitGroup
+	start := time.Now()
+	for i := range t.callers {
+		callers.Go(func() {
+			for more() && errs[i] == nil {
+				errs[i] = t.call(i)
+				counts[i]++
+			}
+		})
+	}
+	callers.Wait()
+	s := sample{elapsed: time.Since(start)}
+	for _, n := range counts {
+		s.calls += n
+	}
+	return s, cmp.Or(errs...)
+}
+
+// A side of a comparison. Without an opener it is not there to be measured.
+type side struct {
+	open    opener
+	callers int
+}
+
+// A duel is what the rounds of two sides showed.
+type duel struct {
+	ours, theirs []float64 // calls per second
+	conns        [2]int    // afterwards, where the targets tell
+}
+
+// fight has two sides take turns. Where ours is not there, theirs has them all.
+func fight(env *environment, ours, theirs side) (d duel, err error) {
+	var a *target
+	if ours.open != nil {
+		if a, err = warm(env, ours); err != nil {
+			return d, err
+		}
+		defer a.close()
+	}
+	b, err := warm(env, theirs)
+	if err != nil {
+		return d, err
+	}
+	defer b.close()
+	for range rounds {
+		if err := d.round(env, a, b); err != nil {
+			return d, err
+		}
+	}
+	for i, t := range []*target{a, b} {
+		if t != nil && t.conns != nil {
+			d.conns[i] = t.conns()
+		}
+	}
+	return d, nil
+}
+
+// warm opens a side and has it called for a while.
+func warm(env *environment, s side) (*target, error) {
+	t, err := open(env, s.callers, s.open)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.during(env.ctx, env.effort.warmUp); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// round has the sides take turns, slice by slice. It begins with a heap that
+// nobody left work in.
+func (d *duel) round(env *environment, ours, theirs *target) error {
+	runtime.GC()
+	var a, b sample
+	for range env.effort.slices {
+		if ours != nil {
+			if err := a.add(env, ours); err != nil {
+				return err
+			}
+		}
+		if err := b.add(env, theirs); err != nil {
+			return err
+		}
+	}
+	if ours != nil {
+		d.ours = append(d.ours, a.rate())
+	}
+	d.theirs = append(d.theirs, b.rate())
+	return nil
+}
+
+// add adds a slice of t.
+func (s *sample) add(env *environment, t *target) error {
+	slice, err := t.during(env.ctx, sliceOf(t.callers))
+	s.calls += slice.calls
+	s.elapsed += slice.elapsed
+	return err
+}
+
+// ratios returns ours to theirs, in calls per second, turn by turn.
+func (d *duel) ratios() []float64 {
+	ratios := make([]float64, len(d.ours))
+	for i := range ratios {
+		ratios[i] = d.ours[i] / d.theirs[i]
+	}
+	return ratios
+}
+
+func median(values []float64) float64 { return quantile(values, 0.5) }
+
+// quantile returns the value that a share q of the values does not exceed.
+func quantile[T float64 | time.Duration](values []T, q float64) T {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}
+
+// allocations returns the allocations per call of a target, both ends.
+func allocations(env *environment, s side) (float64, error) {
+	t, err := warm(env, s)
+	if err != nil {
+		return 0, err
+	}
+	defer t.close()
+	var perCall []float64
+	for range rounds {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var turn sample
+		for range env.effort.slices {
+			if err := turn.add(env, t); err != nil {
+				return 0, err
+			}
+		}
+		runtime.ReadMemStats(&after)
+		perCall = append(perCall, float64(after.Mallocs-before.Mallocs)/float64(turn.calls))
+	}
+	return median(perCall), nil
+}
+
+// heapGrowth returns by how many bytes per call the heap of a target grows.
+func heapGrowth(env *environment, s side) (float64, error) {
+	t, err := open(env, s.callers, s.open)
+	if err != nil {
+		return 0, err
+	}
+	defer t.close()
+	n := env.effort.heapCalls
+	if _, err := t.times(env.ctx, n/10); err != nil {
+		return 0, err
+	}
+	before := liveHeap()
+	if _, err := t.times(env.ctx, n); err != nil {
+		return 0, err
+	}
+	return float64(liveHeap()-before) / float64(n), nil
+}
+
+// liveHeap returns the bytes in use. The collector runs twice, for what lies in
+// a sync.Pool outlives the first time.
+func liveHeap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// checkSum returns an error unless sum is what every caller asks for.
+func checkSum(sum float64) error {
+	if sum != 6.1 {
+		return fmt.Errorf("1 + 5.1 is not %v", sum)
+	}
+	return nil
+}

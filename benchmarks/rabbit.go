@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+)
+
+// loopPrefetch is how many requests the loops on RabbitMQ have under way.
+const loopPrefetch = 64
+
+func rabbitRows() []row {
+	return []row{
+		timeRow("RabbitMQ, 1 caller, time per call vs hand-written loop", atMost(1.1), side{rabbitOurs, 1}, side{rabbitLoop, 1}),
+		speedRow("RabbitMQ, 64 callers, calls/s vs hand-written loop, manual ack", atLeast(1), side{rabbitOurs, 64}, side{rabbitLoop, 64}),
+		speedRow("RabbitMQ, 64 callers, calls/s vs a channel for each caller", bound{}, side{rabbitOurs, 64}, side{rabbitNaive, 64}),
+		speedRow("RabbitMQ, 64 callers, calls/s vs best loop, grouped acks", bound{}, side{rabbitOurs, 64}, side{rabbitBest, 64}),
+		speedRow("RabbitMQ with Batch, 64 callers, calls/s vs hand-written loop", atLeast(3.5), side{rabbitBatch, 64}, side{rabbitLoop, 64}),
+		speedRow("RabbitMQ with Batch, 512 callers, calls/s vs hand-written loop", atLeast(7), side{rabbitBatch, 512}, side{rabbitLoop, 512}),
+	}
+}
+
+func rabbitOurs(env *environment, t *target) error {
+	return openRabbitOurs(env, t, func(conn jsonrpc2.Conn) jsonrpc2.Conn { return conn })
+}
+
+func rabbitBatch(env *environment, t *target) error { return openRabbitOurs(env, t, batch) }
+
+// batch has calls that wait travel together.
+func batch(conn jsonrpc2.Conn) jsonrpc2.Conn { return jsonrpc2.Batch(conn, nil) }
+
+// openRabbitOurs opens our server, and our client over a Conn around the Conn.
+func openRabbitOurs(env *environment, t *target, around func(jsonrpc2.Conn) jsonrpc2.Conn) error {
+	url, err := env.amqpURL()
+	if err != nil {
+		return err
+	}
+	server, err := newServer()
+	if err != nil {
+		return err
+	}
+	queue := amqpconn.Queue{Args: amqp.Table{"x-expires": queueExpiry}}
+	name := "benchmarks:" + rand.Text()
+	there, err := amqpconn.Listen(url, name, &amqpconn.ListenOptions{Queue: queue})
+	if err != nil {
+		return err
+	}
+	serveOurs(t, server, there)
+	here, err := amqpconn.Dial(url, name, &amqpconn.DialOptions{Declare: &queue})
+	if err != nil {
+		return err
+	}
+	t.useClient(jsonrpc2.NewClient(around(here), nil))
+	return nil
+}
+
+// queueExpiry is when the broker deletes a queue that nobody uses, in
+// milliseconds.
+const queueExpiry = 60_000
+
+// directReplyTo is the pseudo-queue on which RabbitMQ answers without one.
+const directReplyTo = "amq.rabbitmq.reply-to"
+
+// rabbitLoop is what one writes by hand: a channel for the client, shared by its
+// callers, with direct reply-to; a server that acknowledges each request when it
+// has answered it.
+func rabbitLoop(env *environment, t *target) error {
+	return openRabbit(env, t, 1, (*rabbitServer).ackEach)
+}
+
+// rabbitNaive has a channel for each caller.
+func rabbitNaive(env *environment, t *target) error {
+	return openRabbit(env, t, t.callers, (*rabbitServer).ackEach)
+}
+
+// rabbitBest is rabbitLoop with a server that acknowledges many requests at once.
+func rabbitBest(env *environment, t *target) error {
+	return openRabbit(env, t, 1, (*rabbitServer).ackMany)
+}
+
+// openRabbit opens a server, and a client with so many channels.
+func openRabbit(env *environment, t *target, channels int, ack func(*rabbitServer)) error {
+	url, err := env.amqpURL()
+	if err != nil {
+		return err
+	}
+	queue := "benchmarks:" + rand.Text()
+	if err := serveRabbit(t, url, queue, ack); err != nil {
+		return err
+	}
+	conn, err := dialRabbit(t, url)
+	if err != nil {
+		return err
+	}
+	clients := make([]*rabbitClient, channels)
+	for i := range clients {
+		if clients[i], err = newRabbitClient(t, conn, queue); err != nil {
+			return err
+		}
+	}
+	t.call = func(caller int) error { return clients[caller%channels].call(env.ctx) }
+	return nil
+}
+
+func dialRabbit(t *target, url string) (*amqp.Connection, error) {
+	conn, err := amqp.Dial(url)
+	if err == nil {
+		t.onClose(func() { _ = conn.Close() })
+	}
+	return conn, err
+}
+
+// A rabbitServer answers each request on a goroutine of its own.
+type rabbitServer struct {
+	in, out  *amqp.Channel
+	requests <-chan amqp.Delivery
+	answered chan uint64 // tags of requests
+}
+
+// serveRabbit consumes and publishes on two connections, as one should: see
+// RabbitMQ's advice on flow control.
+func serveRabbit(t *target, url, queue string, ack func(*rabbitServer)) error {
+	s := &rabbitServer{answered: make(chan uint64, loopPrefetch)}
+	for _, channel := range []**amqp.Channel{&s.in, &s.out} {
+		conn, err := dialRabbit(t, url)
+		if err != nil {
+			return err
+		}
+		if *channel, err = conn.Channel(); err != nil {
+			return err
+		}
+	}
+	_, err := s.in.QueueDeclare(queue, false, true, false, false, nil)
+	if err != nil {
+		return err
+	}
+	if err := s.in.Qos(loopPrefetch, 0, false); err != nil {
+		return err
+	}
+	if s.requests, err = s.in.Consume(queue, queue, false, false, false, false, nil); err != nil {
+		return err
+	}
+	t.onClose(func() { _, _ = s.in.QueueDelete(queue, false, false, false) })
+	t.start(func() { ack(s) }, func() {})
+	t.start(s.serve, func() { _ = s.in.Cancel(queue, false) })
+	return nil
+}
+
+// serve serves until the consumer is cancelled.
+func (s *rabbitServer) serve() {
+	defer close(s.answered)
+	var running sync.WaitGroup
+	defer running.Wait()
+	for d := range s.requests {
+		running.Go(func() { s.answer(d) })
+	}
+}
+
+func (s *rabbitServer) answer(d amqp.Delivery) {
+	if _, answer, err := answerLoop(d.Body); err == nil {
+		_ = s.out.Publish("", d.ReplyTo, false, false, amqp.Publishing{
+			ContentType:   d.ContentType,
+			CorrelationId: d.CorrelationId,
+			Body:          answer,
+		})
+	}
+	s.answered <- d.DeliveryTag
+}
+
+// ackEach acknowledges one request after the other.
+func (s *rabbitServer) ackEach() {
+	for tag := range s.answered {
+		_ = s.in.Ack(tag, false)
+	}
+}
+
+// ackMany acknowledges all that is answered, up to the first that is not, with
+// as few acknowledgements as there can be.
+func (s *rabbitServer) ackMany() {
+	done := make(map[uint64]bool)
+	next := uint64(1)
+	for tag := range s.answered {
+		done[tag] = true
+		for _, tag := range drain(s.answered, loopPrefetch) {
+			done[tag] = true
+		}
+		first := next
+		for ; done[next]; next++ {
+			delete(done, next)
+		}
+		if next > first {
+			_ = s.in.Ack(next-1, true)
+		}
+	}
+}
+
+// A rabbitClient has many calls under way on one channel.
+type rabbitClient struct {
+	channel *amqp.Channel
+	queue   string
+	answers <-chan amqp.Delivery
+	seq     atomic.Int64
+
+	mu      sync.Mutex // protects following
+	waiting map[string]chan amqp.Delivery
+}
+
+var errRabbitGone = errors.New("the connection to RabbitMQ ended")
+
+func newRabbitClient(t *target, conn *amqp.Connection, queue string) (*rabbitClient, error) {
+	c := &rabbitClient{queue: queue, waiting: make(map[string]chan amqp.Delivery)}
+	var err error
+	if c.channel, err = conn.Channel(); err != nil {
+		return nil, err
+	}
+	if c.answers, err = c.channel.Consume(directReplyTo, "", true, false, false, false, nil); err != nil {
+		return nil, err
+	}
+	t.start(c.read, func() { _ = c.channel.Close() })
+	return c, nil
+}
+
+// read gives the answers to their callers until the channel is closed.
+func (c *rabbitClient) read() {
+	for d := range c.answers {
+		if answer := c.take(d.CorrelationId); answer != nil {
+			answer <- d
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, answer := range c.waiting {
+		close(answer)
+	}
+	c.waiting = nil
+}
+
+func (c *rabbitClient) take(id string) chan amqp.Delivery {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	answer := c.waiting[id]
+	delete(c.waiting, id)
+	return answer
+}
+
+// expect returns where the answer with an id will come; nil when none can.
+func (c *rabbitClient) expect(id string) chan amqp.Delivery {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting == nil {
+		return nil
+	}
+	answer := make(chan amqp.Delivery, 1)
+	c.waiting[id] = answer
+	return answer
+}
+
+func (c *rabbitClient) call(ctx context.Context) error {
+	id := strconv.FormatInt(c.seq.Add(1), 10)
+	text, err := newLoopRequest(id, "")
+	if err != nil {
+		return err
+	}
+	answer := c.expect(id)
+	if answer == nil {
+		return errRabbitGone
+	}
+	err = c.channel.PublishWithContext(ctx, "", c.queue, false, false, amqp.Publishing{
+		ContentType:   "application/json",
+		CorrelationId: id,
+		ReplyTo:       directReplyTo,
+		Body:          text,
+	})
+	if err != nil {
+		return err
+	}
+	d, ok := <-answer
+	if !ok {
+		return errRabbitGone
+	}
+	var response loopResponse
+	if err := json.Unmarshal(d.Body, &response); err != nil {
+		return err
+	}
+	return response.check()
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+func redisRows() []row {
+	return []row{
+		timeRow("Redis, 1 caller, time per call vs naive loop", atMost(1.2), side{redisOurs, 1}, side{redisNaive, 1}),
+		speedRow("Redis, 64 callers, calls/s vs naive loop", atLeast(4), side{redisOurs, 64}, side{redisNaive, 64}),
+		speedRow("Redis, 64 callers, calls/s vs best loop", atLeast(0.9), side{redisOurs, 64}, side{redisBest, 64}),
+		speedRow("Redis, 512 callers, calls/s vs best loop", atLeast(0.9), side{redisOurs, 512}, side{redisBest, 512}),
+		noMoreConns(speedRow("Redis, 4096 callers, calls/s vs 512, on no more connections", atLeast(0.9), side{redisOurs, 4096}, side{redisOurs, 512})),
+		speedRow("Redis, 64 callers, calls/s at least once vs at most once", atLeast(0.5), side{nil, 64}, side{redisOurs, 64}),
+	}
+}
+
+// noMoreConns makes a row short where our side keeps more connections to the
+// broker than the other.
+func noMoreConns(r row) row {
+	measure := r.measure
+	r.measure = func(env *environment) (outcome, error) {
+		o, err := measure(env)
+		o.failed = o.conns[0] > o.conns[1]
+		o.note += fmt.Sprintf(", %d and %d connections", o.conns[0], o.conns[1])
+		return o, err
+	}
+	return r
+}
+
+// A redisPair is what a service on a list has of Redis: a client for each end,
+// as if they were on two machines, and a queue of its own.
+type redisPair struct {
+	here, there *redis.Client
+	queue       string
+}
+
+// newRedisPair opens a pair with pools of so many connections; 0: go-redis's
+// default.
+func newRedisPair(env *environment, t *target, pool int) (*redisPair, error) {
+	url, err := env.redisURL()
+	if err != nil {
+		return nil, err
+	}
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	opts.PoolSize = pool
+	p := &redisPair{redis.NewClient(opts), redis.NewClient(opts), "benchmarks:" + rand.Text()}
+	t.onClose(func() {
+		_ = p.here.Del(context.Background(), p.queue).Err()
+		_ = p.here.Close()
+		_ = p.there.Close()
+	})
+	t.conns = func() int { return int(p.here.PoolStats().TotalConns + p.there.PoolStats().TotalConns) }
+	return p, p.here.Ping(env.ctx).Err()
+}
+
+func redisOurs(env *environment, t *target) error {
+	p, err := newRedisPair(env, t, 0)
+	if err != nil {
+		return err
+	}
+	server, err := newServer()
+	if err != nil {
+		return err
+	}
+	serveOurs(t, server, redisconn.Listen(p.there, p.queue, nil))
+	t.useClient(jsonrpc2.NewClient(redisconn.Dial(p.here, p.queue, nil), nil))
+	return nil
+}
+
+// The texts of the loops, as encoding/json has them.
+type (
+	loopRequest struct {
+		Version string     `json:"jsonrpc"`
+		ID      string     `json:"id"`
+		Method  string     `json:"method"`
+		Params  loopParams `json:"params"`
+		ReplyTo string     `json:"reply_to,omitempty"`
+	}
+	loopParams   struct{ A, B float64 }
+	loopResponse struct {
+		Version string          `json:"jsonrpc"`
+		ID      string          `json:"id"`
+		Result  float64         `json:"result"`
+		Error   json.RawMessage `json:"error,omitempty"`
+	}
+)
+
+// newLoopRequest returns the text of one Add.
+func newLoopRequest(id, replyTo string) ([]byte, error) {
+	return json.Marshal(loopRequest{"2.0", id, "Calc.Add", loopParams{1, 5.1}, replyTo})
+}
+
+// check returns an error unless the response holds the sum.
+func (r *loopResponse) check() error {
+	if r.Error != nil {
+		return fmt.Errorf("answered with %s", r.Error)
+	}
+	return checkSum(r.Result)
+}
+
+// answerLoop decodes a request, runs it, and returns it with its answer.
+func answerLoop(text []byte) (request loopRequest, answer []byte, err error) {
+	if err := json.Unmarshal(text, &request); err != nil {
+		return request, nil, err
+	}
+	if request.Method != "Calc.Add" {
+		return request, nil, fmt.Errorf("no method %q", request.Method)
+	}
+	sum := request.Params.A + request.Params.B
+	answer, err = json.Marshal(loopResponse{Version: "2.0", ID: request.ID, Result: sum})
+	return request, answer, err
+}
+
+const loopReplyTTL = 30 * time.Second
+
+// redisNaive is what one writes first: each caller pushes and pops on a
+// connection of the pool, with a reply list for each call; as many servers pop,
+// push and set the expiry, the last two in one go.
+func redisNaive(env *environment, t *target) error {
+	p, err := newRedisPair(env, t, t.callers+1)
+	if err != nil {
+		return err
+	}
+	t.start(func() {
+		var servers sync.WaitGroup
+		for range t.callers {
+			servers.Go(p.serveNaively)
+		}
+		servers.Wait()
+	}, func() {
+		for range t.callers {
+			p.here.LPush(context.Background(), p.queue, "")
+		}
+	})
+	t.call = p.callNaively
+	return nil
+}
+
+// serveNaively serves until it pops an empty text.
+func (p *redisPair) serveNaively() {
+	ctx := context.Background()
+	for {
+		popped, err := p.there.BRPop(ctx, time.Minute, p.queue).Result()
+		if err == redis.Nil {
+			continue
+		}
+		if err != nil || popped[1] == "" {
+			return
+		}
+		request, answer, err := answerLoop([]byte(popped[1]))
+		if err != nil {
+			return
+		}
+		pipeline := p.there.Pipeline()
+		pipeline.RPush(ctx, request.ID, answer)
+		pipeline.PExpire(ctx, request.ID, loopReplyTTL)
+		if _, err := pipeline.Exec(ctx); err != nil {
+			return
+		}
+	}
+}
+
+func (p *redisPair) callNaively(int) error {
+	ctx, id := context.Background(), rand.Text()
+	text, err := newLoopRequest(id, "")
+	if err != nil {
+		return err
+	}
+	if err := p.here.LPush(ctx, p.queue, text).Err(); err != nil {
+		return err
+	}
+	popped, err := p.here.BRPop(ctx, loopReplyTTL, id).Result()
+	if err != nil {
+		return err
+	}
+	var response loopResponse
+	if err := json.Unmarshal([]byte(popped[1]), &response); err != nil {
+		return err
+	}
+	return response.check()
+}
+
+// idleCommands returns how many commands a minute an idle client and server
+// send.
+func idleCommands(env *environment) (float64, error) {
+	t, err := open(env, 1, redisOurs)
+	if err != nil {
+		return 0, err
+	}
+	defer t.close()
+	if err := t.call(0); err != nil {
+		return 0, err
+	}
+	url, err := env.redisURL()
+	if err != nil {
+		return 0, err
+	}
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		return 0, err
+	}
+	rdb := redis.NewClient(opts)
+	defer rdb.Close()
+	before, err := commands(env.ctx, rdb)
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case <-time.After(env.effort.idle):
+	case <-env.ctx.Done():
+	}
+	after, err := commands(env.ctx, rdb)
+	own := 1 // the one that asked before
+	return float64(after-before-own) / env.effort.idle.Minutes(), err
+}
+
+// commands returns how many commands a Redis has run.
+func commands(ctx context.Context, rdb *redis.Client) (n int, err error) {
+	info, err := rdb.Info(ctx, "commandstats").Result()
+	if err != nil {
+		return 0, err
+	}
+	for _, match := range regexp.MustCompile(`:calls=(\d+)`).FindAllStringSubmatch(info, -1) {
+		calls, err := strconv.Atoi(match[1])
+		if err != nil {
+			return 0, err
+		}
+		n += calls
+	}
+	return n, nil
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+)
+
+// A row is one line of the table.
+type row struct {
+	name    string
+	bound   bound
+	measure func(*environment) (outcome, error)
+}
+
+// A bound is what a value must reach. The zero value is none.
+type bound struct {
+	sign  string // ≤ or ≥
+	limit float64
+}
+
+func atMost(limit float64) bound  { return bound{"≤", limit} }
+func atLeast(limit float64) bound { return bound{"≥", limit} }
+
+func (b bound) String() string {
+	if b.sign == "" {
+		return "-"
+	}
+	return fmt.Sprintf("%s %.4g", b.sign, b.limit)
+}
+
+// verdict is ok or short, or nothing where there is no bound.
+func (b bound) verdict(o outcome) string {
+	switch {
+	case o.missing:
+		return "missing"
+	case b.sign == "":
+		return "-"
+	case o.failed, b.sign == "≤" && o.value > b.limit, b.sign == "≥" && o.value < b.limit:
+		return "short"
+	}
+	return "ok"
+}
+
+// An outcome is what a row's measuring showed.
+type outcome struct {
+	value   float64
+	note    string
+	missing bool   // our side is not there
+	failed  bool   // short, whatever the value
+	conns   [2]int // to the broker, of either side
+}
+
+func (o outcome) shown() string {
+	if o.missing {
+		return "-"
+	}
+	return fmt.Sprintf("%.4g", o.value)
+}
+
+// printRows measures the rows whose names match, and prints each when it is
+// done.
+func printRows(env *environment, wanted *regexp.Regexp) error {
+	var failures []error
+	fmt.Printf("%-78s %8s %8s  %s\n", "row", "value", "bound", "verdict")
+	for _, r := range allRows() {
+		if !wanted.MatchString(r.name) {
+			continue
+		}
+		o, err := r.measure(env)
+		if env.ctx.Err() != nil {
+			return env.ctx.Err()
+		}
+		if err != nil {
+			failures = append(failures, fmt.Errorf("%s: %w", r.name, err))
+			fmt.Printf("%-78s %8s %8s  failed: %v\n", r.name, "", r.bound, err)
+			continue
+		}
+		fmt.Printf("%-78s %8s %8s  %-7s  %s\n", r.name, o.shown(), r.bound, r.bound.verdict(o), o.note)
+	}
+	return errors.Join(failures...)
+}
+
+func allRows() []row {
+	return slices.Concat(streamRows(), redisRows(), rabbitRows(), httpRows(), rubyRows(), steadyRows())
+}
+
+// speedRow compares calls per second: ours to theirs.
+func speedRow(name string, b bound, ours, theirs side) row {
+	return row{name, b, func(env *environment) (outcome, error) {
+		d, err := fight(env, ours, theirs)
+		return d.outcome(d.ratios()), err
+	}}
+}
+
+// timeRow compares the time per call: ours to theirs.
+func timeRow(name string, b bound, ours, theirs side) row {
+	return row{name, b, func(env *environment) (outcome, error) {
+		d, err := fight(env, ours, theirs)
+		ratios := d.ratios()
+		for i, r := range ratios {
+			ratios[i] = 1 / r
+		}
+		return d.outcome(ratios), err
+	}}
+}
+
+func (d *duel) outcome(ratios []float64) outcome {
+	theirs := fmt.Sprintf("theirs %.0f/s", median(d.theirs))
+	if len(ratios) == 0 {
+		return outcome{missing: true, note: theirs}
+	}
+	return outcome{
+		conns: d.conns,
+		value: median(ratios),
+		note: fmt.Sprintf("%.2f to %.2f, ours %.0f/s, %s",
+			slices.Min(ratios), slices.Max(ratios), median(d.ours), theirs),
+	}
+}
+
+// steadyRows are those that watch one pair for long.
+func steadyRows() []row {
+	return []row{
+		{"stream, 64 callers, growth of the heap, bytes per call", atMost(0.1),
+			func(env *environment) (outcome, error) {
+				value, err := heapGrowth(env, side{streamOurs, 64})
+				return outcome{value: value, note: fmt.Sprintf("over %d calls", env.effort.heapCalls)}, err
+			}},
+		{"Redis, idle client and server, broker commands per minute", atMost(60),
+			func(env *environment) (outcome, error) {
+				value, err := idleCommands(env)
+				return outcome{value: value, note: fmt.Sprintf("over %v", env.effort.idle)}, err
+			}},
+	}
+}
