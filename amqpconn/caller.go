@@ -1,0 +1,371 @@
+package amqpconn
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// A caller is the calling end. It has three goroutines, awaited by Close:
+//
+//	WriteMessage  on any goroutine: hand over
+//	send          publish all requests that wait, on the publisher's connection
+//	publisher     keep a connection to publish on
+//	receiver      keep a connection to consume answers on
+//	  ReadMessage   on the codec's goroutine: take an answer
+type caller struct {
+	queue string
+	opts  DialOptions
+
+	out       *link.Outbox[request]
+	notes     *link.Notes
+	state     *link.State
+	publisher *publisher
+	receiver  *receiver
+	calls     *calls
+	consumers consumers
+
+	sending sync.WaitGroup
+	closing sync.Once
+	closed  chan struct{}
+
+	requests, confirmed, replies, unsent, expired, noServer, lost atomic.Int64
+}
+
+// A request is on its way to the queue.
+type request struct {
+	ctx    context.Context
+	id     string // correlates the answer
+	answer bool   // one is due
+	body   []byte
+	until  time.Time // tried for so long
+}
+
+func newCaller(d *dialer, queue string, opts DialOptions) *caller {
+	c := &caller{
+		queue:     queue,
+		opts:      opts,
+		out:       link.NewOutbox[request](true),
+		notes:     link.NewNotes(0),
+		state:     newState(opts.Logger, queue, "client"),
+		publisher: newPublisher(),
+		calls:     newCalls(),
+		closed:    make(chan struct{}),
+	}
+	c.publisher.keeper.dialer, c.publisher.state, c.publisher.doing = d, c.state, "publishing requests"
+	c.publisher.confirm = opts.Persistent
+	c.publisher.returned = c.returned
+	c.publisher.confirmed = c.confirm
+	if opts.Declare != nil {
+		c.publisher.use = c.declareAndPublish
+	}
+	c.receiver = newReceiver(c, d)
+	c.publisher.start()
+	c.receiver.start()
+	c.sending.Go(c.send)
+	return c
+}
+
+func (c *caller) declareAndPublish(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error {
+	if err := c.opts.Declare.ensure(conn, c.queue); err != nil {
+		return err
+	}
+	return c.publisher.run(ctx, conn, w, up)
+}
+
+func (c *caller) SetLimits(jsonrpc2.Limits) {}
+
+func (c *caller) WriteMessage(ctx context.Context, body []byte) error {
+	header, _ := jsonrpc2.ScanHeader(body)
+	r := request{
+		ctx:    ctx,
+		id:     header.ID,
+		answer: header.Answer,
+		body:   append([]byte(nil), body...),
+		until:  time.Now().Add(sendPatience),
+	}
+	if r.id == "" || len(r.id) > maxAddress {
+		r.id = newName()
+	}
+	if err := c.out.Put(r, len(body)); err != nil {
+		return fmt.Errorf("%w: queue %q", err, c.queue)
+	}
+	return nil
+}
+
+func newName() string {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return hex.EncodeToString(random[:])
+}
+
+func (c *caller) send() {
+	c.out.Run(link.Writer[request]{
+		Send:     c.publish,
+		Kick:     c.publisher.kick,
+		MaxPause: maxPause,
+		Grace:    sendGrace,
+	})
+	close(c.closed)
+}
+
+// publish publishes all requests, and returns those to try again.
+func (c *caller) publish(work []request) (again []request) {
+	work = c.wanted(work)
+	session, blocked := c.publisher.current()
+	replyTo, ready := c.receiver.ready()
+	switch {
+	case len(work) == 0:
+		return nil
+	case blocked: // until the calls time out
+		return work
+	case session == nil || !ready:
+		return c.refused(work)
+	case c.opts.RequireConsumer && !c.consumers.any(session, c.receiver, c.queue):
+		c.fail(work, fmt.Errorf("%w: queue %q has no consumer", jsonrpc2.ErrNoServer, c.queue))
+		return nil
+	}
+	session.wire.hold()
+	defer session.wire.release() // what fails then may have arrived: the calls wait
+	for i, r := range work {
+		if err := c.publishOne(session, replyTo, r); err != nil {
+			return c.refused(work[i:])
+		}
+		c.out.Done(len(r.body))
+	}
+	if queue, _ := c.receiver.ready(); queue != replyTo { // lost while we wrote
+		c.replyQueueLost(amqp.ErrClosed)
+	}
+	return nil
+}
+
+func (c *caller) publishOne(session *publishing, replyTo string, r request) error {
+	msg := amqp.Publishing{
+		ContentType:   "application/json",
+		CorrelationId: r.id,
+		MessageId:     r.id,
+		Body:          r.body,
+		Expiration:    expiration(r.ctx),
+	}
+	if c.opts.Persistent {
+		msg.DeliveryMode = amqp.Persistent
+	}
+	if r.answer {
+		msg.ReplyTo = replyTo
+		if c.opts.ReplyPerCall {
+			if err := c.receiver.expect(r.ctx, r.id); err != nil {
+				return err
+			}
+			msg.ReplyTo = r.id
+		}
+		c.calls.add(r)
+	}
+	if err := session.publish(c.queue, msg, c.opts.Persistent); err != nil {
+		c.calls.take(r.id)
+		return err
+	}
+	c.requests.Add(1)
+	return nil
+}
+
+// expiration is how long the broker keeps a request: in milliseconds, for as
+// long as its caller waits.
+func expiration(ctx context.Context) string {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return ""
+	}
+	return strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 1), 10)
+}
+
+// wanted drops the requests whose callers have given up.
+func (c *caller) wanted(work []request) []request {
+	wanted := work[:0]
+	for _, r := range work {
+		if r.ctx.Err() == nil {
+			wanted = append(wanted, r)
+			continue
+		}
+		c.expired.Add(1)
+		c.out.Done(len(r.body))
+	}
+	return wanted
+}
+
+// refused fails the requests that have waited for long enough, and returns the
+// others.
+func (c *caller) refused(work []request) (again []request) {
+	now := time.Now()
+	again = work[:0]
+	var failed []request
+	for _, r := range work {
+		if now.Before(r.until) {
+			again = append(again, r)
+		} else {
+			failed = append(failed, r)
+		}
+	}
+	c.unsent.Add(int64(len(failed)))
+	c.failAll(failed, fmt.Errorf("%w: queue %q: no connection to the broker", jsonrpc2.ErrUnavailable, c.queue))
+	return again
+}
+
+// fail fails requests that have no server.
+func (c *caller) fail(work []request, err error) {
+	c.noServer.Add(int64(len(work)))
+	c.failAll(work, err)
+}
+
+func (c *caller) failAll(work []request, err error) {
+	for _, r := range work {
+		c.out.Done(len(r.body))
+		c.notes.Add(r.body, err)
+	}
+}
+
+// returned fails a call whose queue does not exist.
+func (c *caller) returned(r amqp.Return) {
+	c.calls.take(r.CorrelationId)
+	c.noServer.Add(1)
+	c.notes.Add(r.Body, fmt.Errorf("%w: queue %q: %s", jsonrpc2.ErrNoServer, c.queue, r.ReplyText))
+}
+
+// confirm notes what the broker says of a persistent request.
+func (c *caller) confirm(id string, ok bool) {
+	if ok {
+		c.confirmed.Add(1)
+		return
+	}
+	r, _ := c.calls.take(id) // a notification is not there, and logged without its text
+	c.unsent.Add(1)
+	c.notes.Add(r.body, fmt.Errorf("%w: queue %q: the broker refused the request", jsonrpc2.ErrUnavailable, c.queue))
+}
+
+// replyQueueLost fails the calls whose answers would have come to it.
+func (c *caller) replyQueueLost(err error) {
+	for _, r := range c.calls.takeAll() {
+		c.lost.Add(1)
+		c.notes.Add(r.body, fmt.Errorf("%w: the reply queue is gone: %w", jsonrpc2.ErrReplyLost, err))
+	}
+}
+
+func (c *caller) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return jsonrpc2.Message{}, err
+		}
+		if note, ok := c.notes.Next(); ok {
+			return note, nil
+		}
+		answer, ok, err := c.receiver.next(ctx, c.notes.Ready(), c.closed)
+		if err != nil {
+			return jsonrpc2.Message{}, err
+		}
+		if ok {
+			r, _ := c.calls.take(answer.CorrelationId)
+			c.replies.Add(1)
+			return jsonrpc2.Message{Body: answer.Body, Request: r.body, Reply: noReply}, nil
+		}
+	}
+}
+
+// noReply is an answer's: it has none of its own.
+func noReply([]byte) error { return nil }
+
+func (c *caller) Close() error {
+	c.closing.Do(func() {
+		c.out.Close()
+		stop(&c.sending, &c.publisher.keeper, &c.receiver.keeper)
+	})
+	return nil
+}
+
+func (c *caller) stats() Stats {
+	return Stats{
+		Requests:   c.requests.Load(),
+		Confirmed:  c.confirmed.Load(),
+		Replies:    c.replies.Load(),
+		Reconnects: c.state.Recoveries.Load(),
+		Unsent:     c.unsent.Load(),
+		Expired:    c.expired.Load(),
+		NoServer:   c.noServer.Load(),
+		Lost:       c.lost.Load(),
+	}
+}
+
+// calls are the requests that were published and not answered.
+type calls struct {
+	mu    sync.Mutex // protects following
+	byID  map[string]request
+	sweep int // when there are so many, look for those given up
+}
+
+const minSweep = 1024
+
+func newCalls() *calls {
+	return &calls{byID: make(map[string]request), sweep: minSweep}
+}
+
+func (c *calls) add(r request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.byID[r.id] = r
+	if len(c.byID) < c.sweep {
+		return
+	}
+	for id, r := range c.byID {
+		if r.ctx.Err() != nil {
+			delete(c.byID, id)
+		}
+	}
+	c.sweep = 2*len(c.byID) + minSweep
+}
+
+func (c *calls) take(id string) (request, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.byID[id]
+	delete(c.byID, id)
+	return r, ok
+}
+
+func (c *calls) takeAll() (all []request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, r := range c.byID {
+		if r.ctx.Err() == nil {
+			all = append(all, r)
+		}
+		delete(c.byID, id)
+	}
+	return all
+}
+
+// consumers knows how many consumers the queue has, as of a second ago.
+type consumers struct {
+	session *publishing
+	asked   time.Time
+	known   bool
+}
+
+const consumersFresh = time.Second
+
+// any reports whether the queue has a consumer, as far as is known.
+func (n *consumers) any(session *publishing, r *receiver, queue string) bool {
+	if n.session == session && time.Since(n.asked) < consumersFresh {
+		return n.known
+	}
+	n.session, n.asked = session, time.Now()
+	n.known = r.consumers(queue) != 0
+	return n.known
+}

@@ -1,0 +1,51 @@
+package amqpconn_test
+
+import (
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/conntest"
+)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		dial   amqpconn.DialOptions
+		listen amqpconn.ListenOptions
+		args   amqp.Table
+	}{
+		{name: "default"},
+		{name: "reply per call", dial: amqpconn.DialOptions{ReplyPerCall: true}},
+		{name: "quorum", dial: amqpconn.DialOptions{Persistent: true}, args: amqp.Table{"x-queue-type": "quorum"}},
+		{name: "at most once", listen: amqpconn.ListenOptions{AtMostOnce: true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.dial.Logger, test.listen.Logger = quiet, quiet
+			conntest.Run(t, func(t *testing.T) conntest.Transport {
+				s := newSite(t)
+				// RabbitMQ may refuse what comes while two declare the same
+				// quorum queue.
+				s.declare(t, true, false, test.args)
+				return conntest.Transport{
+					Dial: func(testing.TB) jsonrpc2.Conn {
+						conn, err := amqpconn.Dial(s.url, s.queue, &test.dial)
+						require.NoError(t, err)
+						return conn
+					},
+					Listen: func(testing.TB) jsonrpc2.Conn {
+						conn, err := amqpconn.Listen(s.url, s.queue, &test.listen)
+						require.NoError(t, err)
+						return conn
+					},
+					Broker: true,
+				}
+			})
+		})
+	}
+}

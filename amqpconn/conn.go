@@ -1,0 +1,331 @@
+// Package amqpconn carries JSON-RPC 2.0 over RabbitMQ queues: a client publishes
+// a request to a queue, one of any number of servers consumes it and publishes
+// the answer to the client's reply queue.
+//
+//	conn, err := amqpconn.Listen("amqp://localhost", "calc", nil)
+//	err = jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
+//
+//	conn, err := amqpconn.Dial("amqp://localhost", "calc", nil)
+//	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
+//
+// A Conn owns its connections, two of them: one to publish and one to consume,
+// so that a broker that blocks publishers does not keep answers and
+// acknowledgements from passing.
+//
+// # Delivery semantics
+//
+// A request is published once. A server acknowledges it when its answer has been
+// handed to the broker, so that it is run at least once: a request that a server
+// held when it crashed, or when its connection ended, is delivered again, and a
+// method may see it twice. With AtMostOnce it is acknowledged when it is handed
+// to the codec, and lost if the server crashes then.
+//
+// Requests expire when their callers give up. A request that waits in a durable
+// queue survives a restart of the broker if it was sent with Persistent; it is
+// accepted when the broker has confirmed it, which Stats counts.
+//
+//	event                      requests                    answers
+//	server drained (ctx done)  given back, none lost       none lost
+//	server killed              delivered again             with them
+//	  with AtMostOnce          those running are lost      with them
+//	server's connection ends   those running run again     late, maybe twice; lost
+//	                                                       if just written to it
+//	client's connection ends   run                         lost: ErrReplyLost
+//	broker restarted           lost, unless Persistent in  lost: ErrReplyLost
+//	                           a durable queue
+//	queue deleted              those waiting are lost      none lost
+//	memory or disk alarm       wait until their timeout    wait
+//
+// A request whose server dies of it is delivered to the next. Quorum queues count
+// the deliveries: after MaxDeliveries, or the queue's own delivery limit, it goes
+// to the queue's dead-letter exchange if it has one, and is logged. Old versions
+// of RabbitMQ count what a drain gives back, too. Classic queues don't count:
+// there such a request comes back until it expires.
+//
+// # Faults
+//
+// Both ends survive their broker: they connect again with a backoff of 50 ms to
+// 5 s, to each of the URLs in turn, log one line when a connection fails and one
+// when all work again, and go on with what waited. Calls that can't be sent fail
+// with jsonrpc2.ErrUnavailable within 2 s; calls whose reply queue died with its
+// connection fail at once with jsonrpc2.ErrReplyLost; calls to a queue that does
+// not exist with jsonrpc2.ErrNoServer.
+package amqpconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// Defaults of the options.
+const (
+	DefaultPrefetch      = 64
+	DefaultMaxDeliveries = 20
+)
+
+const (
+	// sendPatience is how long a request waits for a connection.
+	sendPatience = 1500 * time.Millisecond
+
+	// replyPatience is how long an answer waits for a connection.
+	replyPatience = 30 * time.Second
+
+	// sendGrace, hangGrace and closeGrace bound Close together: for what was
+	// handed over to be sent, for a write that hangs, and for the connections
+	// to be closed in good order.
+	sendGrace  = time.Second
+	hangGrace  = 100 * time.Millisecond
+	closeGrace = 500 * time.Millisecond
+
+	// maxPause is between two looks whether there is a connection; a new one is
+	// noticed at once.
+	maxPause = 250 * time.Millisecond
+
+	// maxAddress is how long the name of a queue may be.
+	maxAddress = 255
+)
+
+// A Queue says how to create a queue that is missing. One that exists is used
+// whatever it is like. The zero value is a durable classic queue.
+type Queue struct {
+	// Plain creates it neither durable nor anything else, as programs do that
+	// declare it without a thought, and that refuse any other.
+	Plain bool
+
+	// Quorum creates a replicated queue, which counts deliveries.
+	Quorum bool
+
+	// Args are further arguments, such as x-message-ttl, x-max-length or
+	// x-dead-letter-exchange.
+	Args amqp.Table
+}
+
+// DialOptions are the options of Dial. The zero value is useful, and so is a
+// nil pointer to it.
+type DialOptions struct {
+	// URLs are those of a cluster's other nodes, tried in turn.
+	URLs []string
+
+	// Config is what connections are made with: TLS, SASL, vhost, heartbeat
+	// (10 s if 0), properties. Its Recovery is not used.
+	Config amqp.Config
+
+	// Declare, if set, creates the request queue where it is missing. A call
+	// to a missing queue fails otherwise.
+	Declare *Queue
+
+	// RequireConsumer fails calls to a queue that nobody consumes with
+	// ErrNoServer, as far as was known in the last second.
+	RequireConsumer bool
+
+	// Persistent has requests written to disk, in a durable queue, and
+	// confirmed. It costs about a third of the calls per second.
+	Persistent bool
+
+	// ReplyPerCall has each call answered on a queue of its own, named by its
+	// id, for servers that know no other way. It costs most of the calls per
+	// second.
+	ReplyPerCall bool
+
+	// Logger is told when a connection fails and when it works again;
+	// slog.Default() if nil.
+	Logger *slog.Logger
+}
+
+// ListenOptions are the options of Listen. The zero value is useful, and so is
+// a nil pointer to it.
+type ListenOptions struct {
+	// URLs are those of a cluster's other nodes, tried in turn.
+	URLs []string
+
+	// Config is what connections are made with: TLS, SASL, vhost, heartbeat
+	// (10 s if 0), properties. Its Recovery is not used.
+	Config amqp.Config
+
+	// Queue says how to create the queue where it is missing.
+	Queue Queue
+
+	// Prefetch limits the messages that are delivered and not acknowledged; 64
+	// if 0. The codec's MaxInFlight limits them, too: no more are taken than
+	// can be started, so that none waits here while another server is idle.
+	Prefetch int
+
+	// AtMostOnce acknowledges a request when it is handed to the codec, in
+	// place of when it is answered.
+	AtMostOnce bool
+
+	// MaxDeliveries is how often a request is delivered again before it is
+	// dropped to the dead-letter exchange; 20 if 0, without limit if negative.
+	// Only quorum queues count.
+	MaxDeliveries int
+
+	// Logger is told when a connection fails and when it works again;
+	// slog.Default() if nil.
+	Logger *slog.Logger
+}
+
+// Stats counts what a Conn did. All counters only rise.
+type Stats struct {
+	Requests   int64 // request messages published, or taken
+	Confirmed  int64 // requests that the broker has confirmed
+	Replies    int64 // answers taken, or published
+	Reconnects int64 // times a connection failed and all worked again
+	GivenBack  int64 // requests given back in a drain
+
+	// What was dropped, by reason.
+	Unsent      int64 // requests that could not be published
+	Expired     int64 // requests whose caller had given up
+	NoServer    int64 // requests whose queue is missing or not consumed
+	Lost        int64 // requests whose reply queue died
+	NoAddress   int64 // requests without a usable reply queue
+	Refused     int64 // requests whose reply queue is the queue being served
+	Poisoned    int64 // requests delivered too often
+	Undelivered int64 // answers that nobody waits for, or that waited too long
+}
+
+// A Conn is one end of a queue: a calling one from Dial or a serving one from
+// Listen. It is a jsonrpc2.Conn, to be given to one codec.
+type Conn struct {
+	end end
+}
+
+type end interface {
+	jsonrpc2.Conn
+	jsonrpc2.Limiter
+	stats() Stats
+}
+
+var (
+	_ jsonrpc2.Conn    = (*Conn)(nil)
+	_ jsonrpc2.Limiter = (*Conn)(nil)
+)
+
+// Dial returns a Conn that calls the servers of a queue. The error is for a bad
+// URL or option only: an absent broker is waited for.
+func Dial(url string, queue string, opts *DialOptions) (*Conn, error) {
+	if opts == nil {
+		opts = &DialOptions{}
+	}
+	d, err := newDialer(url, opts.URLs, opts.Config, queue, "client")
+	if err == nil && opts.Declare != nil {
+		err = opts.Declare.check(queue)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{newCaller(d, queue, *opts)}, nil
+}
+
+// Listen returns a Conn that serves a queue. The error is for a bad URL or
+// option only: an absent broker is waited for. Nothing is taken before the Conn
+// is read from.
+func Listen(url string, queue string, opts *ListenOptions) (*Conn, error) {
+	if opts == nil {
+		opts = &ListenOptions{}
+	}
+	d, err := newDialer(url, opts.URLs, opts.Config, queue, "server")
+	if err == nil {
+		err = opts.Queue.check(queue)
+	}
+	if err == nil && opts.Prefetch < 0 {
+		err = fmt.Errorf("amqpconn: queue %q: Prefetch is %d, less than 0", queue, opts.Prefetch)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{newServer(d, queue, *opts)}, nil
+}
+
+func checkQueue(queue string) error {
+	switch {
+	case queue == "":
+		return errors.New("amqpconn: the queue has no name")
+	case len(queue) > maxAddress:
+		return fmt.Errorf("amqpconn: the queue's name is longer than %d bytes", maxAddress)
+	}
+	return nil
+}
+
+func (q *Queue) check(queue string) error {
+	if q.Plain && q.Quorum {
+		return fmt.Errorf("amqpconn: queue %q: a quorum queue can't be plain", queue)
+	}
+	if err := q.Args.Validate(); err != nil {
+		return fmt.Errorf("amqpconn: queue %q: %w", queue, err)
+	}
+	return nil
+}
+
+// ensure creates the queue where it is missing. A queue that is there is used
+// as it is: a declaration with other attributes than it has would be refused.
+// The broker closes the channel with each refusal, so that each try has its own.
+func (q *Queue) ensure(conn *amqp.Connection, name string) error {
+	err := onChannel(conn, func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclarePassive(name, false, false, false, false, nil)
+		return err
+	})
+	if !isCode(err, amqp.NotFound) {
+		return err
+	}
+	args := amqp.Table{}
+	for key, value := range q.Args {
+		args[key] = value
+	}
+	if q.Quorum {
+		args["x-queue-type"] = "quorum"
+	}
+	return onChannel(conn, func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclare(name, !q.Plain, false, false, false, args)
+		return err
+	})
+}
+
+// onChannel runs f on a channel of its own.
+func onChannel(conn *amqp.Connection, f func(*amqp.Channel) error) error {
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	defer ch.Close()
+	return f(ch)
+}
+
+func isCode(err error, code int) bool {
+	var refusal *amqp.Error
+	return errors.As(err, &refusal) && refusal.Code == code
+}
+
+func newState(logger *slog.Logger, queue, role string) *link.State {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return &link.State{Logger: logger.With(slog.String("conn", "rabbitmq"), slog.String("queue", queue), slog.String("role", role))}
+}
+
+// ReadMessage implements jsonrpc2.Conn.
+func (c *Conn) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+	return c.end.ReadMessage(ctx)
+}
+
+// WriteMessage implements jsonrpc2.Conn.
+func (c *Conn) WriteMessage(ctx context.Context, body []byte) error {
+	return c.end.WriteMessage(ctx, body)
+}
+
+// Close implements jsonrpc2.Conn. It takes less than 2 s, also where the broker
+// does not answer.
+func (c *Conn) Close() error { return c.end.Close() }
+
+// SetLimits implements jsonrpc2.Limiter.
+func (c *Conn) SetLimits(l jsonrpc2.Limits) { c.end.SetLimits(l) }
+
+// Stats returns what the Conn has done so far.
+func (c *Conn) Stats() Stats { return c.end.stats() }

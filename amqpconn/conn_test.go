@@ -1,0 +1,314 @@
+package amqpconn_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// callModes are the ways to call.
+var callModes = map[string]amqpconn.DialOptions{
+	"one reply queue":  {Logger: quiet},
+	"a queue per call": {Logger: quiet, ReplyPerCall: true},
+	"persistent":       {Logger: quiet, Persistent: true},
+	"checked":          {Logger: quiet, RequireConsumer: true},
+}
+
+func TestCalls(t *testing.T) {
+	t.Parallel()
+	for name, opts := range callModes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			w := serve(t, s, nil)
+			c := dial(t, s, &opts, 0)
+			requireCalls(t, c, 10)
+			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", calc.Args{A: 1}))
+			eventually(t, func() bool { return w.conn.Stats().Requests == 64*10+4 })
+			c.end(t)
+			w.end(t)
+			q, _ := s.inspect(s.queue)
+			require.Zero(t, q.Messages, "all are acknowledged")
+		})
+	}
+}
+
+// requireCalls requires that calls work: one by one, unknown ones, wrong ones,
+// and 64 times each at once.
+func requireCalls(t *testing.T, c caller, each int) {
+	t.Helper()
+	c.requireAdds(t)
+	_, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Multiply", calc.Args{})
+	requireCode(t, jsonrpc2.CodeMethodNotFound, err)
+	_, err = jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Add", []string{"a", "b"})
+	requireCode(t, jsonrpc2.CodeInvalidParams, err)
+	var wg sync.WaitGroup
+	errs := make(chan error, 64)
+	for i := range cap(errs) {
+		wg.Go(func() { errs <- addMany(c, i, each) })
+	}
+	wg.Wait()
+	for range cap(errs) {
+		require.NoError(t, <-errs)
+	}
+}
+
+func requireCode(t *testing.T, code int64, err error) {
+	t.Helper()
+	e, ok := jsonrpc2.AsError(err)
+	require.True(t, ok, "got %v", err)
+	require.Equal(t, code, e.Code)
+}
+
+// addMany makes calls whose results tell them apart.
+func addMany(c caller, worker, calls int) error {
+	for i := range calls {
+		sum, err := c.add(float64(worker), float64(i)/1000)
+		if want := float64(worker) + float64(i)/1000; err == nil && sum != want {
+			err = fmt.Errorf("got %v, want %v", sum, want)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// absent is the address of no broker.
+const absent = "amqp://user:secret@127.0.0.1:1/"
+
+func TestBadOptions(t *testing.T) {
+	t.Parallel()
+	badArgs := amqpconn.Queue{Args: amqp.Table{"x": struct{}{}}}
+	plainQuorum := amqpconn.Queue{Plain: true, Quorum: true}
+	for _, test := range []struct {
+		name, url, queue string
+		dial             *amqpconn.DialOptions
+		listen           *amqpconn.ListenOptions
+		want             string
+	}{
+		{"no URL", "", "calc", nil, nil, "URL 1 of 1 is bad"},
+		{"unparsable", "amqp://user:secret@host:port", "calc", nil, nil, "URL 1 of 1 is bad"},
+		{"another scheme", "redis://user:secret@host", "calc", nil, nil, "amqps://"},
+		{"blank", "amqp://user:secret@ho st", "calc", nil, nil, "URL 1 of 1 is bad"},
+		{"another node's", absent, "calc",
+			&amqpconn.DialOptions{URLs: []string{absent, "http://user:secret@host"}},
+			&amqpconn.ListenOptions{URLs: []string{absent, "http://user:secret@host"}}, "URL 3 of 3 is bad"},
+		{"no queue", absent, "", nil, nil, "the queue has no name"},
+		{"long queue", absent, strings.Repeat("x", 256), nil, nil, "longer than 255 bytes"},
+		{"bad argument", absent, "calc",
+			&amqpconn.DialOptions{Declare: &badArgs}, &amqpconn.ListenOptions{Queue: badArgs}, `queue "calc": `},
+		{"plain quorum", absent, "calc",
+			&amqpconn.DialOptions{Declare: &plainQuorum}, &amqpconn.ListenOptions{Queue: plainQuorum}, "can't be plain"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for name, make := range map[string]func() (*amqpconn.Conn, error){
+				"Dial":   func() (*amqpconn.Conn, error) { return amqpconn.Dial(test.url, test.queue, test.dial) },
+				"Listen": func() (*amqpconn.Conn, error) { return amqpconn.Listen(test.url, test.queue, test.listen) },
+			} {
+				conn, err := make()
+				require.Nil(t, conn, name)
+				require.ErrorContains(t, err, test.want, name)
+				require.ErrorContains(t, err, "amqpconn: ", name)
+				require.NotContains(t, err.Error(), "secret", name)
+			}
+		})
+	}
+	_, err := amqpconn.Listen(absent, "calc", &amqpconn.ListenOptions{Prefetch: -1})
+	require.EqualError(t, err, `amqpconn: queue "calc": Prefetch is -1, less than 0`)
+}
+
+// An absent broker is waited for, by calls for less than two seconds.
+func TestAbsentBroker(t *testing.T) {
+	t.Parallel()
+	var log logBook
+	s := site{absent, "calc"}
+	c := dial(t, s, &amqpconn.DialOptions{Logger: log.logger()}, 0)
+	w := start(t, s, &amqpconn.ListenOptions{Logger: log.logger()}, jsonrpc2.ServerOptions{Logger: quiet})
+	begin := time.Now()
+	_, err := c.add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+	require.ErrorContains(t, err, `queue "calc"`)
+	err = c.Call("Calc.Add", calc.Args{}, new(float64))
+	require.ErrorContains(t, err, jsonrpc2.ErrUnavailable.Error())
+	require.Less(t, time.Since(begin), 2*2*time.Second)
+	require.Equal(t, amqpconn.Stats{Unsent: 2}, c.conn.Stats())
+	c.end(t)
+	w.end(t)
+	require.Equal(t, 1, log.count("level=ERROR", "role=client", "queue=calc", "connection refused"), &log)
+	require.Equal(t, 1, log.count("level=ERROR", "role=server", "queue=calc", "connection refused"), &log)
+	require.Equal(t, 2, log.count(""), &log)
+	require.NotContains(t, log.String(), "secret")
+}
+
+// A rejected password is not shown.
+func TestWrongPassword(t *testing.T) {
+	t.Parallel()
+	var log logBook
+	s := newSite(t)
+	s.declare(t, false, false, nil)
+	wrong := site{strings.Replace(s.url, "guest:guest", "guest:secret", 1), s.queue}
+	c := dial(t, wrong, &amqpconn.DialOptions{Logger: log.logger()}, 0)
+	_, err := c.add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+	eventually(t, func() bool { return log.count("level=ERROR", "username or password not allowed") == 1 }, "the broker takes its time")
+	require.NotContains(t, log.String()+err.Error(), "secret")
+}
+
+// The other nodes of a cluster are tried in turn.
+func TestURLs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	first := site{absent, s.queue}
+	w := start(t, first, &amqpconn.ListenOptions{URLs: []string{absent, s.url}, Logger: quiet}, jsonrpc2.ServerOptions{Logger: quiet})
+	s.requireConsumers(t, 1)
+	c := dial(t, first, &amqpconn.DialOptions{URLs: []string{s.url}, Logger: quiet}, 0)
+	c.requireAdds(t)
+	require.EqualValues(t, 1, c.conn.Stats().Reconnects)
+	require.EqualValues(t, 1, w.conn.Stats().Reconnects)
+
+	// And again when the one in use fails.
+	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
+	c = dial(t, s.at(proxy.Addr), &amqpconn.DialOptions{URLs: []string{absent, s.url}, Logger: quiet}, 0)
+	c.requireAdds(t)
+	proxy.Refuse(true)
+	c.requireRecovers(t)
+}
+
+// What Config says holds, and the connections have names unless it gives them.
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	names := func() string { return brokertest.SharedRabbitMQ(t).Ctl("list_connections", "client_properties") }
+	properties := amqp.Table{"connection_name": "named by " + s.queue}
+	w := serve(t, s, nil)
+	c := dial(t, s, &amqpconn.DialOptions{Logger: quiet, Config: amqp.Config{Properties: properties}}, 0)
+	c.requireAdds(t)
+	require.Contains(t, names(), "jsonrpc2 server of "+s.queue)
+	require.Contains(t, names(), "named by "+s.queue)
+	require.Equal(t, amqp.Table{"connection_name": "named by " + s.queue}, properties)
+	c.end(t)
+	w.end(t)
+
+	var log logBook
+	c = dial(t, s, &amqpconn.DialOptions{Logger: log.logger(), Config: amqp.Config{Vhost: "nowhere"}}, 0)
+	_, err := c.add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+	require.Equal(t, 1, log.count("vhost nowhere not found"), &log)
+}
+
+// A missing queue fails a call at once, whoever made it.
+func TestMissingQueue(t *testing.T) {
+	t.Parallel()
+	for name, opts := range callModes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			c := dial(t, s, &opts, soon)
+			begin := time.Now()
+			_, err := c.add(1, 5.1)
+			require.ErrorIs(t, err, jsonrpc2.ErrNoServer)
+			require.ErrorContains(t, err, s.queue)
+			err = c.Call("Calc.Add", calc.Args{}, new(float64))
+			require.Error(t, err)
+			require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrNoServer.Error()), "got %v", err)
+			require.Less(t, time.Since(begin), soon/2)
+
+			stats := c.conn.Stats()
+			require.EqualValues(t, 2, stats.NoServer)
+			require.Zero(t, stats.Confirmed)
+			_, exists := s.inspect(s.queue)
+			require.False(t, exists, "Dial does not create it")
+
+			serve(t, s, nil)
+			c.requireRecovers(t)
+		})
+	}
+}
+
+func TestRequireConsumer(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.declare(t, true, false, nil)
+	c := dial(t, s, &amqpconn.DialOptions{RequireConsumer: true, Logger: quiet}, soon)
+	begin := time.Now()
+	_, err := c.add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrNoServer)
+	require.ErrorContains(t, err, "has no consumer")
+	require.Less(t, time.Since(begin), soon/2)
+	require.Equal(t, amqpconn.Stats{NoServer: 1}, c.conn.Stats())
+
+	w := serve(t, s, nil)
+	c.requireRecovers(t)
+	w.end(t)
+	eventually(t, func() bool { // a second later it is known
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
+		return errors.Is(err, jsonrpc2.ErrNoServer)
+	})
+	s.requireWaiting(t, 0) // what came too late has expired
+}
+
+func TestStats(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	w := serve(t, s, nil)
+	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: quiet}, 0)
+	for range 3 {
+		c.requireAdds(t)
+	}
+	want := amqpconn.Stats{Requests: 3, Confirmed: 3, Replies: 3}
+	eventually(t, func() bool { return c.conn.Stats() == want }, "have %+v", c.conn.Stats())
+	require.Equal(t, amqpconn.Stats{Requests: 3, Replies: 3}, w.conn.Stats())
+}
+
+func TestCloseOfWhatWasNeverUsed(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{absent, brokertest.SharedRabbitMQ(t).URL()} {
+		for range 3 {
+			conn, err := amqpconn.Listen(url, "unused", &amqpconn.ListenOptions{Logger: quiet})
+			require.NoError(t, err)
+			require.NoError(t, conn.Close())
+			require.NoError(t, conn.Close())
+			_, err = conn.ReadMessage(context.Background())
+			require.ErrorIs(t, err, io.EOF)
+
+			conn, err = amqpconn.Dial(url, "unused", &amqpconn.DialOptions{Logger: quiet})
+			require.NoError(t, err)
+			require.NoError(t, conn.Close())
+			require.NoError(t, conn.Close())
+			_, err = conn.ReadMessage(context.Background())
+			require.ErrorIs(t, err, io.EOF)
+			require.Error(t, conn.WriteMessage(context.Background(), []byte(`{}`)))
+		}
+	}
+	_, exists := site{brokertest.SharedRabbitMQ(t).URL(), ""}.inspect("unused")
+	require.False(t, exists)
+}
+
+// A call that was given up, or whose time is over, is not published any more.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	c := dial(t, site{absent, "calc"}, nil, 200*time.Millisecond)
+	_, err := c.add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_, err = jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Expired: 2} })
+}

@@ -1,0 +1,319 @@
+package amqpconn_test
+
+import (
+	"context"
+	"net/rpc"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// A faulty is a server and a client that have to live through a fault.
+type faulty struct {
+	*worker
+	caller
+	slow                 *Slow
+	serverLog, clientLog logBook
+}
+
+func newFaulty(t *testing.T, s site, config amqp.Config) *faulty {
+	t.Helper()
+	f := &faulty{slow: newSlow()}
+	f.worker = serve(t, s, &amqpconn.ListenOptions{Config: config, Logger: f.serverLog.logger()}, f.slow)
+	f.caller = dial(t, s, &amqpconn.DialOptions{Config: config, Persistent: true, Logger: f.clientLog.logger()}, soon)
+	f.requireAdds(t)
+	return f
+}
+
+// requireSurvived requires that both ends work again, have logged each change
+// of their state once, and end as they should.
+func (f *faulty) requireSurvived(t *testing.T, faults int) {
+	t.Helper()
+	f.requireRecovers(t)
+	close(f.slow.gate)
+	for name, log := range map[string]*logBook{"server": &f.serverLog, "client": &f.clientLog} {
+		eventually(t, func() bool { return log.count("level=INFO", "works again", "role="+name) == faults }, log)
+		require.Equal(t, faults, log.count("level=ERROR", "impaired", "role="+name), log)
+		require.Equal(t, 2*faults, log.count(""), log)
+		require.NotContains(t, log.String(), "guest:")
+	}
+	require.EqualValues(t, faults, f.caller.conn.Stats().Reconnects)
+	require.EqualValues(t, faults, f.worker.conn.Stats().Reconnects)
+	f.caller.end(t)
+	f.worker.end(t)
+}
+
+// requireEnds requires that a call ends with an error.
+func requireEnds(t *testing.T, call *rpc.Call, want error) {
+	t.Helper()
+	select {
+	case <-call.Done:
+		require.ErrorContains(t, call.Error, want.Error())
+	case <-time.After(soon):
+		require.FailNow(t, "a call hangs")
+	}
+}
+
+// TestFaults makes the faults that only a broker of their own allows.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRabbitMQ(t)
+	for _, test := range []struct {
+		name string
+		run  func(t *testing.T, broker *brokertest.RabbitMQ, s site)
+	}{
+		{"ConnectionsClosed", testConnectionsClosed},
+		{"MemoryAlarm", testMemoryAlarm},
+		{"DiskAlarm", testDiskAlarm},
+		{"AlarmFillsSockets", testAlarmFillsSockets},
+		{"BrokerSuspended", testBrokerSuspended},
+		{"BrokerRestarted", testBrokerRestarted},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, broker, site{broker.URL(), test.name}) })
+	}
+}
+
+func testConnectionsClosed(t *testing.T, broker *brokertest.RabbitMQ, s site) {
+	f := newFaulty(t, s, amqp.Config{})
+	lost := f.wait(1)
+	f.slow.requireRunning(t, 1)
+	broker.Ctl("close_all_connections", "maintenance")
+	requireEnds(t, lost, jsonrpc2.ErrReplyLost)
+	f.slow.requireRunning(t, 2) // the request was not acknowledged
+	require.EqualValues(t, 1, f.caller.conn.Stats().Lost)
+	f.requireRecovers(t)
+	require.NotZero(t, f.clientLog.count("maintenance"), &f.clientLog)
+	close(f.slow.gate)
+	eventually(t, func() bool { return f.worker.conn.Stats().Undelivered == 2 }, "the answers")
+	f.caller.end(t)
+	f.worker.end(t)
+	s.requireWaiting(t, 0)
+}
+
+func testMemoryAlarm(t *testing.T, broker *brokertest.RabbitMQ, s site) {
+	testAlarm(t, s, func(on bool) {
+		broker.Ctl("set_vm_memory_high_watermark", map[bool]string{true: "0.00001", false: "0.4"}[on])
+	})
+}
+
+func testDiskAlarm(t *testing.T, broker *brokertest.RabbitMQ, s site) {
+	testAlarm(t, s, func(on bool) {
+		broker.Ctl("set_disk_free_limit", map[bool]string{true: "100000GB", false: "50MB"}[on])
+	})
+}
+
+// testAlarm has the broker take nothing from publishers for a while. What was
+// running is acknowledged nevertheless, calls end in time, and so does Close.
+func testAlarm(t *testing.T, s site, alarm func(on bool)) {
+	f := newFaulty(t, s, amqp.Config{})
+	late := f.wait(1)
+	f.slow.requireRunning(t, 1)
+	alarm(true)
+	defer alarm(false)
+	for range 3 {
+		begin := time.Now()
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		_, err := jsonrpc2.Call[float64](ctx, f.Client, "Calc.Add", calc.Args{})
+		cancel()
+		require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+		require.Less(t, time.Since(begin), closeTime)
+	}
+	other := dial(t, s, nil, soon) // a connection made in the alarm
+	pending := other.Go("Calc.Add", []int{1, 2}, new(float64), nil)
+	eventually(t, func() bool { return other.conn.Stats().Requests == 1 }, "it is not known to be blocked")
+	other.end(t)
+	require.Error(t, (<-pending.Done).Error)
+	second := start(t, s, nil, jsonrpc2.ServerOptions{Logger: quiet})
+	s.requireConsumers(t, 2)
+	second.end(t)
+
+	f.slow.gate <- struct{}{}
+	alarm(false)
+	requireWaited(t, late)
+	f.requireSurvived(t, 0)
+}
+
+// A write that the broker does not read from must not keep Close waiting.
+func testAlarmFillsSockets(t *testing.T, broker *brokertest.RabbitMQ, s site) {
+	f := newFaulty(t, s, amqp.Config{})
+	broker.Ctl("set_vm_memory_high_watermark", "0.00001")
+	defer broker.Ctl("set_vm_memory_high_watermark", "0.4")
+	conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Logger: quiet})
+	require.NoError(t, err)
+	defer conn.Close()
+	for range 3 { // more than sockets hold
+		eventually(t, func() bool { return conn.WriteMessage(context.Background(), make([]byte, 8<<20)) == nil })
+	}
+	begin := time.Now()
+	require.NoError(t, conn.Close())
+	require.Less(t, time.Since(begin), closeTime)
+	broker.Ctl("set_vm_memory_high_watermark", "0.4")
+	f.requireSurvived(t, 0)
+}
+
+// A broker that keeps its connections and answers nothing.
+func testBrokerSuspended(t *testing.T, broker *brokertest.RabbitMQ, s site) {
+	f := newFaulty(t, s, amqp.Config{})
+	closing := map[string]*amqpconn.DialOptions{
+		"default": {Logger: quiet}, "per call": {Logger: quiet, ReplyPerCall: true}, "checked": {Logger: quiet, RequireConsumer: true},
+	}
+	var clients []caller
+	for _, opts := range closing {
+		c := dial(t, s, opts, 0)
+		c.requireAdds(t)
+		clients = append(clients, c)
+	}
+	idle := serve(t, s, nil)
+	broker.Stop()
+	defer broker.Cont()
+	for _, c := range clients {
+		c.Go("Calc.Add", nil, new(float64), nil)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	_, err := jsonrpc2.Call[float64](ctx, f.Client, "Calc.Add", calc.Args{})
+	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+	for _, c := range clients {
+		c.end(t)
+	}
+	begin := time.Now()
+	idle.end(t)
+	require.Less(t, time.Since(begin), closeTime)
+	broker.Cont()
+	f.requireSurvived(t, 0)
+}
+
+func testBrokerRestarted(t *testing.T, broker *brokertest.RabbitMQ, s site) {
+	f := newFaulty(t, s, amqp.Config{})
+	lost := f.wait(1)
+	f.slow.requireRunning(t, 1)
+	awaitAge(t, s, 2*time.Second)
+	broker.Kill()
+	requireEnds(t, lost, jsonrpc2.ErrReplyLost)
+	begin := time.Now()
+	_, err := f.add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+	require.Less(t, time.Since(begin), closeTime)
+	broker.Start()
+	f.slow.requireRunning(t, 2) // the request survived
+	f.requireSurvived(t, 1)
+	s.requireWaiting(t, 0)
+}
+
+// awaitAge waits until what was declared is so old: RabbitMQ may lose what is
+// newer when it is killed.
+func awaitAge(t *testing.T, s site, age time.Duration) {
+	t.Helper()
+	young := time.After(age)
+	for c := dial(t, s, nil, 0); ; {
+		c.requireAdds(t)
+		select {
+		case <-young:
+			c.end(t)
+			return
+		default:
+		}
+	}
+}
+
+// A connection on which nothing comes through any more is found to be dead by
+// its heartbeats.
+func TestBlackHole(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
+	f := newFaulty(t, s.at(proxy.Addr), amqp.Config{Heartbeat: time.Second})
+	running := f.wait(1)
+	f.slow.requireRunning(t, 1)
+	proxy.BlackHole(true)
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	_, err := jsonrpc2.Call[float64](ctx, f.Client, "Calc.Add", calc.Args{})
+	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+	requireEnds(t, running, jsonrpc2.ErrReplyLost)
+	_, err = f.add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+	eventually(t, func() bool { return f.serverLog.count("level=ERROR") == 1 })
+
+	// Close doesn't wait for it either, whatever it has to do with the broker.
+	for _, opts := range callModes {
+		c := dial(t, s.at(proxy.Addr), &opts, 0)
+		c.Go("Calc.Add", nil, new(float64), nil)
+		c.end(t)
+	}
+	proxy.BlackHole(false)
+	f.slow.requireRunning(t, 2)
+	f.requireSurvived(t, 1)
+	s.requireWaiting(t, 0)
+}
+
+// Close returns in time also when it is the first to find that nothing comes
+// through any more.
+func TestCloseIntoABlackHole(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
+	slow := newSlow()
+	defer close(slow.gate)
+	w := serve(t, s.at(proxy.Addr), nil, slow)
+	var clients []caller
+	for _, opts := range callModes {
+		c := dial(t, s.at(proxy.Addr), &opts, 0)
+		c.wait(len(clients))
+		clients = append(clients, c)
+		slow.requireRunning(t, int64(len(clients)))
+	}
+	proxy.BlackHole(true)
+	for i, c := range clients {
+		c.wait(i)
+		c.end(t)
+	}
+	for range clients {
+		slow.gate <- struct{}{}
+	}
+	begin := time.Now()
+	w.end(t)
+	require.Less(t, time.Since(begin), closeTime)
+}
+
+func TestConnectionCut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
+	f := newFaulty(t, s.at(proxy.Addr), amqp.Config{})
+	for n := range 3 {
+		proxy.Refuse(true)
+		eventually(t, func() bool { return f.clientLog.count("level=ERROR") == n+1 && f.serverLog.count("level=ERROR") == n+1 })
+		proxy.Refuse(false)
+		eventually(t, func() bool { return f.clientLog.count("level=INFO") == n+1 && f.serverLog.count("level=INFO") == n+1 })
+	}
+	f.requireSurvived(t, 3)
+}
+
+// A channel that the broker closes for an error is replaced with its connection.
+func TestChannelErrors(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	f := newFaulty(t, s, amqp.Config{})
+	lost := f.wait(1)
+	f.slow.requireRunning(t, 1)
+	require.NoError(t, amqpconn.BreakChannels(f.caller.conn))
+	requireEnds(t, lost, jsonrpc2.ErrReplyLost)
+	require.NoError(t, amqpconn.BreakChannels(f.worker.conn))
+	f.slow.requireRunning(t, 2)
+	for _, log := range []*logBook{&f.clientLog, &f.serverLog} {
+		eventually(t, func() bool { return log.count("level=ERROR", "PRECONDITION_FAILED - unknown delivery tag") > 0 })
+	}
+	f.requireRecovers(t)
+	close(f.slow.gate)
+	f.caller.end(t)
+	f.worker.end(t)
+	s.requireWaiting(t, 0)
+}

@@ -1,0 +1,239 @@
+package amqpconn_test
+
+import (
+	"context"
+	"net/rpc"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// A request is acknowledged when it is answered: the broker holds it until then,
+// and delivers it again when the connection ends.
+func TestAtLeastOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
+	slow := newSlow()
+	c := dial(t, s, nil, 0)
+	w := serve(t, s.at(proxy.Addr), nil, slow)
+	call := c.wait(1)
+	slow.requireRunning(t, 1)
+	proxy.Cut()
+	slow.requireRunning(t, 2) // once more
+	close(slow.gate)
+	requireWaited(t, call)
+	eventually(t, func() bool { return slow.ran.Load() == 2 })
+	w.end(t)
+	s.requireWaiting(t, 0)
+	require.EqualValues(t, 2, w.conn.Stats().Requests)
+	require.EqualValues(t, 1, w.conn.Stats().Reconnects)
+}
+
+// With AtMostOnce it is acknowledged before it runs, and not when it is
+// prefetched.
+func TestAtMostOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
+	slow := newSlow()
+	c := dial(t, s, nil, 0)
+	w := serve(t, s.at(proxy.Addr), &amqpconn.ListenOptions{AtMostOnce: true, Prefetch: 2, Logger: quiet}, slow)
+	var calls []*rpc.Call
+	for i := range 8 {
+		calls = append(calls, c.wait(i))
+	}
+	slow.requireRunning(t, 2)
+	s.requireWaiting(t, 4) // two run, two are prefetched
+	proxy.Cut()
+	eventually(t, func() bool { return w.conn.Stats().Reconnects == 1 })
+	s.requireWaiting(t, 4) // the prefetched came again
+	close(slow.gate)
+	requireWaited(t, calls...)
+	w.end(t)
+	require.EqualValues(t, 8, slow.ran.Load())
+	require.EqualValues(t, 2, slow.most.Load(), "the Prefetch limits what runs, too")
+	s.requireWaiting(t, 0)
+}
+
+func TestPrefetch(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		prefetch, inFlight int
+		want               int // delivered and not acknowledged
+	}{
+		"default":           {0, 0, amqpconn.DefaultPrefetch},
+		"prefetch":          {4, 0, 4},
+		"fewer can run":     {0, 3, 3},
+		"fewer are fetched": {2, 3, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			slow := newSlow()
+			w := serveWith(t, s, &amqpconn.ListenOptions{Prefetch: test.prefetch, Logger: quiet},
+				jsonrpc2.ServerOptions{MaxInFlight: test.inFlight, Logger: quiet}, slow)
+			c := dial(t, s, nil, 0)
+			total := test.want + 6
+			var calls []*rpc.Call
+			for i := range total {
+				calls = append(calls, c.wait(i))
+			}
+			for answered := range 5 {
+				slow.requireRunning(t, int64(test.want))
+				s.requireWaiting(t, total-test.want-answered)
+				require.EqualValues(t, test.want+answered, w.conn.Stats().Requests)
+				slow.gate <- struct{}{}
+			}
+			close(slow.gate)
+			requireWaited(t, calls...)
+			require.EqualValues(t, test.want, slow.most.Load())
+		})
+	}
+}
+
+// No server holds work that another could do.
+func TestIdleServersShare(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	c := dial(t, s, nil, 0)
+	var services []*Slow
+	for range 2 {
+		slow := newSlow()
+		t.Cleanup(func() { close(slow.gate) })
+		services = append(services, slow)
+		serveWith(t, s, nil, jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: quiet}, slow)
+	}
+	for range 20 {
+		calls := []*rpc.Call{c.wait(1), c.wait(2)}
+		for _, slow := range services {
+			slow.requireRunning(t, 1)
+		}
+		for _, slow := range services {
+			slow.gate <- struct{}{}
+		}
+		requireWaited(t, calls...)
+	}
+}
+
+// A request that kills each server it comes to is dropped to the dead-letter
+// exchange of a queue that counts.
+func TestMaxDeliveries(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string]amqpconn.ListenOptions{
+		"answered late": {MaxDeliveries: 2},
+		"at most once":  {MaxDeliveries: 2, AtMostOnce: true}, // it is acknowledged before it kills
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dead := newSite(t)
+			dead.declare(t, true, false, nil)
+			s := newSite(t)
+			s.declare(t, true, false, amqp.Table{
+				"x-queue-type":              "quorum",
+				"x-dead-letter-exchange":    "",
+				"x-dead-letter-routing-key": dead.queue,
+			})
+			var log logBook
+			proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
+			slow := newSlow()
+			opts.Logger = quiet
+			w := serveWith(t, s.at(proxy.Addr), &opts, jsonrpc2.ServerOptions{Logger: log.logger()}, slow)
+			ch := s.channel(t)
+			poison := `{"jsonrpc":"2.0","method":"Slow.Wait","params":[1]}`
+			s.publish(t, ch, amqp.Publishing{Body: []byte(poison)})
+			runs := int64(1)
+			if !opts.AtMostOnce {
+				for ; runs < 2; runs++ {
+					slow.requireRunning(t, runs)
+					proxy.Cut()
+				}
+			}
+			slow.requireRunning(t, runs)
+			proxy.Cut()
+			if !opts.AtMostOnce {
+				deaths, err := ch.Consume(dead.queue, "", true, false, false, false, nil)
+				require.NoError(t, err)
+				require.Equal(t, poison, string(take(t, deaths).Body))
+				require.EqualValues(t, 1, w.conn.Stats().Poisoned)
+				eventually(t, func() bool { return log.count("level=WARN", "request dropped after 2 deliveries", "Slow.Wait") == 1 })
+			}
+			dial(t, s, nil, 0).requireAdds(t)
+			require.EqualValues(t, runs, slow.running.Load())
+			close(slow.gate)
+			w.end(t)
+			s.requireWaiting(t, 0)
+		})
+	}
+}
+
+// Without a limit it comes again and again.
+func TestUnlimitedDeliveries(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.declare(t, true, false, amqp.Table{"x-queue-type": "quorum"})
+	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
+	slow := newSlow()
+	w := serve(t, s.at(proxy.Addr), &amqpconn.ListenOptions{MaxDeliveries: -1, Logger: quiet}, slow)
+	call := dial(t, s, nil, 0).wait(1)
+	for n := range int64(5) {
+		slow.requireRunning(t, n+1)
+		if n < 4 {
+			proxy.Cut()
+		}
+	}
+	close(slow.gate)
+	requireWaited(t, call)
+	w.end(t)
+	s.requireWaiting(t, 0)
+}
+
+// The answers of what ran on a connection that is gone go out, and acknowledge
+// nothing on the next.
+func TestAnswersOfAnotherConnection(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
+	var log logBook
+	conn, err := amqpconn.Listen(s.at(proxy.Addr).url, s.queue, &amqpconn.ListenOptions{Logger: log.logger()})
+	require.NoError(t, err)
+	defer conn.Close()
+	reading := make(chan jsonrpc2.Message, 10)
+	go func() {
+		for {
+			msg, err := conn.ReadMessage(context.Background())
+			if err != nil {
+				return
+			}
+			reading <- msg
+		}
+	}()
+	s.requireConsumers(t, 1)
+	ch := s.channel(t)
+	own, answers := replyQueue(t, ch, "")
+	for range 3 {
+		s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
+	}
+	var first, again []jsonrpc2.Message
+	for range 3 {
+		first = append(first, <-reading)
+	}
+	proxy.Cut()
+	for range 3 {
+		again = append(again, <-reading)
+	}
+	for _, msg := range first {
+		require.NoError(t, msg.Reply([]byte("old")))
+		require.Equal(t, "old", string(take(t, answers).Body))
+	}
+	require.NoError(t, again[2].Reply([]byte("new")))
+	require.Equal(t, "new", string(take(t, answers).Body))
+	require.NoError(t, conn.Close())
+	s.requireWaiting(t, 2)
+	require.Equal(t, 1, log.count("level=ERROR"), &log)
+}

@@ -1,0 +1,174 @@
+package amqpconn
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A publisher publishes on whatever connection there is. One goroutine, the
+// writer of an outbox, calls begin and end around its publish calls, and all of
+// them go out in one write.
+type publisher struct {
+	keeper
+	confirm  bool
+	kick     chan struct{} // holds one if there may be a new connection
+	returned func(amqp.Return)
+	// confirmed is told of each message that the broker takes over or, if not
+	// ok, refuses.
+	confirmed func(correlation string, ok bool)
+
+	mu      sync.Mutex // protects following
+	session *publishing
+}
+
+// A publishing is one connection of a publisher.
+type publishing struct {
+	ch      *amqp.Channel
+	wire    *wire
+	blocked atomic.Bool // by an alarm of the broker
+
+	mu          sync.Mutex // protects following
+	unconfirmed map[uint64]string
+}
+
+func newPublisher() *publisher {
+	p := &publisher{kick: make(chan struct{}, 1)}
+	p.use = p.run
+	return p
+}
+
+// run has the connection used until it fails.
+func (p *publisher) run(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error {
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	s := &publishing{ch: ch, wire: w, unconfirmed: make(map[uint64]string)}
+	connClosed := conn.NotifyClose(make(chan *amqp.Error, 1))
+	chClosed := ch.NotifyClose(make(chan *amqp.Error, 1))
+	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 8))
+	returns := ch.NotifyReturn(make(chan amqp.Return, 64))
+	var confirms chan amqp.Confirmation
+	if p.confirm {
+		if err := ch.Confirm(false); err != nil {
+			return err
+		}
+		confirms = ch.NotifyPublish(make(chan amqp.Confirmation, 1024))
+	}
+	var listening sync.WaitGroup
+	listening.Go(func() { p.listenBlocked(s, blocked) })
+	listening.Go(func() { p.listenReturns(s, returns, confirms) })
+	p.set(s)
+	up()
+	err = await(ctx, connClosed, chClosed)
+	p.set(nil)
+	closeSoon(conn) // closes what is listened to
+	listening.Wait()
+	return err
+}
+
+func (p *publisher) set(s *publishing) {
+	p.mu.Lock()
+	p.session = s
+	p.mu.Unlock()
+	p.wakeUp()
+}
+
+// wakeUp has the writer try again now.
+func (p *publisher) wakeUp() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// current returns the connection to publish on, nil if there is none, and
+// whether one is there but blocked.
+func (p *publisher) current() (s *publishing, blocked bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session != nil && p.session.blocked.Load() {
+		return nil, true
+	}
+	return p.session, false
+}
+
+func (p *publisher) listenBlocked(s *publishing, blocked <-chan amqp.Blocking) {
+	for b := range blocked {
+		s.blocked.Store(b.Active)
+		if !b.Active {
+			p.wakeUp()
+		}
+	}
+}
+
+// listenReturns listens to what the broker says of single messages. A message
+// that is returned is confirmed, too, and the return comes first.
+func (p *publisher) listenReturns(s *publishing, returns <-chan amqp.Return, confirms <-chan amqp.Confirmation) {
+	unroutable := make(map[string]bool) // until confirmed
+	for returns != nil || confirms != nil {
+		select {
+		case r, ok := <-returns:
+			if !ok {
+				returns = nil
+				continue
+			}
+			p.noteReturn(r, unroutable)
+		case c, ok := <-confirms:
+			if !ok {
+				confirms = nil
+				continue
+			}
+			p.drainReturns(returns, unroutable)
+			correlation, ok := s.confirm(c.DeliveryTag)
+			if ok && !unroutable[correlation] {
+				p.confirmed(correlation, c.Ack)
+			}
+			delete(unroutable, correlation)
+		}
+	}
+}
+
+func (p *publisher) drainReturns(returns <-chan amqp.Return, unroutable map[string]bool) {
+	for {
+		select {
+		case r, ok := <-returns:
+			if !ok {
+				return
+			}
+			p.noteReturn(r, unroutable)
+		default:
+			return
+		}
+	}
+}
+
+func (p *publisher) noteReturn(r amqp.Return, unroutable map[string]bool) {
+	if p.confirm {
+		unroutable[r.CorrelationId] = true
+	}
+	p.returned(r)
+}
+
+func (s *publishing) confirm(tag uint64) (correlation string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	correlation, ok = s.unconfirmed[tag]
+	delete(s.unconfirmed, tag)
+	return correlation, ok
+}
+
+// publish publishes to a queue. It is mandatory: what can't be routed comes
+// back. An error says that the message did not go out, and that the connection
+// is gone.
+func (s *publishing) publish(queue string, msg amqp.Publishing, confirm bool) error {
+	if confirm {
+		s.mu.Lock()
+		s.unconfirmed[s.ch.GetNextPublishSeqNo()] = msg.CorrelationId
+		s.mu.Unlock()
+	}
+	return s.ch.PublishWithContext(context.Background(), "", queue, true, false, msg)
+}

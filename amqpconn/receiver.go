@@ -1,0 +1,226 @@
+package amqpconn
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A receiver keeps a connection with an exclusive reply queue, which lives as
+// long as the connection does.
+type receiver struct {
+	keeper
+	caller *caller
+
+	// The reading goroutine's own.
+	reading *receiving
+	unacked int // answers since the last acknowledgement
+	last    amqp.Delivery
+
+	changed chan struct{}      // holds one if there is another connection
+	single  chan amqp.Delivery // answers on queues for one call
+
+	mu      sync.Mutex // protects following
+	session *receiving
+}
+
+// A receiving is one connection of a receiver.
+type receiving struct {
+	conn       *amqp.Connection
+	ch         *amqp.Channel
+	queue      string
+	deliveries <-chan amqp.Delivery
+	ended      chan struct{}
+	waiting    sync.WaitGroup // for answers on queues for one call
+}
+
+// replyPrefetch is how many answers may be on their way and not acknowledged: a
+// server that floods its client is held up.
+const replyPrefetch = 512
+
+func newReceiver(c *caller, d *dialer) *receiver {
+	r := &receiver{
+		caller:  c,
+		changed: make(chan struct{}, 1),
+		single:  make(chan amqp.Delivery),
+	}
+	r.dialer, r.state, r.doing = d, c.state, "receiving answers"
+	r.use = r.run
+	return r
+}
+
+func (r *receiver) run(ctx context.Context, conn *amqp.Connection, _ *wire, up func()) error {
+	s, err := r.open(conn)
+	if err != nil {
+		return err
+	}
+	connClosed := conn.NotifyClose(make(chan *amqp.Error, 1))
+	chClosed := s.ch.NotifyClose(make(chan *amqp.Error, 1))
+	r.set(s)
+	up()
+	r.caller.publisher.wakeUp()
+	err = await(ctx, connClosed, chClosed)
+	r.set(nil)
+	close(s.ended)
+	closeSoon(conn) // ends what waits for it
+	s.waiting.Wait()
+	r.caller.replyQueueLost(err)
+	return err
+}
+
+func (r *receiver) open(conn *amqp.Connection) (*receiving, error) {
+	ch, err := conn.Channel()
+	if err != nil {
+		return nil, err
+	}
+	s := &receiving{conn: conn, ch: ch, ended: make(chan struct{})}
+	queue, err := ch.QueueDeclare("", false, true, true, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := ch.Qos(replyPrefetch, 0, false); err != nil {
+		return nil, err
+	}
+	s.queue = queue.Name
+	s.deliveries, err = ch.Consume(queue.Name, "", false, true, false, false, nil)
+	return s, err
+}
+
+func (r *receiver) set(s *receiving) {
+	r.mu.Lock()
+	r.session = s
+	r.mu.Unlock()
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (r *receiver) current() *receiving {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.session
+}
+
+// ready returns the reply queue, if there is one.
+func (r *receiver) ready() (queue string, ok bool) {
+	s := r.current()
+	if s == nil {
+		return "", false
+	}
+	return s.queue, true
+}
+
+// next returns the next answer, or none when there is something else to see to.
+func (r *receiver) next(ctx context.Context, other, closed <-chan struct{}) (answer amqp.Delivery, ok bool, err error) {
+	var deliveries <-chan amqp.Delivery
+	if r.reading != nil {
+		deliveries = r.reading.deliveries
+	}
+	select {
+	case d, ok := <-deliveries: // without a switch to another goroutine
+		return r.took(d, ok)
+	default:
+		r.acknowledge()
+	}
+	select {
+	case d, ok := <-deliveries:
+		return r.took(d, ok)
+	case d := <-r.single:
+		return d, true, nil
+	case <-r.changed:
+		r.reading, r.unacked = r.current(), 0
+	case <-other:
+	case <-ctx.Done():
+	case <-closed:
+		return answer, false, io.EOF
+	}
+	return answer, false, nil
+}
+
+func (r *receiver) took(d amqp.Delivery, ok bool) (amqp.Delivery, bool, error) {
+	if !ok { // the connection is gone, another will come
+		r.reading, r.unacked = nil, 0
+		return d, false, nil
+	}
+	r.last = d
+	if r.unacked++; r.unacked >= replyPrefetch/2 {
+		r.acknowledge()
+	}
+	return d, true, nil
+}
+
+// acknowledge acknowledges all answers so far. They need it only so that the
+// broker sends more.
+func (r *receiver) acknowledge() {
+	if r.unacked > 0 && r.reading != nil {
+		_ = r.reading.ch.Ack(r.last.DeliveryTag, true)
+	}
+	r.unacked = 0
+}
+
+// expect makes a queue for one call, and has its answer taken until ctx is done.
+func (r *receiver) expect(ctx context.Context, id string) error {
+	s := r.current()
+	if s == nil {
+		return amqp.ErrClosed
+	}
+	ch, err := s.conn.Channel()
+	if err != nil {
+		return err
+	}
+	if _, err := ch.QueueDeclare(id, false, true, false, false, nil); err != nil {
+		return err
+	}
+	deliveries, err := ch.Consume(id, id, true, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	s.waiting.Go(func() {
+		r.expected(ctx, s, deliveries)
+		_ = ch.Close() // the queue goes with its only consumer
+	})
+	return nil
+}
+
+func (r *receiver) expected(ctx context.Context, s *receiving, deliveries <-chan amqp.Delivery) {
+	if deadline, ok := ctx.Deadline(); ok { // which need not end its Done
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	select {
+	case d, ok := <-deliveries:
+		if ok {
+			select {
+			case r.single <- d:
+			case <-s.ended:
+			}
+		}
+	case <-ctx.Done():
+	case <-s.ended:
+	}
+}
+
+// consumers returns how many consumers a queue has, -1 if that is not to be
+// known now.
+func (r *receiver) consumers(queue string) int {
+	s := r.current()
+	if s == nil {
+		return -1
+	}
+	consumers := -1
+	err := onChannel(s.conn, func(ch *amqp.Channel) error {
+		q, err := ch.QueueDeclarePassive(queue, false, false, false, false, nil)
+		if err == nil {
+			consumers = q.Consumers
+		}
+		return err
+	})
+	if isCode(err, amqp.NotFound) {
+		return 0
+	}
+	return consumers
+}

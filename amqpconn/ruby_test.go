@@ -1,0 +1,126 @@
+package amqpconn_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/rubytest"
+)
+
+// The ways in which the Ruby programs know the reply queue.
+var rubyStyles = []string{"id", "reply_to"}
+
+// Ruby's clients declare the queue as a plain one, so that ours must use theirs
+// or make one like it. With --passive they use whatever is there.
+func TestRubyClients(t *testing.T) {
+	t.Parallel()
+	plain := &amqpconn.ListenOptions{Queue: amqpconn.Queue{Plain: true}, Logger: quiet}
+	for _, test := range []struct {
+		name    string
+		before  bool // Ruby declares the queue before we do
+		opts    *amqpconn.ListenOptions
+		passive []string
+	}{
+		{"theirs first", true, nil, nil},
+		{"ours first, plain", false, plain, nil},
+		{"ours first, durable", false, nil, []string{"--passive"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			if test.before {
+				_, _, code := rubytest.RunErr(t, "amqp_client.rb", "--timeout", "0.1", s.url, s.queue, "id", "add", "[1,5.1]")
+				require.Equal(t, 1, code, "nobody answers yet")
+			}
+			w := serve(t, s, test.opts)
+			for _, style := range rubyStyles {
+				call := func(method, params string) rubyResponse {
+					return parseResponse(t, rubytest.Run(t, "amqp_client.rb",
+						append(test.passive[:len(test.passive):len(test.passive)], s.url, s.queue, style, method, params)...))
+				}
+				require.Equal(t, 6.1, *call("add", "[1,5.1]").Result)
+				require.EqualValues(t, -32601, call("multiply", "[1,5]").Error.Code)
+			}
+			w.end(t)
+			s.requireWaiting(t, 0)
+			require.Zero(t, w.conn.Stats().Undelivered-btoi(test.before))
+		})
+	}
+}
+
+// btoi is how many of the answers to those that came too early are undelivered.
+func btoi(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+type rubyResponse struct {
+	JSONRPC, ID string
+	Result      *float64
+	Error       *struct{ Code int64 }
+}
+
+func parseResponse(t *testing.T, text string) (r rubyResponse) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(text), &r), text)
+	require.Equal(t, "2.0", r.JSONRPC)
+	require.NotEmpty(t, r.ID)
+	require.NotEqual(t, r.Result == nil, r.Error == nil, text)
+	return r
+}
+
+// Ruby's servers declare a plain queue, which our client then uses, and our
+// server after them.
+func TestRubyServers(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, style string
+		perCall     bool
+	}{
+		{"reply_to", "reply_to", false},
+		{"reply_to per call", "reply_to", true},
+		{"id per call", "id", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			c := dial(t, s, &amqpconn.DialOptions{ReplyPerCall: test.perCall, Logger: quiet}, 0)
+			_, err := c.add(1, 5.1)
+			require.ErrorIs(t, err, jsonrpc2.ErrNoServer, "it is there before the server")
+
+			server := rubytest.Start(t, "amqp_server.rb", s.url, s.queue, test.style)
+			requireCalls(t, c, 3)
+			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", calc.Args{A: 1, B: 5.1}))
+			difference, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Subtract", calc.Args{A: 1, B: 5})
+			require.NoError(t, err)
+			require.EqualValues(t, -4, difference)
+			require.NoError(t, server.Stop())
+
+			require.True(t, s.declared(t, false, nil))
+			w := serve(t, s, nil)
+			requireCalls(t, c, 3)
+			c.end(t)
+			w.end(t)
+			s.requireWaiting(t, 0)
+		})
+	}
+}
+
+// A Ruby server and ours share a queue.
+func TestRubyServerBesideOurs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	w := serve(t, s, &amqpconn.ListenOptions{Queue: amqpconn.Queue{Plain: true}, Logger: quiet})
+	rubytest.Start(t, "amqp_server.rb", s.url, s.queue, "reply_to")
+	c := dial(t, s, nil, 0)
+	requireCalls(t, c, 3)
+	require.Less(t, w.conn.Stats().Requests, c.conn.Stats().Requests)
+}

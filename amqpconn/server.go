@@ -1,0 +1,297 @@
+package amqpconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// A server is the serving end. It has three goroutines, started by the first
+// ReadMessage and awaited by Close:
+//
+//	consumer      keep a connection to consume requests on
+//	  ReadMessage   on the codec's goroutine: take one, find its reply queue
+//	  Reply         on any: hand the answer over
+//	reply         publish all answers that wait, acknowledge their requests
+//	publisher     keep a connection to publish on
+type server struct {
+	queue string
+	opts  ListenOptions
+
+	out       *link.Outbox[reply]
+	notes     *link.Notes
+	state     *link.State
+	consumer  *consumer
+	publisher *publisher
+
+	start    sync.Once // runs the goroutines, unless closed first
+	started  bool
+	replying sync.WaitGroup
+	closing  sync.Once
+	closed   chan struct{}
+
+	// places holds one for each request that is not answered. The broker's own
+	// limit begins anew after a drain, and there is none with AtMostOnce.
+	places chan struct{}
+	placed bool // one is taken for the next request; the reading goroutine's own
+
+	requests, replies, givenBack, noAddress, refused, poisoned, undelivered atomic.Int64
+}
+
+// A reply is an answer on its way, and the request to acknowledge behind it.
+type reply struct {
+	queue       string // "": there is none, only to acknowledge
+	correlation string
+	body        []byte
+	until       time.Time // tried for so long
+	request     delivery
+}
+
+// maxNotes bounds the answers that could not be delivered and were not logged.
+const maxNotes = 100
+
+func newServer(d *dialer, queue string, opts ListenOptions) *server {
+	if opts.Prefetch == 0 {
+		opts.Prefetch = DefaultPrefetch
+	}
+	if opts.MaxDeliveries == 0 {
+		opts.MaxDeliveries = DefaultMaxDeliveries
+	}
+	s := &server{
+		queue:     queue,
+		opts:      opts,
+		out:       link.NewOutbox[reply](false), // the prefetch limits it
+		notes:     link.NewNotes(maxNotes),
+		state:     newState(opts.Logger, queue, "server"),
+		publisher: newPublisher(),
+		closed:    make(chan struct{}),
+	}
+	s.publisher.keeper.dialer, s.publisher.state, s.publisher.doing = d, s.state, "publishing answers"
+	s.publisher.returned = s.returned
+	s.consumer = newConsumer(s, d)
+	return s
+}
+
+// SetLimits lets no more be delivered than can be started.
+func (s *server) SetLimits(l jsonrpc2.Limits) {
+	if l.InFlight > 0 {
+		s.opts.Prefetch = min(s.opts.Prefetch, l.InFlight)
+	}
+}
+
+func (s *server) run() {
+	s.started = true
+	s.places = make(chan struct{}, s.opts.Prefetch)
+	s.publisher.start()
+	s.consumer.start()
+	s.replying.Go(func() {
+		s.out.Run(link.Writer[reply]{
+			Send:     s.send,
+			Kick:     s.publisher.kick,
+			MaxPause: maxPause,
+			Grace:    sendGrace,
+		})
+	})
+}
+
+func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+	s.start.Do(s.run)
+	for {
+		err := ctx.Err()
+		s.consumer.drain(err != nil)
+		if err != nil {
+			return jsonrpc2.Message{}, err
+		}
+		if note, ok := s.notes.Next(); ok {
+			return note, nil
+		}
+		if !s.takePlace(ctx) {
+			continue
+		}
+		d, ok, err := s.consumer.next(ctx, s.notes.Ready(), s.closed)
+		if err != nil {
+			return jsonrpc2.Message{}, err
+		}
+		if ok {
+			s.requests.Add(1)
+			return s.message(d), nil
+		}
+	}
+}
+
+// takePlace waits for a place for the next request. It is false when there is
+// something else to see to first.
+func (s *server) takePlace(ctx context.Context) bool {
+	if s.placed {
+		return true
+	}
+	select {
+	case s.places <- struct{}{}:
+		s.placed = true
+	case <-s.closed: // next is to see that
+		return true
+	case <-s.notes.Ready():
+	case <-ctx.Done():
+	}
+	return s.placed
+}
+
+// message makes a message of a request.
+func (s *server) message(d delivery) jsonrpc2.Message {
+	if count, _ := d.Headers["x-delivery-count"].(int64); s.opts.MaxDeliveries > 0 && count >= int64(s.opts.MaxDeliveries) {
+		s.poisoned.Add(1)
+		d.session.reject(d)
+		return jsonrpc2.Message{Body: d.Body, Err: fmt.Errorf("amqpconn: request dropped after %d deliveries", count), Reply: noReply}
+	}
+	s.placed = false
+	if s.opts.AtMostOnce {
+		_ = d.Ack(false)
+		d.session = nil
+	}
+	header, _ := jsonrpc2.ScanHeader(d.Body) // what is broken is for the codec
+	queue, err := s.replyQueue(d, header)
+	settle := func() error { return s.hand(reply{request: d}) }
+	if err != nil && header.Answer {
+		return jsonrpc2.Message{Body: d.Body, Err: err, Reply: func([]byte) error { return settle() }}
+	}
+	correlation := d.CorrelationId
+	if correlation == "" && len(header.ID) <= maxAddress {
+		correlation = header.ID
+	}
+	return jsonrpc2.Message{Body: d.Body, Reply: func(body []byte) error {
+		if body == nil {
+			return settle()
+		}
+		if err != nil {
+			return errors.Join(err, settle())
+		}
+		return s.hand(reply{
+			queue:       queue,
+			correlation: correlation,
+			body:        append([]byte(nil), body...),
+			until:       time.Now().Add(replyPatience),
+			request:     d,
+		})
+	}}
+}
+
+var (
+	errNoAddress = errors.New("amqpconn: no reply queue: neither a property reply_to nor a string id")
+	errTooLong   = fmt.Errorf("amqpconn: the reply queue's name is longer than %d bytes", maxAddress)
+)
+
+// replyQueue returns the queue to answer to. It comes from a stranger.
+func (s *server) replyQueue(d delivery, h jsonrpc2.Header) (string, error) {
+	queue := d.ReplyTo
+	if queue == "" {
+		queue = h.ID
+	}
+	var err error
+	count := &s.noAddress
+	switch {
+	case queue == "":
+		err = errNoAddress
+	case len(queue) > maxAddress:
+		err = errTooLong
+	case queue == s.queue:
+		err, count = fmt.Errorf("amqpconn: refused to reply to %q: it is the queue being served", queue), &s.refused
+	}
+	if err != nil && h.Answer {
+		count.Add(1)
+	}
+	return queue, err
+}
+
+// hand hands over a reply. One that comes after Close leaves its request
+// unacknowledged, to be delivered again.
+func (s *server) hand(r reply) error { return s.out.Put(r, 0) }
+
+// send publishes all replies and acknowledges their requests. It returns those
+// to try again.
+func (s *server) send(work []reply) (again []reply) {
+	var settled []delivery
+	session, _ := s.publisher.current()
+	if session != nil {
+		session.wire.hold()
+	}
+	again = work[:0:0]
+	for _, r := range work {
+		switch done := s.sendOne(session, r); {
+		case done:
+			settled = append(settled, r.request)
+		default:
+			again = append(again, r)
+		}
+	}
+	if session != nil && session.wire.release() != nil {
+		return work // perhaps some went out; an answer may come twice
+	}
+	settle(settled)
+	for range settled {
+		<-s.places
+	}
+	return again
+}
+
+// sendOne sends a reply, and reports whether it is done with.
+func (s *server) sendOne(session *publishing, r reply) bool {
+	if r.queue == "" {
+		return true
+	}
+	if session != nil && session.publish(r.queue, amqp.Publishing{
+		ContentType:   "application/json",
+		CorrelationId: r.correlation,
+		Body:          r.body,
+	}, false) == nil {
+		s.replies.Add(1)
+		return true
+	}
+	if time.Now().Before(r.until) {
+		return false
+	}
+	s.undelivered.Add(1)
+	s.notes.Add(r.body, fmt.Errorf("amqpconn: answer to %q not published within %v", r.queue, replyPatience))
+	return true
+}
+
+// returned notes an answer whose queue is gone.
+func (s *server) returned(r amqp.Return) {
+	s.undelivered.Add(1)
+	s.notes.Add(r.Body, fmt.Errorf("amqpconn: nobody waits for the answer to %q: %s", r.RoutingKey, r.ReplyText))
+}
+
+func (s *server) WriteMessage(context.Context, []byte) error { return errors.ErrUnsupported }
+
+func (s *server) Close() error {
+	s.closing.Do(func() {
+		s.start.Do(func() {}) // or never
+		close(s.closed)
+		s.out.Close()
+		if !s.started {
+			return
+		}
+		stop(&s.replying, &s.publisher.keeper, &s.consumer.keeper)
+	})
+	return nil
+}
+
+func (s *server) stats() Stats {
+	return Stats{
+		Requests:    s.requests.Load(),
+		Replies:     s.replies.Load(),
+		Reconnects:  s.state.Recoveries.Load(),
+		GivenBack:   s.givenBack.Load(),
+		NoAddress:   s.noAddress.Load(),
+		Refused:     s.refused.Load(),
+		Poisoned:    s.poisoned.Load(),
+		Undelivered: s.undelivered.Load(),
+	}
+}

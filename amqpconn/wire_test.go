@@ -1,0 +1,140 @@
+package amqpconn_test
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/calc"
+)
+
+// What a server in another language sees of our requests.
+func TestRequestOnTheWire(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		opts amqpconn.DialOptions
+		mode uint8
+	}{
+		"default":    {amqpconn.DialOptions{}, amqp.Transient},
+		"persistent": {amqpconn.DialOptions{Persistent: true}, amqp.Persistent},
+		"per call":   {amqpconn.DialOptions{ReplyPerCall: true}, amqp.Transient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.declare(t, false, false, nil)
+			requests, err := s.channel(t).Consume(s.queue, "", true, false, false, false, nil)
+			require.NoError(t, err)
+			test.opts.Logger = quiet
+			c := dial(t, s, &test.opts, soon)
+
+			c.Go("Calc.Add", calc.Args{A: 1, B: 5.1}, new(float64), nil)
+			d := take(t, requests)
+			id := d.CorrelationId
+			require.NotEmpty(t, id)
+			require.JSONEq(t, `{"jsonrpc":"2.0","id":"`+id+`","method":"add","params":[1,5.1]}`, string(d.Body))
+			require.Equal(t, id, d.MessageId)
+			require.Equal(t, "application/json", d.ContentType)
+			require.NotEmpty(t, d.ReplyTo)
+			require.Equal(t, test.opts.ReplyPerCall, d.ReplyTo == id)
+			requireExpiration(t, soon, d)
+			if test.opts.Persistent {
+				require.Equal(t, amqp.Persistent, d.DeliveryMode)
+			} else {
+				require.NotEqual(t, amqp.Persistent, d.DeliveryMode)
+			}
+
+			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+			go func() { _, _ = jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", nil) }()
+			d = take(t, requests)
+			cancel()
+			requireExpiration(t, time.Hour, d)
+			require.NotEqual(t, id, d.CorrelationId)
+
+			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+			d = take(t, requests)
+			require.JSONEq(t, `{"jsonrpc":"2.0","method":"add"}`, string(d.Body))
+			require.Empty(t, d.ReplyTo)
+			require.Empty(t, d.Expiration)
+			require.NotEmpty(t, d.MessageId)
+		})
+	}
+}
+
+// requireExpiration requires that a request expires when its call does.
+func requireExpiration(t *testing.T, timeout time.Duration, d amqp.Delivery) {
+	t.Helper()
+	ms, err := strconv.Atoi(d.Expiration)
+	require.NoError(t, err)
+	require.LessOrEqual(t, time.Duration(ms)*time.Millisecond, timeout)
+	require.Greater(t, time.Duration(ms)*time.Millisecond, timeout-soon/2)
+}
+
+// A call without a timeout never expires.
+func TestNoExpiration(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.declare(t, false, false, nil)
+	requests, err := s.channel(t).Consume(s.queue, "", true, false, false, false, nil)
+	require.NoError(t, err)
+	c := dial(t, s, nil, -1)
+	c.Go("Calc.Add", nil, new(float64), nil)
+	require.Empty(t, take(t, requests).Expiration)
+}
+
+// A request that the broker refuses was not sent, if it says so.
+func TestBrokerRefuses(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.declare(t, true, false, amqp.Table{"x-max-length": int32(0), "x-overflow": "reject-publish"})
+	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: quiet}, soon)
+	begin := time.Now()
+	_, err := c.add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+	require.ErrorContains(t, err, "the broker refused the request")
+	err = c.Call("Calc.Add", nil, new(float64))
+	require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrUnavailable.Error()), "got %v", err)
+	require.Less(t, time.Since(begin), soon/2)
+
+	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+	eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Requests: 3, Unsent: 3} })
+}
+
+// Persistent requests survive the broker's restart in a durable queue, see
+// TestFaults. Here they are confirmed, each of them once.
+func TestConfirmed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.declare(t, true, false, nil)
+	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: quiet}, soon)
+	const calls = 3000
+	for range calls {
+		require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+	}
+	eventually(t, func() bool { return c.conn.Stats().Confirmed == calls })
+	require.Equal(t, amqpconn.Stats{Requests: calls, Confirmed: calls}, c.conn.Stats())
+	s.requireWaiting(t, calls)
+}
+
+// More than 16 MiB don't wait for a broker.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	conn, err := amqpconn.Dial(absent, "calc", &amqpconn.DialOptions{Logger: quiet})
+	require.NoError(t, err)
+	defer conn.Close()
+	write := func() error { return conn.WriteMessage(context.Background(), make([]byte, 4<<20)) }
+	for range 4 {
+		require.NoError(t, write())
+	}
+	err = write()
+	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
+	require.ErrorContains(t, err, `queue "calc"`)
+	eventually(t, func() bool { return write() == nil }, "the first have failed")
+}
