@@ -288,6 +288,9 @@ func (c *clientCodec) open(msg Message) {
 	}
 	c.stats.Invalid.Add(1)
 	c.log.drop("broken reply dropped", msg.Body, slog.Any("error", err))
+	if c.request != nil {
+		c.failAll(c.request, fmt.Errorf("%w: %w", ErrBadReply, err))
+	}
 }
 
 // failAll fails the calls whose ids are in body, and returns their number.

@@ -1,0 +1,305 @@
+package httpconn
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// DialOptions are the options of Dial. The zero value is useful, and so is a
+// nil pointer to it.
+type DialOptions struct {
+	// Client makes the requests; one of our own if nil, with a connection kept
+	// alive for each of up to 512 concurrent calls. Its redirects are not
+	// followed: a call that is redirected fails.
+	Client *http.Client
+
+	// Header, if set, adds to the header of each request: a bearer token, the
+	// trace context that the caller's ctx carries. For a batch that is the ctx
+	// of its first call.
+	Header func(ctx context.Context, header http.Header)
+}
+
+const (
+	maxWaiting  = 16 << 20 // bytes of requests under way
+	maxIdle     = 512      // connections
+	idleTimeout = 90 * time.Second
+)
+
+// A Conn is a calling jsonrpc2.Conn: each message is one POST, on a goroutine of
+// its own, which Close awaits.
+type Conn struct {
+	url     string
+	where   string // the URL as it may be shown
+	err     error  // a bad option
+	client  *http.Client
+	own     bool // client is ours to close
+	header  func(context.Context, http.Header)
+	maxBody int64
+	answers chan jsonrpc2.Message
+
+	closing sync.Once
+	closed  chan struct{}   // no answer is wanted any more
+	ctx     context.Context // of all requests
+	cancel  context.CancelFunc
+
+	mu       sync.Mutex // protects following
+	shut     bool
+	bytes    int
+	requests sync.WaitGroup
+}
+
+var (
+	_ jsonrpc2.Conn    = (*Conn)(nil)
+	_ jsonrpc2.Limiter = (*Conn)(nil)
+)
+
+// Dial returns a Conn that calls the server at url. It connects with the first
+// call. A bad URL fails every call.
+func Dial(url string, opts *DialOptions) *Conn {
+	if opts == nil {
+		opts = &DialOptions{}
+	}
+	c := &Conn{
+		url:     url,
+		header:  opts.Header,
+		maxBody: jsonrpc2.DefaultMaxMessageSize,
+		answers: make(chan jsonrpc2.Message),
+		closed:  make(chan struct{}),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.where, c.err = checkURL(url)
+	c.client, c.own = newClient(opts.Client)
+	return c
+}
+
+// checkURL returns the URL as it may be shown: without user, password and query.
+func checkURL(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", fmt.Errorf("%w: bad URL: want http://host/path or https://", jsonrpc2.ErrUnavailable)
+	}
+	return u.Scheme + "://" + u.Host + u.Path, nil
+}
+
+// newClient returns a client that follows no redirects, and whether its
+// connections are ours.
+func newClient(given *http.Client) (client *http.Client, own bool) {
+	client = new(http.Client)
+	if given != nil {
+		*client = *given
+	} else {
+		transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+		if standard, ok := http.DefaultTransport.(*http.Transport); ok { // the program may have put another
+			transport = standard.Clone()
+		}
+		transport.MaxIdleConns = 0
+		transport.MaxIdleConnsPerHost = maxIdle
+		transport.IdleConnTimeout = idleTimeout
+		client.Transport = transport
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return client, given == nil
+}
+
+// SetLimits implements jsonrpc2.Limiter.
+func (c *Conn) SetLimits(l jsonrpc2.Limits) { c.maxBody = int64(l.MessageSize) }
+
+// WriteMessage implements jsonrpc2.Conn.
+func (c *Conn) WriteMessage(ctx context.Context, body []byte) error {
+	if c.err != nil {
+		return c.err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.shut:
+		return net.ErrClosed
+	case c.bytes+len(body) > maxWaiting:
+		return fmt.Errorf("%w: %s", jsonrpc2.ErrOverloaded, c.where)
+	}
+	c.bytes += len(body)
+	request := bytes.Clone(body)
+	c.requests.Go(func() { c.exchange(ctx, request) })
+	return nil
+}
+
+// exchange makes one request and hands its answer to ReadMessage.
+func (c *Conn) exchange(call context.Context, request []byte) {
+	ctx, cancel := c.under(call)
+	answer, err := c.post(ctx, request)
+	cancel()
+	c.mu.Lock()
+	c.bytes -= len(request)
+	c.mu.Unlock()
+	msg := jsonrpc2.Message{Body: answer, Request: request, Reply: noReply}
+	switch {
+	case err != nil && call.Err() != nil: // nobody waits for it any more
+		return
+	case err != nil:
+		msg = jsonrpc2.Message{Body: request, Err: err}
+	case answer == nil: // none is due
+		return
+	}
+	select {
+	case c.answers <- msg:
+	case <-c.closed:
+	}
+}
+
+// noReply is an answer's: it has none of its own.
+func noReply([]byte) error { return nil }
+
+// under returns a context that ends with the call's, at its deadline, and when
+// the Conn is closed.
+func (c *Conn) under(ctx context.Context) (context.Context, func()) {
+	var cancel context.CancelFunc
+	if deadline, ok := ctx.Deadline(); ok { // which need not end its Done
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+	} else {
+		ctx, cancel = context.WithCancel(ctx)
+	}
+	stop := context.AfterFunc(c.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// post returns the body of the answer, nil if there is none and none is due.
+func (c *Conn) post(ctx context.Context, request []byte) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(request))
+	if err != nil {
+		return nil, c.failed(jsonrpc2.ErrUnavailable, "the URL is bad")
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json")
+	if c.header != nil {
+		c.header(ctx, r.Header)
+	}
+	response, err := c.client.Do(r)
+	if err != nil {
+		return nil, c.requestError(err)
+	}
+	defer response.Body.Close()
+	body, err := readBody(io.LimitReader(response.Body, c.maxBody+1), min(response.ContentLength, c.maxBody+1))
+	header, _ := jsonrpc2.ScanHeader(request)
+	switch {
+	case !header.Answer && response.StatusCode/100 == 2:
+		return nil, nil
+	case response.StatusCode != http.StatusOK:
+		return nil, c.statusError(response)
+	case err != nil:
+		return nil, c.failed(jsonrpc2.ErrReplyLost, fmt.Sprintf("the body was cut off: %v", err))
+	case int64(len(body)) > c.maxBody:
+		return nil, c.failed(jsonrpc2.ErrTooLarge, fmt.Sprintf("the reply exceeds the limit of %d bytes", c.maxBody))
+	case len(bytes.TrimSpace(body)) == 0:
+		return nil, c.failed(jsonrpc2.ErrBadReply, "the body is empty")
+	case !saysJSON(response.Header.Get("Content-Type")):
+		return nil, c.failed(jsonrpc2.ErrBadReply, fmt.Sprintf("its type is %.100q, not application/json", response.Header.Get("Content-Type")))
+	}
+	return body, nil
+}
+
+// saysJSON reports whether a content type is JSON's, or says nothing.
+func saysJSON(contentType string) bool {
+	if contentType == "" || contentType == "application/json" {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && isJSON(media)
+}
+
+func (c *Conn) failed(what error, why string) error {
+	return fmt.Errorf("%w: POST %s: %s", what, c.where, why)
+}
+
+// requestError says whether a request that failed may have arrived.
+func (c *Conn) requestError(err error) error {
+	var wrapped *url.Error // which quotes the whole URL
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	what := jsonrpc2.ErrReplyLost
+	var op *net.OpError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect"), errors.As(err, &certificate):
+		what = jsonrpc2.ErrUnavailable
+	case errors.Is(err, context.DeadlineExceeded):
+		what = jsonrpc2.ErrTimeout
+	}
+	return fmt.Errorf("%w: POST %s: %w", what, c.where, err)
+}
+
+// statusError makes an error of a status that is no answer.
+func (c *Conn) statusError(response *http.Response) error {
+	what := jsonrpc2.ErrBadReply
+	why := response.Status
+	switch response.StatusCode {
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		what = jsonrpc2.ErrOverloaded
+	case http.StatusNotFound:
+		what = jsonrpc2.ErrNoServer
+	case http.StatusRequestEntityTooLarge:
+		what = jsonrpc2.ErrTooLarge
+	}
+	if response.StatusCode/100 == 3 {
+		why += ", a redirect, which is not followed"
+	}
+	return c.failed(what, why)
+}
+
+// ReadMessage implements jsonrpc2.Conn.
+func (c *Conn) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+	if err := ctx.Err(); err != nil {
+		return jsonrpc2.Message{}, err
+	}
+	select {
+	case msg := <-c.answers:
+		return msg, nil
+	case <-ctx.Done():
+		return jsonrpc2.Message{}, ctx.Err()
+	case <-c.closed:
+		return jsonrpc2.Message{}, io.EOF
+	}
+}
+
+// Close implements jsonrpc2.Conn.
+func (c *Conn) Close() error {
+	c.closing.Do(func() {
+		c.mu.Lock()
+		c.shut = true
+		c.mu.Unlock()
+		close(c.closed)
+		timer := time.AfterFunc(closeGrace, c.cancel)
+		c.requests.Wait()
+		timer.Stop()
+		c.cancel()
+		if c.own {
+			c.client.CloseIdleConnections()
+		}
+	})
+	return nil
+}
+
+// readBody reads in one go what says how long it is.
+func readBody(r io.Reader, length int64) ([]byte, error) {
+	if length < 0 {
+		return io.ReadAll(r)
+	}
+	body := make([]byte, length)
+	n, err := io.ReadFull(r, body)
+	return body[:n], err
+}

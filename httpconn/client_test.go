@@ -1,0 +1,614 @@
+package httpconn_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/rpc"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/httpconn"
+)
+
+// dial returns a client, closed by the test's cleanup.
+func dial(t *testing.T, conn jsonrpc2.Conn) *rpc.Client {
+	t.Helper()
+	return dialWith(t, conn, jsonrpc2.ClientOptions{})
+}
+
+func dialWith(t *testing.T, conn jsonrpc2.Conn, opts jsonrpc2.ClientOptions) *rpc.Client {
+	t.Helper()
+	opts.Service, opts.Logger, opts.Positional = "Calc", quiet, true
+	client := jsonrpc2.NewClient(conn, &opts)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func callAdd(client *rpc.Client, a, b float64) (float64, error) {
+	return jsonrpc2.Call[float64](context.Background(), client, "Calc.Add", calc.Args{A: a, B: b})
+}
+
+func requireAdds(t *testing.T, client *rpc.Client) {
+	t.Helper()
+	sum, err := callAdd(client, 1, 5.1)
+	require.NoError(t, err)
+	require.Equal(t, 6.1, sum)
+}
+
+// addMany makes calls from many goroutines, whose results tell them apart.
+func addMany(t *testing.T, client *rpc.Client, callers, calls int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for j := range calls {
+				sum, err := callAdd(client, float64(i), float64(j)/1024)
+				assert.NoError(t, err)
+				assert.Equal(t, float64(i)+float64(j)/1024, sum)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// passAll calls Gate.Pass from many goroutines, and opens the gate when all of
+// them run.
+func (s *site) passAll(t *testing.T, client *rpc.Client, callers int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			n, err := jsonrpc2.Call[int](context.Background(), client, "Gate.Pass", i)
+			assert.NoError(t, err)
+			assert.Equal(t, i, n)
+		})
+	}
+	eventually(t, func() bool { return s.gate.running.Load() == int64(callers) })
+	s.gate.openWide()
+	wg.Wait()
+}
+
+func TestKeepAlive(t *testing.T) {
+	t.Parallel()
+	const callers = 64
+	s := newSite(t, nil, jsonrpc2.ServerOptions{})
+	client := dial(t, httpconn.Dial(s.URL, nil))
+	s.passAll(t, client, callers)
+	require.EqualValues(t, callers, s.connections.Load())
+	addMany(t, client, callers, 20)
+	for range callers / 2 {
+		require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
+	}
+	_, err := jsonrpc2.Call[int](t.Context(), client, "Calc.Gone", nil)
+	require.ErrorContains(t, err, "method not found")
+	requireAdds(t, client)
+	require.EqualValues(t, callers, s.connections.Load(), "none more than callers")
+}
+
+// With batches, 64 callers need few connections.
+func TestBatches(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil, jsonrpc2.ServerOptions{})
+	client := dial(t, jsonrpc2.Batch(httpconn.Dial(s.URL, nil), nil))
+	addMany(t, client, 64, 50)
+	require.Less(t, s.arrived.Load(), int64(64*50), "some travelled together")
+	require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
+	requireAdds(t, client)
+}
+
+// A roundTripper stands in for the network.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestGivenClient(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil, jsonrpc2.ServerOptions{})
+	var trips atomic.Int64
+	followed := func(*http.Request, []*http.Request) error { return nil }
+	given := &http.Client{CheckRedirect: followed, Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		trips.Add(1)
+		return s.Client().Transport.RoundTrip(r)
+	})}
+	client := dial(t, httpconn.Dial(s.URL, &httpconn.DialOptions{Client: given}))
+	requireAdds(t, client)
+	require.NoError(t, client.Close())
+	require.EqualValues(t, 1, trips.Load())
+	require.NotNil(t, given.CheckRedirect)
+	s.requireAdds(t)
+	require.EqualValues(t, 1, s.connections.Load(), "the given client keeps its connections")
+}
+
+// An own http.DefaultTransport, as tracing libraries put one, does no harm.
+func TestOtherDefaultTransport(t *testing.T) {
+	standard := http.DefaultTransport
+	http.DefaultTransport = roundTripper(func(*http.Request) (*http.Response, error) {
+		return nil, fmt.Errorf("not to be used")
+	})
+	defer func() { http.DefaultTransport = standard }()
+	s := newSite(t, nil, jsonrpc2.ServerOptions{})
+	requireAdds(t, dial(t, httpconn.Dial(s.URL, nil)))
+}
+
+type traceKey struct{}
+
+func TestHeader(t *testing.T) {
+	t.Parallel()
+	headers := make(chan http.Header, 10)
+	s := newSite(t, nil, jsonrpc2.ServerOptions{})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		headers <- r.Header
+		s.handler.ServeHTTP(w, r)
+	}))
+	defer web.Close()
+	opts := &httpconn.DialOptions{Header: func(ctx context.Context, header http.Header) {
+		header.Set("Authorization", "Bearer token")
+		if trace, ok := ctx.Value(traceKey{}).(string); ok {
+			header.Set("Traceparent", trace)
+		}
+		header.Set("Content-Type", "application/json-rpc") // theirs, if they want
+	}}
+	for _, conn := range []jsonrpc2.Conn{httpconn.Dial(web.URL, opts), jsonrpc2.Batch(httpconn.Dial(web.URL, opts), nil)} {
+		client := dial(t, conn)
+		ctx := context.WithValue(t.Context(), traceKey{}, "00-1-2-01")
+		_, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", nil)
+		require.NoError(t, err)
+		got := <-headers
+		require.Equal(t, "Bearer token", got.Get("Authorization"))
+		require.Equal(t, "00-1-2-01", got.Get("Traceparent"))
+		require.Equal(t, "application/json-rpc", got.Get("Content-Type"))
+		require.Equal(t, "application/json", got.Get("Accept"))
+
+		requireAdds(t, client)
+		require.Empty(t, (<-headers).Get("Traceparent"))
+	}
+}
+
+// An oddSite answers calls of Calc.Odd by a function, others as it should.
+type oddSite struct {
+	*site
+	web    *httptest.Server
+	secret string // its URL with what must not be shown
+}
+
+func newOddSite(t *testing.T, odd http.HandlerFunc) *oddSite {
+	t.Helper()
+	s := &oddSite{site: newSite(t, nil, jsonrpc2.ServerOptions{})}
+	s.web = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err == nil && bytes.Contains(body, []byte(`"odd"`)) {
+			odd(w, r)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		s.handler.ServeHTTP(w, r)
+	}))
+	s.web.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	s.web.Start()
+	t.Cleanup(s.web.Close)
+	t.Cleanup(s.gate.openWide)
+	s.secret = "http://user:secret@" + s.web.Listener.Addr().String() + "/calc?token=secret#secret"
+	return s
+}
+
+func (s *oddSite) requireFailure(t *testing.T, err, want error, says string) {
+	t.Helper()
+	requireFailure(t, err, want, "POST http://"+s.web.Listener.Addr().String()+"/calc: ", says)
+}
+
+// requireFailure requires an error that says what failed, and no secret.
+func requireFailure(t *testing.T, err, want error, says ...string) {
+	t.Helper()
+	require.ErrorIs(t, err, want)
+	require.True(t, strings.HasPrefix(err.Error(), want.Error()), err)
+	for _, text := range says {
+		require.ErrorContains(t, err, text)
+	}
+	require.NotContains(t, err.Error(), "secret")
+	_, answered := jsonrpc2.AsError(err)
+	require.False(t, answered, "%v", err)
+}
+
+// requireOddFails requires that a call of Calc.Odd fails, while others are under
+// way, and no other.
+func (s *oddSite) requireOddFails(t *testing.T, client *rpc.Client, want error, says string) {
+	t.Helper()
+	running := client.Go("Gate.Pass", 7, new(int), nil)
+	eventually(t, func() bool { return s.gate.running.Load() == 1 })
+	_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
+	s.requireFailure(t, err, want, says)
+	s.requireFailure(t, sentinelText{client.Call("Calc.Odd", nil, new(float64)), want}, want, says)
+	requireAdds(t, client)
+	s.gate.openWide()
+	require.NoError(t, (<-running.Done).Error)
+	require.Equal(t, 7, *running.Reply.(*int))
+}
+
+// A sentinelText is an error of a plain client.Call, which is but text.
+type sentinelText struct {
+	error
+	sentinel error
+}
+
+func (e sentinelText) Is(target error) bool {
+	return target == e.sentinel && strings.HasPrefix(e.Error(), target.Error())
+}
+
+// hijack writes a raw answer and cuts the connection.
+func hijack(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_, _ = io.WriteString(conn, text)
+			_ = conn.Close()
+		}
+	}
+}
+
+func status(code int, headers ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for _, header := range headers {
+			name, value, _ := strings.Cut(header, ": ")
+			w.Header().Set(name, value)
+		}
+		w.WriteHeader(code)
+	}
+}
+
+func body(contentType, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = []string{contentType}
+		if contentType == "" {
+			w.Header()["Content-Type"] = nil
+		}
+		_, _ = io.WriteString(w, text)
+	}
+}
+
+func chunked(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.(http.Flusher).Flush()
+		_, _ = io.WriteString(w, text)
+	}
+}
+
+const head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	const limit = 1000
+	for _, test := range []struct {
+		name string
+		odd  http.HandlerFunc
+		want error
+		says string
+	}{
+		{"500", status(500), jsonrpc2.ErrBadReply, "500 Internal Server Error"},
+		{"400", status(400), jsonrpc2.ErrBadReply, "400 Bad Request"},
+		{"401", status(401), jsonrpc2.ErrBadReply, "401 Unauthorized"},
+		{"404", status(404), jsonrpc2.ErrNoServer, "404 Not Found"},
+		{"413", status(413), jsonrpc2.ErrTooLarge, "413 Request Entity Too Large"},
+		{"429", status(429), jsonrpc2.ErrOverloaded, "429 Too Many Requests"},
+		{"503", status(503), jsonrpc2.ErrOverloaded, "503 Service Unavailable"},
+		{"201", status(201), jsonrpc2.ErrBadReply, "201 Created"},
+		{"204 for a call", status(204), jsonrpc2.ErrBadReply, "204 No Content"},
+		{"301", status(301, "Location: /calc?secret"), jsonrpc2.ErrBadReply, "301 Moved Permanently, a redirect"},
+		{"302", status(302, "Location: http://127.0.0.1:1/?secret"), jsonrpc2.ErrBadReply, "302 Found, a redirect"},
+		{"307", status(307, "Location: /calc"), jsonrpc2.ErrBadReply, "307 Temporary Redirect, a redirect"},
+		{"308", status(308, "Location: /calc"), jsonrpc2.ErrBadReply, "308 Permanent Redirect, a redirect"},
+		{"304", status(304), jsonrpc2.ErrBadReply, "304 Not Modified"},
+		{"empty", status(200, "Content-Type: application/json"), jsonrpc2.ErrBadReply, "the body is empty"},
+		{"empty, chunked", chunked(""), jsonrpc2.ErrBadReply, "the body is empty"},
+		{"blank", body("application/json", " \r\n"), jsonrpc2.ErrBadReply, "the body is empty"},
+		{"HTML", body("text/html; charset=utf-8", "<html>"), jsonrpc2.ErrBadReply, `its type is "text/html; charset=utf-8"`},
+		{"text", body("text/plain", `{"jsonrpc":"2.0"}`), jsonrpc2.ErrBadReply, `its type is "text/plain"`},
+		{"no type at all", body("/", `{}`), jsonrpc2.ErrBadReply, `its type is "/"`},
+		{"cut at once", hijack(""), jsonrpc2.ErrReplyLost, "EOF"},
+		{"cut in the header", hijack(head[:30]), jsonrpc2.ErrReplyLost, "EOF"},
+		{"cut before the body", hijack(head + "Content-Length: 5\r\n\r\n"), jsonrpc2.ErrReplyLost, "cut off"},
+		{"cut in the body", hijack(head + "Content-Length: 50\r\n\r\n{"), jsonrpc2.ErrReplyLost, "cut off"},
+		{"cut in a chunk", hijack(head + "Transfer-Encoding: chunked\r\n\r\n5\r\n{"), jsonrpc2.ErrReplyLost, "cut off"},
+		{"cut between chunks", hijack(head + "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"), jsonrpc2.ErrReplyLost, "cut off"},
+		{"no HTTP", hijack("garbage\r\n\r\n"), jsonrpc2.ErrReplyLost, "malformed HTTP"},
+		{"too large", body("application/json", strings.Repeat(" ", limit+1)), jsonrpc2.ErrTooLarge, "limit of 1000 bytes"},
+		{"too large, chunked", chunked(strings.Repeat(" ", limit+1)), jsonrpc2.ErrTooLarge, "limit of 1000 bytes"},
+		{"far too large", chunked(strings.Repeat(" ", 100*limit)), jsonrpc2.ErrTooLarge, "limit of 1000 bytes"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newOddSite(t, test.odd)
+			client := dialWith(t, httpconn.Dial(s.secret, nil), jsonrpc2.ClientOptions{MaxMessageSize: limit})
+			s.requireOddFails(t, client, test.want, test.says)
+		})
+	}
+}
+
+// What a body says is the codec's to judge; its error names no URL.
+func TestBrokenReply(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"garbage", `{"jsonrpc":"2.0","result":`, `[{]`} {
+		s := newOddSite(t, body("application/json", text))
+		client := dial(t, httpconn.Dial(s.secret, nil))
+		_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
+		requireFailure(t, err, jsonrpc2.ErrBadReply, "not valid JSON")
+		requireAdds(t, client)
+	}
+}
+
+// A server may have an error for a request whose id it did not find.
+func TestNamelessError(t *testing.T) {
+	t.Parallel()
+	s := newOddSite(t, body("application/json", `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no batches"}}`))
+	for _, conn := range []jsonrpc2.Conn{httpconn.Dial(s.secret, nil), jsonrpc2.Batch(httpconn.Dial(s.secret, nil), nil)} {
+		client := dial(t, conn)
+		_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
+		answer, ok := jsonrpc2.AsError(err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, &jsonrpc2.Error{Code: -32600, Message: "no batches"}, answer)
+		requireAdds(t, client)
+	}
+}
+
+func TestAnswersTaken(t *testing.T) {
+	t.Parallel()
+	for _, contentType := range []string{"", "application/json", "application/json; charset=utf-8", "application/json-rpc", "text/json", "application/vnd.api+json"} {
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			request, _ := io.ReadAll(r.Body)
+			_, id, _ := strings.Cut(string(request), `"id":"`)
+			id, _, _ = strings.Cut(id, `"`)
+			body(contentType, " \n{\"jsonrpc\":\"2.0\",\"id\":\""+id+"\",\"result\":6.1}\n ")(w, r)
+		}))
+		requireAdds(t, dial(t, httpconn.Dial(web.URL, nil)))
+		web.Close()
+	}
+}
+
+// A notification is satisfied with any success, and has nobody to tell of a
+// failure.
+func TestNotifications(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		odd  http.HandlerFunc
+		lost int64
+	}{
+		"204":         {status(204), 0},
+		"200":         {status(200), 0},
+		"202":         {status(202), 0},
+		"an answer":   {body("text/html", "<p>thanks</p>"), 0},
+		"500":         {status(500), 1},
+		"a redirect":  {status(302, "Location: /"), 1},
+		"cut at once": {hijack(""), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newOddSite(t, test.odd)
+			stats := new(jsonrpc2.Stats)
+			client := dialWith(t, httpconn.Dial(s.secret, nil), jsonrpc2.ClientOptions{Stats: stats})
+			require.NoError(t, jsonrpc2.Notify(client, "Calc.Odd", nil))
+			if test.lost > 0 {
+				eventually(t, func() bool { return stats.Dropped.Load() == test.lost })
+			}
+			requireAdds(t, client)
+			require.NoError(t, client.Close())
+			require.Equal(t, test.lost, stats.Dropped.Load())
+		})
+	}
+}
+
+func TestConnectionRefused(t *testing.T) {
+	t.Parallel()
+	s := newOddSite(t, nil)
+	client := dial(t, httpconn.Dial(s.secret, nil))
+	requireAdds(t, client)
+	addr := s.web.Listener.Addr().String()
+	s.web.Close()
+	var err error
+	eventually(t, func() bool { // until the end of the old connection was seen
+		_, err = callAdd(client, 1, 2)
+		return !errors.Is(err, jsonrpc2.ErrReplyLost)
+	})
+	s.requireFailure(t, err, jsonrpc2.ErrUnavailable, "connection refused")
+
+	listener, err := net.Listen("tcp", addr)
+	require.NoError(t, err)
+	again := &http.Server{Handler: s.handler}
+	go func() { _ = again.Serve(listener) }()
+	defer again.Close()
+	requireAdds(t, client) // it connects anew
+}
+
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	insecure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	insecure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	insecure.StartTLS()
+	defer insecure.Close()
+	proxy, err := url.Parse("http://127.0.0.1:1")
+	require.NoError(t, err)
+	transport := &http.Transport{Proxy: http.ProxyURL(proxy)}
+	for _, test := range []struct{ url, says string }{
+		{"http://nobody.invalid/calc", "lookup nobody.invalid"},
+		{"http://127.0.0.1:1/calc", "connection refused"},
+		{"http://user:secret@127.0.0.1:1/calc?secret", "POST http://127.0.0.1:1/calc: "},
+		{insecure.URL, "certificate"},
+	} {
+		_, err := callAdd(dial(t, httpconn.Dial(test.url, nil)), 1, 2)
+		requireFailure(t, err, jsonrpc2.ErrUnavailable, test.says)
+	}
+	through := httpconn.Dial("https://nobody.invalid/calc", &httpconn.DialOptions{Client: &http.Client{Transport: transport}})
+	_, err = callAdd(dial(t, through), 1, 2)
+	requireFailure(t, err, jsonrpc2.ErrUnavailable, "proxyconnect")
+}
+
+func TestBadURL(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{
+		"", "/calc", "calc", "127.0.0.1:4567/calc", "http://", "http:///calc", "http:calc",
+		"ftp://user:secret@h/calc", "redis://user:secret@h", "http://user:secret@h:port/", "http://h/%zz?secret",
+		"http://us er:secret@h/", "http://h\x7f/secret",
+	} {
+		client := dial(t, httpconn.Dial(bad, nil))
+		for range 2 {
+			_, err := callAdd(client, 1, 2)
+			requireFailure(t, err, jsonrpc2.ErrUnavailable, "bad URL")
+		}
+		require.ErrorContains(t, client.Call("Calc.Add", nil, nil), "bad URL")
+		require.ErrorContains(t, jsonrpc2.Notify(client, "Calc.Add", nil), "bad URL")
+
+		batched := dial(t, jsonrpc2.Batch(httpconn.Dial(bad, nil), nil))
+		_, err := callAdd(batched, 1, 2)
+		requireFailure(t, err, jsonrpc2.ErrUnavailable, "bad URL")
+	}
+}
+
+// The end of a call ends its request, and no other.
+func TestCallIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, giveUp := range map[string]func(context.Context) (context.Context, context.CancelFunc){
+		"canceled": context.WithCancel,
+		"deadline": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, 50*time.Millisecond)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ended := make(chan struct{})
+			began := make(chan struct{})
+			s := newOddSite(t, func(_ http.ResponseWriter, r *http.Request) {
+				close(began)
+				<-r.Context().Done()
+				close(ended)
+			})
+			client := dial(t, httpconn.Dial(s.secret, nil))
+			other := client.Go("Gate.Pass", 7, new(int), nil)
+			ctx, cancel := giveUp(t.Context())
+			defer cancel()
+			failed := make(chan error)
+			go func() {
+				_, err := jsonrpc2.Call[float64](ctx, client, "Calc.Odd", nil)
+				failed <- err
+			}()
+			<-began
+			if name == "canceled" {
+				cancel()
+			}
+			require.ErrorIs(t, <-failed, ctx.Err())
+			<-ended
+			s.gate.openWide()
+			require.NoError(t, (<-other.Done).Error)
+			requireAdds(t, client)
+		})
+	}
+}
+
+// So does the client's own timeout.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	s := newOddSite(t, func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		close(ended)
+	})
+	client := dialWith(t, httpconn.Dial(s.secret, nil), jsonrpc2.ClientOptions{Timeout: 50 * time.Millisecond})
+	require.ErrorContains(t, client.Call("Calc.Odd", nil, new(float64)), jsonrpc2.ErrTimeout.Error())
+	<-ended
+}
+
+// A hanging is a client whose requests hang until they are canceled.
+func hanging(t *testing.T) (*rpc.Client, *atomic.Int64) {
+	running := new(atomic.Int64)
+	trip := roundTripper(func(r *http.Request) (*http.Response, error) {
+		running.Add(1)
+		defer running.Add(-1)
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	})
+	conn := httpconn.Dial("http://h/calc", &httpconn.DialOptions{Client: &http.Client{Transport: trip}})
+	return dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: time.Hour}), running
+}
+
+func TestCloseWithCallsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, running := hanging(t)
+		var calls []*rpc.Call
+		for range 64 {
+			calls = append(calls, client.Go("Calc.Add", nil, new(float64), nil))
+		}
+		require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
+		synctest.Wait()
+		require.EqualValues(t, 65, running.Load())
+		before := time.Now()
+		closed := make(chan error)
+		go func() { closed <- client.Close() }()
+		for _, call := range calls {
+			require.ErrorIs(t, (<-call.Done).Error, rpc.ErrShutdown)
+		}
+		require.Equal(t, before, time.Now(), "the callers need not wait")
+		require.NoError(t, <-closed)
+		require.LessOrEqual(t, time.Since(before), 2*time.Second)
+		require.Zero(t, running.Load())
+		require.ErrorIs(t, client.Call("Calc.Add", nil, nil), rpc.ErrShutdown)
+	})
+}
+
+func TestCloseOfAnIdleConn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil, jsonrpc2.ServerOptions{})
+	conn := httpconn.Dial(s.URL, nil)
+	client := dial(t, conn)
+	requireAdds(t, client)
+	require.NoError(t, jsonrpc2.Notify(client, "Gate.Pass", 7))
+	s.gate.openWide()
+	require.NoError(t, conn.Close())
+	require.EqualValues(t, 1, s.gate.ran.Load(), "what was handed over is sent")
+	require.NoError(t, conn.Close())
+	require.ErrorIs(t, conn.WriteMessage(t.Context(), []byte(add)), net.ErrClosed)
+	_, err := conn.ReadMessage(t.Context())
+	require.ErrorIs(t, err, io.EOF)
+}
+
+func TestOverloaded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, running := hanging(t)
+		big := strings.Repeat("x", 1<<20)
+		ctx, cancel := context.WithCancel(t.Context())
+		var failed atomic.Int64
+		for range 15 {
+			go func() {
+				_, err := jsonrpc2.Call[int](ctx, client, "Calc.Add", big)
+				assert.ErrorIs(t, err, context.Canceled)
+				failed.Add(1)
+			}()
+		}
+		synctest.Wait()
+		require.EqualValues(t, 15, running.Load())
+		_, err := jsonrpc2.Call[int](t.Context(), client, "Calc.Add", big)
+		requireFailure(t, err, jsonrpc2.ErrOverloaded, "http://h/calc")
+		cancel()
+		synctest.Wait()
+		require.Zero(t, running.Load())
+		require.EqualValues(t, 15, failed.Load())
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = jsonrpc2.Call[int](ctx, client, "Calc.Add", big)
+		require.ErrorIs(t, err, jsonrpc2.ErrTimeout, "there is room again")
+	})
+}

@@ -1,0 +1,322 @@
+package httpconn_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/httpconn"
+)
+
+// A visit is a request under way, without a network between.
+type visit struct {
+	*httptest.ResponseRecorder
+	hangUp context.CancelFunc
+	done   chan struct{} // closed when ServeHTTP has returned
+}
+
+func visitBy(handler http.Handler, body io.Reader) *visit {
+	ctx, hangUp := context.WithCancel(context.Background())
+	v := &visit{httptest.NewRecorder(), hangUp, make(chan struct{})}
+	r := httptest.NewRequest(http.MethodPost, "/calc", body).WithContext(ctx)
+	go func() {
+		defer close(v.done)
+		handler.ServeHTTP(v, r)
+	}()
+	return v
+}
+
+func visitOf(handler http.Handler, body string) *visit {
+	return visitBy(handler, strings.NewReader(body))
+}
+
+// requireWaiting requires that the request is neither answered nor refused.
+func (v *visit) requireWaiting(t *testing.T) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case <-v.done:
+		require.Fail(t, "does not wait", "%d: %s", v.Code, v.Body)
+	default:
+	}
+}
+
+// requireDone requires that the request is done with already.
+func (v *visit) requireDone(t *testing.T) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case <-v.done:
+	default:
+		require.Fail(t, "still waits")
+	}
+}
+
+func (v *visit) requireAnswer(t *testing.T, want string) {
+	t.Helper()
+	v.requireDone(t)
+	require.Equal(t, http.StatusOK, v.Code, v.Body)
+	require.JSONEq(t, want, v.Body.String())
+}
+
+// requireBusy requires a refusal that asks to come again.
+func (v *visit) requireBusy(t *testing.T, why string) {
+	t.Helper()
+	v.requireDone(t)
+	require.Equal(t, http.StatusServiceUnavailable, v.Code, v.Body)
+	require.Equal(t, "1", v.Header().Get("Retry-After"))
+	require.Contains(t, v.Body.String(), why)
+}
+
+// in returns a test for use in a synctest bubble.
+func in(test func(*testing.T)) func(*testing.T) {
+	return func(t *testing.T) { synctest.Test(t, test) }
+}
+
+func TestMaxWait(t *testing.T) {
+	for _, test := range []struct{ option, want time.Duration }{
+		{0, httpconn.DefaultMaxWait},
+		{time.Minute, time.Minute},
+	} {
+		t.Run(test.want.String(), in(func(t *testing.T) {
+			// nobody serves
+			handler := httpconn.NewHandler(&httpconn.HandlerOptions{MaxWait: test.option})
+			v := visitOf(handler, add)
+			time.Sleep(test.want - 1)
+			v.requireWaiting(t)
+			time.Sleep(1)
+			v.requireBusy(t, "busy")
+			require.Equal(t, httpconn.Stats{Busy: 1}, handler.Stats())
+		}))
+	}
+}
+
+func TestServingBeginsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler := httpconn.NewHandler(nil)
+		v := visitOf(handler, add)
+		time.Sleep(httpconn.DefaultMaxWait - 1)
+		msg, err := handler.ReadMessage(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, add, string(msg.Body))
+		time.Sleep(time.Hour)
+		v.requireWaiting(t)
+		require.NoError(t, msg.Reply([]byte(added)))
+		v.requireAnswer(t, added)
+	})
+}
+
+func TestAllPlacesTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, nil, jsonrpc2.ServerOptions{MaxInFlight: 2})
+		var running []*visit
+		for range 2 {
+			running = append(running, visitOf(s.handler, pass))
+			running[0].requireWaiting(t)
+		}
+		late := visitOf(s.handler, add)
+		time.Sleep(httpconn.DefaultMaxWait)
+		late.requireBusy(t, "busy")
+
+		waiting := visitOf(s.handler, add)
+		waiting.requireWaiting(t)
+		s.gate.openWide()
+		waiting.requireAnswer(t, added)
+		for _, v := range running {
+			v.requireAnswer(t, passed)
+		}
+		require.Equal(t, httpconn.Stats{Requests: 3, Replies: 3, Busy: 1}, s.handler.Stats())
+	})
+}
+
+func TestClientHangsUpBeforeItIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, nil, jsonrpc2.ServerOptions{MaxInFlight: 1})
+		running := visitOf(s.handler, pass)
+		running.requireWaiting(t)
+		gone := visitOf(s.handler, pass)
+		gone.requireWaiting(t)
+		gone.hangUp()
+		gone.requireDone(t)
+		require.Empty(t, gone.Body)
+
+		s.gate.openWide()
+		running.requireAnswer(t, passed)
+		visitOf(s.handler, add).requireAnswer(t, added)
+		require.EqualValues(t, 1, s.gate.ran.Load(), "the one that is gone does not run")
+		require.Equal(t, httpconn.Stats{Requests: 2, Replies: 2, Gone: 1}, s.handler.Stats())
+	})
+}
+
+func TestClientHangsUpWhileItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, nil, jsonrpc2.ServerOptions{MaxInFlight: 1})
+		gone := visitOf(s.handler, pass)
+		gone.requireWaiting(t)
+		gone.hangUp()
+		gone.requireDone(t)
+
+		waiting := visitOf(s.handler, add)
+		time.Sleep(httpconn.DefaultMaxWait - 1)
+		waiting.requireWaiting(t) // the place is held
+		require.EqualValues(t, 1, s.gate.running.Load())
+		s.gate.openWide()
+		waiting.requireAnswer(t, added)
+		require.EqualValues(t, 1, s.gate.ran.Load())
+		require.Equal(t, httpconn.Stats{Requests: 2, Replies: 1}, s.handler.Stats())
+	})
+}
+
+func TestMaxWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler := httpconn.NewHandler(&httpconn.HandlerOptions{MaxWaiting: int64(2 * len(add))})
+		first, second := visitOf(handler, add), visitOf(handler, add)
+		first.requireWaiting(t)
+		second.requireWaiting(t)
+		visitOf(handler, " ").requireBusy(t, "too many bytes wait")
+
+		msg, err := handler.ReadMessage(t.Context())
+		require.NoError(t, err)
+		synctest.Wait()
+		third := visitOf(handler, add)
+		third.requireWaiting(t) // what is taken no longer waits
+		visitOf(handler, " ").requireBusy(t, "too many bytes wait")
+		require.NoError(t, msg.Reply(nil))
+
+		third.hangUp()
+		third.requireDone(t)
+		visitOf(handler, add).requireWaiting(t) // nor does what is gone
+		time.Sleep(httpconn.DefaultMaxWait)
+		synctest.Wait()
+		all := []*visit{visitOf(handler, add), visitOf(handler, add)}
+		for _, v := range all { // nor what was refused
+			v.requireWaiting(t)
+		}
+		require.NoError(t, handler.Close())
+		for _, v := range all {
+			v.requireBusy(t, "shutting down")
+		}
+	})
+}
+
+// A body counts by what was read of it, not by what it says of itself.
+func TestMaxWaitingOfOneBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler := httpconn.NewHandler(&httpconn.HandlerOptions{MaxWaiting: 1000})
+		visitOf(handler, strings.Repeat(" ", 1001)).requireBusy(t, "too many bytes wait")
+
+		r, w := io.Pipe()
+		slow := visitBy(handler, r)
+		_, err := io.WriteString(w, strings.Repeat(" ", 600))
+		require.NoError(t, err)
+		slow.requireWaiting(t)
+		visitOf(handler, strings.Repeat(" ", 401)).requireBusy(t, "too many bytes wait")
+		small := visitOf(handler, strings.Repeat(" ", 400))
+		small.requireWaiting(t)
+		_, err = io.WriteString(w, " ")
+		require.NoError(t, err)
+		slow.requireBusy(t, "too many bytes wait")
+		_ = w.Close()
+		require.NoError(t, handler.Close())
+		small.requireBusy(t, "shutting down")
+		require.Equal(t, httpconn.Stats{Busy: 4}, handler.Stats())
+	})
+}
+
+func TestBodyIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, &httpconn.HandlerOptions{MaxWaiting: int64(len(add))}, jsonrpc2.ServerOptions{})
+		r, w := io.Pipe()
+		v := visitBy(s.handler, r)
+		_, err := io.WriteString(w, add)
+		require.NoError(t, err)
+		v.requireWaiting(t)
+		_ = w.CloseWithError(io.ErrUnexpectedEOF)
+		v.requireDone(t)
+		require.Empty(t, v.Body)
+		require.Equal(t, httpconn.Stats{Gone: 1}, s.handler.Stats())
+		visitOf(s.handler, add).requireAnswer(t, added) // has room
+	})
+}
+
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, nil, jsonrpc2.ServerOptions{MaxInFlight: 2})
+		running := []*visit{visitOf(s.handler, pass), visitOf(s.handler, pass)}
+		running[0].requireWaiting(t)
+		waiting := visitOf(s.handler, add)
+		waiting.requireWaiting(t)
+
+		s.drain()
+		waiting.requireBusy(t, "shutting down")
+		visitOf(s.handler, add).requireBusy(t, "shutting down")
+		select {
+		case <-s.done:
+			require.Fail(t, "Serve does not wait for the running calls")
+		default:
+		}
+
+		s.gate.openWide()
+		for _, v := range running {
+			v.requireAnswer(t, passed)
+		}
+		<-s.done
+		require.NoError(t, s.err)
+		visitOf(s.handler, add).requireBusy(t, "shutting down")
+		require.Equal(t, httpconn.Stats{Requests: 2, Replies: 2, Busy: 3}, s.handler.Stats())
+	})
+}
+
+func TestCloseOfAHandler(t *testing.T) {
+	t.Run("idle", in(func(t *testing.T) {
+		handler := httpconn.NewHandler(nil)
+		waiting := visitOf(handler, add)
+		waiting.requireWaiting(t)
+		before := time.Now()
+		require.NoError(t, handler.Close())
+		require.NoError(t, handler.Close())
+		require.Equal(t, before, time.Now())
+		waiting.requireBusy(t, "shutting down")
+		visitOf(handler, add).requireBusy(t, "shutting down")
+		_, err := handler.ReadMessage(context.Background())
+		require.ErrorIs(t, err, io.EOF)
+	}))
+	t.Run("waits for the last answer", in(func(t *testing.T) {
+		handler := httpconn.NewHandler(nil)
+		v := visitOf(handler, add)
+		msg, err := handler.ReadMessage(t.Context())
+		require.NoError(t, err)
+		closed := make(chan error)
+		go func() { closed <- handler.Close() }()
+		time.Sleep(time.Second)
+		v.requireWaiting(t)
+		require.NoError(t, msg.Reply([]byte(added)))
+		require.NoError(t, <-closed)
+		v.requireAnswer(t, added)
+	}))
+	t.Run("but not for long", in(func(t *testing.T) {
+		handler := httpconn.NewHandler(nil)
+		v := visitOf(handler, add)
+		msg, err := handler.ReadMessage(t.Context())
+		require.NoError(t, err)
+		before := time.Now()
+		require.NoError(t, handler.Close())
+		require.Equal(t, 2*time.Second, time.Since(before))
+		v.requireWaiting(t)
+		require.NoError(t, msg.Reply([]byte(added)))
+		v.requireAnswer(t, added)
+	}))
+	t.Run("does not call", in(func(t *testing.T) {
+		handler := httpconn.NewHandler(nil)
+		require.ErrorIs(t, handler.WriteMessage(t.Context(), []byte(add)), errors.ErrUnsupported)
+	}))
+}
