@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing (Debian, apt), and runs all of
 # them. What it installs: redis-server and rabbitmq-server, which the tests start
-# privately; Ruby with its clients for both; a C compiler for the race detector.
+# privately; Ruby with its clients for both; curl and Node.js with npm, which call
+# over HTTP; a C compiler for the race detector.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
-fuzztime=${FUZZTIME:-5s} # for each target
+fuzztime=${FUZZTIME:-5000x} # for each target: a count, or a time such as 10m
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -15,6 +16,8 @@ missing() {
 	[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
 	command -v cc >/dev/null || echo gcc libc6-dev
 	command -v curl >/dev/null || echo curl
+	command -v node >/dev/null || echo nodejs
+	command -v npm >/dev/null || echo npm
 	command -v ruby >/dev/null || echo ruby
 	for library in redis bunny sinatra webrick; do
 		ruby -e "require '$library'" 2>/dev/null || echo "ruby-$library"

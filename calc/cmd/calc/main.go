@@ -5,8 +5,9 @@
 //	calc add [flags] A B        print A + B
 //	calc subtract [flags] A B   print A - B
 //
-// The broker is that of -broker, else of $BROKER_URL, else of $REDIS_URL. The
-// exit status is 1 for errors and 2 for wrong usage.
+// The broker is that of -broker, else of $BROKER_URL, $REDIS_URL or
+// $CLOUDAMQP_URL, the first that is set. The exit status is 1 for errors and 2
+// for wrong usage.
 package main
 
 import (
@@ -29,11 +30,13 @@ const usage = `usage: calc                          show it all on an embedded b
        calc add [flags] A B          print A + B
        calc subtract [flags] A B     print A - B
 
-flags: -broker URL    redis://host:port/db or rediss://… (default $BROKER_URL, then $REDIS_URL)
-       -queue NAME    the queue's name (default "calc")
+flags: -broker URL    redis://host:port/db, amqp://host:port/vhost, rediss://…, amqps://…,
+                      or http://host:port/path, to call https://… too
+                      (default $BROKER_URL, then $REDIS_URL, then $CLOUDAMQP_URL)
+       -queue NAME    the queue's name (default "calc"); with HTTP the path is
        -timeout D     how long a call may take (default 30s)
-       -reply list    one reply list for all calls, or
-       -reply id      a list for each, for servers that know no other way
+       -reply list    one reply list or queue for all calls, or
+       -reply id      one for each, for servers that know no other way
 `
 
 // errUsage is a wrong command line.
@@ -125,7 +128,7 @@ type flags struct {
 func parse(args []string) (f flags, err error) {
 	set := flag.NewFlagSet("calc", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
-	set.StringVar(&f.broker, "broker", firstEnv("BROKER_URL", "REDIS_URL"), "")
+	set.StringVar(&f.broker, "broker", firstEnv("BROKER_URL", "REDIS_URL", "CLOUDAMQP_URL"), "")
 	set.StringVar(&f.queue, "queue", "calc", "")
 	set.DurationVar(&f.timeout, "timeout", 30*time.Second, "")
 	set.StringVar(&f.reply, "reply", "list", "")

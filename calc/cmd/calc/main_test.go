@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
-	code := m.Run()
+	code := brokertest.Main(m).Run()
 	_ = os.RemoveAll(folder)
 	os.Exit(code)
 }
@@ -59,7 +59,14 @@ func output(t *testing.T, cmd *exec.Cmd) result {
 // startServing starts calc serve and waits until it is ready.
 func startServing(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := command(append([]string{"serve"}, args...)...)
+	cmd, _ := startServingAt(t, args...)
+	return cmd
+}
+
+// startServingAt is startServing that returns what is said of the place, too.
+func startServingAt(t *testing.T, args ...string) (cmd *exec.Cmd, place string) {
+	t.Helper()
+	cmd = command(append([]string{"serve"}, args...)...)
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -71,12 +78,12 @@ func startServing(t *testing.T, args ...string) *exec.Cmd {
 	})
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), "calc: ready: ") {
-			return cmd
+		if place, ok := strings.CutPrefix(lines.Text(), "calc: ready: serving add and subtract "); ok {
+			return cmd, place
 		}
 	}
 	require.Fail(t, "calc serve ended before it was ready")
-	return nil
+	return nil, ""
 }
 
 func TestDemo(t *testing.T) {
@@ -102,9 +109,12 @@ func TestUsage(t *testing.T) {
 		{"no such flag", []string{"serve", "-x"}, nil, "-x"},
 		{"reply", []string{"add", "-broker", "redis://h", "-reply", "x", "1", "2"}, nil, "-reply is list or id"},
 		{"queue", []string{"add", "-broker", "redis://h", "-queue", "", "1", "2"}, nil, "queue has no name"},
-		{"unknown scheme", []string{"serve", "-broker", "kafka://user:secret@h"}, nil, "redis:// and rediss://"},
+		{"unknown scheme", []string{"serve", "-broker", "kafka://user:secret@h"}, nil, "redis://, rediss://, amqp://, amqps://, http:// and https://"},
 		{"broken URL", []string{"serve", "-broker", "redis://user:secret@h:port"}, nil, "can't be parsed"},
 		{"bad database", []string{"serve"}, []string{"REDIS_URL=redis://user:secret@h/secret"}, "bad Redis URL"},
+		{"blank in the host", []string{"serve"}, []string{"CLOUDAMQP_URL=amqp://user:secret@h%20h"}, "can't be parsed"},
+		{"bad heartbeat", []string{"add", "1", "2"}, []string{"CLOUDAMQP_URL=amqps://user:secret@h?heartbeat=x"}, "bad RabbitMQ URL: want amqps://"},
+		{"later variable", []string{"serve"}, []string{"CLOUDAMQP_URL=amqp://h", "REDIS_URL=redis://user:secret@h/secret"}, "bad Redis URL"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cmd := command(test.args...)
@@ -143,6 +153,47 @@ func TestServeAndCall(t *testing.T) {
 	require.Zero(t, redis.Client(t).DBSize(t.Context()).Val())
 }
 
+func TestServeAndCallRabbitMQ(t *testing.T) {
+	url := brokertest.SharedRabbitMQ(t).URL()
+	server := startServing(t, "-broker", url, "-queue", "served")
+	for _, args := range [][]string{
+		{"add", "-queue", "served", "1", "5.1"},
+		{"add", "-queue", "served", "-reply", "id", "1", "5.1"},
+	} {
+		cmd := command(args...)
+		cmd.Env = append(cmd.Env, "CLOUDAMQP_URL="+url)
+		require.Equal(t, result{stdout: "6.1\n"}, output(t, cmd), args)
+	}
+	response := rubytest.Run(t, "amqp_client.rb", "--passive", url, "served", "reply_to", "add", "[1,5.1]")
+	require.JSONEq(t, `6.1`, resultOf(t, response))
+
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, server.Wait(), "drained")
+}
+
+// Nobody has made the queue.
+func TestNoServer(t *testing.T) {
+	got := output(t, command("add", "-broker", brokertest.SharedRabbitMQ(t).URL(), "-queue", "missing", "1", "2"))
+	require.Equal(t, 1, got.code)
+	require.Empty(t, got.stdout)
+	require.Contains(t, got.stderr, "no server")
+}
+
+// What is shown of a broker that can't be reached, or refuses, has no password.
+func TestPasswordsAreNotShown(t *testing.T) {
+	refusing := strings.Replace(brokertest.SharedRabbitMQ(t).URL(), "guest:guest", "guest:secret", 1)
+	for _, url := range []string{refusing, "amqp://user:secret@127.0.0.1:1", "redis://user:secret@127.0.0.1:1"} {
+		got := output(t, command("add", "-broker", url, "1", "2"))
+		require.Equal(t, 1, got.code)
+		require.Contains(t, got.stderr, "not sent")
+		require.NotContains(t, got.stderr, "secret")
+
+		stderr := interruptWaiting(t, url)
+		require.Contains(t, stderr, ":xxxxx@")
+		require.NotContains(t, stderr, "secret")
+	}
+}
+
 func TestCallTimesOut(t *testing.T) {
 	redis := brokertest.StartRedis(t)
 	got := output(t, command("add", "-broker", redis.URL(), "-timeout", "100ms", "1", "2"))
@@ -164,17 +215,29 @@ func TestUnreachableBroker(t *testing.T) {
 func TestServeIsStoppedBeforeItBegan(t *testing.T) {
 	redis := brokertest.StartRedis(t)
 	redis.Kill()
-	cmd := command("serve", "-broker", redis.URL())
-	stderr, err := cmd.StderrPipe()
+	require.Contains(t, interruptWaiting(t, redis.URL()), redis.URL())
+}
+
+// interruptWaiting has calc serve wait for a broker, interrupts it, and returns
+// what it said.
+func interruptWaiting(t *testing.T, url string) (stderr string) {
+	t.Helper()
+	cmd := command("serve", "-broker", url)
+	pipe, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() && !strings.Contains(lines.Text(), "calc: waiting for") {
+	ended := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer ended.Stop()
+	lines := bufio.NewScanner(pipe)
+	for lines.Scan() {
+		stderr += lines.Text() + "\n"
+		if strings.Contains(lines.Text(), "calc: waiting for") {
+			break
+		}
 	}
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
-	ended := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
-	defer ended.Stop()
 	require.NoError(t, cmd.Wait())
+	return stderr
 }
 
 // resultOf returns the result in a response.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/rpc"
@@ -15,12 +16,12 @@ const service = "Calc"
 
 // serve serves until ctx is done, and then until the running calls are
 // answered.
-func serve(ctx context.Context, f flags, stderr io.Writer) error {
+func serve(ctx context.Context, f flags, stderr io.Writer) (err error) {
 	b, err := f.open()
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer func() { err = errors.Join(err, b.close()) }()
 	server := rpc.NewServer()
 	if err := server.Register(calc.Calc{}); err != nil {
 		return err
@@ -35,6 +36,6 @@ func serve(ctx context.Context, f flags, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stderr, "calc: ready: serving add and subtract on queue %q of %s\n", f.queue, b.where)
+	fmt.Fprintf(stderr, "calc: ready: serving add and subtract %s\n", b.place(f.queue))
 	return jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: service})
 }

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/httpconn"
+)
+
+const (
+	headerTimeout   = 10 * time.Second // for a request's header to arrive
+	shutdownTimeout = 10 * time.Second // for the last answers to be sent
+)
+
+// openHTTP makes a broker of a web server: the path of its URL stands in for the
+// queue.
+func (f flags) openHTTP(u *url.URL) (*broker, error) {
+	if u.Hostname() == "" && u.Port() == "" {
+		return nil, fmt.Errorf("%w: bad HTTP URL: want %s://host[:port]/path", errUsage, u.Scheme)
+	}
+	web := &webServer{url: u}
+	b := &broker{
+		where: u.Scheme + "://" + u.Host + u.Path, // a query may hold a secret
+		dial:  func() (jsonrpc2.Conn, error) { return httpconn.Dial(f.broker, nil), nil },
+		ping:  func(context.Context) error { return nil },
+		close: web.close,
+	}
+	b.listen = func() (conn jsonrpc2.Conn, err error) {
+		conn, b.served, err = web.listen()
+		return conn, err
+	}
+	return b, nil
+}
+
+// A webServer serves one URL.
+type webServer struct {
+	url    *url.URL
+	server *http.Server // nil until it listens
+}
+
+// listen returns the Conn to serve, and the URL, with the port where that said 0.
+func (w *webServer) listen() (conn jsonrpc2.Conn, url string, err error) {
+	if w.url.Scheme != "http" {
+		return nil, "", fmt.Errorf("%w: https:// is for calls: serve http://, behind a server that has a certificate", errUsage)
+	}
+	port := w.url.Port()
+	if port == "" {
+		port = "80"
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(w.url.Hostname(), port))
+	if err != nil {
+		return nil, "", err
+	}
+	handler := httpconn.NewHandler(nil)
+	w.server = &http.Server{Handler: w.only(handler), ReadHeaderTimeout: headerTimeout}
+	go func() {
+		if w.server.Serve(l) != http.ErrServerClosed {
+			_ = handler.Close() // ends the serving
+		}
+	}()
+	_, port, err = net.SplitHostPort(l.Addr().String())
+	return handler, "http://" + net.JoinHostPort(w.url.Hostname(), port) + w.url.Path, err
+}
+
+// only lets handler serve the URL's path and no other.
+func (w *webServer) only(handler http.Handler) http.Handler {
+	path := max(w.url.Path, "/")
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != path {
+			http.NotFound(rw, r)
+			return
+		}
+		handler.ServeHTTP(rw, r)
+	})
+}
+
+// close waits until the last answers are sent.
+func (w *webServer) close() error {
+	if w.server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	return errors.Join(w.server.Shutdown(ctx), w.server.Close())
+}

@@ -1,0 +1,87 @@
+package spectest_test
+
+import (
+	"context"
+	"log/slog"
+	"net/rpc"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(brokertest.Main(m))
+}
+
+const soon = 30 * time.Second // for what should not take long
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// Spec has the methods of the specification's examples.
+type Spec struct{}
+
+// Subtract returns the difference of two numbers.
+func (Spec) Subtract(args [2]float64, reply *float64) error {
+	*reply = args[0] - args[1]
+	return nil
+}
+
+// Sum returns the sum of numbers.
+func (Spec) Sum(args []float64, reply *float64) error {
+	for _, a := range args {
+		*reply += a
+	}
+	return nil
+}
+
+// GetData returns what the example shows.
+func (Spec) GetData(_ struct{}, reply *[]any) error {
+	*reply = []any{"hello", 5}
+	return nil
+}
+
+// NotifyHello takes what the example sends.
+func (Spec) NotifyHello([]int, *bool) error { return nil }
+
+// NotifySum takes what the example sends.
+func (Spec) NotifySum([]int, *bool) error { return nil }
+
+// Echo returns its argument.
+func (Spec) Echo(text string, reply *string) error {
+	*reply = text
+	return nil
+}
+
+var names = map[string]string{
+	"subtract":     "Spec.Subtract",
+	"sum":          "Spec.Sum",
+	"get_data":     "Spec.GetData",
+	"notify_hello": "Spec.NotifyHello",
+	"notify_sum":   "Spec.NotifySum",
+	"echo":         "Spec.Echo",
+}
+
+// serve serves Spec on conn until the test's cleanup.
+func serve(t *testing.T, conn jsonrpc2.Conn) {
+	t.Helper()
+	server := rpc.NewServer()
+	require.NoError(t, server.Register(Spec{}))
+	ctx, drain := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	opts := &jsonrpc2.ServerOptions{Name: func(name string) string { return names[name] }, Logger: quiet}
+	go func() { done <- jsonrpc2.Serve(ctx, server, conn, opts) }()
+	t.Cleanup(func() {
+		drain()
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+		case <-time.After(soon):
+			require.Fail(t, "Serve does not return")
+		}
+	})
+}
