@@ -69,8 +69,9 @@ type Conn interface {
 	// It returns ctx.Err() when ctx is done, losing nothing: it may then be
 	// called again. io.EOF says that the other side is gone for good. Other
 	// errors are final: a Conn that can recover (reconnect, back off) does so
-	// first. On a serving Conn the end of ctx is the drain: what was fetched
-	// and not yet returned goes back to the broker at once.
+	// first. On a serving Conn the end of ctx, which is the same for each call,
+	// is the drain: what was fetched and not yet returned goes back to the
+	// broker at once, and nothing more is returned.
 	ReadMessage(ctx context.Context) (Message, error)
 
 	// WriteMessage hands over a request message. It copies body and never

@@ -51,6 +51,7 @@ type caller struct {
 // A request is on its way to the queue.
 type request struct {
 	ctx   context.Context
+	list  string // to answer on
 	body  []byte
 	until time.Time // tried for so long
 }
@@ -101,7 +102,7 @@ func (c *caller) WriteMessage(ctx context.Context, body []byte) error {
 			c.perCall.add(ctx, list)
 		}
 	}
-	r := request{ctx: ctx, body: withReplyTo(body, list), until: time.Now().Add(sendPatience)}
+	r := request{ctx: ctx, list: list, body: withReplyTo(body, list), until: time.Now().Add(sendPatience)}
 	if err := c.out.Put(r, len(r.body)); err != nil {
 		return fmt.Errorf("%w: queue %q", err, c.queue)
 	}
@@ -127,28 +128,7 @@ func withReplyTo(body []byte, list string) []byte {
 // is over.
 func (c *caller) send() {
 	defer close(c.closed)
-	var backoff link.Backoff
-	var work, spare []request
-	var deadline time.Time
-	for {
-		if len(work) == 0 {
-			<-c.out.Ready()
-		}
-		items, open := c.out.Take(spare)
-		work, spare = append(work, items...), items
-		if !open && deadline.IsZero() {
-			deadline = time.Now().Add(closeGrace)
-		}
-		if work = c.push(work); len(work) == 0 {
-			backoff.Reset()
-		} else if open || time.Now().Before(deadline) {
-			link.Wait(min(backoff.Next(), sendPatience/4), nil)
-			continue
-		}
-		if !open {
-			return
-		}
-	}
+	c.out.Run(link.Writer[request]{Send: c.push, MaxPause: sendPatience / 4, Grace: closeGrace})
 }
 
 // push pushes all requests in one command, and returns those to try again.
@@ -162,7 +142,7 @@ func (c *caller) push(work []request) (failed []request) {
 	case err == nil:
 		c.state.Worked("sending requests")
 		c.requests.Add(int64(len(work)))
-	case certainlyNotRun(err):
+	case certainlyNotRun(err, true):
 		c.state.Failed("sending requests", err)
 		return c.refused(work, err)
 	default: // it may have arrived: the calls wait for their answers
@@ -217,6 +197,9 @@ func (c *caller) refused(work []request, err error) (again []request) {
 		}
 		c.unsent.Add(1)
 		c.out.Done(len(r.body))
+		if c.perCall != nil {
+			c.perCall.answered(r.list)
+		}
 		c.notes.Add(r.body, fmt.Errorf("%w: queue %q: %w", jsonrpc2.ErrUnavailable, c.queue, err))
 	}
 	return again

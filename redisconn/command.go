@@ -24,9 +24,10 @@ func newOnce(ctx context.Context, args ...any) once {
 	return once{redis.NewCmd(ctx, args...)}
 }
 
-// certainlyNotRun reports that the failed command did not run: Redis refused
-// it, or it was not wholly written. Else nobody knows.
-func certainlyNotRun(err error) bool {
+// certainlyNotRun reports that the failed command did not run: Redis refused it,
+// it had no connection or, being the last of what was written, was not wholly
+// written. Else nobody knows.
+func certainlyNotRun(err error, last bool) bool {
 	var refusal redis.Error
 	var op *net.OpError
 	var certificate *tls.CertificateVerificationError
@@ -34,9 +35,15 @@ func certainlyNotRun(err error) bool {
 	case errors.As(err, &refusal), errors.As(err, &certificate):
 		return true
 	case errors.As(err, &op):
-		return op.Op == "dial" || op.Op == "write"
+		return op.Op == "dial" || last && op.Op == "write"
 	}
-	return errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted)
+	return errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) ||
+		errors.Is(err, context.DeadlineExceeded) // which counts for connecting alone
+}
+
+// isListsFault reports that a list can't be pushed onto, while others can.
+func isListsFault(err error) bool {
+	return isRefusal(err, "WRONGTYPE") || isRefusal(err, "NOPERM") && strings.Contains(err.Error(), "key")
 }
 
 // isRefusal reports that Redis answered with an error that begins with one of

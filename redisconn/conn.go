@@ -29,10 +29,12 @@
 //	event                               requests                  answers
 //	server drained (ctx done)           given back, none lost     none lost
 //	server killed                       up to Prefetch lost       with them
-//	connection cut                      up to Prefetch lost       late, maybe twice
+//	server's connection cut             up to Prefetch lost       late, maybe twice
+//	client's connection cut             late, or not sent         up to 256 lost
 //	Redis down, with its data kept      wait                      late
 //	Redis down, its data lost           those waiting are lost    those waiting are lost
 //	Redis out of memory                 calls fail, not sent      late or, after ReplyTTL, lost
+//	  and a server drained              up to Prefetch lost
 //
 // # Faults
 //

@@ -18,11 +18,10 @@ import (
 // A replier is a server's one writer: all that waits goes out in one pipeline,
 // with one push for each list.
 type replier struct {
-	rdb     redis.UniversalClient
-	server  *server
-	out     *link.Outbox[push]
-	closing chan struct{} // ends a wait for the next try
-	woke    bool          // the wake list may have to be removed
+	rdb    redis.UniversalClient
+	server *server
+	out    *link.Outbox[push]
+	woke   bool // the wake list may have to be removed
 
 	replies, givenBack, expired, undelivered atomic.Int64
 }
@@ -63,15 +62,15 @@ var replyScriptSHA = func() string {
 }()
 
 const (
-	maxPush = 1000 // values in one push: a script's stack is limited
+	maxPush       = 1000            // values in one push: a script's stack is limited
+	maxReplyPause = 5 * time.Second // between two tries
 )
 
 func newReplier(rdb redis.UniversalClient, s *server) *replier {
 	return &replier{
-		rdb:     rdb,
-		server:  s,
-		out:     link.NewOutbox[push](false), // the places limit it
-		closing: make(chan struct{}),
+		rdb:    rdb,
+		server: s,
+		out:    link.NewOutbox[push](false), // the places limit it
 	}
 }
 
@@ -97,32 +96,7 @@ func (r *replier) wake() {
 
 // run sends until the outbox is closed and all is sent, or closeGrace is over.
 func (r *replier) run() {
-	var backoff link.Backoff
-	var work, spare []push
-	var deadline time.Time
-	for {
-		if len(work) == 0 {
-			<-r.out.Ready()
-		}
-		items, open := r.out.Take(spare)
-		work, spare = append(work, items...), items
-		if !open && deadline.IsZero() {
-			deadline = time.Now().Add(closeGrace)
-			backoff.Reset()
-		}
-		if work = r.send(work); len(work) == 0 {
-			backoff.Reset()
-		} else if open {
-			link.Wait(backoff.Next(), r.closing)
-		} else if left := time.Until(deadline); left > 0 {
-			link.Wait(min(backoff.Next(), left), nil)
-			continue
-		}
-		if !open {
-			break
-		}
-	}
-	r.finish(work)
+	r.finish(r.out.Run(link.Writer[push]{Send: r.send, MaxPause: maxReplyPause, Grace: closeGrace}))
 }
 
 // finish tells what could not be sent, and removes the wake list.
@@ -235,7 +209,7 @@ func withoutScript(groups []*group) (missing []*group) {
 // settle sees to what became of a group, and returns what to send again.
 func (r *replier) settle(g *group) (failed []push) {
 	err := g.cmd.Err()
-	r.woke = r.woke || g.kind == pushWake && !certainlyNotRun(err)
+	r.woke = r.woke || g.kind == pushWake && !certainlyNotRun(err, false)
 	if err == nil {
 		r.server.state.Worked("answering")
 		switch g.kind {
@@ -247,7 +221,7 @@ func (r *replier) settle(g *group) (failed []push) {
 		}
 		return nil
 	}
-	if g.kind == pushReply && isRefusal(err, "WRONGTYPE", "NOPERM") { // the list's fault, not ours
+	if g.kind == pushReply && isListsFault(err) { // the list's fault, not ours
 		r.undelivered.Add(int64(len(g.pushes)))
 		for _, p := range g.pushes {
 			r.drop(p, fmt.Errorf("redisconn: answer to %q: %w", p.list, err))
@@ -258,7 +232,7 @@ func (r *replier) settle(g *group) (failed []push) {
 	switch {
 	case g.kind == pushWake && !r.server.isPopping(): // by itself, meanwhile
 		return nil
-	case certainlyNotRun(err):
+	case certainlyNotRun(err, false):
 		return g.pushes
 	case g.kind == pushBack: // given back twice, it would run twice
 		for _, p := range g.pushes {

@@ -37,7 +37,8 @@ type server struct {
 
 	body []byte // ReadMessage's own
 
-	start    sync.Once // runs the goroutines, unless closed first
+	start    sync.Once   // runs the goroutines, unless closed first
+	unwatch  func() bool // ends the watch of ReadMessage's context
 	closing  sync.Once
 	closed   chan struct{}
 	fetching sync.WaitGroup
@@ -85,7 +86,8 @@ func (s *server) SetLimits(l jsonrpc2.Limits) {
 	}
 }
 
-func (s *server) run() {
+func (s *server) run(ctx context.Context) {
+	s.unwatch = context.AfterFunc(ctx, s.drain) // also while the codec does not read
 	s.places = link.NewPlaces(s.opts.Prefetch)
 	s.fetching.Go(s.fetch)
 	s.replying.Go(s.replier.run)
@@ -155,7 +157,7 @@ func (s *server) giveBack() {
 }
 
 func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
-	s.start.Do(s.run)
+	s.start.Do(func() { s.run(ctx) })
 	for {
 		if err := ctx.Err(); err != nil {
 			s.drain()
@@ -273,12 +275,12 @@ func (s *server) WriteMessage(context.Context, []byte) error { return errors.Err
 
 func (s *server) Close() error {
 	s.closing.Do(func() {
-		s.start.Do(func() {}) // or never
+		s.start.Do(func() { s.unwatch = func() bool { return true } }) // or never
+		s.unwatch()
 		close(s.closed)
 		s.drain()
 		s.fetching.Wait()
 		s.replier.out.Close()
-		close(s.replier.closing)
 		s.replying.Wait()
 	})
 	return nil

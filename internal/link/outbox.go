@@ -121,15 +121,19 @@ func (o *Outbox[T]) Run(w Writer[T]) (left []T) {
 			}
 		}
 		work = w.Send(work)
+		delay := w.MaxPause
+		if !open {
+			delay = min(delay, time.Until(deadline))
+		}
 		switch {
 		case len(work) == 0 && !open:
 			return nil
 		case len(work) == 0:
 			backoff.Reset()
-		case !open && time.Now().After(deadline):
+		case delay <= 0:
 			return work
 		default:
-			pause(min(backoff.Next(), w.MaxPause), w.Kick, closing)
+			pause(min(backoff.Next(), delay), w.Kick, closing)
 		}
 	}
 }
