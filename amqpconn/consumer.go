@@ -15,26 +15,21 @@ type consumer struct {
 	keeper
 	server *server
 
-	reading *subscription // the reading goroutine's own
-	changed chan struct{} // holds one if there is another subscription
+	reading *consuming    // the reading goroutine's own
+	changed chan struct{} // holds one if there is another connection
 
-	mu           sync.Mutex // protects following
-	subscription *subscription
-	draining     bool
-	turned       chan struct{} // closed when draining changes
-}
-
-// A subscription is what a consuming consumes between two drains.
-type subscription struct {
-	*consuming
-	tag        string
-	deliveries <-chan amqp.Delivery
+	mu       sync.Mutex // protects following
+	session  *consuming
+	drained  bool
+	draining chan struct{} // closed when drained
 }
 
 // A consuming is one connection of a consumer.
 type consuming struct {
-	ch   *amqp.Channel
-	wire *wire
+	ch         *amqp.Channel
+	wire       *wire
+	tag        string
+	deliveries <-chan amqp.Delivery
 
 	mu      sync.Mutex // protects following
 	settled uint64     // all up to this one are
@@ -51,15 +46,20 @@ type delivery struct {
 var errQueueGone = errors.New("the queue was deleted, or the consumer cancelled")
 
 func newConsumer(s *server, d *dialer) *consumer {
-	c := &consumer{server: s, changed: make(chan struct{}, 1), turned: make(chan struct{})}
+	c := &consumer{server: s, changed: make(chan struct{}, 1), draining: make(chan struct{})}
 	c.dialer, c.state, c.doing = d, s.state, "consuming requests"
 	c.use = c.run
 	return c
 }
 
-// run has the queue consumed until the connection fails, but for drains: in one
-// the connection is kept, for the running calls to be acknowledged on it.
 func (c *consumer) run(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error {
+	if c.isDraining() { // what came on another connection can't be acknowledged on this
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if err := c.server.opts.Queue.ensure(conn, c.server.queue); err != nil {
+		return err
+	}
 	s, err := c.open(conn, w)
 	if err != nil {
 		return err
@@ -67,31 +67,21 @@ func (c *consumer) run(ctx context.Context, conn *amqp.Connection, w *wire, up f
 	connClosed := conn.NotifyClose(make(chan *amqp.Error, 1))
 	chClosed := s.ch.NotifyClose(make(chan *amqp.Error, 1))
 	cancelled := s.ch.NotifyCancel(make(chan string, 1))
+	c.set(s)
 	defer c.set(nil)
-	for {
-		var sub *subscription
-		draining, turned := c.drains()
-		if !draining {
-			if sub, err = c.subscribe(conn, s); err != nil {
-				return err
-			}
-			c.set(sub)
-		}
-		up()
-		select {
-		case <-turned:
-			if sub != nil {
-				c.giveBack(sub)
-			}
-		case <-cancelled:
-			return errQueueGone
-		case err := <-connClosed:
-			return closeError(err)
-		case err := <-chClosed:
-			return closeError(err)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	up()
+	select {
+	case <-c.draining:
+		c.giveBackAll(s)
+		return await(ctx, connClosed, chClosed) // the running calls are acknowledged
+	case <-cancelled:
+		return errQueueGone
+	case err := <-connClosed:
+		return closeError(err)
+	case err := <-chClosed:
+		return closeError(err)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -100,23 +90,17 @@ func (c *consumer) open(conn *amqp.Connection, w *wire) (*consuming, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &consuming{ch: ch, wire: w, ahead: make(map[uint64]bool)}
-	return s, ch.Qos(c.server.opts.Prefetch, 0, false)
-}
-
-func (c *consumer) subscribe(conn *amqp.Connection, s *consuming) (*subscription, error) {
-	queue := c.server.queue
-	if err := c.server.opts.Queue.ensure(conn, queue); err != nil {
+	if err := ch.Qos(c.server.opts.Prefetch, 0, false); err != nil {
 		return nil, err
 	}
-	tag := newName()
-	deliveries, err := s.ch.Consume(queue, tag, false, false, false, false, nil)
-	return &subscription{s, tag, deliveries}, err
+	s := &consuming{ch: ch, wire: w, tag: newName(), ahead: make(map[uint64]bool)}
+	s.deliveries, err = ch.Consume(c.server.queue, s.tag, false, false, false, false, nil)
+	return s, err
 }
 
-func (c *consumer) set(s *subscription) {
+func (c *consumer) set(s *consuming) {
 	c.mu.Lock()
-	c.subscription = s
+	c.session = s
 	c.mu.Unlock()
 	select {
 	case c.changed <- struct{}{}:
@@ -124,14 +108,14 @@ func (c *consumer) set(s *subscription) {
 	}
 }
 
-func (c *consumer) current() *subscription {
+func (c *consumer) current() *consuming {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.subscription
+	return c.session
 }
 
 // next returns the next request, or none when there is something else to see
-// to.
+// to. In a drain there is none.
 func (c *consumer) next(ctx context.Context, other, closed <-chan struct{}) (d delivery, ok bool, err error) {
 	var deliveries <-chan amqp.Delivery
 	if c.reading != nil {
@@ -139,11 +123,14 @@ func (c *consumer) next(ctx context.Context, other, closed <-chan struct{}) (d d
 	}
 	select {
 	case d, ok := <-deliveries:
-		if !ok { // the subscription is over, another will come
+		switch {
+		case !ok: // the connection is gone, another will come
 			c.reading = nil
-			return delivery{}, false, nil
+		case c.isDraining():
+			c.giveBack(d)
+		default:
+			return delivery{d, c.reading}, true, nil
 		}
-		return delivery{d, c.reading.consuming}, true, nil
 	case <-c.changed:
 		c.reading = c.current()
 	case <-other:
@@ -154,34 +141,41 @@ func (c *consumer) next(ctx context.Context, other, closed <-chan struct{}) (d d
 	return d, false, nil
 }
 
-// drain, when turned on, has the broker deliver nothing more and take back what
-// was delivered and not taken. Turned off again, it delivers as before.
-func (c *consumer) drain(on bool) {
+// drain has the broker deliver nothing more and take back what was delivered
+// and not taken.
+func (c *consumer) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining != on {
-		c.draining = on
-		close(c.turned)
-		c.turned = make(chan struct{})
+	if !c.drained {
+		c.drained = true
+		close(c.draining)
 	}
 }
 
-func (c *consumer) drains() (draining bool, turned <-chan struct{}) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.draining, c.turned
+func (c *consumer) isDraining() bool {
+	select {
+	case <-c.draining:
+		return true
+	default:
+		return false
+	}
 }
 
-// giveBack cancels the consumer and returns what it still delivers. The channel
-// stays open, for the running calls to be acknowledged. A nack, unlike a reject,
-// does not count towards a quorum queue's delivery limit where RabbitMQ tells
-// them apart, as 4.3 does and 3.10 does not.
-func (c *consumer) giveBack(s *subscription) {
+// giveBackAll cancels the consumer and returns what it still delivers. The
+// channel stays open, for the running calls to be acknowledged.
+func (c *consumer) giveBackAll(s *consuming) {
 	_ = s.ch.Cancel(s.tag, false)
 	for d := range s.deliveries {
-		c.server.givenBack.Add(1)
-		_ = d.Nack(false, true)
+		c.giveBack(d)
 	}
+}
+
+// giveBack returns a request to its queue. A nack, unlike a reject, does not
+// count towards a quorum queue's delivery limit where RabbitMQ tells them apart,
+// as 4.3 does by its documentation and 3.10 does not.
+func (c *consumer) giveBack(d amqp.Delivery) {
+	c.server.givenBack.Add(1)
+	_ = d.Nack(false, true)
 }
 
 // settle acknowledges requests, each on its own connection.

@@ -79,38 +79,58 @@ func TestDrainGivesBack(t *testing.T) {
 	}
 }
 
-// A Conn may be read from again after a drain: nothing is lost or run twice.
-func TestReadAfterDrain(t *testing.T) {
+// What was prefetched goes back at once also while the codec is busy with a
+// batch and does not read.
+func TestDrainWhileABatchIsPlaced(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Prefetch: 2, Logger: quiet})
-	require.NoError(t, err)
-	defer conn.Close()
-	s.declare(t, true, false, nil)
+	slow := newSlow()
+	w := serveWith(t, s, nil, jsonrpc2.ServerOptions{MaxInFlight: 2, Logger: quiet}, slow)
+	c := dial(t, s, nil, 0)
 	ch := s.channel(t)
 	own, answers := replyQueue(t, ch, "")
-	const requests = 20
-	for i := range requests {
-		s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add(fmt.Sprint(i)))})
-	}
-	seen := make(map[string]int)
-	for i := 0; len(seen) < requests; i++ {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%20)*time.Millisecond)
-		msg, err := conn.ReadMessage(ctx)
-		cancel()
-		if err != nil {
-			require.ErrorIs(t, err, context.DeadlineExceeded)
-			continue
-		}
-		seen[string(msg.Body)]++
-		require.NoError(t, msg.Reply([]byte("answer")))
-		take(t, answers)
-	}
-	for request, times := range seen {
-		require.Equal(t, 1, times, request)
-	}
-	require.NoError(t, conn.Close())
+	item := `{"jsonrpc":"2.0","id":1,"method":"Slow.Wait","params":[1]}`
+	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte("[" + strings.Repeat(item+",", 5) + item + "]")})
+	slow.requireRunning(t, 2)
+	prefetched := c.wait(7)
+	eventually(t, func() bool { return c.conn.Stats().Requests == 1 })
 	s.requireWaiting(t, 0)
+	w.drain()
+	s.requireWaiting(t, 1)
+	require.EqualValues(t, 2, slow.running.Load(), "the batch has not moved")
+	slow.open()
+	w.end(t)
+	require.Equal(t, 6, strings.Count(string(take(t, answers).Body), `"result":`))
+	require.EqualValues(t, 1, w.conn.Stats().GivenBack)
+	serve(t, s, nil, slow)
+	requireWaited(t, prefetched)
+}
+
+// After a drain nothing is returned, however much waits.
+func TestDrainIsFinal(t *testing.T) {
+	t.Parallel()
+	const requests, rounds = 20, 30
+	s := newSite(t)
+	s.declare(t, true, false, nil)
+	ch := s.channel(t)
+	for i := range requests {
+		s.publish(t, ch, amqp.Publishing{Body: []byte(fmt.Sprintf(`{"jsonrpc":"2.0","method":"x","params":[%d]}`, i))})
+	}
+	for range rounds {
+		conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Logger: quiet})
+		require.NoError(t, err)
+		ctx, drain := context.WithCancel(context.Background())
+		_, err = conn.ReadMessage(ctx)
+		require.NoError(t, err)
+		drain()
+		for range 3 {
+			_, err = conn.ReadMessage(ctx)
+			require.ErrorIs(t, err, context.Canceled)
+		}
+		require.NoError(t, conn.Close()) // what was read is not answered
+		require.EqualValues(t, 1, conn.Stats().Requests)
+	}
+	s.requireWaiting(t, requests)
 }
 
 func TestDrainAnswersWhatRuns(t *testing.T) {
@@ -131,7 +151,7 @@ func TestDrainAnswersWhatRuns(t *testing.T) {
 	w.end(t)
 	s.requireWaiting(t, 4)
 	require.EqualValues(t, 4, w.conn.Stats().Replies)
-	close(slow.gate)
+	slow.open()
 	serve(t, s, nil, slow)
 	requireWaited(t, calls...)
 	require.EqualValues(t, 8, slow.ran.Load())
@@ -152,7 +172,7 @@ func TestDrainFinishesABatch(t *testing.T) {
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte("[" + strings.Join(items, ",") + "]")})
 	slow.requireRunning(t, 2)
 	w.drain()
-	close(slow.gate)
+	slow.open()
 	w.end(t)
 	require.Equal(t, 6, strings.Count(string(take(t, answers).Body), `"result":`))
 	s.requireWaiting(t, 0)

@@ -27,7 +27,7 @@ func newFaulty(t *testing.T, s site, config amqp.Config) *faulty {
 	t.Helper()
 	f := &faulty{slow: newSlow()}
 	f.worker = serve(t, s, &amqpconn.ListenOptions{Config: config, Logger: f.serverLog.logger()}, f.slow)
-	f.caller = dial(t, s, &amqpconn.DialOptions{Config: config, Persistent: true, Logger: f.clientLog.logger()}, soon)
+	f.caller = dial(t, s, &amqpconn.DialOptions{Config: config, Persistent: true, Logger: f.clientLog.logger()}, 5*time.Minute)
 	f.requireAdds(t)
 	return f
 }
@@ -37,7 +37,7 @@ func newFaulty(t *testing.T, s site, config amqp.Config) *faulty {
 func (f *faulty) requireSurvived(t *testing.T, faults int) {
 	t.Helper()
 	f.requireRecovers(t)
-	close(f.slow.gate)
+	f.slow.open()
 	for name, log := range map[string]*logBook{"server": &f.serverLog, "client": &f.clientLog} {
 		eventually(t, func() bool { return log.count("level=INFO", "works again", "role="+name) == faults }, log)
 		require.Equal(t, faults, log.count("level=ERROR", "impaired", "role="+name), log)
@@ -90,7 +90,7 @@ func testConnectionsClosed(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	require.EqualValues(t, 1, f.caller.conn.Stats().Lost)
 	f.requireRecovers(t)
 	require.NotZero(t, f.clientLog.count("maintenance"), &f.clientLog)
-	close(f.slow.gate)
+	f.slow.open()
 	eventually(t, func() bool { return f.worker.conn.Stats().Undelivered == 2 }, "the answers")
 	f.caller.end(t)
 	f.worker.end(t)
@@ -261,7 +261,6 @@ func TestCloseIntoABlackHole(t *testing.T) {
 	s := newSite(t)
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
 	slow := newSlow()
-	defer close(slow.gate)
 	w := serve(t, s.at(proxy.Addr), nil, slow)
 	var clients []caller
 	for _, opts := range callModes {
@@ -312,7 +311,7 @@ func TestChannelErrors(t *testing.T) {
 		eventually(t, func() bool { return log.count("level=ERROR", "PRECONDITION_FAILED - unknown delivery tag") > 0 })
 	}
 	f.requireRecovers(t)
-	close(f.slow.gate)
+	f.slow.open()
 	f.caller.end(t)
 	f.worker.end(t)
 	s.requireWaiting(t, 0)

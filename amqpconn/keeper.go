@@ -180,7 +180,7 @@ type wire struct {
 	buf  []byte
 
 	limitMu sync.Mutex // protects following
-	limit   time.Time  // of all writes, zero for none
+	limit   time.Time  // of all reads and writes, zero for none
 }
 
 const (
@@ -203,17 +203,22 @@ func (w *wire) Write(p []byte) (int, error) {
 }
 
 func (w *wire) write(p []byte) (int, error) {
-	deadline := time.Now().Add(writeTimeout)
 	w.limitMu.Lock()
-	if !w.limit.IsZero() && w.limit.Before(deadline) {
-		deadline = w.limit
-	}
-	err := w.Conn.SetWriteDeadline(deadline)
+	err := w.limitWrite()
 	w.limitMu.Unlock()
 	if err != nil {
 		return 0, err
 	}
 	return w.Conn.Write(p)
+}
+
+// limitWrite is called with limitMu held.
+func (w *wire) limitWrite() error {
+	deadline := time.Now().Add(writeTimeout)
+	if !w.limit.IsZero() && w.limit.Before(deadline) {
+		deadline = w.limit
+	}
+	return w.Conn.SetWriteDeadline(deadline)
 }
 
 func (w *wire) flush() error {
@@ -248,10 +253,21 @@ func (w *wire) SetDeadline(t time.Time) error {
 	return w.SetReadDeadline(t)
 }
 
+// SetReadDeadline implements net.Conn. The library sets one with each frame that
+// comes; none is later than SetDeadline's, or a Close would not end in time.
+func (w *wire) SetReadDeadline(t time.Time) error {
+	w.limitMu.Lock()
+	defer w.limitMu.Unlock()
+	if !w.limit.IsZero() && (t.IsZero() || w.limit.Before(t)) {
+		t = w.limit
+	}
+	return w.Conn.SetReadDeadline(t)
+}
+
 // SetWriteDeadline implements net.Conn.
 func (w *wire) SetWriteDeadline(t time.Time) error {
 	w.limitMu.Lock()
 	defer w.limitMu.Unlock()
 	w.limit = t
-	return w.Conn.SetWriteDeadline(t)
+	return w.limitWrite()
 }

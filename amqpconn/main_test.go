@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	soon      = 30 * time.Second // for what should not take long
-	tick      = 5 * time.Millisecond
+	soon      = time.Minute // for what should not take long
+	tick      = 10 * time.Millisecond
 	closeTime = 2 * time.Second // for Close, at most
 )
 
@@ -86,29 +86,10 @@ func (s site) inspect(queue string) (q amqp.Queue, ok bool) {
 // delivered.
 func (s site) requireWaiting(t *testing.T, messages int) {
 	t.Helper()
-	requireWaitingIn(t, s, s.queue, messages)
-}
-
-func requireWaitingIn(t *testing.T, s site, queue string, messages int) {
-	t.Helper()
-	var q amqp.Queue
-	ok := assertEventually(func() bool {
-		q, _ = s.inspect(queue)
+	eventually(t, func() bool {
+		q, _ := s.inspect(s.queue)
 		return q.Messages == messages
-	})
-	require.True(t, ok, "want %d messages in %q, have %d", messages, queue, q.Messages)
-}
-
-// assertEventually reports whether a condition comes to hold.
-func assertEventually(condition func() bool) bool {
-	for end := time.Now().Add(soon); ; time.Sleep(tick) {
-		if condition() {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
-	}
+	}, "want %d messages in %q", messages, s.queue)
 }
 
 func (s site) requireConsumers(t *testing.T, consumers int) {
@@ -203,7 +184,14 @@ func start(t *testing.T, s site, opts *amqpconn.ListenOptions, codec jsonrpc2.Se
 		defer close(w.done)
 		w.err = jsonrpc2.Serve(ctx, server, conn, &codec)
 	}()
-	t.Cleanup(func() { w.end(t) })
+	t.Cleanup(func() {
+		for _, service := range services {
+			if slow, ok := service.(*Slow); ok {
+				slow.open() // where the test failed before
+			}
+		}
+		w.end(t)
+	})
 	return w
 }
 
@@ -267,18 +255,17 @@ func (c caller) requireRecovers(t *testing.T) {
 // Slow is a service whose calls run until they are let go.
 type Slow struct {
 	gate               chan struct{} // each value lets a call go, its closing all
+	opening            sync.Once
 	running, most, ran atomic.Int64
 
-	mu  sync.Mutex
-	ids map[int]int // how often Wait was called with each
+	mu sync.Mutex // protects most
 }
 
-func newSlow() *Slow { return &Slow{gate: make(chan struct{}), ids: make(map[int]int)} }
+func newSlow() *Slow { return &Slow{gate: make(chan struct{})} }
 
 // Wait returns n when it is let go.
 func (s *Slow) Wait(n int, reply *int) error {
 	s.mu.Lock()
-	s.ids[n]++
 	s.most.Store(max(s.most.Load(), s.running.Add(1)))
 	s.mu.Unlock()
 	<-s.gate
@@ -287,6 +274,9 @@ func (s *Slow) Wait(n int, reply *int) error {
 	*reply = n
 	return nil
 }
+
+// open lets all calls go.
+func (s *Slow) open() { s.opening.Do(func() { close(s.gate) }) }
 
 func (s *Slow) requireRunning(t *testing.T, n int64) {
 	t.Helper()

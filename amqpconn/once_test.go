@@ -26,7 +26,7 @@ func TestAtLeastOnce(t *testing.T) {
 	slow.requireRunning(t, 1)
 	proxy.Cut()
 	slow.requireRunning(t, 2) // once more
-	close(slow.gate)
+	slow.open()
 	requireWaited(t, call)
 	eventually(t, func() bool { return slow.ran.Load() == 2 })
 	w.end(t)
@@ -53,7 +53,7 @@ func TestAtMostOnce(t *testing.T) {
 	proxy.Cut()
 	eventually(t, func() bool { return w.conn.Stats().Reconnects == 1 })
 	s.requireWaiting(t, 4) // the prefetched came again
-	close(slow.gate)
+	slow.open()
 	requireWaited(t, calls...)
 	w.end(t)
 	require.EqualValues(t, 8, slow.ran.Load())
@@ -90,7 +90,7 @@ func TestPrefetch(t *testing.T) {
 				require.EqualValues(t, test.want+answered, w.conn.Stats().Requests)
 				slow.gate <- struct{}{}
 			}
-			close(slow.gate)
+			slow.open()
 			requireWaited(t, calls...)
 			require.EqualValues(t, test.want, slow.most.Load())
 		})
@@ -105,7 +105,6 @@ func TestIdleServersShare(t *testing.T) {
 	var services []*Slow
 	for range 2 {
 		slow := newSlow()
-		t.Cleanup(func() { close(slow.gate) })
 		services = append(services, slow)
 		serveWith(t, s, nil, jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: quiet}, slow)
 	}
@@ -165,7 +164,7 @@ func TestMaxDeliveries(t *testing.T) {
 			}
 			dial(t, s, nil, 0).requireAdds(t)
 			require.EqualValues(t, runs, slow.running.Load())
-			close(slow.gate)
+			slow.open()
 			w.end(t)
 			s.requireWaiting(t, 0)
 		})
@@ -187,7 +186,7 @@ func TestUnlimitedDeliveries(t *testing.T) {
 			proxy.Cut()
 		}
 	}
-	close(slow.gate)
+	slow.open()
 	requireWaited(t, call)
 	w.end(t)
 	s.requireWaiting(t, 0)

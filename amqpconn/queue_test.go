@@ -107,7 +107,7 @@ func TestQueueDeleted(t *testing.T) {
 		require.True(t, s.declared(t, false, nil))
 		c.requireAdds(t)
 	}
-	close(slow.gate)
+	slow.open()
 	requireWaited(t, running)
 	require.Equal(t, 3, log.count("level=ERROR", "the queue was deleted"), &log)
 	require.Equal(t, 3, log.count("level=INFO", "works again"), &log)
@@ -126,7 +126,7 @@ func TestQueueDeletedInDrain(t *testing.T) {
 	w.drain()
 	s.requireConsumers(t, 0)
 	s.delete(t)
-	close(slow.gate)
+	slow.open()
 	requireWaited(t, running)
 	w.end(t)
 	_, exists := s.inspect(s.queue)

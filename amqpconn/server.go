@@ -34,12 +34,13 @@ type server struct {
 
 	start    sync.Once // runs the goroutines, unless closed first
 	started  bool
+	unwatch  func() bool // ends the watch of ReadMessage's context
 	replying sync.WaitGroup
 	closing  sync.Once
 	closed   chan struct{}
 
-	// places holds one for each request that is not answered. The broker's own
-	// limit begins anew after a drain, and there is none with AtMostOnce.
+	// places holds one for each request that is not answered. The broker limits
+	// those of each connection alone, and none with AtMostOnce.
 	places chan struct{}
 	placed bool // one is taken for the next request; the reading goroutine's own
 
@@ -87,8 +88,9 @@ func (s *server) SetLimits(l jsonrpc2.Limits) {
 	}
 }
 
-func (s *server) run() {
+func (s *server) run(ctx context.Context) {
 	s.started = true
+	s.unwatch = context.AfterFunc(ctx, s.consumer.drain) // also while the codec does not read
 	s.places = make(chan struct{}, s.opts.Prefetch)
 	s.publisher.start()
 	s.consumer.start()
@@ -103,11 +105,10 @@ func (s *server) run() {
 }
 
 func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
-	s.start.Do(s.run)
+	s.start.Do(func() { s.run(ctx) })
 	for {
-		err := ctx.Err()
-		s.consumer.drain(err != nil)
-		if err != nil {
+		if err := ctx.Err(); err != nil {
+			s.consumer.drain()
 			return jsonrpc2.Message{}, err
 		}
 		if note, ok := s.notes.Next(); ok {
@@ -278,6 +279,7 @@ func (s *server) Close() error {
 		if !s.started {
 			return
 		}
+		s.unwatch()
 		stop(&s.replying, &s.publisher.keeper, &s.consumer.keeper)
 	})
 	return nil

@@ -22,7 +22,7 @@ type effort struct {
 
 var (
 	fullEffort  = effort{slices: 10, warmUp: time.Second, heapCalls: 5_000_000, idle: time.Minute}
-	quickEffort = effort{slices: 2, warmUp: 100 * time.Millisecond, heapCalls: 200_000, idle: 10 * time.Second}
+	quickEffort = effort{slices: 2, warmUp: 100 * time.Millisecond, heapCalls: 200_000, idle: 6 * time.Second}
 )
 
 // rounds is how many ratios a row is the median of.

@@ -91,7 +91,7 @@ func TestKeepAlive(t *testing.T) {
 	s := newSite(t, nil, jsonrpc2.ServerOptions{})
 	client := dial(t, httpconn.Dial(s.URL, nil))
 	s.passAll(t, client, callers)
-	require.EqualValues(t, callers, s.connections.Load())
+	require.EqualValues(t, callers, s.connections.Load(), "one for each caller")
 	addMany(t, client, callers, 20)
 	for range callers / 2 {
 		require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
@@ -99,7 +99,8 @@ func TestKeepAlive(t *testing.T) {
 	_, err := jsonrpc2.Call[int](t.Context(), client, "Calc.Gone", nil)
 	require.ErrorContains(t, err, "method not found")
 	requireAdds(t, client)
-	require.EqualValues(t, callers, s.connections.Load(), "none more than callers")
+	// net/http gives a connection up that is slow to say that all was written.
+	require.LessOrEqual(t, s.connections.Load(), int64(callers+callers/8), "and hardly any more")
 }
 
 // With batches, 64 callers need few connections.
@@ -107,8 +108,8 @@ func TestBatches(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{})
 	client := dial(t, jsonrpc2.Batch(httpconn.Dial(s.URL, nil), nil))
-	addMany(t, client, 64, 50)
-	require.Less(t, s.arrived.Load(), int64(64*50), "some travelled together")
+	addMany(t, client, 64, 20)
+	require.Less(t, s.arrived.Load(), int64(64*20), "some travelled together")
 	require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
 	requireAdds(t, client)
 }

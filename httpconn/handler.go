@@ -60,6 +60,8 @@ type Handler struct {
 
 	requests chan *exchange
 
+	start   sync.Once
+	unwatch func() bool // ends the watch of ReadMessage's context
 	drain   sync.Once
 	drained chan struct{}
 	closing sync.Once
@@ -345,6 +347,7 @@ func (h *Handler) end() {
 
 // ReadMessage implements jsonrpc2.Conn.
 func (h *Handler) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+	h.start.Do(func() { h.unwatch = context.AfterFunc(ctx, h.stop) }) // also while the codec does not read
 	if err := ctx.Err(); err != nil {
 		h.stop()
 		return jsonrpc2.Message{}, err
@@ -383,6 +386,8 @@ const closeGrace = 2 * time.Second
 // Close implements jsonrpc2.Conn. Requests are answered with 503 from now on.
 func (h *Handler) Close() error {
 	h.closing.Do(func() {
+		h.start.Do(func() { h.unwatch = func() bool { return true } }) // or never
+		h.unwatch()
 		h.stop()
 		close(h.closed)
 		h.mu.Lock()

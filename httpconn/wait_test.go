@@ -93,7 +93,7 @@ func TestMaxWait(t *testing.T) {
 			v := visitOf(handler, add)
 			time.Sleep(test.want - 1)
 			v.requireWaiting(t)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			v.requireBusy(t, "busy")
 			require.Equal(t, httpconn.Stats{Busy: 1}, handler.Stats())
 		}))
@@ -273,6 +273,22 @@ func TestDrain(t *testing.T) {
 		require.NoError(t, s.err)
 		visitOf(s.handler, add).requireBusy(t, "shutting down")
 		require.Equal(t, httpconn.Stats{Requests: 2, Replies: 2, Busy: 3}, s.handler.Stats())
+	})
+}
+
+// The drain is seen while the codec waits for places for the rest of a batch.
+func TestDrainInBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, nil, jsonrpc2.ServerOptions{MaxInFlight: 1})
+		batch := visitOf(s.handler, "["+pass+","+pass+"]")
+		batch.requireWaiting(t)
+		waiting := visitOf(s.handler, add)
+		waiting.requireWaiting(t)
+		s.drain()
+		waiting.requireBusy(t, "shutting down")
+		s.gate.openWide()
+		batch.requireAnswer(t, "["+passed+","+passed+"]")
+		<-s.done
 	})
 }
 
