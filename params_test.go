@@ -17,8 +17,9 @@ type (
 	tagged struct {
 		First   int    `json:"first"`
 		Skipped string `json:"-"`
-		Dash    int    `json:"-,"`
-		Hidden  int    `json:",omitempty"`
+		//lint:ignore SA5008 encoding/json names this field "-"
+		Dash    int `json:"-,"`
+		Hidden  int `json:",omitempty"`
 		private int
 		Quoted  int `json:"quo<é>ted"`
 	}

@@ -19,8 +19,8 @@ missing() {
 	command -v node >/dev/null || echo nodejs
 	command -v npm >/dev/null || echo npm
 	command -v ruby >/dev/null || echo ruby
-	for library in redis bunny sinatra webrick; do
-		ruby -e "require '$library'" 2>/dev/null || echo "ruby-$library"
+	for library in redis bunny sinatra/base webrick; do # sinatra itself would serve
+		ruby -e "require '$library'" 2>/dev/null || echo "ruby-${library%/*}"
 	done
 }
 
