@@ -87,8 +87,8 @@ func (s site) inspect(queue string) (q amqp.Queue, ok bool) {
 func (s site) requireWaiting(t *testing.T, messages int) {
 	t.Helper()
 	eventually(t, func() bool {
-		q, _ := s.inspect(s.queue)
-		return q.Messages == messages
+		q, ok := s.inspect(s.queue)
+		return ok && q.Messages == messages
 	}, "want %d messages in %q", messages, s.queue)
 }
 

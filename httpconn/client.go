@@ -40,14 +40,16 @@ const (
 // A Conn is a calling jsonrpc2.Conn: each message is one POST, on a goroutine of
 // its own, which Close awaits.
 type Conn struct {
-	url     string
-	where   string // the URL as it may be shown
-	err     error  // a bad option
-	client  *http.Client
-	own     bool // client is ours to close
-	header  func(context.Context, http.Header)
-	maxBody int64
-	answers chan jsonrpc2.Message
+	where  string // the URL as it may be shown
+	err    error  // a bad option
+	client *http.Client
+	own    bool // client is ours to close
+	do     func(*http.Request) (*http.Response, error)
+
+	template *http.Request // that all requests are copies of
+	header   func(context.Context, http.Header)
+	maxBody  int64
+	answers  chan jsonrpc2.Message
 
 	closing sync.Once
 	closed  chan struct{}   // no answer is wanted any more
@@ -72,25 +74,40 @@ func Dial(url string, opts *DialOptions) *Conn {
 		opts = &DialOptions{}
 	}
 	c := &Conn{
-		url:     url,
 		header:  opts.Header,
 		maxBody: jsonrpc2.DefaultMaxMessageSize,
 		answers: make(chan jsonrpc2.Message),
 		closed:  make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.where, c.err = checkURL(url)
+	c.template, c.where, c.err = newTemplate(url)
 	c.client, c.own = newClient(opts.Client)
+	c.do = c.client.Do
+	if c.own { // which needs nothing of what a Client does beyond
+		c.do = c.client.Transport.RoundTrip
+	}
 	return c
 }
 
-// checkURL returns the URL as it may be shown: without user, password and query.
-func checkURL(text string) (string, error) {
+// newTemplate returns the request that all are copies of, and the URL as it may
+// be shown: without user, password and query.
+func newTemplate(text string) (template *http.Request, where string, err error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", fmt.Errorf("%w: bad URL: want http://host/path or https://", jsonrpc2.ErrUnavailable)
+		return nil, "", fmt.Errorf("%w: bad URL: want http://host/path or https://", jsonrpc2.ErrUnavailable)
 	}
-	return u.Scheme + "://" + u.Host + u.Path, nil
+	where = u.Scheme + "://" + u.Host + u.Path
+	template, err = http.NewRequest(http.MethodPost, text, nil)
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: bad URL: %s", jsonrpc2.ErrUnavailable, where)
+	}
+	template.Header.Set("Content-Type", "application/json")
+	template.Header.Set("Accept", "application/json")
+	if u.User != nil {
+		password, _ := u.User.Password()
+		template.SetBasicAuth(u.User.Username(), password)
+	}
+	return template, where, nil
 }
 
 // newClient returns a client that follows no redirects, and whether its
@@ -107,6 +124,7 @@ func newClient(given *http.Client) (client *http.Client, own bool) {
 		transport.MaxIdleConns = 0
 		transport.MaxIdleConnsPerHost = maxIdle
 		transport.IdleConnTimeout = idleTimeout
+		transport.DisableCompression = true
 		client.Transport = transport
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -177,23 +195,27 @@ func (c *Conn) under(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// post returns the body of the answer, nil if there is none and none is due.
-func (c *Conn) post(ctx context.Context, request []byte) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(request))
-	if err != nil {
-		return nil, c.failed(jsonrpc2.ErrUnavailable, "the URL is bad")
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json")
+// request makes the request from the one that all are copies of.
+func (c *Conn) request(ctx context.Context, body []byte) *http.Request {
+	r := c.template.WithContext(ctx)
+	r.ContentLength = int64(len(body))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	if c.header != nil {
+		r.Header = r.Header.Clone()
 		c.header(ctx, r.Header)
 	}
-	response, err := c.client.Do(r)
+	return r
+}
+
+// post returns the body of the answer, nil if there is none and none is due.
+func (c *Conn) post(ctx context.Context, request []byte) ([]byte, error) {
+	response, err := c.do(c.request(ctx, request))
 	if err != nil {
 		return nil, c.requestError(err)
 	}
 	defer response.Body.Close()
-	body, err := readBody(io.LimitReader(response.Body, c.maxBody+1), min(response.ContentLength, c.maxBody+1))
+	body, err := readBody(response.Body, response.ContentLength, c.maxBody+1)
 	header, _ := jsonrpc2.ScanHeader(request)
 	switch {
 	case !header.Answer && response.StatusCode/100 == 2:
@@ -294,12 +316,13 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// readBody reads in one go what says how long it is.
-func readBody(r io.Reader, length int64) ([]byte, error) {
+// readBody reads up to limit bytes, in one go where it is known how many there
+// are.
+func readBody(r io.Reader, length, limit int64) ([]byte, error) {
 	if length < 0 {
-		return io.ReadAll(r)
+		return io.ReadAll(io.LimitReader(r, limit))
 	}
-	body := make([]byte, length)
+	body := make([]byte, min(length, limit))
 	n, err := io.ReadFull(r, body)
 	return body[:n], err
 }
