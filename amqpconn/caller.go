@@ -2,8 +2,6 @@ package amqpconn
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"sync"
@@ -57,7 +55,7 @@ func newCaller(d *dialer, queue string, opts DialOptions) *caller {
 		opts:      opts,
 		out:       link.NewOutbox[request](true),
 		notes:     link.NewNotes(0),
-		state:     newState(opts.Logger, queue, "client"),
+		state:     link.NewState(opts.Logger, "rabbitmq", queue, "client"),
 		publisher: newPublisher(),
 		calls:     newCalls(),
 		closed:    make(chan struct{}),
@@ -95,18 +93,12 @@ func (c *caller) WriteMessage(ctx context.Context, body []byte) error {
 		until:  time.Now().Add(sendPatience),
 	}
 	if r.id == "" || len(r.id) > maxAddress {
-		r.id = newName()
+		r.id = link.NewName()
 	}
 	if err := c.out.Put(r, len(body)); err != nil {
 		return fmt.Errorf("%w: queue %q", err, c.queue)
 	}
 	return nil
-}
-
-func newName() string {
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails
-	return hex.EncodeToString(random[:])
 }
 
 func (c *caller) send() {

@@ -62,7 +62,6 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // Defaults of the options.
@@ -301,13 +300,6 @@ func onChannel(conn *amqp.Connection, f func(*amqp.Channel) error) error {
 func isCode(err error, code int) bool {
 	var refusal *amqp.Error
 	return errors.As(err, &refusal) && refusal.Code == code
-}
-
-func newState(logger *slog.Logger, queue, role string) *link.State {
-	if logger == nil {
-		logger = slog.Default()
-	}
-	return &link.State{Logger: logger.With(slog.String("conn", "rabbitmq"), slog.String("queue", queue), slog.String("role", role))}
 }
 
 // ReadMessage implements jsonrpc2.Conn.

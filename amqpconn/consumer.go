@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // A consumer keeps a connection on which requests are consumed. Its requests
@@ -93,7 +95,7 @@ func (c *consumer) open(conn *amqp.Connection, w *wire) (*consuming, error) {
 	if err := ch.Qos(c.server.opts.Prefetch, 0, false); err != nil {
 		return nil, err
 	}
-	s := &consuming{ch: ch, wire: w, tag: newName(), ahead: make(map[uint64]bool)}
+	s := &consuming{ch: ch, wire: w, tag: link.NewName(), ahead: make(map[uint64]bool)}
 	s.deliveries, err = ch.Consume(c.server.queue, s.tag, false, false, false, false, nil)
 	return s, err
 }

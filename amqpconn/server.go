@@ -71,7 +71,7 @@ func newServer(d *dialer, queue string, opts ListenOptions) *server {
 		opts:      opts,
 		out:       link.NewOutbox[reply](false), // the prefetch limits it
 		notes:     link.NewNotes(maxNotes),
-		state:     newState(opts.Logger, queue, "server"),
+		state:     link.NewState(opts.Logger, "rabbitmq", queue, "server"),
 		publisher: newPublisher(),
 		closed:    make(chan struct{}),
 	}

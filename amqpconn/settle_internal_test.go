@@ -12,6 +12,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
@@ -110,7 +112,7 @@ type holding struct {
 // newHolding has as many requests delivered.
 func newHolding(t *testing.T, requests int) *holding {
 	t.Helper()
-	h := &holding{queue: newName(), deliveries: make(map[uint64]delivery), held: make(map[uint64]bool)}
+	h := &holding{queue: link.NewName(), deliveries: make(map[uint64]delivery), held: make(map[uint64]bool)}
 	h.session = &consuming{ahead: make(map[uint64]bool)}
 	var err error
 	h.conn, err = amqp.DialConfig(brokertest.SharedRabbitMQ(t).URL(), amqp.Config{

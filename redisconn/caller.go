@@ -3,8 +3,6 @@ package redisconn
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -67,12 +65,12 @@ func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *calle
 	c := &caller{
 		rdb:     rdb,
 		queue:   queue,
-		list:    prefix + newName(),
+		list:    prefix + link.NewName(),
 		out:     link.NewOutbox[request](true),
 		notes:   link.NewNotes(0),
 		popper:  popper{rdb: rdb},
 		fetched: make(chan []string),
-		state:   newState(opts.Logger, queue, "client"),
+		state:   link.NewState(opts.Logger, "redis", queue, "client"),
 		closed:  make(chan struct{}),
 	}
 	c.sending.Go(c.send)
@@ -83,12 +81,6 @@ func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *calle
 		c.fetching.Go(c.fetch)
 	}
 	return c
-}
-
-func newName() string {
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails
-	return hex.EncodeToString(random[:])
 }
 
 func (c *caller) SetLimits(jsonrpc2.Limits) {}

@@ -59,7 +59,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // Defaults of the options.
@@ -204,13 +203,6 @@ func checkQueue(rdb redis.UniversalClient, queue string) error {
 		return errors.New("redisconn: the queue has no name")
 	}
 	return nil
-}
-
-func newState(logger *slog.Logger, queue, role string) *link.State {
-	if logger == nil {
-		logger = slog.Default()
-	}
-	return &link.State{Logger: logger.With(slog.String("conn", "redis"), slog.String("queue", queue), slog.String("role", role))}
 }
 
 // ReadMessage implements jsonrpc2.Conn.

@@ -69,12 +69,12 @@ func newServer(rdb redis.UniversalClient, queue string, opts ListenOptions) *ser
 		own:     ownPrefix(queue),
 		popper:  popper{rdb: rdb, newest: true},
 		fetched: make(chan struct{}, 1),
-		state:   newState(opts.Logger, queue, "server"),
+		state:   link.NewState(opts.Logger, "redis", queue, "server"),
 		notes:   link.NewNotes(maxNotes),
 		stop:    make(chan struct{}),
 		closed:  make(chan struct{}),
 	}
-	s.wakeList = s.own + "wake:" + newName()
+	s.wakeList = s.own + "wake:" + link.NewName()
 	s.replier = newReplier(rdb, s)
 	return s
 }

@@ -4,8 +4,10 @@
 package link
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +28,7 @@ type Backoff struct {
 // half at random so that many clients don't come back at once.
 func (b *Backoff) Next() time.Duration {
 	b.last = min(max(2*b.last, minBackoff), maxBackoff)
-	return b.last - rand.N(b.last/2)
+	return b.last - mathrand.N(b.last/2)
 }
 
 // Reset makes the next delay a short one again.
@@ -53,6 +55,22 @@ type State struct {
 	mu      sync.Mutex // protects following
 	failing map[string]bool
 	since   time.Time
+}
+
+// NewState returns the State of one end of a queue. It logs to slog.Default() if
+// logger is nil.
+func NewState(logger *slog.Logger, conn, queue, role string) *State {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return &State{Logger: logger.With(slog.String("conn", conn), slog.String("queue", queue), slog.String("role", role))}
+}
+
+// NewName returns a name that nothing else has.
+func NewName() string {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return hex.EncodeToString(random[:])
 }
 
 // Failed notes that an activity failed.
