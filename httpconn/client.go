@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -35,10 +36,12 @@ const (
 	maxWaiting  = 16 << 20 // bytes of requests under way
 	maxIdle     = 512      // connections
 	idleTimeout = 90 * time.Second
+
+	maxIdleWorkers = 64
 )
 
-// A Conn is a calling jsonrpc2.Conn: each message is one POST, on a goroutine of
-// its own, which Close awaits.
+// A Conn is a calling jsonrpc2.Conn: each message is one POST, on a goroutine
+// that has no other meanwhile. Close awaits them all.
 type Conn struct {
 	where  string // the URL as it may be shown
 	err    error  // a bad option
@@ -50,16 +53,21 @@ type Conn struct {
 	header   func(context.Context, http.Header)
 	maxBody  int64
 	answers  chan jsonrpc2.Message
+	posts    chan post // to the workers that are idle
 
 	closing sync.Once
 	closed  chan struct{}   // no answer is wanted any more
 	ctx     context.Context // of all requests
 	cancel  context.CancelFunc
 
-	mu       sync.Mutex // protects following
-	shut     bool
-	bytes    int
-	requests sync.WaitGroup
+	mu        sync.Mutex // protects following
+	shut      bool
+	bytes     int
+	window    context.Context // of the requests that need no other, see until
+	endWindow context.CancelFunc
+
+	workers sync.WaitGroup
+	idle    atomic.Int64 // workers
 }
 
 var (
@@ -77,6 +85,7 @@ func Dial(url string, opts *DialOptions) *Conn {
 		header:  opts.Header,
 		maxBody: jsonrpc2.DefaultMaxMessageSize,
 		answers: make(chan jsonrpc2.Message),
+		posts:   make(chan post),
 		closed:  make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -149,8 +158,37 @@ func (c *Conn) WriteMessage(ctx context.Context, body []byte) error {
 	}
 	c.bytes += len(body)
 	request := bytes.Clone(body)
-	c.requests.Go(func() { c.exchange(ctx, request) })
+	p := post{ctx, request}
+	select {
+	case c.posts <- p:
+	default:
+		c.workers.Go(func() { c.work(p) })
+	}
 	return nil
+}
+
+// A post is one request to make.
+type post struct {
+	ctx  context.Context // of its call
+	body []byte
+}
+
+// work makes one request after the other, and waits in between: net/http needs
+// more stack than a new goroutine has.
+func (c *Conn) work(p post) {
+	for {
+		c.exchange(p.ctx, p.body)
+		if c.idle.Add(1) > maxIdleWorkers {
+			c.idle.Add(-1)
+			return
+		}
+		select {
+		case p = <-c.posts:
+			c.idle.Add(-1)
+		case <-c.closed:
+			return
+		}
+	}
 }
 
 // exchange makes one request and hands its answer to ReadMessage.
@@ -179,20 +217,57 @@ func (c *Conn) exchange(call context.Context, request []byte) {
 // noReply is an answer's: it has none of its own.
 func noReply([]byte) error { return nil }
 
-// under returns a context that ends with the call's, at its deadline, and when
-// the Conn is closed.
-func (c *Conn) under(ctx context.Context) (context.Context, func()) {
+// under returns a context that ends with the call's, soon after its deadline,
+// and when the Conn is closed.
+func (c *Conn) under(call context.Context) (context.Context, func()) {
+	ended := call.Done() != nil // by its caller, at any time
+	deadline, limited := call.Deadline()
+	switch {
+	case !ended && limited: // most calls
+		return valued{c.until(deadline), call}, func() {}
+	case !ended:
+		return valued{c.ctx, call}, func() {}
+	}
+	var ctx context.Context
 	var cancel context.CancelFunc
-	if deadline, ok := ctx.Deadline(); ok { // which need not end its Done
-		ctx, cancel = context.WithDeadline(ctx, deadline)
+	if limited { // by the codec, too
+		ctx, cancel = context.WithDeadline(call, deadline)
 	} else {
-		ctx, cancel = context.WithCancel(ctx)
+		ctx, cancel = context.WithCancel(call)
 	}
 	stop := context.AfterFunc(c.ctx, cancel)
 	return ctx, func() {
 		stop()
 		cancel()
 	}
+}
+
+// until returns a context that ends at a deadline or up to a second later, when
+// nobody waits for the answer any more: one for many requests, as timers cost.
+func (c *Conn) until(deadline time.Time) context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.window != nil {
+		end, _ := c.window.Deadline()
+		if late := end.Sub(deadline); 0 <= late && late <= time.Second {
+			return c.window
+		}
+	}
+	c.window, c.endWindow = context.WithDeadline(c.ctx, deadline.Add(time.Second))
+	return c.window
+}
+
+// A valued is a context with the values of another.
+type valued struct {
+	context.Context
+	values context.Context
+}
+
+func (v valued) Value(key any) any {
+	if value := v.Context.Value(key); value != nil {
+		return value
+	}
+	return v.values.Value(key)
 }
 
 // request makes the request from the one that all are copies of.
@@ -216,22 +291,31 @@ func (c *Conn) post(ctx context.Context, request []byte) ([]byte, error) {
 	}
 	defer response.Body.Close()
 	body, err := readBody(response.Body, response.ContentLength, c.maxBody+1)
-	header, _ := jsonrpc2.ScanHeader(request)
-	switch {
-	case !header.Answer && response.StatusCode/100 == 2:
-		return nil, nil
-	case response.StatusCode != http.StatusOK:
-		return nil, c.statusError(response)
-	case err != nil:
-		return nil, c.failed(jsonrpc2.ErrReplyLost, fmt.Sprintf("the body was cut off: %v", err))
-	case int64(len(body)) > c.maxBody:
-		return nil, c.failed(jsonrpc2.ErrTooLarge, fmt.Sprintf("the reply exceeds the limit of %d bytes", c.maxBody))
-	case len(bytes.TrimSpace(body)) == 0:
-		return nil, c.failed(jsonrpc2.ErrBadReply, "the body is empty")
-	case !saysJSON(response.Header.Get("Content-Type")):
-		return nil, c.failed(jsonrpc2.ErrBadReply, fmt.Sprintf("its type is %.100q, not application/json", response.Header.Get("Content-Type")))
+	if failed := c.check(response, body, err); failed != nil {
+		if header, _ := jsonrpc2.ScanHeader(request); !header.Answer && response.StatusCode/100 == 2 {
+			return nil, nil
+		}
+		return nil, failed
 	}
 	return body, nil
+}
+
+// check returns an error unless a response, whose body was read with err, brings
+// an answer.
+func (c *Conn) check(response *http.Response, body []byte, err error) error {
+	switch {
+	case response.StatusCode != http.StatusOK:
+		return c.statusError(response)
+	case err != nil:
+		return c.failed(jsonrpc2.ErrReplyLost, fmt.Sprintf("the body was cut off: %v", err))
+	case int64(len(body)) > c.maxBody:
+		return c.failed(jsonrpc2.ErrTooLarge, fmt.Sprintf("the reply exceeds the limit of %d bytes", c.maxBody))
+	case len(bytes.TrimSpace(body)) == 0:
+		return c.failed(jsonrpc2.ErrBadReply, "the body is empty")
+	case !saysJSON(response.Header.Get("Content-Type")):
+		return c.failed(jsonrpc2.ErrBadReply, fmt.Sprintf("its type is %.100q, not application/json", response.Header.Get("Content-Type")))
+	}
+	return nil
 }
 
 // saysJSON reports whether a content type is JSON's, or says nothing.
@@ -306,9 +390,12 @@ func (c *Conn) Close() error {
 		c.mu.Unlock()
 		close(c.closed)
 		timer := time.AfterFunc(closeGrace, c.cancel)
-		c.requests.Wait()
+		c.workers.Wait()
 		timer.Stop()
 		c.cancel()
+		if c.endWindow != nil {
+			c.endWindow()
+		}
 		if c.own {
 			c.client.CloseIdleConnections()
 		}

@@ -1,7 +1,6 @@
 package httpconn
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -136,11 +135,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case reply == nil:
 		w.WriteHeader(http.StatusNoContent)
 	default:
-		w.Header().Set("Content-Type", "application/json")
+		w.Header()["Content-Type"] = jsonType
 		w.Header().Set("Content-Length", strconv.Itoa(len(reply)))
 		_, _ = w.Write(reply)
 	}
 }
+
+// jsonType is the content type of all answers.
+var jsonType = []string{"application/json"}
 
 func refuse(w http.ResponseWriter, r *refusal) {
 	r.count.Add(1)
@@ -226,6 +228,9 @@ func acceptsJSON(lines []string) bool {
 		return true
 	}
 	for _, line := range lines {
+		if line == "application/json" {
+			return true
+		}
 		for part := range strings.SplitSeq(line, ",") {
 			if strings.TrimSpace(part) == "" {
 				return true // says nothing
@@ -244,12 +249,14 @@ func acceptsJSON(lines []string) bool {
 
 // read reads the body, within the limits of one and of all.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request) (*exchange, error) {
-	var body bytes.Buffer
-	body.Grow(int(min(max(r.ContentLength, 0), maxTrusted) + bytes.MinRead))
-	read := &reservingReader{r: http.MaxBytesReader(w, r.Body, h.maxBody.Load()), h: h}
-	_, err := body.ReadFrom(read)
+	read := reservingReader{r: r.Body, h: h}
+	body, err := read.short(r.ContentLength)
+	if body == nil && err == nil {
+		read.r = http.MaxBytesReader(w, r.Body, h.maxBody.Load())
+		body, err = io.ReadAll(&read)
+	}
 	if err == nil {
-		return &exchange{body: body.Bytes(), reply: make(chan []byte, 1)}, nil
+		return &exchange{body: body, reply: make(chan []byte, 1)}, nil
 	}
 	h.release(read.reserved)
 	var over *http.MaxBytesError
@@ -276,10 +283,26 @@ type reservingReader struct {
 func (r *reservingReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if !r.h.reserve(int64(n)) {
-		return 0, r.h.errBusy("too many bytes wait")
+		return 0, r.h.errBusy(tooManyWait)
 	}
 	r.reserved += int64(n)
 	return n, err
+}
+
+const tooManyWait = "too many bytes wait"
+
+// short reads a body of a known and trusted length in one go; nil of another.
+func (r *reservingReader) short(length int64) ([]byte, error) {
+	if length < 0 || length > maxTrusted {
+		return nil, nil
+	}
+	if !r.h.reserve(length) {
+		return nil, r.h.errBusy(tooManyWait)
+	}
+	r.reserved = length
+	body := make([]byte, length)
+	_, err := io.ReadFull(r.r, body)
+	return body, err
 }
 
 func (h *Handler) reserve(n int64) bool {
