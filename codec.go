@@ -53,11 +53,21 @@ type Message struct {
 	// request's. It is valid until the next ReadMessage.
 	Request []byte
 
+	// Deadline is, on a serving Conn, when nobody will wait for the answer any
+	// more, by the clock of this machine; zero where that is not known. What has
+	// not begun by then is settled and not run.
+	Deadline time.Time
+
+	// Context is, on a serving Conn, done as soon as nobody waits for the answer
+	// any more, where the transport can tell; else nil.
+	Context context.Context
+
 	// Err is set by the transport alone, never by what came over the wire. Its
 	// text begins with that of a sentinel, such as ErrUnavailable's.
 	// On a calling Conn: the requests in Body did not get through, or their
 	// answers can no longer come. On a serving Conn: Body can't be served, as
-	// when nobody could be answered; it is logged, settled and not run.
+	// when nobody could be answered; it is logged, settled and not run. The
+	// calls in it are answered where Err is, or wraps, an *Error.
 	Err error
 }
 

@@ -30,6 +30,9 @@ var (
 	// ErrTimeout ends a call whose answer did not come in time. It may have
 	// run, or may still run.
 	ErrTimeout = errors.New("jsonrpc2: call timed out")
+	// ErrNotRun stands beside ErrTimeout where it is certain that the call did
+	// not run and will not: its request was withdrawn.
+	ErrNotRun = errors.New("jsonrpc2: not run")
 	// ErrUnavailable says that a request could not be handed to the broker or
 	// the peer: it was not sent.
 	ErrUnavailable = errors.New("jsonrpc2: not sent")
@@ -49,7 +52,7 @@ var (
 )
 
 var sentinels = []error{
-	ErrTimeout, ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, ErrReplyLost, ErrBadReply,
+	ErrTimeout, ErrNotRun, ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, ErrReplyLost, ErrBadReply,
 }
 
 // sentinelOf returns the sentinel that text begins with, nil for none.

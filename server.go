@@ -153,7 +153,7 @@ func (c *serverCodec) open(msg Message) {
 	if msg.Err != nil {
 		c.stats.Dropped.Add(1)
 		c.log.drop("message can't be served", msg.Body, slog.Any("error", msg.Err))
-		c.reply(msg.Reply, nil)
+		c.reply(msg.Reply, c.answerAll(msg))
 		return
 	}
 	batch, err := c.scan(msg.Body)
@@ -172,6 +172,30 @@ func (c *serverCodec) open(msg Message) {
 			}
 		}
 	}
+}
+
+// answerAll returns what answers all calls of a message that can't be served,
+// nil if they are not to be answered.
+func (c *serverCodec) answerAll(msg Message) []byte {
+	var failure *Error
+	if !errors.As(msg.Err, &failure) {
+		return nil
+	}
+	var answers []byte
+	batch, _ := scanMessage(msg.Body, c.opts.MaxDepth, func(e envelope) error {
+		if !e.isResponse() && !e.isNotification() {
+			answers = appendError(append(answers, ','), e.answerID(), failure)
+		}
+		return nil
+	})
+	switch {
+	case answers == nil:
+		return nil
+	case batch:
+		answers[0] = '['
+		return append(answers, ']')
+	}
+	return answers[1:]
 }
 
 var (

@@ -389,19 +389,38 @@ func TestReplyOnce(t *testing.T) {
 	}
 }
 
-// What the transport can't have served is settled, not run.
+// What the transport can't have served is settled, not run; it is answered where
+// the transport says with what.
 func TestServerMessageErr(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newService(t, jsonrpc2.ServerOptions{})
-		msg := s.message(pass(1))
-		msg.Err = errors.New("nobody to answer to")
-		s.conn.messages <- msg
-		require.Equal(t, "-", s.lastReply(t))
-		require.Zero(t, s.gate.running.Load())
-		require.EqualValues(t, 1, s.stats.Dropped.Load())
-		s.drain()
-		require.NoError(t, <-s.done)
-	})
+	dead := fmt.Errorf("taken too often: %w", &jsonrpc2.Error{Code: -32000, Message: "dead"})
+	const answer = `{"jsonrpc":"2.0","id":7,"error":{"code":-32000,"message":"dead"}}`
+	for _, c := range []struct {
+		name, body, want string
+		err              error
+	}{
+		{name: "nothing to answer with", body: pass(1), err: errors.New("nobody to answer to"), want: "-"},
+		{name: "call", body: `{"jsonrpc":"2.0","id":7,"method":"Gate.Pass"}`, err: dead, want: answer},
+		{name: "notification", body: `{"jsonrpc":"2.0","method":"Gate.Pass"}`, err: dead, want: "-"},
+		{name: "response", body: `{"jsonrpc":"2.0","id":7,"result":1}`, err: dead, want: "-"},
+		{
+			name: "batch", err: dead, want: "[" + answer + "," + answer + "]",
+			body: `[{"jsonrpc":"2.0","id":7,"method":"Gate.Pass"},{"jsonrpc":"2.0","method":"Gate.Pass"},{"jsonrpc":"2.0","id":7,"method":"x"}]`,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService(t, jsonrpc2.ServerOptions{})
+				msg := s.message(c.body)
+				msg.Err = c.err
+				s.conn.messages <- msg
+				require.Equal(t, c.want, s.lastReply(t))
+				require.Zero(t, s.gate.running.Load())
+				require.EqualValues(t, 1, s.stats.Dropped.Load())
+				s.drain()
+				require.NoError(t, <-s.done)
+			})
+		})
+	}
 }
 
 // The responses to a batch are one message, which has a limit.
