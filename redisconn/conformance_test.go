@@ -16,19 +16,25 @@ func TestConformance(t *testing.T) {
 	for name, opts := range replyModes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conntest.Run(t, func(t *testing.T) conntest.Transport {
-				return transport(brokertest.StartRedis(t).Client(t), opts)
-			})
+			runConformance(t, opts, redisconn.ListenOptions{Logger: quiet})
 		})
 	}
+	t.Run("at least once", func(t *testing.T) {
+		t.Parallel()
+		runConformance(t, redisconn.DialOptions{Logger: quiet}, redisconn.ListenOptions{Logger: quiet, AtLeastOnce: true})
+	})
 }
 
-func transport(rdb redis.UniversalClient, opts redisconn.DialOptions) conntest.Transport {
+func runConformance(t *testing.T, dial redisconn.DialOptions, listen redisconn.ListenOptions) {
+	conntest.Run(t, func(t *testing.T) conntest.Transport {
+		return transport(brokertest.StartRedis(t).Client(t), dial, listen)
+	})
+}
+
+func transport(rdb redis.UniversalClient, dial redisconn.DialOptions, listen redisconn.ListenOptions) conntest.Transport {
 	return conntest.Transport{
-		Dial: func(testing.TB) jsonrpc2.Conn { return redisconn.Dial(rdb, queue, &opts) },
-		Listen: func(testing.TB) jsonrpc2.Conn {
-			return redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Logger: quiet})
-		},
+		Dial:   func(testing.TB) jsonrpc2.Conn { return redisconn.Dial(rdb, queue, &dial) },
+		Listen: func(testing.TB) jsonrpc2.Conn { return redisconn.Listen(rdb, queue, &listen) },
 		Broker: true,
 	}
 }

@@ -66,6 +66,8 @@ const (
 	DefaultPrefetch    = 64
 	DefaultReplyTTL    = 30 * time.Second
 	DefaultReplyPrefix = "jsonrpc2:reply:"
+	DefaultLease       = 30 * time.Second
+	DefaultMaxAttempts = 5
 )
 
 const (
@@ -122,6 +124,23 @@ type ListenOptions struct {
 	// Requests with another one are not run.
 	ReplyPrefix string
 
+	// AtLeastOnce keeps each request until it is answered, so that it is not
+	// lost with its server: another one takes it over. It may then run twice.
+	// Servers with it and without may share a queue. It needs Redis 7.0, and a
+	// *redis.Client (of a Sentinel, too) or *redis.ClusterClient.
+	AtLeastOnce bool
+
+	// Lease is, with AtLeastOnce, how long a server may be silent before others
+	// take its requests over; 30 s if 0, at least 100 ms. It tells of itself
+	// three times as often. A server that is slower loses them: its answers are
+	// dropped.
+	Lease time.Duration
+
+	// MaxAttempts is, with AtLeastOnce, how often a request is started before
+	// it is given up, when its server dies each time; 5 if 0. Its caller is then
+	// answered with an error, and it is kept in the queue's DeadList.
+	MaxAttempts int
+
 	// Logger is told when the connection fails and when it works again;
 	// slog.Default() if nil.
 	Logger *slog.Logger
@@ -133,6 +152,7 @@ type Stats struct {
 	Replies    int64 // answers taken, or sent
 	Reconnects int64 // times the connection failed and worked again
 	GivenBack  int64 // requests given back in a drain
+	TakenOver  int64 // requests of servers that died, put back into the queue
 
 	// What was dropped, by reason.
 	Unsent      int64 // requests that could not be sent
@@ -140,6 +160,8 @@ type Stats struct {
 	NoAddress   int64 // requests without a usable reply list
 	Refused     int64 // requests whose reply list is none to write to
 	Undelivered int64 // answers whose list is of another type or forbidden
+	LeaseLost   int64 // requests that were taken over, and their answers
+	Dead        int64 // requests that were started too often
 }
 
 // A Conn is one end of a queue: a calling one from Dial or a serving one from
@@ -188,6 +210,8 @@ func Listen(rdb redis.UniversalClient, queue string, opts *ListenOptions) *Conn 
 		err = fmt.Errorf("redisconn: queue %q: Prefetch is %d, less than 0", queue, opts.Prefetch)
 	case opts.ReplyTTL != 0 && opts.ReplyTTL < time.Millisecond:
 		err = fmt.Errorf("redisconn: queue %q: ReplyTTL is %v, less than 1ms", queue, opts.ReplyTTL)
+	case opts.AtLeastOnce:
+		err = checkLease(rdb, queue, opts)
 	}
 	if err != nil {
 		return &Conn{newBroken(err, err)}
@@ -201,6 +225,21 @@ func checkQueue(rdb redis.UniversalClient, queue string) error {
 		return fmt.Errorf("redisconn: queue %q: the client is nil", queue)
 	case queue == "":
 		return errors.New("redisconn: the queue has no name")
+	}
+	return nil
+}
+
+func checkLease(rdb redis.UniversalClient, queue string, opts *ListenOptions) error {
+	switch rdb.(type) {
+	case *redis.Client, *redis.ClusterClient:
+	default:
+		return fmt.Errorf("redisconn: queue %q: AtLeastOnce with a %T, not a *redis.Client or *redis.ClusterClient", queue, rdb)
+	}
+	switch {
+	case opts.Lease != 0 && opts.Lease < minLease:
+		return fmt.Errorf("redisconn: queue %q: Lease is %v, less than %v", queue, opts.Lease, minLease)
+	case opts.MaxAttempts < 0:
+		return fmt.Errorf("redisconn: queue %q: MaxAttempts is %d, less than 0", queue, opts.MaxAttempts)
 	}
 	return nil
 }

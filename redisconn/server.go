@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -22,6 +24,8 @@ import (
 //	  ReadMessage   on the codec's goroutine: find the reply list
 //	  Reply         on any: hand the answer to the replier
 //	replier   push all answers that wait, free their places
+//
+// With a lease it has two more: one renews it, the other ends fetch's waits.
 type server struct {
 	queue    string
 	opts     ListenOptions
@@ -29,6 +33,7 @@ type server struct {
 	wakeList string // a push onto it ends a blocked pop
 
 	popper  popper
+	lease   *lease // nil: at most once
 	places  *link.Places
 	fetched chan struct{} // holds one if there may be a request
 	state   *link.State
@@ -41,17 +46,26 @@ type server struct {
 	unwatch  func() bool // ends the watch of ReadMessage's context
 	closing  sync.Once
 	closed   chan struct{}
+	ended    chan struct{} // closed when the fetcher has ended
 	fetching sync.WaitGroup
 	replying sync.WaitGroup
+	beating  sync.WaitGroup
 
-	mu      sync.Mutex    // protects following
-	popping bool          // the fetcher may be blocked
-	taken   []string      // oldest first, not read yet
-	drained bool          // nothing is taken any more
-	stop    chan struct{} // closed when drained
+	mu       sync.Mutex    // protects following
+	popping  bool          // the fetcher may be blocked
+	taken    []delivery    // oldest first, not read yet
+	suspects []delivery    // the same of suspects
+	trying   bool          // a suspect runs
+	buried   []delivery    // to be answered with an error
+	fatal    error         // that ended the fetcher
+	drained  bool          // nothing is taken any more
+	stop     chan struct{} // closed when drained
 
 	requests, noAddress, refused atomic.Int64
 }
+
+// tryPause is between two tries to note that a suspect is started.
+const tryPause = 50 * time.Millisecond
 
 // maxNotes bounds the answers that could not be delivered and were not logged.
 const maxNotes = 100
@@ -63,6 +77,12 @@ func newServer(rdb redis.UniversalClient, queue string, opts ListenOptions) *ser
 	if opts.ReplyTTL == 0 {
 		opts.ReplyTTL = DefaultReplyTTL
 	}
+	if opts.Lease == 0 {
+		opts.Lease = DefaultLease
+	}
+	if opts.MaxAttempts == 0 {
+		opts.MaxAttempts = DefaultMaxAttempts
+	}
 	s := &server{
 		queue:   queue,
 		opts:    opts,
@@ -72,9 +92,13 @@ func newServer(rdb redis.UniversalClient, queue string, opts ListenOptions) *ser
 		state:   link.NewState(opts.Logger, "redis", queue, "server"),
 		notes:   link.NewNotes(maxNotes),
 		stop:    make(chan struct{}),
+		ended:   make(chan struct{}),
 		closed:  make(chan struct{}),
 	}
 	s.wakeList = s.own + "wake:" + link.NewName()
+	if opts.AtLeastOnce {
+		s.lease = newLease(rdb, queue, opts, s.state, s.stop)
+	}
 	s.replier = newReplier(rdb, s)
 	return s
 }
@@ -91,6 +115,10 @@ func (s *server) run(ctx context.Context) {
 	s.places = link.NewPlaces(s.opts.Prefetch)
 	s.fetching.Go(s.fetch)
 	s.replying.Go(s.replier.run)
+	if s.lease != nil {
+		s.fetching.Go(func() { s.lease.interrupt(s.ended) })
+		s.beating.Go(func() { s.lease.beat(s.closed, s.bury) })
+	}
 }
 
 // fetch takes requests while there are places for them, until the drain. Then
@@ -103,22 +131,39 @@ func (s *server) fetch() {
 		if !s.beginPop() {
 			return
 		}
-		list, values, err := s.popper.pop(free, s.wakeList, s.queue)
+		taken, err := s.take(free)
 		s.endPop()
 		switch {
+		case errors.Is(err, errOld):
+			s.fail(err)
+			return
 		case err != nil:
 			s.state.Failed("taking requests", err)
 			link.Wait(backoff.Next(), s.stop)
 			continue
-		case list == s.wakeList:
-			continue // and see that it is over
 		}
 		s.state.Worked("taking requests")
 		backoff.Reset()
-		if len(values) > 0 {
-			s.hand(values)
+		if len(taken) > 0 {
+			s.hand(taken)
 		}
 	}
+}
+
+// take waits for requests, for blockTime at most, and takes up to n.
+func (s *server) take(n int) ([]delivery, error) {
+	if s.lease != nil {
+		return s.lease.take(n)
+	}
+	list, values, err := s.popper.pop(n, s.wakeList, s.queue)
+	if err != nil || list == s.wakeList {
+		return nil, err
+	}
+	taken := make([]delivery, len(values))
+	for i, value := range values {
+		taken[i].body = value
+	}
+	return taken, nil
 }
 
 // beginPop notes that a drain has to wake the fetcher. It is false when there is
@@ -137,23 +182,57 @@ func (s *server) endPop() {
 }
 
 // hand hands requests to ReadMessage.
-func (s *server) hand(values []string) {
-	s.places.Take(len(values))
-	s.requests.Add(int64(len(values)))
+func (s *server) hand(taken []delivery) {
+	s.places.Take(len(taken))
+	s.requests.Add(int64(len(taken)))
 	s.mu.Lock()
-	s.taken = append(s.taken, values...)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	for _, d := range taken {
+		if d.isSuspect() {
+			s.suspects = append(s.suspects, d)
+		} else {
+			s.taken = append(s.taken, d)
+		}
+	}
+	s.signal()
+}
+
+// signal has ReadMessage look again.
+func (s *server) signal() {
 	select {
 	case s.fetched <- struct{}{}:
 	default:
 	}
 }
 
-func (s *server) giveBack() {
+// bury has the caller of a request that is dead told so.
+func (s *server) bury(request string, attempts int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.replier.giveBack(s.taken)
-	s.taken = nil
+	s.buried = append(s.buried, delivery{body: request, attempt: attempts, dead: true})
+	s.places.Take(1)
+	s.signal()
+}
+
+func (s *server) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fatal = err
+	s.signal()
+}
+
+// giveBack gives back what was taken and not read.
+func (s *server) giveBack() {
+	defer close(s.ended)
+	s.mu.Lock()
+	back := append(s.suspects, s.taken...)
+	s.taken, s.suspects = nil, nil
+	s.mu.Unlock()
+	s.replier.giveBack(back)
+	if s.lease != nil {
+		s.lease.disconnect()
+		_ = s.lease.leave() // Close tries again
+	}
 }
 
 func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
@@ -166,8 +245,14 @@ func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 		if note, ok := s.notes.Next(); ok {
 			return note, nil
 		}
-		if next, ok := s.next(); ok {
-			return s.message(next), nil
+		d, ok, err := s.next()
+		switch {
+		case err != nil:
+			return jsonrpc2.Message{}, err
+		case ok && d.isSuspect() && !s.try(ctx, d):
+			continue
+		case ok:
+			return s.message(d), nil
 		}
 		select {
 		case <-s.fetched:
@@ -179,34 +264,93 @@ func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 	}
 }
 
-func (s *server) next() (request string, ok bool) {
+// next takes the next request that may be returned.
+func (s *server) next() (d delivery, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.drained || len(s.taken) == 0 {
-		return "", false
+	switch {
+	case s.fatal != nil:
+		return d, false, s.fatal
+	case s.drained:
+		return d, false, nil
+	case len(s.buried) > 0:
+		d, s.buried = s.buried[0], s.buried[1:]
+	case len(s.suspects) > 0 && !s.trying:
+		d, s.suspects = s.suspects[0], s.suspects[1:]
+		s.trying = true
+	case len(s.taken) > 0:
+		d, s.taken = s.taken[0], s.taken[1:]
+	default:
+		return d, false, nil
 	}
-	request, s.taken = s.taken[0], s.taken[1:]
-	return request, true
+	return d, true, nil
+}
+
+// try notes that a suspect is started, and reports whether it may be.
+func (s *server) try(ctx context.Context, d delivery) bool {
+	held, err := s.lease.begin(d)
+	if held && err == nil && ctx.Err() == nil {
+		return true
+	}
+	if err != nil {
+		s.state.Failed("taking requests", err)
+		link.Wait(tryPause, ctx.Done())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trying = false
+	switch {
+	case !held && err == nil:
+		s.lease.lost.Add(1)
+		s.places.Free(1)
+	case s.drained:
+		s.replier.giveBack([]delivery{d})
+	default:
+		s.suspects = append([]delivery{d}, s.suspects...)
+	}
+	return false
+}
+
+// tried lets the next suspect be started.
+func (s *server) tried() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trying = false
+	s.signal()
 }
 
 // message makes a message of a request.
-func (s *server) message(request string) jsonrpc2.Message {
-	s.body = append(s.body[:0], request...)
+func (s *server) message(d delivery) jsonrpc2.Message {
+	s.body = append(s.body[:0], d.body...)
 	header, _ := jsonrpc2.ScanHeader(s.body) // what is broken is for the codec
 	list, err := s.replyList(header)
-	if err != nil && header.Answer {
-		return jsonrpc2.Message{Body: s.body, Err: err, Reply: s.settle}
+	msg := jsonrpc2.Message{Body: s.body}
+	switch {
+	case err != nil && header.Answer:
+		msg.Err = err
+	case d.dead:
+		msg.Err = errDead(d.attempt)
 	}
-	return jsonrpc2.Message{Body: s.body, Reply: func(body []byte) error {
-		if body == nil {
-			return s.settle(nil)
+	token, suspect := d.token, d.isSuspect()
+	msg.Reply = func(body []byte) error {
+		if suspect {
+			defer s.tried()
 		}
-		if err != nil {
-			_ = s.settle(nil)
+		if body == nil || err != nil {
+			s.settle(token)
 			return err
 		}
-		return s.replier.reply(list, body)
-	}}
+		return s.replier.reply(token, list, body)
+	}
+	return msg
+}
+
+// errDead is what the caller of a dead request is answered with.
+func errDead(attempts int) *jsonrpc2.Error {
+	return &jsonrpc2.Error{
+		Code:    jsonrpc2.CodeServer,
+		Message: fmt.Sprintf("given up: its server died each of the %d times that it was started", attempts),
+	}
 }
 
 var (
@@ -244,10 +388,10 @@ func (s *server) replyList(h jsonrpc2.Header) (string, error) {
 	return "", err
 }
 
-// settle frees the place of a request that needs no answer.
-func (s *server) settle([]byte) error {
+// settle settles a request that needs no answer.
+func (s *server) settle(token int64) {
+	s.replier.settled(token)
 	s.places.Free(1)
-	return nil
 }
 
 // drain stops the fetcher, at once even where it is blocked. It gives back what
@@ -260,7 +404,7 @@ func (s *server) drain() {
 	}
 	s.drained = true
 	close(s.stop)
-	if s.popping {
+	if s.popping && s.lease == nil {
 		s.replier.wake()
 	}
 }
@@ -282,12 +426,25 @@ func (s *server) Close() error {
 		s.fetching.Wait()
 		s.replier.out.Close()
 		s.replying.Wait()
+		s.beating.Wait()
+		s.leave()
 	})
 	return nil
 }
 
+// leave ends the lease, where one was begun.
+func (s *server) leave() {
+	if s.lease == nil || s.places == nil || s.fatal != nil {
+		return
+	}
+	if err := s.lease.leave(); err != nil {
+		s.state.Logger.Error("lease not ended: what is held is taken over when it runs out",
+			slog.Duration("lease", s.opts.Lease), slog.Any("error", err))
+	}
+}
+
 func (s *server) stats() Stats {
-	return Stats{
+	stats := Stats{
 		Requests:    s.requests.Load(),
 		Replies:     s.replier.replies.Load(),
 		Reconnects:  s.state.Recoveries.Load(),
@@ -297,4 +454,10 @@ func (s *server) stats() Stats {
 		Refused:     s.refused.Load(),
 		Undelivered: s.replier.undelivered.Load(),
 	}
+	if s.lease != nil {
+		stats.TakenOver = s.lease.takenOver.Load()
+		stats.Dead = s.lease.dead.Load()
+		stats.LeaseLost = s.lease.lost.Load()
+	}
+	return stats
 }

@@ -1,0 +1,128 @@
+package redisconn
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A DeadList is where the requests of a queue are kept whose servers, with
+// AtLeastOnce, died each time that they were started. Nothing removes them but
+// Requeue and Delete.
+type DeadList struct {
+	rdb   redis.UniversalClient
+	queue string
+	list  string
+}
+
+// NewDeadList returns the DeadList of a queue. Its methods may be called by any
+// goroutine.
+func NewDeadList(rdb redis.UniversalClient, queue string) *DeadList {
+	return &DeadList{rdb: rdb, queue: queue, list: ownPrefix(queue) + "dead"}
+}
+
+// A DeadRequest is one that was given up.
+type DeadRequest struct {
+	Time     time.Time // when it was, by the clock of Redis
+	Attempts int       // how often it was started
+	Reason   string
+	Request  []byte // as its client had sent it
+
+	entry string // as it stands in the list
+}
+
+// List returns the newest n requests, newest first; all if n is negative.
+func (d *DeadList) List(ctx context.Context, n int) ([]DeadRequest, error) {
+	last := int64(n) - 1
+	switch {
+	case n == 0:
+		return nil, nil
+	case n < 0:
+		last = -1
+	}
+	entries, err := d.rdb.LRange(ctx, d.list, 0, last).Result()
+	if err != nil {
+		return nil, d.failed("list", err)
+	}
+	dead := make([]DeadRequest, len(entries))
+	for i, entry := range entries {
+		dead[i] = parseDead(entry)
+	}
+	return dead, nil
+}
+
+// parseDead parses an entry. What nobody but us should have written, and is
+// broken, can still be seen and deleted.
+func parseDead(entry string) DeadRequest {
+	var e struct {
+		Time     int64  `json:"time"`
+		Attempts int    `json:"attempts"`
+		Reason   string `json:"reason"`
+		Request  string `json:"request"`
+	}
+	if err := json.Unmarshal([]byte(entry), &e); err != nil {
+		e.Reason = err.Error()
+	}
+	return DeadRequest{
+		Time:     time.UnixMilli(e.Time),
+		Attempts: e.Attempts,
+		Reason:   e.Reason,
+		Request:  []byte(e.Request),
+		entry:    entry,
+	}
+}
+
+// requeueScript moves an entry back into the queue, as the last to be served.
+var requeueScript = newScript(`#!lua flags=allow-oom
+local removed = redis.call('LREM', KEYS[1], 1, ARGV[1])
+if removed == 1 then redis.call('LPUSH', KEYS[2], ARGV[2]) end
+return removed`)
+
+// Requeue puts a request back into the queue, as if it were new and without the
+// deadline of its caller, who has been answered. It is false if the request is
+// not in the list any more.
+func (d *DeadList) Requeue(ctx context.Context, dead DeadRequest) (bool, error) {
+	request, err := withoutDeadline(dead.Request)
+	if err != nil {
+		return false, d.failed("requeue", err)
+	}
+	removed, err := requeueScript.run(ctx, d.rdb, []string{d.list, d.queue}, dead.entry, request).Int()
+	if err != nil {
+		return false, d.failed("requeue", err)
+	}
+	return removed == 1, nil
+}
+
+// withoutDeadline returns a request, or a batch, without its member deadline_ms.
+func withoutDeadline(request []byte) ([]byte, error) {
+	var items []map[string]json.RawMessage
+	if err := json.Unmarshal(request, &items); err == nil {
+		for _, item := range items {
+			delete(item, "deadline_ms")
+		}
+		return json.Marshal(items)
+	}
+	var item map[string]json.RawMessage
+	if err := json.Unmarshal(request, &item); err != nil {
+		return nil, err
+	}
+	delete(item, "deadline_ms")
+	return json.Marshal(item)
+}
+
+// Delete removes a request. It is false if the request is not in the list any
+// more.
+func (d *DeadList) Delete(ctx context.Context, dead DeadRequest) (bool, error) {
+	removed, err := d.rdb.LRem(ctx, d.list, 1, dead.entry).Result()
+	if err != nil {
+		return false, d.failed("delete", err)
+	}
+	return removed == 1, nil
+}
+
+func (d *DeadList) failed(what string, err error) error {
+	return fmt.Errorf("redisconn: %s of %q: %w", what, d.list, err)
+}

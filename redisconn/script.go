@@ -1,0 +1,45 @@
+package redisconn
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A script is a Lua script, to be called by its hash once Redis has seen it.
+type script struct {
+	text, sha string
+}
+
+func newScript(text string) script {
+	sum := sha1.Sum([]byte(text))
+	return script{text, hex.EncodeToString(sum[:])}
+}
+
+// args returns the command that calls the script by its hash, or by its text for
+// a Redis that has not seen it.
+func (s script) args(bySHA bool, keys []string, args []any) []any {
+	cmd := make([]any, 0, 3+len(keys)+len(args))
+	if bySHA {
+		cmd = append(cmd, "evalsha", s.sha, len(keys))
+	} else {
+		cmd = append(cmd, "eval", s.text, len(keys))
+	}
+	for _, key := range keys {
+		cmd = append(cmd, key)
+	}
+	return append(cmd, args...)
+}
+
+// run runs a script that may run twice: go-redis repeats it after a fault.
+func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) *redis.Cmd {
+	cmd := redis.NewCmd(ctx, s.args(true, keys, args)...)
+	_ = rdb.Process(ctx, cmd)
+	if isRefusal(cmd.Err(), "NOSCRIPT") {
+		cmd = redis.NewCmd(ctx, s.args(false, keys, args)...)
+		_ = rdb.Process(ctx, cmd)
+	}
+	return cmd
+}
