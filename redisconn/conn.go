@@ -19,12 +19,13 @@
 //
 // A request is sent at most once: where it is not known whether a push arrived,
 // it is not repeated, and the call waits for its answer until its timeout.
-// Requests are taken at most once, too: those that a server has taken when it
-// crashes are lost, at most Prefetch of them, as are those that Redis has sent
-// when a connection is cut. Requests run in the order they were pushed, as far
-// as many servers and many goroutines have one. Answers are repeated until they
-// arrive or ReplyTTL is over; one may therefore arrive twice, which clients tell
-// by its id.
+// Requests run in the order they were pushed, as far as many servers and many
+// goroutines have one. Answers are repeated until they arrive or ReplyTTL is
+// over; one may therefore arrive twice, which clients tell by its id.
+//
+// By default requests are taken at most once, too: those that a server has taken
+// when it crashes are lost, at most Prefetch of them, as are those that Redis has
+// sent when a connection is cut.
 //
 //	event                               requests                  answers
 //	server drained (ctx done)           given back, none lost     none lost
@@ -35,6 +36,27 @@
 //	Redis down, its data lost           those waiting are lost    those waiting are lost
 //	Redis out of memory                 calls fail, not sent      late or, after ReplyTTL, lost
 //	  and a server drained              up to Prefetch lost
+//
+// With ListenOptions.AtLeastOnce a server keeps each request until it is
+// answered, under a lease that it renews. In place of the lines above:
+//
+//	event                               requests                  answers
+//	server killed, stopped or cut off   run again after Lease,    one: that of the server
+//	  for longer than Lease             some a second time        that has the request then
+//	server's connection cut             none lost, none twice     late, once
+//	Redis failed over                   those not replicated      those not replicated are
+//	                                    run again or are lost     dropped or lost
+//	Redis out of memory                 calls fail, not sent      none lost
+//	  and a server drained              given back, none lost
+//	on a Cluster, a server killed       not run again             lost, if it was killed
+//	  while it answers                                            between settling and pushing
+//	server dies of a request each time  MaxAttempts starts, then  an error
+//	                                    to the DeadList
+//
+// Requests that are run again come first, in their old order. Those that were
+// under way when their server died are then run one at a time by each server, so
+// that the one which kills can be told from those beside it. A method should
+// see to it that running twice does no harm.
 //
 // # Faults
 //

@@ -44,6 +44,7 @@ type lease struct {
 	// The fetcher's own.
 	token int64 // of the next request
 	dry   bool  // nothing waited when last asked
+	moved bool  // something may be staged
 	conn  *redis.Conn
 
 	mu   sync.Mutex // protects following
@@ -132,7 +133,7 @@ func (l *lease) take(n int) ([]delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.dry = len(requests) == 0
+	l.dry, l.moved = len(requests) == 0, false
 	taken := make([]delivery, len(requests))
 	for i, request := range requests {
 		taken[i] = delivery{body: request, token: l.token, attempt: attemptOf(request)}
@@ -151,17 +152,19 @@ func (l *lease) wait() (moved bool, err error) {
 	}
 	cmd := moveCmd{l.conn.Pipeline().BLMove(ctx, l.queue, l.staging(), "right", "left", blockTime)}
 	_ = l.conn.Process(ctx, cmd)
-	switch err := cmd.Err(); {
+	err = cmd.Err()
+	l.moved = err == nil || !errors.Is(err, redis.Nil) && !certainlyNotRun(err, false)
+	switch {
 	case err == nil:
 		return true, nil
 	case errors.Is(err, redis.Nil):
 		return false, nil
 	case isRefusal(err, "OOM"): // which a script may be run in spite of
 		return link.Wait(dryPause, l.stop), nil
-	default:
-		l.disconnect()
-		return false, err
 	}
+	l.dry = false // look for what was staged first
+	l.disconnect()
+	return false, err
 }
 
 type moveCmd struct{ *redis.StringCmd }
@@ -285,18 +288,22 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', now, 'LIMIT',
 end
 return {renewed, back, buried}`)
 
-// beat renews the lease until done. It hands over the requests that died.
-func (l *lease) beat(done <-chan struct{}, bury func(request string, attempts int)) {
+// beat renews the lease until ctx is done. It hands over the requests that died.
+func (l *lease) beat(ctx context.Context, bury func(request string, attempts int)) {
 	for held := false; ; held = true {
-		cmd := beatScript.run(context.Background(), l.rdb, []string{l.queue, l.workers(), l.own + "dead"},
+		cmd := beatScript.run(ctx, l.rdb, []string{l.queue, l.workers(), l.own + "dead"},
 			l.worker, l.term.Milliseconds(), l.maxAttempts, l.own)
-		if result, err := cmd.Slice(); err != nil {
+		result, err := cmd.Slice()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
 			l.state.Failed("renewing the lease", err)
-		} else {
+		default:
 			l.state.Worked("renewing the lease")
 			l.note(result, held, bury)
 		}
-		if !link.Wait(l.term/3, done) {
+		if !link.Wait(l.term/3, ctx.Done()) {
 			return
 		}
 	}
@@ -335,6 +342,16 @@ end
 redis.call('DEL', wip)
 redis.call('ZREM', workers, worker)
 return #staged`)
+
+// unstage gives back what was staged and not taken, when the fetcher ends. Else
+// leave does, or who takes over.
+func (l *lease) unstage() {
+	if l.moved {
+		_ = l.leave()
+	}
+}
+
+var errUnsent = errors.New("redisconn: answers are unsent")
 
 // leave gives back what is staged and ends the lease, if nothing is held.
 func (l *lease) leave() error {

@@ -22,6 +22,7 @@ type replier struct {
 	out    *link.Outbox[push]
 	woke   bool // the wake list may have to be removed
 	apart  bool // requests are held on one node and answered on others
+	unsent bool // something was left when the outbox was closed
 
 	replies, givenBack, expired, undelivered atomic.Int64
 }
@@ -152,7 +153,7 @@ func (r *replier) run() {
 
 // finish tells what could not be sent, and removes the wake list.
 func (r *replier) finish(unsent []push) {
-	if len(unsent) > 0 {
+	if r.unsent = len(unsent) > 0; r.unsent {
 		r.server.state.Logger.Error("closed with messages unsent", slog.Int("messages", len(unsent)))
 	}
 	if r.woke {

@@ -3,6 +3,7 @@ package redisconn_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -19,24 +20,34 @@ var rubyStyles = []string{"id", "reply_to"}
 
 func TestRubyClients(t *testing.T) {
 	t.Parallel()
-	broker := brokertest.StartRedis(t)
-	rdb := broker.Client(t)
-	w := serve(t, rdb, nil)
-	for _, style := range rubyStyles {
-		call := func(args ...string) []rubyResponse {
-			i := len(args) - 2
-			return parseResponses(t, rubytest.Run(t, "redis_client.rb",
-				append(append(args[:i:i], broker.URL(), queue, style), args[i:]...)...))
-		}
-		requireResults(t, 1, 6.1, call("add", "[1,5.1]"))
-		requireResults(t, 1, -4, call("subtract", "[1,5]"))
-		requireErrorCode(t, -32601, call("multiply", "[1,5]"))
-		requireErrorCode(t, -32602, call("add", `["a","b"]`))
-		require.Empty(t, call("!add", "[1,5.1]"))
-		requireResults(t, 200, 6.1, call("--count", "200", "add", "[1,5.1]"))
+	for _, atLeastOnce := range []bool{false, true} {
+		t.Run(fmt.Sprintf("at least once %v", atLeastOnce), func(t *testing.T) {
+			t.Parallel()
+			broker := brokertest.StartRedis(t)
+			rdb := broker.Client(t)
+			w := serve(t, rdb, &redisconn.ListenOptions{AtLeastOnce: atLeastOnce, Logger: quiet})
+			for _, style := range rubyStyles {
+				requireRubyCalls(t, broker, style)
+			}
+			w.end(t)
+			requireEmpty(t, rdb)
+		})
 	}
-	w.end(t)
-	requireEmpty(t, rdb)
+}
+
+func requireRubyCalls(t *testing.T, broker *brokertest.Redis, style string) {
+	t.Helper()
+	call := func(args ...string) []rubyResponse {
+		i := len(args) - 2
+		return parseResponses(t, rubytest.Run(t, "redis_client.rb",
+			append(append(args[:i:i], broker.URL(), queue, style), args[i:]...)...))
+	}
+	requireResults(t, 1, 6.1, call("add", "[1,5.1]"))
+	requireResults(t, 1, -4, call("subtract", "[1,5]"))
+	requireErrorCode(t, -32601, call("multiply", "[1,5]"))
+	requireErrorCode(t, -32602, call("add", `["a","b"]`))
+	require.Empty(t, call("!add", "[1,5.1]"))
+	requireResults(t, 200, 6.1, call("--count", "200", "add", "[1,5.1]"))
 }
 
 type rubyResponse struct {

@@ -50,6 +50,7 @@ type server struct {
 	fetching sync.WaitGroup
 	replying sync.WaitGroup
 	beating  sync.WaitGroup
+	endBeat  context.CancelFunc
 
 	mu       sync.Mutex    // protects following
 	popping  bool          // the fetcher may be blocked
@@ -117,7 +118,9 @@ func (s *server) run(ctx context.Context) {
 	s.replying.Go(s.replier.run)
 	if s.lease != nil {
 		s.fetching.Go(func() { s.lease.interrupt(s.ended) })
-		s.beating.Go(func() { s.lease.beat(s.closed, s.bury) })
+		var ctx context.Context
+		ctx, s.endBeat = context.WithCancel(context.Background())
+		s.beating.Go(func() { s.lease.beat(ctx, s.bury) })
 	}
 }
 
@@ -231,7 +234,7 @@ func (s *server) giveBack() {
 	s.replier.giveBack(back)
 	if s.lease != nil {
 		s.lease.disconnect()
-		_ = s.lease.leave() // Close tries again
+		s.lease.unstage()
 	}
 }
 
@@ -336,7 +339,11 @@ func (s *server) message(d delivery) jsonrpc2.Message {
 		if suspect {
 			defer s.tried()
 		}
-		if body == nil || err != nil {
+		switch {
+		case body == nil:
+			s.settle(token)
+			return nil
+		case err != nil:
 			s.settle(token)
 			return err
 		}
@@ -426,7 +433,6 @@ func (s *server) Close() error {
 		s.fetching.Wait()
 		s.replier.out.Close()
 		s.replying.Wait()
-		s.beating.Wait()
 		s.leave()
 	})
 	return nil
@@ -434,10 +440,19 @@ func (s *server) Close() error {
 
 // leave ends the lease, where one was begun.
 func (s *server) leave() {
-	if s.lease == nil || s.places == nil || s.fatal != nil {
+	if s.endBeat == nil {
 		return
 	}
-	if err := s.lease.leave(); err != nil {
+	s.endBeat()
+	s.beating.Wait()
+	if s.fatal != nil { // there is none
+		return
+	}
+	err := errUnsent
+	if !s.replier.unsent {
+		err = s.lease.leave()
+	}
+	if err != nil {
 		s.state.Logger.Error("lease not ended: what is held is taken over when it runs out",
 			slog.Duration("lease", s.opts.Lease), slog.Any("error", err))
 	}

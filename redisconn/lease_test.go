@@ -1,0 +1,438 @@
+package redisconn_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// The keys of workers of the queue.
+const (
+	workersKey = "{calc}:workers"
+	deadKey    = "{calc}:dead"
+)
+
+func wipKey(worker string) string     { return "{calc}:wip:" + worker }
+func stagingKey(worker string) string { return "{calc}:staging:" + worker }
+
+// leased returns options with a lease that nobody waits long for.
+func leased() *redisconn.ListenOptions {
+	return &redisconn.ListenOptions{AtLeastOnce: true, Lease: 300 * time.Millisecond, Logger: quiet}
+}
+
+// A dying worker reads from a queue and never answers.
+type dying struct {
+	*redisconn.Conn
+	proxy *brokertest.Proxy
+}
+
+// listenDying returns a worker whose connections die will cut.
+func listenDying(t *testing.T, broker *brokertest.Redis, opts *redisconn.ListenOptions) dying {
+	t.Helper()
+	proxy := brokertest.StartProxy(t, broker.Addr)
+	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr})
+	t.Cleanup(func() { _ = rdb.Close() })
+	return dying{redisconn.Listen(rdb, queue, opts), proxy}
+}
+
+// read reads a message.
+func (d dying) read(t *testing.T) jsonrpc2.Message {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	defer cancel()
+	msg, err := d.ReadMessage(ctx)
+	require.NoError(t, err)
+	return msg
+}
+
+// die ends the worker as a kill does: it says nothing more.
+func (d dying) die(t *testing.T) {
+	t.Helper()
+	d.proxy.Refuse(true)
+	require.NoError(t, d.Close())
+}
+
+// What a server had taken when it died is run by another, in the old order.
+func TestTakenOver(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	d := listenDying(t, broker, leased())
+	push(t, rdb, waits(3, "there")...)
+	d.read(t)
+	require.Equal(t, []any{int64(0), int64(1)}, []any{rdb.LLen(context.Background(), queue).Val(), rdb.ZCard(context.Background(), workersKey).Val()})
+	d.die(t)
+
+	slow := newSlow()
+	close(slow.gate)
+	w := serve(t, rdb, leased(), slow)
+	var answers []string
+	for range 3 {
+		answers = append(answers, pop(t, rdb, "there"))
+	}
+	require.Contains(t, strings.Join(answers, ""), `"result":1`)
+	require.EqualValues(t, 3, slow.ran.Load())
+	require.Equal(t, []int{0, 1, 2}, slow.order)
+	eventually(t, func() bool { return w.conn.Stats().Replies == 3 })
+	require.EqualValues(t, 3, w.conn.Stats().TakenOver)
+	w.end(t)
+	requireEmpty(t, rdb)
+}
+
+// A worker whose lease ran out neither answers nor settles, and goes on.
+func TestLeaseLost(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	proxy := brokertest.StartProxy(t, broker.Addr)
+	far := redis.NewClient(&redis.Options{Addr: proxy.Addr})
+	t.Cleanup(func() { _ = far.Close() })
+	var log logBook
+	opts := leased()
+	opts.Logger = log.logger()
+	slow := newSlow()
+	silent := serveWith(t, far, opts, &jsonrpc2.ServerOptions{Logger: log.logger()}, slow)
+	push(t, rdb, wait(7, "there"))
+	slow.requireRunning(t, 1)
+	proxy.Refuse(true) // the server runs on, unheard
+
+	other := newSlow()
+	w := serve(t, rdb, leased(), other)
+	other.requireRunning(t, 1)
+	proxy.Refuse(false)
+	eventually(t, func() bool { return log.count("lease had run out") == 1 })
+	close(slow.gate)
+	eventually(t, func() bool { return silent.conn.Stats().LeaseLost == 1 })
+	require.Zero(t, rdb.LLen(context.Background(), "there").Val())
+	require.Zero(t, silent.conn.Stats().Replies)
+	eventually(t, func() bool {
+		return log.count("reply", "lease ran out") > 0 || log.count("can't be served", "lease ran out") > 0
+	}, log.String())
+
+	close(other.gate)
+	require.Contains(t, pop(t, rdb, "there"), `"result":7`)
+	w.end(t)
+	push(t, rdb, add("later"))
+	require.Equal(t, six, pop(t, rdb, "later"))
+	silent.end(t)
+	requireEmpty(t, rdb)
+}
+
+// What a beat does with the requests of a worker that is gone.
+func TestReap(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	rdb := brokertest.StartRedis(t).Client(t)
+	require.NoError(t, rdb.HSet(ctx, wipKey("gone"),
+		"9", `{"id":"fresh"}`,
+		"10", ` [ {"id":"batch"},{"id":"2"}]`,
+		"11", `{"attempt":2,"id":"suspect"}`,
+		"12", `{"attempt":3,"id":"poison"}`,
+		"13", `garbage`,
+		"14", `{}`,
+		"15", ``, // settled
+	).Err())
+	require.NoError(t, rdb.RPush(ctx, stagingKey("gone"), "newest staged", "oldest staged").Err())
+	require.NoError(t, rdb.LPush(ctx, queue, "oldest waiting", "newest waiting").Err())
+
+	// A worker without a free place beats, and takes nothing.
+	opts := leased()
+	opts.MaxAttempts = 3
+	opts.Prefetch = 1
+	require.NoError(t, rdb.RPush(ctx, queue, `{"jsonrpc":"2.0","id":"first","method":"Slow.Wait"}`).Err())
+	slow := newSlow()
+	w := serve(t, rdb, opts, slow)
+	slow.requireRunning(t, 1)
+	expired := float64(time.Now().Add(-time.Minute).UnixMilli())
+	require.NoError(t, rdb.ZAdd(ctx, workersKey, redis.Z{Score: expired, Member: "gone"}).Err())
+	eventually(t, func() bool { return w.conn.Stats().Dead == 2 })
+	require.EqualValues(t, 6, w.conn.Stats().TakenOver)
+	require.Equal(t, []string{
+		`newest waiting`, `oldest waiting`,
+		`newest staged`, `oldest staged`,
+		`{"attempt":1}`,
+		`{"attempt":2,"id":"suspect"}`,
+		` [ {"attempt":1,"id":"batch"},{"id":"2"}]`,
+		`{"attempt":1,"id":"fresh"}`,
+	}, rdb.LRange(ctx, queue, 0, -1).Val())
+	require.Zero(t, rdb.Exists(ctx, wipKey("gone"), stagingKey("gone")).Val())
+	require.ErrorIs(t, rdb.ZScore(ctx, workersKey, "gone").Err(), redis.Nil)
+
+	dead, err := redisconn.NewDeadList(rdb, queue).List(ctx, -1)
+	require.NoError(t, err)
+	require.Len(t, dead, 2)
+	require.Equal(t, []string{`{"id":"poison"}`, `garbage`}, []string{string(dead[0].Request), string(dead[1].Request)})
+	require.Equal(t, []int{3, 1}, []int{dead[0].Attempts, dead[1].Attempts})
+	close(slow.gate)
+}
+
+// A request that kills its servers is given up, and nothing that ran beside it.
+func TestPoison(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	opts := leased()
+	opts.MaxAttempts = 3
+	innocent := func(i int) string { return add(fmt.Sprintf("innocent-%d", i)) }
+	poison := `{"jsonrpc":"2.0","id":"poison","method":"Slow.Wait","deadline_ms":1}`
+	push(t, rdb, poison, innocent(1), innocent(2))
+
+	d := listenDying(t, broker, opts)
+	for range 3 { // they run at the same time
+		d.read(t)
+	}
+	d.die(t)
+	for attempt := 2; attempt <= 3; attempt++ {
+		d := listenDying(t, broker, opts)
+		msg := d.read(t)
+		require.Contains(t, string(msg.Body), `"id":"poison"`, "suspects are run one at a time, oldest first")
+		d.die(t)
+	}
+
+	w := serve(t, rdb, opts)
+	for i := 1; i <= 2; i++ {
+		require.Equal(t, six, pop(t, rdb, fmt.Sprintf("innocent-%d", i)))
+	}
+	var answer struct {
+		ID    string
+		Error jsonrpc2.Error
+	}
+	require.NoError(t, json.Unmarshal([]byte(pop(t, rdb, "poison")), &answer))
+	require.Equal(t, "poison", answer.ID)
+	require.EqualValues(t, jsonrpc2.CodeServer, answer.Error.Code)
+	require.Contains(t, answer.Error.Message, "3 times")
+
+	list := redisconn.NewDeadList(rdb, queue)
+	dead, err := list.List(ctx, 10)
+	require.NoError(t, err)
+	require.Len(t, dead, 1)
+	require.Equal(t, poison, string(dead[0].Request))
+	require.Equal(t, 3, dead[0].Attempts)
+	require.Contains(t, dead[0].Reason, "died")
+	require.WithinDuration(t, time.Now(), dead[0].Time, time.Minute)
+
+	w.end(t)
+	ok, err := list.Requeue(ctx, dead[0])
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.JSONEq(t, `{"jsonrpc":"2.0","id":"poison","method":"Slow.Wait"}`, pop(t, rdb, queue))
+	for _, again := range []func(context.Context, redisconn.DeadRequest) (bool, error){list.Requeue, list.Delete} {
+		ok, err = again(ctx, dead[0])
+		require.NoError(t, err)
+		require.False(t, ok)
+	}
+	requireEmpty(t, rdb)
+}
+
+func TestDeadListDelete(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	rdb := brokertest.StartRedis(t).Client(t)
+	require.NoError(t, rdb.LPush(ctx, deadKey, `{"time":1000,"attempts":5,"reason":"r","request":"{}"}`, `broken`).Err())
+	list := redisconn.NewDeadList(rdb, queue)
+	newest, err := list.List(ctx, 1)
+	require.NoError(t, err)
+	require.Len(t, newest, 1)
+	require.Contains(t, newest[0].Reason, "invalid character")
+	_, err = list.Requeue(ctx, newest[0])
+	require.ErrorContains(t, err, deadKey)
+	all, err := list.List(ctx, -1)
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	for _, dead := range all {
+		ok, err := list.Delete(ctx, dead)
+		require.NoError(t, err)
+		require.True(t, ok)
+	}
+	requireEmpty(t, rdb)
+}
+
+// The answer to a take or to a settling may get lost: the request is not, and
+// is answered once.
+func TestLeaseAnswersLost(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"{calc}:staging", "there"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			broker := brokertest.StartRedis(t)
+			rdb := broker.Client(t)
+			proxy := brokertest.StartProxy(t, broker.Addr)
+			far := redis.NewClient(&redis.Options{Addr: proxy.Addr})
+			t.Cleanup(func() { _ = far.Close() })
+			slow := newSlow()
+			w := serve(t, far, &redisconn.ListenOptions{AtLeastOnce: true, Logger: quiet}, slow)
+			push(t, rdb, add("before"))
+			pop(t, rdb, "before")
+			if command == "there" {
+				push(t, rdb, wait(1, "there"), wait(2, "there"))
+				slow.requireRunning(t, 2)
+				proxy.DropReply([]byte(command))
+			} else {
+				proxy.DropReply([]byte(command)) // the blocking move, or the take
+				push(t, rdb, wait(1, "there"), wait(2, "there"))
+			}
+			close(slow.gate)
+			for range 2 {
+				require.Contains(t, pop(t, rdb, "there"), `"result"`)
+			}
+			eventually(t, func() bool { return w.conn.Stats().Replies == 2+1 })
+			require.EqualValues(t, 2, slow.ran.Load())
+			require.Zero(t, w.conn.Stats().LeaseLost)
+			w.end(t)
+			requireEmpty(t, rdb)
+		})
+	}
+}
+
+// A Redis that is out of memory takes no more requests, and those that wait are
+// served.
+func TestLeaseOutOfMemory(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	slow := newSlow()
+	push(t, rdb, waits(3, "there")...)
+	opts := leased()
+	opts.Prefetch = 1
+	w := serve(t, rdb, opts, slow)
+	slow.requireRunning(t, 1)
+	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "1").Err())
+	close(slow.gate)
+	for range 3 {
+		require.Contains(t, pop(t, rdb, "there"), `"result"`)
+	}
+	w.end(t)
+	requireEmpty(t, rdb)
+}
+
+// A drain gives everything back in its order, also without memory.
+func TestLeaseDrain(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	ctx, drain := context.WithCancel(context.Background())
+	conn := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{AtLeastOnce: true, Logger: quiet})
+	requests := waits(5, "there")
+	push(t, rdb, requests...)
+	first, err := conn.ReadMessage(ctx)
+	require.NoError(t, err)
+	require.Equal(t, requests[0], string(first.Body))
+	requireLen(t, rdb, queue, 0)
+	require.NoError(t, rdb.ConfigSet(ctx, "maxmemory", "1").Err())
+	drain()
+	requireLen(t, rdb, queue, 4)
+	require.Equal(t, requests[1:], waiting(t, rdb))
+	require.NoError(t, first.Reply([]byte(`{"id":"1"}`)))
+	require.NoError(t, conn.Close())
+	require.Equal(t, `{"id":"1"}`, pop(t, rdb, "there"))
+	require.NoError(t, rdb.Del(context.Background(), queue).Err())
+	requireEmpty(t, rdb)
+}
+
+// What is not answered when a Conn is closed is taken over.
+func TestLeaseCloseWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	conn := redisconn.Listen(rdb, queue, leased())
+	push(t, rdb, add("there"))
+	msg, err := conn.ReadMessage(context.Background())
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	require.Error(t, msg.Reply([]byte(`{}`)))
+	w := serve(t, rdb, leased())
+	require.Equal(t, six, pop(t, rdb, "there"))
+	w.end(t)
+	requireEmpty(t, rdb)
+}
+
+// Servers with leases and without share a queue, and clients notice nothing.
+func TestLeaseShared(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	with, without := serve(t, rdb, leased()), serve(t, rdb, nil)
+	c := dial(t, rdb, nil, 0)
+	eventually(t, func() bool {
+		requireCalls(t, c, 10)
+		return with.conn.Stats().Requests > 0 && without.conn.Stats().Requests > 0
+	})
+	with.end(t)
+	requireCalls(t, c, 10)
+	without.end(t)
+	c.end(t)
+	requireEmpty(t, rdb)
+}
+
+// The own keys lie in the queue's slot, also where it has a hash tag.
+func TestLeaseHashTag(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	rdb := brokertest.StartRedis(t).Client(t)
+	conn := redisconn.Listen(rdb, "a{b}c", leased())
+	require.NoError(t, rdb.LPush(ctx, "a{b}c", add("there")).Err())
+	msg, err := conn.ReadMessage(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, rdb.Exists(ctx, "a{b}c:workers").Val())
+	require.NoError(t, msg.Reply(nil))
+	require.NoError(t, conn.Close())
+	requireEmpty(t, rdb)
+}
+
+// Old brokers and clients of other kinds are refused at once.
+func TestLeaseRefused(t *testing.T) {
+	t.Parallel()
+	broker := miniredis.RunT(t) // which knows no flags of scripts, as Redis before 7.0
+	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr()})
+	defer rdb.Close()
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer ring.Close()
+	for _, test := range []struct {
+		name string
+		rdb  redis.UniversalClient
+		opts redisconn.ListenOptions
+		want string
+	}{
+		{name: "old Redis", rdb: rdb, want: "needs Redis 7.0"},
+		{name: "ring", rdb: ring, want: "*redis.Ring"},
+		{name: "short lease", rdb: rdb, opts: redisconn.ListenOptions{Lease: time.Millisecond}, want: "less than 100ms"},
+		{name: "negative attempts", rdb: rdb, opts: redisconn.ListenOptions{MaxAttempts: -1}, want: "MaxAttempts is -1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.opts.AtLeastOnce, test.opts.Logger = true, quiet
+			err := jsonrpc2.Serve(context.Background(), nil, redisconn.Listen(test.rdb, queue, &test.opts), nil)
+			require.ErrorContains(t, err, test.want)
+			require.ErrorContains(t, err, queue)
+		})
+	}
+}
+
+// On a Cluster the answers lie on other nodes than the requests.
+func TestLeaseOnCluster(t *testing.T) {
+	t.Parallel()
+	cluster := brokertest.StartRedisCluster(t, 3, 0)
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs})
+	t.Cleanup(func() { _ = rdb.Close() })
+	w := serve(t, rdb, leased())
+	c := dial(t, rdb, nil, 0)
+	requireCalls(t, c, 100)
+	push(t, rdb, add("1"), add("2"), add("3"), add("4"), `{"jsonrpc":"2.0","method":"add"}`, `garbage`)
+	for _, list := range []string{"1", "2", "3", "4"} {
+		require.Equal(t, six, pop(t, rdb, list))
+	}
+	c.end(t)
+	w.end(t)
+	require.NoError(t, rdb.ForEachMaster(context.Background(), func(ctx context.Context, node *redis.Client) error {
+		keys, err := node.Keys(ctx, "*").Result()
+		require.Empty(t, keys)
+		return err
+	}))
+}
