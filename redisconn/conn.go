@@ -46,6 +46,8 @@
 //	server's connection cut             none lost, none twice     late, once
 //	Redis failed over                   those not replicated      those not replicated are
 //	                                    run again or are lost     dropped or lost
+//	Redis down, its data lost           those waiting and those   those waiting, and those
+//	                                    held are lost             to requests held, are lost
 //	Redis out of memory                 calls fail, not sent      none lost
 //	  and a server drained              given back, none lost
 //	on a Cluster, a server killed       not run again             lost, if it was killed
