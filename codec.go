@@ -22,6 +22,19 @@
 // the text alone: one that ends like that of an Error, "(JSON-RPC error 402)", is
 // taken for one, and an empty one for success.
 //
+// # Deadlines
+//
+// A call's deadline, by the client's Timeout or the ctx given to [Call], travels
+// with its request where the transport says so: as a header over HTTP, as the
+// message's expiration over RabbitMQ. It is sent as the time that is left, so
+// that no two clocks have to agree, and a server counts from when the request
+// came to it. A request that has not begun by then is not run, nor is one whose
+// client is known to be gone; Stats.Expired counts them.
+//
+// A method that has begun is not stopped: net/rpc knows no contexts. One that
+// wants to see that nobody waits for it any more has its arguments embed a
+// [Context]. In a drain that is done after ServerOptions.Grace.
+//
 // # Panics
 //
 // net/rpc does not recover a panic in a method: it ends the process, and no
@@ -112,6 +125,7 @@ type Limits struct {
 // Defaults of the limits in the options.
 const (
 	DefaultTimeout        = 30 * time.Second
+	DefaultGrace          = 30 * time.Second
 	DefaultMaxMessageSize = 4 << 20
 	DefaultMaxBatch       = 1000
 	DefaultMaxDepth       = 500
@@ -182,6 +196,11 @@ type ServerOptions struct {
 	// MaxDepth limits how deep the values of a request may nest; 500 if 0. A
 	// request beyond it is answered with CodeInvalidRequest.
 	MaxDepth int
+
+	// Grace is how long after the drain began (ctx done) the contexts of running
+	// calls stay alive; 30 s if 0, not at all if negative. See [Context]. A method
+	// that does not look at its context is waited for all the same.
+	Grace time.Duration
 
 	// Logger is told what net/rpc would swallow and what could be answered to
 	// nobody; slog.Default() if nil.

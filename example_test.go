@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/rpc"
+	"time"
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
@@ -157,4 +158,42 @@ func ExampleNewStreamConn() {
 	sum, err := jsonrpc2.Call[float64](context.Background(), client, "Calc.Add", calc.Args{A: 1, B: 5.1})
 	fmt.Println(sum, err)
 	// Output: 6.1 <nil>
+}
+
+// A method that takes long looks at the context of its call.
+type Digger struct{ begun chan bool }
+
+type DigArgs struct {
+	jsonrpc2.Context
+	Meters int
+}
+
+func (d *Digger) Dig(args *DigArgs, dug *int) error {
+	d.begun <- true
+	select {
+	case <-time.After(time.Duration(args.Meters) * time.Hour):
+		*dug = args.Meters
+		return nil
+	case <-args.Done():
+		return args.Err()
+	}
+}
+
+func ExampleContext() {
+	server, digger := rpc.NewServer(), &Digger{make(chan bool)}
+	if err := server.Register(digger); err != nil {
+		panic(err)
+	}
+	there, here := net.Pipe()
+	ctx, drain := context.WithCancel(context.Background())
+	opts := &jsonrpc2.ServerOptions{Grace: 5 * time.Millisecond}
+	go jsonrpc2.Serve(ctx, server, jsonrpc2.NewStreamConn(there), opts)
+	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(here), nil)
+	defer client.Close()
+
+	call := client.Go("Digger.Dig", DigArgs{Meters: 7}, new(int), nil)
+	<-digger.begun
+	drain()
+	fmt.Println((<-call.Done).Error)
+	// Output: context canceled
 }

@@ -9,6 +9,7 @@ import (
 	"net/rpc"
 	"strings"
 	"sync"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -31,6 +32,7 @@ type serverCodec struct {
 	err   error // what ended conn; read when ServeCodec has returned
 
 	places chan struct{} // holds one for each running call, and one if placed
+	grace  *grace
 
 	// The reading goroutine's own.
 	placed   bool       // a place is taken for the next call
@@ -59,16 +61,25 @@ type serverCall struct {
 	single   exchange // of a message that is no batch
 	id       []byte   // empty: a notification
 	err      *Error   // found before the method could run
+	cancel   func()   // ends the context of the arguments; nil if they have none
 }
 
 // An exchange is a message on its way to its one reply.
 type exchange struct {
-	reply   func([]byte) error
-	batch   bool
-	left    int    // items of a batch that are not done
-	answers []byte // of a batch, so far
+	reply    func([]byte) error
+	deadline time.Time       // zero: not known
+	ctx      context.Context // nil: not known
+	batch    bool
+	left     int    // items of a batch that are not done
+	answers  []byte // of a batch, so far
 
 	reserved int // bytes for errors in place of the answers that are missing
+}
+
+// isGivenUp reports whether nobody waits for the answer any more.
+func (x *exchange) isGivenUp() bool {
+	return x.ctx != nil && x.ctx.Err() != nil ||
+		!x.deadline.IsZero() && !time.Now().Before(x.deadline)
 }
 
 // standInSize is the length of such an error, less its id's.
@@ -93,7 +104,11 @@ func newServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) *server
 	if c.stats == nil {
 		c.stats = new(Stats)
 	}
+	if opts.Grace == 0 {
+		c.opts.Grace = DefaultGrace
+	}
 	c.places = make(chan struct{}, c.opts.MaxInFlight)
+	c.grace = newGrace(ctx, c.opts.Grace)
 	c.names = make(map[string]string)
 	c.decoder = newParamsDecoder()
 	c.out = newEncoder()
@@ -162,10 +177,12 @@ func (c *serverCodec) open(msg Message) {
 		c.refuse(msg, err)
 		return
 	}
-	c.single = exchange{reply: msg.Reply}
+	c.single = exchange{reply: msg.Reply, deadline: msg.Deadline, ctx: msg.Context}
 	c.exchange = &c.single
 	if batch {
-		c.exchange = &exchange{reply: msg.Reply, batch: true, left: len(c.items)}
+		x := c.single
+		x.batch, x.left = true, len(c.items)
+		c.exchange = &x
 		for i := range c.items {
 			if e := &c.items[i]; !e.isResponse() && !e.isNotification() {
 				c.exchange.reserved += len(e.answerID()) + standInSize
@@ -253,6 +270,12 @@ func (c *serverCodec) nextItem(r *rpc.Request) bool {
 		return false
 	}
 	c.takePlace(nil)
+	if c.exchange.isGivenUp() { // perhaps while it waited for the place
+		c.stats.Expired.Add(1)
+		c.log.drop("request whose caller has given up not run", item.text)
+		c.finish(c.exchange, nil, nil)
+		return false
+	}
 	c.start(item, r)
 	return true
 }
@@ -317,6 +340,7 @@ func (c *serverCodec) ReadRequestBody(body any) error {
 		c.call.err = err
 		return err
 	}
+	c.setContext(c.call, body)
 	return nil
 }
 
@@ -419,6 +443,9 @@ func (c *serverCodec) reply(reply func([]byte) error, body []byte) {
 
 // release frees what a call held, its place last.
 func (c *serverCodec) release(call *serverCall) {
+	if call.cancel != nil {
+		call.cancel()
+	}
 	if cap(call.id) > maxKeptID {
 		call.id = nil
 	}
@@ -431,6 +458,7 @@ func (c *serverCodec) release(call *serverCall) {
 
 // Close closes the Conn. ServeCodec calls it when the last call is answered.
 func (c *serverCodec) Close() error {
+	c.grace.close()
 	c.log.close()
 	return c.conn.Close()
 }

@@ -57,8 +57,8 @@ type reply struct {
 	body  string // "-" if nil
 }
 
-// newService is for use in a synctest bubble.
-func newService(t *testing.T, opts jsonrpc2.ServerOptions) *service {
+// newService is for use in a synctest bubble. It serves more, too.
+func newService(t *testing.T, opts jsonrpc2.ServerOptions, more ...any) *service {
 	s := &service{conn: newScriptedConn(), gate: newGate(), done: make(chan error, 1)}
 	if opts.Stats == nil {
 		opts.Stats = new(jsonrpc2.Stats)
@@ -69,7 +69,7 @@ func newService(t *testing.T, opts jsonrpc2.ServerOptions) *service {
 	}
 	ctx, drain := context.WithCancel(context.Background())
 	s.drain = drain
-	go func() { s.done <- jsonrpc2.Serve(ctx, newServer(t, s.gate), s.conn, &opts) }()
+	go func() { s.done <- jsonrpc2.Serve(ctx, newServer(t, append(more, s.gate)...), s.conn, &opts) }()
 	t.Cleanup(func() { // also of a test that failed
 		drain()
 		s.gate.openWide()

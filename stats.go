@@ -17,6 +17,7 @@ type Stats struct {
 	Unsent        atomic.Int64 // calls and notifications that did not get through (client)
 	Invalid       atomic.Int64 // messages and items that were no request or no response
 	Dropped       atomic.Int64 // well-formed ones that nobody waited for or could be answered
+	Expired       atomic.Int64 // requests whose caller had given up before they could run (server)
 	LostReplies   atomic.Int64 // responses that the transport did not take (server)
 }
 

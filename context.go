@@ -1,0 +1,135 @@
+package jsonrpc2
+
+import (
+	"context"
+	"time"
+)
+
+// A Context is the context of a call. A type of arguments embeds it, and its
+// method then sees when nobody waits for the answer any more:
+//
+//	type ReportArgs struct {
+//		jsonrpc2.Context
+//		Year int
+//	}
+//
+//	func (r *Reports) Make(args *ReportArgs, report *Report) error {
+//		rows, err := r.db.QueryContext(args, query, args.Year)
+//		…
+//	}
+//
+// It is done at the caller's deadline, when the caller is known to be gone, when
+// the Grace of a drain is over, and when the method has returned. Its values are
+// those of [Message.Context], such as the context of an HTTP request, where the
+// transport has one, else those of the ctx that is served under.
+//
+// It is not sent: neither by name nor by position is it one of the params. Where
+// no codec of this package has set it, as in arguments made by hand or served by
+// net/rpc's own codecs, it is like context.Background(). Embed it as it is, or in
+// another struct: a nil pointer to either stays nil.
+type Context struct {
+	// Gob is empty. encoding/gob takes no struct without an exported field.
+	Gob struct{} `json:"-"`
+
+	ctx context.Context // nil: context.Background()
+}
+
+var _ context.Context = Context{}
+
+// Deadline implements context.Context.
+func (c Context) Deadline() (deadline time.Time, ok bool) { return c.context().Deadline() }
+
+// Done implements context.Context.
+func (c Context) Done() <-chan struct{} { return c.context().Done() }
+
+// Err implements context.Context.
+func (c Context) Err() error { return c.context().Err() }
+
+// Value implements context.Context.
+func (c Context) Value(key any) any { return c.context().Value(key) }
+
+func (c Context) context() context.Context {
+	if c.ctx == nil {
+		return context.Background()
+	}
+	return c.ctx
+}
+
+// setContext is promoted to the types that embed a Context.
+func (c *Context) setContext(ctx context.Context) {
+	if c != nil {
+		c.ctx = ctx
+	}
+}
+
+type contextSetter interface{ setContext(context.Context) }
+
+// setContext sets the Context of a call's arguments, where they have one.
+func (c *serverCodec) setContext(call *serverCall, args any) {
+	setter, ok := args.(contextSetter)
+	if !ok {
+		return
+	}
+	var ctx context.Context
+	ctx, call.cancel = c.grace.newContext(call.exchange)
+	defer func() { _ = recover() }() // of the way to it through a nil pointer
+	setter.setContext(ctx)
+}
+
+// A grace is for how long the contexts of running calls outlive the beginning of
+// a drain.
+type grace struct {
+	ctx     context.Context // ends with it; the parent of all that have no other
+	end     context.CancelFunc
+	unwatch func() bool
+	ended   chan struct{} // closed when nothing runs for it any more
+}
+
+// newGrace watches drain, with no goroutine before it is done.
+func newGrace(drain context.Context, d time.Duration) *grace {
+	g := &grace{ended: make(chan struct{})}
+	g.ctx, g.end = context.WithCancel(context.WithoutCancel(drain))
+	g.unwatch = context.AfterFunc(drain, func() {
+		defer close(g.ended)
+		defer g.end()
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-g.ctx.Done():
+		}
+	})
+	return g
+}
+
+// newContext returns the context of a call.
+func (g *grace) newContext(x *exchange) (context.Context, context.CancelFunc) {
+	parent := x.ctx
+	if parent == nil {
+		parent = g.ctx
+	}
+	var ctx context.Context
+	var cancel context.CancelFunc
+	if x.deadline.IsZero() {
+		ctx, cancel = context.WithCancel(parent)
+	} else {
+		ctx, cancel = context.WithDeadline(parent, x.deadline)
+	}
+	if x.ctx == nil {
+		return ctx, cancel
+	}
+	stop := context.AfterFunc(g.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// close ends all contexts, and waits for what runs. It is idempotent.
+func (g *grace) close() {
+	g.end()
+	if g.unwatch() {
+		close(g.ended)
+	}
+	<-g.ended
+}
