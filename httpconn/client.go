@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +52,7 @@ type Conn struct {
 	do     func(*http.Request) (*http.Response, error)
 
 	template *http.Request // that all requests are copies of
+	timed    atomic.Pointer[timedHeader]
 	header   func(context.Context, http.Header)
 	maxBody  int64
 	answers  chan jsonrpc2.Message
@@ -194,7 +197,7 @@ func (c *Conn) work(p post) {
 // exchange makes one request and hands its answer to ReadMessage.
 func (c *Conn) exchange(call context.Context, request []byte) {
 	ctx, cancel := c.under(call)
-	answer, err := c.post(ctx, request)
+	answer, err := c.post(ctx, call, request)
 	cancel()
 	c.mu.Lock()
 	c.bytes -= len(request)
@@ -271,21 +274,55 @@ func (v valued) Value(key any) any {
 }
 
 // request makes the request from the one that all are copies of.
-func (c *Conn) request(ctx context.Context, body []byte) *http.Request {
+func (c *Conn) request(ctx context.Context, header http.Header, body []byte) *http.Request {
 	r := c.template.WithContext(ctx)
+	r.Header = header
 	r.ContentLength = int64(len(body))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	if !c.own || c.header != nil { // a Client adds its cookies
+		r.Header = header.Clone()
+	}
 	if c.header != nil {
-		r.Header = r.Header.Clone()
 		c.header(ctx, r.Header)
 	}
 	return r
 }
 
+// A timedHeader is the header of the requests that have so long.
+type timedHeader struct {
+	milliseconds int64
+	header       http.Header
+}
+
+// headerFor returns the header of a call's request, which others share: those
+// that are sent one soon after the other mostly have as long.
+func (c *Conn) headerFor(call context.Context) (http.Header, error) {
+	deadline, ok := call.Deadline()
+	if !ok {
+		return c.template.Header, nil
+	}
+	left := time.Until(deadline)
+	if left <= 0 {
+		return nil, context.DeadlineExceeded
+	}
+	milliseconds := int64((left + time.Millisecond - 1) / time.Millisecond)
+	timed := c.timed.Load()
+	if timed == nil || timed.milliseconds != milliseconds {
+		timed = &timedHeader{milliseconds, maps.Clone(c.template.Header)}
+		timed.header[TimeoutHeader] = []string{strconv.FormatInt(milliseconds, 10)}
+		c.timed.Store(timed)
+	}
+	return timed.header, nil
+}
+
 // post returns the body of the answer, nil if there is none and none is due.
-func (c *Conn) post(ctx context.Context, request []byte) ([]byte, error) {
-	response, err := c.do(c.request(ctx, request))
+func (c *Conn) post(ctx, call context.Context, request []byte) ([]byte, error) {
+	header, err := c.headerFor(call)
+	if err != nil {
+		return nil, c.requestError(err)
+	}
+	response, err := c.do(c.request(ctx, header, request))
 	if err != nil {
 		return nil, c.requestError(err)
 	}

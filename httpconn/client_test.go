@@ -486,7 +486,7 @@ func TestCallIsGivenUp(t *testing.T) {
 	for name, giveUp := range map[string]func(context.Context) (context.Context, context.CancelFunc){
 		"canceled": context.WithCancel,
 		"deadline": func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, 50*time.Millisecond)
+			return context.WithTimeout(ctx, 2*time.Second) // in which it begins
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -528,7 +528,7 @@ func TestTimeout(t *testing.T) {
 		<-r.Context().Done()
 		close(ended)
 	})
-	client := dialWith(t, httpconn.Dial(s.secret, nil), jsonrpc2.ClientOptions{Timeout: 50 * time.Millisecond})
+	client := dialWith(t, httpconn.Dial(s.secret, nil), jsonrpc2.ClientOptions{Timeout: 2 * time.Second})
 	require.ErrorContains(t, client.Call("Calc.Odd", nil, new(float64)), jsonrpc2.ErrTimeout.Error())
 	<-ended
 }

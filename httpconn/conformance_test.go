@@ -35,8 +35,9 @@ func TestConformance(t *testing.T) {
 				opts := start(web)
 				t.Cleanup(web.Close)
 				return conntest.Transport{
-					Dial:   func(testing.TB) jsonrpc2.Conn { return httpconn.Dial(web.URL, opts) },
-					Listen: func(testing.TB) jsonrpc2.Conn { return handler },
+					Deadline: true,
+					Dial:     func(testing.TB) jsonrpc2.Conn { return httpconn.Dial(web.URL, opts) },
+					Listen:   func(testing.TB) jsonrpc2.Conn { return handler },
 				}
 			})
 		})

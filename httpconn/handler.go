@@ -82,8 +82,10 @@ var (
 
 // An exchange is one POST.
 type exchange struct {
-	body  []byte
-	reply chan []byte // has room for the one reply
+	ctx      context.Context // done when the client hangs up
+	deadline time.Time       // of its call; zero if it says none
+	body     []byte
+	reply    chan []byte // has room for the one reply
 }
 
 // NewHandler returns a Handler. It answers 503 while no codec reads from it.
@@ -159,21 +161,22 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]byte, error) 
 	if err := h.check(r); err != nil {
 		return nil, err
 	}
-	x, err := h.read(w, r)
-	if err != nil {
+	x := &exchange{ctx: r.Context(), deadline: deadlineOf(r.Header), reply: make(chan []byte, 1)}
+	var err error
+	if x.body, err = h.read(w, r); err != nil {
 		return nil, err
 	}
 	h.begin()
 	defer h.end()
-	if err := h.hand(r.Context(), x); err != nil {
+	if err := h.hand(x); err != nil {
 		return nil, err
 	}
 	select {
 	case reply := <-x.reply:
 		h.replies.Add(1)
 		return reply, nil
-	case <-r.Context().Done(): // its place is held until the method returns
-		return nil, r.Context().Err()
+	case <-x.ctx.Done(): // its place is held until the method returns
+		return nil, x.ctx.Err()
 	}
 }
 
@@ -247,8 +250,22 @@ func acceptsJSON(lines []string) bool {
 	return false
 }
 
+// deadlineOf returns when a client that sends the header has given up. 32 bits
+// of milliseconds are 49 days: who waits for longer may as well wait for ever.
+func deadlineOf(header http.Header) (deadline time.Time) {
+	text := header[TimeoutHeader]
+	if len(text) == 0 {
+		return deadline
+	}
+	milliseconds, err := strconv.ParseUint(text[0], 10, 32)
+	if err != nil {
+		return deadline
+	}
+	return time.Now().Add(time.Duration(milliseconds) * time.Millisecond)
+}
+
 // read reads the body, within the limits of one and of all.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request) (*exchange, error) {
+func (h *Handler) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	read := reservingReader{r: r.Body, h: h}
 	body, err := read.short(r.ContentLength)
 	if body == nil && err == nil {
@@ -256,7 +273,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (*exchange, error
 		body, err = io.ReadAll(&read)
 	}
 	if err == nil {
-		return &exchange{body: body, reply: make(chan []byte, 1)}, nil
+		return body, nil
 	}
 	h.release(read.reserved)
 	var over *http.MaxBytesError
@@ -326,7 +343,7 @@ func (h *Handler) errBusy(why string) error {
 }
 
 // hand hands a request to ReadMessage.
-func (h *Handler) hand(ctx context.Context, x *exchange) error {
+func (h *Handler) hand(x *exchange) error {
 	defer h.release(int64(len(x.body)))
 	select { // most often there is a place
 	case <-h.drained:
@@ -344,9 +361,9 @@ func (h *Handler) hand(ctx context.Context, x *exchange) error {
 		return h.errBusy("the server is busy")
 	case <-h.drained:
 		return h.errBusy("the server is shutting down")
-	case <-ctx.Done():
+	case <-x.ctx.Done():
 		h.gone.Add(1)
-		return ctx.Err()
+		return x.ctx.Err()
 	}
 }
 
@@ -378,7 +395,7 @@ func (h *Handler) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 	select {
 	case x := <-h.requests:
 		h.taken.Add(1)
-		return jsonrpc2.Message{Body: x.body, Reply: x.answer}, nil
+		return jsonrpc2.Message{Body: x.body, Reply: x.answer, Deadline: x.deadline, Context: x.ctx}, nil
 	case <-ctx.Done():
 		h.stop()
 		return jsonrpc2.Message{}, ctx.Err()

@@ -76,8 +76,8 @@ type service struct {
 	err     error         // what it returned
 }
 
-// serve serves Calc and a Gate until the test's cleanup.
-func serve(t *testing.T, opts *httpconn.HandlerOptions, codec jsonrpc2.ServerOptions) *service {
+// serve serves Calc, a Gate, and more until the test's cleanup.
+func serve(t *testing.T, opts *httpconn.HandlerOptions, codec jsonrpc2.ServerOptions, more ...any) *service {
 	t.Helper()
 	s := &service{
 		handler: httpconn.NewHandler(opts),
@@ -85,8 +85,9 @@ func serve(t *testing.T, opts *httpconn.HandlerOptions, codec jsonrpc2.ServerOpt
 		done:    make(chan struct{}),
 	}
 	server := rpc.NewServer()
-	require.NoError(t, server.Register(calc.Calc{}))
-	require.NoError(t, server.Register(s.gate))
+	for _, service := range append(more, calc.Calc{}, s.gate) {
+		require.NoError(t, server.Register(service))
+	}
 	codec.Service, codec.Logger = "Calc", quiet
 	ctx, cancel := context.WithCancel(context.Background())
 	s.drain = cancel
@@ -119,9 +120,9 @@ type site struct {
 }
 
 // newSite returns a site that serves until the test's cleanup.
-func newSite(t *testing.T, opts *httpconn.HandlerOptions, codec jsonrpc2.ServerOptions) *site {
+func newSite(t *testing.T, opts *httpconn.HandlerOptions, codec jsonrpc2.ServerOptions, more ...any) *site {
 	t.Helper()
-	s := &site{service: serve(t, opts, codec)}
+	s := &site{service: serve(t, opts, codec, more...)}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.arrived.Add(1)
 		defer s.left.Add(1)

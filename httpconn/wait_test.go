@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -24,10 +25,13 @@ type visit struct {
 	done   chan struct{} // closed when ServeHTTP has returned
 }
 
-func visitBy(handler http.Handler, body io.Reader) *visit {
+func visitBy(handler http.Handler, body io.Reader) *visit { return visitWith(handler, body, nil) }
+
+func visitWith(handler http.Handler, body io.Reader, header http.Header) *visit {
 	ctx, hangUp := context.WithCancel(context.Background())
 	v := &visit{httptest.NewRecorder(), hangUp, make(chan struct{})}
 	r := httptest.NewRequest(http.MethodPost, "/calc", body).WithContext(ctx)
+	maps.Copy(r.Header, header)
 	go func() {
 		defer close(v.done)
 		handler.ServeHTTP(v, r)

@@ -36,6 +36,9 @@ type Transport struct {
 	// by another, and a serving Conn takes no more than SetLimits says.
 	Broker bool
 
+	// Deadline says that a call's deadline travels with its request.
+	Deadline bool
+
 	// Duplex says that either Conn both calls and serves, as those of a stream
 	// do. Else a serving Conn refuses to call.
 	Duplex bool
@@ -50,6 +53,7 @@ func Run(t *testing.T, connect func(t *testing.T) Transport) {
 	}{
 		{"Echo", testEcho},
 		{"ConcurrentCalls", testConcurrentCalls},
+		{"Deadline", testDeadline},
 		{"Notification", testNotification},
 		{"RawBatch", testRawBatch},
 		{"InterruptedRead", testInterruptedRead},
@@ -98,6 +102,17 @@ func (e *echo) Wait(text string, reply *string) error {
 	e.started <- text
 	<-e.release
 	*reply = text
+	return nil
+}
+
+// None are the arguments of a method that looks at its context alone.
+type None struct{ jsonrpc2.Context }
+
+// Left returns for how long its caller will wait, 0 if that is not known.
+func (e *echo) Left(args None, left *time.Duration) error {
+	if deadline, ok := args.Deadline(); ok {
+		*left = time.Until(deadline)
+	}
 	return nil
 }
 
@@ -282,6 +297,27 @@ func testConcurrentCalls(t *testing.T, transport Transport) {
 		})
 	}
 	wg.Wait()
+}
+
+func testDeadline(t *testing.T, transport Transport) {
+	if !transport.Deadline {
+		t.Skip("deadlines don't travel")
+	}
+	conn := transport.Dial(t)
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Echo", Timeout: -1, Logger: quiet})
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	serve(t, transport.Listen(t), newEcho(), jsonrpc2.ServerOptions{})
+	for _, timeout := range []time.Duration{0, patience, time.Hour, 0, patience} {
+		ctx, cancel := t.Context(), func() {}
+		if timeout > 0 {
+			ctx, cancel = context.WithTimeout(ctx, timeout)
+		}
+		left, err := jsonrpc2.Call[time.Duration](ctx, client, "Echo.Left", None{})
+		cancel()
+		require.NoError(t, err)
+		require.LessOrEqual(t, left, timeout+time.Millisecond) // parts of one may round up
+		require.Equal(t, timeout > 0, left > max(timeout-patience, 0), "%v of %v", left, timeout)
+	}
 }
 
 func testNotification(t *testing.T, transport Transport) {
