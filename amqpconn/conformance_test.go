@@ -43,7 +43,8 @@ func TestConformance(t *testing.T) {
 						require.NoError(t, err)
 						return conn
 					},
-					Broker: true,
+					Broker:   true,
+					Deadline: true,
 				}
 			})
 		})

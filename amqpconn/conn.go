@@ -20,7 +20,10 @@
 // method may see it twice. With AtMostOnce it is acknowledged when it is handed
 // to the codec, and lost if the server crashes then.
 //
-// Requests expire when their callers give up. A request that waits in a durable
+// Requests expire when their callers give up: in the queue by the broker, and by
+// the same property, expiration, on the server, which counts from the delivery
+// and does not run what it could not begin by then. A method sees that deadline
+// with a jsonrpc2.Context in its arguments. A request that waits in a durable
 // queue survives a restart of the broker if it was sent with Persistent; it is
 // accepted when the broker has confirmed it, which Stats counts.
 //

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -28,10 +30,11 @@ type consumer struct {
 
 // A consuming is one connection of a consumer.
 type consuming struct {
-	ch         *amqp.Channel
-	wire       *wire
-	tag        string
-	deliveries <-chan amqp.Delivery
+	ch        *amqp.Channel
+	wire      *wire
+	tag       string
+	delivered <-chan amqp.Delivery // by the library
+	waiting   chan delivery        // to be taken; has room for the prefetch
 
 	mu      sync.Mutex // protects following
 	settled uint64     // all up to this one are
@@ -42,7 +45,8 @@ type consuming struct {
 // acknowledged.
 type delivery struct {
 	amqp.Delivery
-	session *consuming
+	session  *consuming
+	deadline time.Time // of its caller; zero if it says none
 }
 
 var errQueueGone = errors.New("the queue was deleted, or the consumer cancelled")
@@ -71,19 +75,60 @@ func (c *consumer) run(ctx context.Context, conn *amqp.Connection, w *wire, up f
 	cancelled := s.ch.NotifyCancel(make(chan string, 1))
 	c.set(s)
 	defer c.set(nil)
+	defer s.end()
 	up()
+	delivered := s.delivered
+	for {
+		select {
+		case d, ok := <-delivered:
+			if ok {
+				c.keep(ctx, s, d)
+			} else { // one of the others says why
+				delivered = nil
+			}
+		case <-c.draining:
+			c.giveBackAll(s)
+			return await(ctx, connClosed, chClosed) // the running calls are acknowledged
+		case <-cancelled:
+			return errQueueGone
+		case err := <-connClosed:
+			return closeError(err)
+		case err := <-chClosed:
+			return closeError(err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// keep keeps a request until it is taken, which may be long after it came: its
+// time runs from now.
+func (c *consumer) keep(ctx context.Context, s *consuming, d amqp.Delivery) {
 	select {
-	case <-c.draining:
-		c.giveBackAll(s)
-		return await(ctx, connClosed, chClosed) // the running calls are acknowledged
-	case <-cancelled:
-		return errQueueGone
-	case err := <-connClosed:
-		return closeError(err)
-	case err := <-chClosed:
-		return closeError(err)
+	case s.waiting <- delivery{d, s, deadlineOf(d.Expiration)}:
+	case <-c.draining: // the others are only for a broker that minds no prefetch
+		c.giveBack(d)
 	case <-ctx.Done():
-		return ctx.Err()
+	}
+}
+
+// deadlineOf returns when a request that came now has expired. 0 milliseconds
+// say that a consumer has to be there, and nothing of the caller.
+func deadlineOf(expiration string) (deadline time.Time) {
+	if expiration == "" {
+		return deadline
+	}
+	milliseconds, err := strconv.ParseUint(expiration, 10, 32) // RabbitMQ takes no more
+	if err != nil || milliseconds == 0 {
+		return deadline
+	}
+	return time.Now().Add(time.Duration(milliseconds) * time.Millisecond)
+}
+
+// end drops what was not taken: the broker delivers it again.
+func (s *consuming) end() {
+	close(s.waiting)
+	for range s.waiting {
 	}
 }
 
@@ -95,8 +140,14 @@ func (c *consumer) open(conn *amqp.Connection, w *wire) (*consuming, error) {
 	if err := ch.Qos(c.server.opts.Prefetch, 0, false); err != nil {
 		return nil, err
 	}
-	s := &consuming{ch: ch, wire: w, tag: link.NewName(), ahead: make(map[uint64]bool)}
-	s.deliveries, err = ch.Consume(c.server.queue, s.tag, false, false, false, false, nil)
+	s := &consuming{
+		ch:      ch,
+		wire:    w,
+		tag:     link.NewName(),
+		waiting: make(chan delivery, c.server.opts.Prefetch),
+		ahead:   make(map[uint64]bool),
+	}
+	s.delivered, err = ch.Consume(c.server.queue, s.tag, false, false, false, false, nil)
 	return s, err
 }
 
@@ -119,19 +170,19 @@ func (c *consumer) current() *consuming {
 // next returns the next request, or none when there is something else to see
 // to. In a drain there is none.
 func (c *consumer) next(ctx context.Context, other, closed <-chan struct{}) (d delivery, ok bool, err error) {
-	var deliveries <-chan amqp.Delivery
+	var waiting <-chan delivery
 	if c.reading != nil {
-		deliveries = c.reading.deliveries
+		waiting = c.reading.waiting
 	}
 	select {
-	case d, ok := <-deliveries:
+	case d, ok := <-waiting:
 		switch {
 		case !ok: // the connection is gone, another will come
 			c.reading = nil
 		case c.isDraining():
-			c.giveBack(d)
+			c.giveBack(d.Delivery)
 		default:
-			return delivery{d, c.reading}, true, nil
+			return d, true, nil
 		}
 	case <-c.changed:
 		c.reading = c.current()
@@ -167,8 +218,16 @@ func (c *consumer) isDraining() bool {
 // channel stays open, for the running calls to be acknowledged.
 func (c *consumer) giveBackAll(s *consuming) {
 	_ = s.ch.Cancel(s.tag, false)
-	for d := range s.deliveries {
+	for d := range s.delivered {
 		c.giveBack(d)
+	}
+	for {
+		select {
+		case d := <-s.waiting:
+			c.giveBack(d.Delivery)
+		default:
+			return
+		}
 	}
 }
 

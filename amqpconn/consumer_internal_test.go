@@ -3,6 +3,8 @@ package amqpconn
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
@@ -12,23 +14,71 @@ import (
 func TestDrainedConsumerGivesBackWhatIsAtHand(t *testing.T) {
 	t.Parallel()
 	var nacks nackBook
-	deliveries := make(chan amqp.Delivery, 1)
+	waiting := make(chan delivery, 1)
 	c := newConsumer(&server{}, nil)
-	c.reading = &consuming{deliveries: deliveries}
+	c.reading = &consuming{waiting: waiting}
 
-	deliveries <- amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 1}
+	waiting <- delivery{Delivery: amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 1}}
 	d, ok, err := c.next(context.Background(), nil, nil)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.EqualValues(t, 1, d.DeliveryTag)
 
 	c.drain()
-	deliveries <- amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 2}
+	waiting <- delivery{Delivery: amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 2}}
 	_, ok, err = c.next(context.Background(), nil, nil)
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.Equal(t, []uint64{2}, nacks.requeued)
 	require.EqualValues(t, 1, c.server.givenBack.Load())
+}
+
+// The time of a request runs from when it came, not from when it is taken.
+func TestDeadlineOfADelivery(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for expiration, want := range map[string]time.Duration{
+			"1":          time.Millisecond,
+			"30000":      30 * time.Second,
+			"4294967295": 4294967295 * time.Millisecond,
+			"":           0, // none
+			"0":          0,
+			"-1":         0,
+			"+1":         0,
+			"4294967296": 0,
+			"1.5":        0,
+			"soon":       0,
+		} {
+			c := newConsumer(&server{}, nil)
+			c.reading = &consuming{waiting: make(chan delivery, 1)}
+			came := time.Now()
+			c.keep(t.Context(), c.reading, amqp.Delivery{Expiration: expiration})
+			time.Sleep(time.Minute)
+			d, ok, err := c.next(t.Context(), nil, nil)
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Same(t, c.reading, d.session)
+			require.Equal(t, want == 0, d.deadline.IsZero(), expiration)
+			if want > 0 {
+				require.Equal(t, want, d.deadline.Sub(came))
+			}
+		}
+	})
+}
+
+// What was not taken from a connection that is gone is not run: it comes again.
+func TestEndedConnectionHasNoRequests(t *testing.T) {
+	t.Parallel()
+	c := newConsumer(&server{}, nil)
+	s := &consuming{waiting: make(chan delivery, 2)}
+	c.reading = s
+	c.keep(context.Background(), s, amqp.Delivery{DeliveryTag: 1})
+	c.keep(context.Background(), s, amqp.Delivery{DeliveryTag: 2})
+	s.end()
+	_, ok, err := c.next(context.Background(), nil, nil)
+	require.NoError(t, err)
+	require.False(t, ok)
+	require.Nil(t, c.reading)
 }
 
 // A nackBook notes what is given back, and knows nothing else.

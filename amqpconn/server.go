@@ -167,7 +167,7 @@ func (s *server) message(d delivery) jsonrpc2.Message {
 	if correlation == "" && len(header.ID) <= maxAddress {
 		correlation = header.ID
 	}
-	return jsonrpc2.Message{Body: d.Body, Reply: func(body []byte) error {
+	return jsonrpc2.Message{Body: d.Body, Deadline: d.deadline, Reply: func(body []byte) error {
 		if body == nil {
 			return settle()
 		}

@@ -137,7 +137,7 @@ func newHolding(t *testing.T, requests int) *holding {
 	require.NoError(t, err)
 	for range requests {
 		d := <-deliveries
-		h.deliveries[d.DeliveryTag] = delivery{d, h.session}
+		h.deliveries[d.DeliveryTag] = delivery{Delivery: d, session: h.session}
 		h.held[d.DeliveryTag] = true
 	}
 	return h

@@ -1,0 +1,112 @@
+package amqpconn_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+)
+
+// A request that was delivered and could not begin before its caller gave up is
+// not run, and settled.
+func TestExpiresOnTheServer(t *testing.T) {
+	t.Parallel()
+	const expiration = 1500 * time.Millisecond
+	for name, opts := range map[string]amqpconn.ListenOptions{
+		"at least once": {Logger: quiet},
+		"at most once":  {Logger: quiet, AtMostOnce: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			slow, counter, stats := newSlow(), new(Counter), new(jsonrpc2.Stats)
+			w := serveWith(t, s, &opts, jsonrpc2.ServerOptions{MaxInFlight: 3, Stats: stats, Logger: quiet}, slow, counter)
+			ch := s.channel(t)
+			require.NoError(t, ch.Confirm(false))
+			own, answers := replyQueue(t, ch, "")
+
+			item := `{"jsonrpc":"2.0","id":1,"method":"Slow.Wait","params":[1]}`
+			s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte("[" + strings.Repeat(item+",", 2) + item + "]")})
+			slow.requireRunning(t, 3) // one message has all places, but the prefetch has more
+			s.publishConfirmed(t, ch, amqp.Publishing{
+				ReplyTo:    own,
+				Expiration: "1500",
+				Body:       []byte(`{"jsonrpc":"2.0","id":2,"method":"Counter.Count"}`),
+			})
+			s.publishConfirmed(t, ch, amqp.Publishing{ReplyTo: own, Expiration: "600000", Body: []byte(add("3"))})
+			s.requireWaiting(t, 0) // both are delivered
+			time.Sleep(2 * expiration)
+			require.Empty(t, answers)
+			slow.open()
+			require.Equal(t, 3, strings.Count(string(take(t, answers).Body), `"result":`))
+			require.JSONEq(t, six("3"), string(take(t, answers).Body))
+			w.end(t)
+			require.EqualValues(t, 1, stats.Expired.Load())
+			require.Zero(t, counter.n.Load())
+			require.Equal(t, amqpconn.Stats{Requests: 3, Replies: 2}, w.conn.Stats())
+			s.requireWaiting(t, 0) // it does not come back
+		})
+	}
+}
+
+// publishConfirmed publishes a raw request, and waits until the broker has it.
+func (s site) publishConfirmed(t *testing.T, ch *amqp.Channel, msg amqp.Publishing) {
+	t.Helper()
+	confirmed, err := ch.PublishWithDeferredConfirmWithContext(context.Background(), "", s.queue, false, false, msg)
+	require.NoError(t, err)
+	require.True(t, confirmed.Wait())
+}
+
+// A Watch has a method that waits until nobody waits for it any more.
+type Watch struct{ ended chan error }
+
+type WatchArgs struct{ jsonrpc2.Context }
+
+// Wait waits until its context is done.
+func (w *Watch) Wait(args *WatchArgs, _ *bool) error {
+	<-args.Done()
+	w.ended <- args.Err()
+	return args.Err()
+}
+
+// Left returns for how long its caller waits, 0 if that is not known.
+func (w *Watch) Left(args *WatchArgs, left *time.Duration) error {
+	if deadline, ok := args.Deadline(); ok {
+		*left = time.Until(deadline)
+	}
+	return nil
+}
+
+func TestContextOfACall(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	w := &Watch{make(chan error, 1)}
+	serve(t, s, nil, w)
+	c := dial(t, s, nil, -1)
+	left := func(timeout time.Duration) time.Duration {
+		ctx, cancel := t.Context(), func() {}
+		if timeout > 0 {
+			ctx, cancel = context.WithTimeout(ctx, timeout)
+		}
+		defer cancel()
+		got, err := jsonrpc2.Call[time.Duration](ctx, c.Client, "Watch.Left", nil)
+		require.NoError(t, err)
+		return got
+	}
+	require.Zero(t, left(0))
+	got := left(time.Hour)
+	require.LessOrEqual(t, got, time.Hour)
+	require.Greater(t, got, time.Hour-soon)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // in which it begins
+	defer cancel()
+	_, err := jsonrpc2.Call[bool](ctx, c.Client, "Watch.Wait", nil)
+	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+	require.ErrorIs(t, <-w.ended, context.DeadlineExceeded)
+}
