@@ -281,6 +281,14 @@ func (b *batchConn) readingUnder(ctx context.Context) context.Context {
 	return b.reading
 }
 
+// Inquire implements Inquirer.
+func (b *batchConn) Inquire(ctx context.Context, requests []any) []error {
+	if inquirer, ok := b.Conn.(Inquirer); ok {
+		return inquirer.Inquire(ctx, requests)
+	}
+	return nil
+}
+
 // Close sends what waits and closes the Conn.
 func (b *batchConn) Close() error {
 	b.mu.Lock()

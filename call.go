@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/rpc"
+	"time"
 )
 
 // A call is a Call under way. It stands for both the arguments and the reply in
@@ -27,8 +28,9 @@ type call struct {
 //
 // The error is an [*Error] when the server answered with one. It is the ctx's
 // (and an ErrTimeout, when its deadline passed) when ctx is done first: the
-// method may run all the same. For other errors see [ErrTimeout] and the
-// sentinels beside it.
+// method may run all the same, unless it is an ErrNotRun. A request that still
+// waits is withdrawn where the transport can do so. For other errors see
+// [ErrTimeout] and the sentinels beside it.
 //
 // A ctx with a deadline replaces the client's Timeout for this call; else both
 // end it.
@@ -44,8 +46,8 @@ func Call[R any](ctx context.Context, client *rpc.Client, method string, args an
 	case <-pending.Done:
 	case <-ctx.Done():
 		err := ctxError(ctx, method)
-		if c.codec != nil {
-			c.codec.giveUp(c.seq, err)
+		if c.codec != nil && c.codec.giveUp(c.seq, err) {
+			err = c.await(pending, err)
 		}
 		return none, err
 	}
@@ -56,6 +58,20 @@ func Call[R any](ctx context.Context, client *rpc.Client, method string, args an
 		return none, pending.Error
 	}
 	return *result, nil
+}
+
+// await waits for the error that tells more than err does.
+func (c *call) await(pending *rpc.Call, err error) error {
+	timer := time.NewTimer(inquiryTime)
+	defer timer.Stop()
+	select {
+	case <-pending.Done:
+		if c.err != nil {
+			return c.err
+		}
+	case <-timer.C:
+	}
+	return err
 }
 
 func ctxError(ctx context.Context, method string) error {

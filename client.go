@@ -48,6 +48,9 @@ type clientCodec struct {
 	result  []byte    // of the response in hand
 	unnamed *envelope // the message's first error without an id
 
+	inquirer Inquirer       // conn, nil if it is none
+	asking   sync.WaitGroup // for the goroutine that asks it
+
 	mu        sync.Mutex // protects following
 	pending   map[uint64]*pendingCall
 	oldest    *pendingCall // the calls with a timeout, by age
@@ -55,6 +58,8 @@ type clientCodec struct {
 	timer     *time.Timer // runs expire
 	armed     bool        // timer will fire
 	failures  []failure   // to be told to net/rpc
+	overdue   []inquiry   // to ask the inquirer of
+	inquiring bool        // the asking goroutine runs
 	reading   context.Context
 	interrupt context.CancelFunc // of reading
 	closed    bool
@@ -68,6 +73,7 @@ type pendingCall struct {
 	deadline   time.Time     // zero: the Context's own
 	call       *call         // nil for a plain client.Call
 	batch      atomic.Uint64 // the number that Batch sent it under, 0 if it did not
+	kept       atomic.Value  // what the Conn knows the request by
 	prev, next *pendingCall
 }
 
@@ -114,6 +120,7 @@ func newClientCodec(conn Conn, opts *ClientOptions) *clientCodec {
 	c.decoder = newDecoder()
 	c.pending = make(map[uint64]*pendingCall)
 	c.reading, c.interrupt = context.WithCancel(context.Background())
+	c.inquirer, _ = conn.(Inquirer)
 	if l, ok := conn.(Limiter); ok {
 		l.SetLimits(Limits{MessageSize: c.opts.MaxMessageSize})
 	}
@@ -431,9 +438,11 @@ func (c *clientCodec) end() {
 	c.oldest, c.newest = nil, nil
 }
 
-// Close closes the Conn, which ends the reading.
+// Close closes the Conn, which ends the reading. Requests that are being
+// withdrawn are so before.
 func (c *clientCodec) Close() error {
 	c.end()
+	c.asking.Wait()
 	c.log.close()
 	return c.conn.Close()
 }

@@ -116,6 +116,28 @@ type Limiter interface {
 	SetLimits(Limits)
 }
 
+// An Inquirer is a calling Conn that can find out more of requests that were
+// not answered in time, or withdraw them.
+type Inquirer interface {
+	// Inquire is asked when the callers of requests have given up. A request is
+	// what WriteMessage has given to Keep, nil if that was nothing. For each the
+	// error says what is known of it, in words that stand behind those of the
+	// call's own error, beside which it is found by errors.Is: an ErrNotRun
+	// where the request was withdrawn. It is nil where nothing is known.
+	//
+	// Inquire returns when ctx is done, which is after half a second at most. It
+	// is called by one goroutine at a time, and no more once the Conn is closed.
+	Inquire(ctx context.Context, requests []any) []error
+}
+
+// A Keeper is what the ctx of a WriteMessage is where the Conn can be asked of
+// the request later: for the request of a single call, not for a notification or
+// a batch, whose calls end one by one.
+type Keeper interface {
+	// Keep keeps what the Conn itself knows the request by, for Inquire.
+	Keep(request any)
+}
+
 // Limits are what a codec takes at most.
 type Limits struct {
 	MessageSize int // bytes in a message
@@ -150,7 +172,8 @@ type ClientOptions struct {
 
 	// Timeout ends a call that was not answered in time with ErrTimeout; 30 s
 	// if 0, none if negative. The deadline of a context given to Call stands in
-	// for it.
+	// for it. Where the Conn is an Inquirer, the call ends up to half a second
+	// later, and its error tells what has become of the request.
 	Timeout time.Duration
 
 	// MaxMessageSize limits requests and replies, in bytes; 4 MiB if 0. A call

@@ -28,10 +28,13 @@ const (
 // sentinel's, behind net/rpc's "reading body " for a result that doesn't fit.
 var (
 	// ErrTimeout ends a call whose answer did not come in time. It may have
-	// run, or may still run.
+	// run, or may still run, unless the error is an ErrNotRun, too. Its text
+	// tells what else the transport could find out: how many requests wait, how
+	// many servers there are.
 	ErrTimeout = errors.New("jsonrpc2: call timed out")
 	// ErrNotRun stands beside ErrTimeout where it is certain that the call did
-	// not run and will not: its request was withdrawn.
+	// not run and will not: its request still waited and was withdrawn, or had
+	// not been sent. Such a call can be repeated.
 	ErrNotRun = errors.New("jsonrpc2: not run")
 	// ErrUnavailable says that a request could not be handed to the broker or
 	// the peer: it was not sent.

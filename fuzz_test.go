@@ -81,12 +81,14 @@ func FuzzScanHeader(f *testing.F) {
 	addTranscripts(f)
 	f.Add([]byte(`{"jsonrpc":"2.0","id":"x","method":"sum","reply_to":"list"}`))
 	f.Add([]byte(`[{"jsonrpc":"2.0","id":1,"method":"sum","reply_to":"li\u0073t"},{"id":"y"}]`))
+	f.Add([]byte(`{"jsonrpc":"2.0","id":"x","method":"sum","deadline_ms":-1,"deadline_ms":5}`))
 	server := serverOf(f, Spec{}, Odd{}, calc.Calc{}) // Long may be asked for gigabytes
 	opts := &jsonrpc2.ServerOptions{Logger: quiet, MaxDepth: 10_000, MaxBatch: 1 << 20}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		header, err := jsonrpc2.ScanHeader(body)
 		require.Equal(t, json.Valid(body) && utf8.Valid(body), err == nil)
 		require.True(t, utf8.ValidString(header.ID) && utf8.ValidString(header.ReplyTo))
+		require.GreaterOrEqual(t, header.Deadline, int64(0))
 
 		replies := make(chan []byte, 10)
 		conn := newScriptedConn()
@@ -111,6 +113,16 @@ func TestScanHeader(t *testing.T) {
 		`{"jsonrpc":"2.0","id":1,"method":"a","reply_to":5}`:                      {Answer: true},
 		`{"jsonrpc":"2.0","id":null,"method":"a"}`:                                {Answer: true},
 		`{"jsonrpc":"2.0","method":"a","reply_to":"list"}`:                        {ReplyTo: "list"},
+		`{"jsonrpc":"2.0","method":"a","deadline_ms":1766444444444}`:              {Deadline: 1766444444444},
+		`{"jsonrpc":"2.0","method":"a","deadline_ms":9223372036854775808}`:        {},
+		`{"jsonrpc":"2.0","method":"a","deadline_ms":-1}`:                         {},
+		`{"jsonrpc":"2.0","method":"a","deadline_ms":1.5}`:                        {},
+		`{"jsonrpc":"2.0","method":"a","deadline_ms":1e3}`:                        {},
+		`{"jsonrpc":"2.0","method":"a","deadline_ms":"5"}`:                        {},
+		`{"jsonrpc":"2.0","method":"a","deadline_ms":null}`:                       {},
+		`{"jsonrpc":"2.0","method":"a","deadline_ms":5,"deadline_ms":6}`:          {Deadline: 5},
+		`[{"deadline_ms":5,"id":"x"},{"deadline_ms":6,"id":"y"}]`:                 {ID: "x", Deadline: 5, Answer: true},
+		`[{"id":"x"},{"deadline_ms":6,"id":"y"}]`:                                 {ID: "x", Answer: true},
 		`{"jsonrpc":"2.0","id":"x","result":1}`:                                   {ID: "x"},
 		`[{"id":1,"reply_to":"first"},{"id":"x","reply_to":"second"},{"id":"y"}]`: {ID: "x", ReplyTo: "first", Answer: true},
 		`[{"jsonrpc":"2.0","method":"a"},{"id":"x","result":1}]`:                  {ID: "x"},

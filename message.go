@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 )
 
 // An envelope is one request or response object, scanned: its members as they
@@ -11,10 +12,11 @@ import (
 type envelope struct {
 	id, method, params, result, err []byte
 
-	text    []byte // the whole
-	version []byte // of the member jsonrpc
-	replyTo []byte // of the member reply_to, an extension
-	invalid string // why this is no envelope at all, "" if it is one
+	text     []byte // the whole
+	version  []byte // of the member jsonrpc
+	replyTo  []byte // of the member reply_to, an extension
+	deadline []byte // of the member deadline_ms, an extension
+	invalid  string // why this is no envelope at all, "" if it is one
 }
 
 var jsonNull = []byte("null")
@@ -81,7 +83,7 @@ func (e *envelope) set(name, value []byte) {
 		}
 	case *member == nil:
 		*member = value
-	case member != &e.replyTo:
+	case member != &e.replyTo && member != &e.deadline:
 		e.invalid = fmt.Sprintf("duplicate member %q", name)
 	}
 }
@@ -102,6 +104,8 @@ func (e *envelope) member(name []byte) *[]byte {
 		return &e.err
 	case "reply_to":
 		return &e.replyTo
+	case "deadline_ms":
+		return &e.deadline
 	}
 	return nil
 }
@@ -194,13 +198,17 @@ func unquote(raw []byte) string {
 }
 
 // A Header is what a transport may have to know of a request message: where
-// its answer goes. See the wire contract in the README.
+// its answer goes, and until when it is waited for. See the wire contract in
+// the README.
 type Header struct {
 	// ID is the first string id among the items, "" if there is none.
 	ID string
 	// ReplyTo is the string member reply_to of the first item, "" if there is
 	// none.
 	ReplyTo string
+	// Deadline is the member deadline_ms of the first item, Unix milliseconds
+	// by the broker's clock, 0 if there is none or it is no positive integer.
+	Deadline int64
 	// Answer says that an answer is due: some item is neither a notification
 	// nor a response.
 	Answer bool
@@ -219,6 +227,7 @@ func ScanHeader(body []byte) (Header, error) {
 	_, err := scanMessage(body, headerDepth, func(e envelope) error {
 		if first {
 			h.ReplyTo = unquote(e.replyTo)
+			h.Deadline = positive(e.deadline)
 			first = false
 		}
 		if h.ID == "" {
@@ -231,6 +240,18 @@ func ScanHeader(body []byte) (Header, error) {
 		h.Answer = true
 	}
 	return h, err
+}
+
+// positive returns the positive integer that raw stands for, 0 if it is none.
+func positive(raw []byte) int64 {
+	if len(raw) == 0 {
+		return 0
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
 }
 
 // appendRequest appends the beginning of a request object, up to its params.

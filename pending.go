@@ -2,6 +2,7 @@ package jsonrpc2
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -55,7 +56,7 @@ func (c *clientCodec) expire() {
 	for p := c.oldest; p != nil && !now.Before(p.deadline); p = c.oldest {
 		c.remove(p)
 		c.stats.Timeouts.Add(1)
-		c.fail(p, fmt.Errorf("%w after %v", ErrTimeout, c.opts.Timeout))
+		c.failOverdue(p, fmt.Errorf("%w after %v", ErrTimeout, c.opts.Timeout), now)
 	}
 	if c.oldest != nil {
 		c.arm(c.oldest.deadline.Sub(now))
@@ -68,14 +69,22 @@ func (c *clientCodec) fail(p *pendingCall, err error) {
 	c.interrupt()
 }
 
-// giveUp ends a call whose caller is gone.
-func (c *clientCodec) giveUp(seq uint64, err error) {
+// giveUp ends a call whose caller is gone or, where err is an ErrTimeout, may
+// wait for what else is told of it: then it is true.
+func (c *clientCodec) giveUp(seq uint64, err error) (more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p := c.pending[seq]; p != nil {
-		c.remove(p)
-		c.fail(p, err)
+	p := c.pending[seq]
+	if p == nil {
+		return false
 	}
+	c.remove(p)
+	if errors.Is(err, ErrTimeout) {
+		return c.failOverdue(p, err, time.Now())
+	}
+	c.fail(p, err)
+	c.withdraw(p)
+	return false
 }
 
 // take removes a call that is answered, or was not sent. It is nil for one that

@@ -1,0 +1,207 @@
+package jsonrpc2_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/rpc"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// An inquiredConn is a Conn that knows each request by its number.
+type inquiredConn struct {
+	*scriptedConn
+	sent int
+	asks chan ask
+	gate chan struct{} // if not nil, what is written waits for it
+}
+
+// An ask is an Inquire that waits for its answer.
+type ask struct {
+	ctx      context.Context
+	requests []any
+	answer   chan []error
+}
+
+func (c *inquiredConn) WriteMessage(ctx context.Context, body []byte) error {
+	c.sent++
+	if c.gate != nil {
+		<-c.gate
+	}
+	if k, ok := ctx.(jsonrpc2.Keeper); ok {
+		k.Keep(c.sent)
+	}
+	return c.scriptedConn.WriteMessage(ctx, body)
+}
+
+func (c *inquiredConn) Inquire(ctx context.Context, requests []any) []error {
+	a := ask{ctx, requests, make(chan []error, 1)}
+	c.asks <- a
+	select {
+	case found := <-a.answer:
+		return found
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// answer answers the next ask.
+func (c *inquiredConn) answer(found ...error) ask {
+	a := <-c.asks
+	a.answer <- found
+	return a
+}
+
+func newInquired(t *testing.T, timeout time.Duration, stats *jsonrpc2.Stats) (*inquiredConn, *rpc.Client) {
+	conn := &inquiredConn{scriptedConn: newScriptedConn(), asks: make(chan ask)}
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: timeout, Stats: stats, Logger: quiet})
+	t.Cleanup(func() { _ = client.Close() })
+	return conn, client
+}
+
+var errWithdrawn = fmt.Errorf("%w: it was withdrawn", jsonrpc2.ErrNotRun)
+
+// What the Conn finds out is told by the error of a call that timed out.
+func TestInquiry(t *testing.T) {
+	for name, test := range map[string]struct {
+		found []error
+		text  string // behind that of the timeout
+	}{
+		"withdrawn": {[]error{errWithdrawn}, ": jsonrpc2: not run: it was withdrawn"},
+		"told":      {[]error{errors.New("4 requests wait")}, ": 4 requests wait"},
+		"nothing":   {[]error{nil}, ""},
+		"none":      {nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				stats := new(jsonrpc2.Stats)
+				conn, client := newInquired(t, time.Second, stats)
+				go conn.answer(test.found...)
+				took, err := timed(func() error { return callTest(t.Context(), client) })
+				require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+				require.Equal(t, name == "withdrawn", errors.Is(err, jsonrpc2.ErrNotRun))
+				require.EqualError(t, err, "jsonrpc2: call timed out after 1s"+test.text)
+				require.Equal(t, time.Second, took)
+
+				go conn.answer(test.found...)
+				err = client.Call("Test.Call", nil, nil)
+				require.EqualError(t, err, "jsonrpc2: call timed out after 1s"+test.text)
+				_, answered := jsonrpc2.AsError(err)
+				require.False(t, answered)
+
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				go conn.answer(test.found...)
+				took, err = timed(func() error { return callTest(ctx, client) })
+				require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.Equal(t, name == "withdrawn", errors.Is(err, jsonrpc2.ErrNotRun))
+				require.EqualError(t, err, "jsonrpc2: call timed out: Test.Call: context deadline exceeded"+test.text)
+				require.Equal(t, time.Minute, took)
+				require.EqualValues(t, 2, stats.Timeouts.Load())
+			})
+		})
+	}
+}
+
+// A Conn that takes its time holds no call up for longer than half a second, also
+// those that end while it is being asked. Answers that come then are late.
+func TestInquiryTakesLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stats := new(jsonrpc2.Stats)
+		conn, client := newInquired(t, time.Second, stats)
+		conn.asks = make(chan ask, 100) // that nobody answers
+		took := make(chan time.Duration, 100)
+		for range 5 {
+			for range 2 {
+				go func() {
+					d, _ := timed(func() error { return client.Call("Test.Call", nil, nil) })
+					took <- d
+				}()
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(900 * time.Millisecond)
+		synctest.Wait()
+		require.Empty(t, took)
+		require.Len(t, conn.asks, 1)
+		require.ElementsMatch(t, []any{1, 2}, (<-conn.asks).requests, "those that ended together")
+		for len(conn.written) > 0 {
+			conn.messages <- jsonrpc2.Message{Body: []byte(`{"jsonrpc":"2.0","id":` + string(idOf(t, <-conn.written)) + `,"result":1}`)}
+		}
+		for range 10 {
+			require.LessOrEqual(t, <-took, 1500*time.Millisecond)
+		}
+		require.EqualValues(t, 10, stats.Dropped.Load())
+		require.EqualValues(t, 10, stats.Timeouts.Load())
+	})
+}
+
+// A call that is given up returns at once, and what the Conn keeps of it is
+// withdrawn, before the codec is closed.
+func TestInquiryOfCanceled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, client := newInquired(t, 0, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		took, err := timed(func() error { return callTest(ctx, client) })
+		require.EqualError(t, err, "jsonrpc2: Test.Call: context canceled")
+		require.Equal(t, time.Second, took)
+
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			_ = client.Close()
+		}()
+		synctest.Wait()
+		select {
+		case <-closed:
+			require.Fail(t, "closed before the request was withdrawn")
+		default:
+		}
+		require.Equal(t, []any{1}, conn.answer(errWithdrawn).requests)
+		<-closed
+	})
+}
+
+// Of what is on its way in a batch the Conn is asked without a handle: to
+// withdraw it would end the other calls. What is alone has one.
+func TestInquiryOfBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &inquiredConn{scriptedConn: newScriptedConn(), asks: make(chan ask), gate: make(chan struct{})}
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
+		defer client.Close()
+		alone := client.Go("Test.Call", nil, nil, nil)
+		conn.gate <- struct{}{}
+		require.Equal(t, []any{1}, conn.answer(errWithdrawn).requests)
+		require.ErrorContains(t, (<-alone.Done).Error, errWithdrawn.Error())
+
+		require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
+		synctest.Wait() // until the others wait for company
+		first := client.Go("Test.Call", nil, nil, nil)
+		second := client.Go("Test.Call", nil, nil, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second/2, cancel)
+		time.AfterFunc(time.Second/4, func() { close(conn.gate) })
+		require.ErrorIs(t, callTest(ctx, client), context.Canceled) // nothing to ask
+		require.Equal(t, []any{nil, nil}, conn.answer(errors.New("4 requests wait"), nil).requests)
+		errs := []string{(<-first.Done).Error.Error(), (<-second.Done).Error.Error()}
+		require.Equal(t, []string{"jsonrpc2: call timed out after 1s: 4 requests wait", "jsonrpc2: call timed out after 1s"}, errs)
+		require.Len(t, conn.written, 3)
+	})
+}
+
+// A Batch around a Conn that knows no more is none that can be asked.
+func TestInquiryOfBatchOfNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(newScriptedConn(), nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
+		defer client.Close()
+		require.EqualError(t, callTest(t.Context(), client), "jsonrpc2: call timed out after 1s")
+	})
+}
