@@ -3,9 +3,9 @@ package redisconn
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,21 +18,30 @@ import (
 
 // A caller is the calling end. It has two goroutines, awaited by Close:
 //
-//	WriteMessage  on any goroutine: add the reply list, hand over
-//	send      push all requests that wait
+//	WriteMessage  on any goroutine: hand over
+//	send      add the reply list and the deadline, push all requests that wait
 //	fetch     pop all answers that are there
 //	  ReadMessage   on the codec's goroutine
+//	Inquire       on a goroutine of the codec: withdraw requests
 type caller struct {
 	rdb   redis.UniversalClient
 	queue string
 	list  string // our reply list; an empty value on it ends a blocked pop
 
-	out     *link.Outbox[request]
+	out     *link.Outbox[*request]
 	notes   *link.Notes
 	popper  popper
 	fetched chan []string
 	state   *link.State
 	perCall *perCall // nil: all answers come on our list
+
+	pushing chan struct{} // holds one while the sender pushes
+	asker   *link.Asker   // for Inquire
+
+	// The sender's own.
+	clock   *clock
+	backlog backlog
+	buf     []byte // requests as they travel
 
 	// ReadMessage's own.
 	taken []string
@@ -43,19 +52,13 @@ type caller struct {
 	sending  sync.WaitGroup
 	fetching sync.WaitGroup
 
-	requests, replies, unsent, expired atomic.Int64
+	requests, replies, unsent, expired, overloaded, withdrawn atomic.Int64
 }
 
-// A request is on its way to the queue.
-type request struct {
-	ctx   context.Context
-	list  string // to answer on
-	body  []byte
-	until time.Time // tried for so long
-}
-
-// maxPop is how many answers are taken at once.
-const maxPop = 256
+const (
+	maxPop        = 256       // answers taken at once
+	maxKeptBuffer = 256 << 10 // bytes that the sender's buffer may hold on to
+)
 
 func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *caller {
 	prefix := opts.ReplyPrefix
@@ -66,13 +69,17 @@ func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *calle
 		rdb:     rdb,
 		queue:   queue,
 		list:    prefix + link.NewName(),
-		out:     link.NewOutbox[request](true),
+		out:     link.NewOutbox[*request](true),
 		notes:   link.NewNotes(0),
 		popper:  popper{rdb: rdb},
 		fetched: make(chan []string),
 		state:   link.NewState(opts.Logger, "redis", queue, "client"),
+		pushing: make(chan struct{}, 1),
+		asker:   link.NewAsker(),
 		closed:  make(chan struct{}),
 	}
+	c.clock = &clock{ask: c.brokerTime, state: c.state}
+	c.backlog = backlog{limit: int64(opts.MaxBacklog), ask: c.length}
 	c.sending.Go(c.send)
 	if opts.ReplyPerCall {
 		c.perCall = newPerCall(c)
@@ -94,39 +101,39 @@ func (c *caller) WriteMessage(ctx context.Context, body []byte) error {
 			c.perCall.add(ctx, list)
 		}
 	}
-	r := request{ctx: ctx, list: list, body: withReplyTo(body, list), until: time.Now().Add(sendPatience)}
+	r := &request{ctx: ctx, list: list, body: bytes.Clone(body), until: time.Now().Add(sendPatience)}
+	if k, ok := ctx.(jsonrpc2.Keeper); ok {
+		k.Keep(r)
+	}
 	if err := c.out.Put(r, len(r.body)); err != nil {
 		return fmt.Errorf("%w: queue %q", err, c.queue)
 	}
 	return nil
 }
 
-// withReplyTo returns a copy of body with a member reply_to in its first object.
-func withReplyTo(body []byte, list string) []byte {
-	quoted, _ := json.Marshal(list) // a string always encodes
-	at := bytes.IndexByte(body, '{') + 1
-	if at == 0 || list == "" {
-		return bytes.Clone(body)
-	}
-	b := make([]byte, 0, len(body)+len(quoted)+len(`"reply_to":,`))
-	b = append(append(append(b, body[:at]...), `"reply_to":`...), quoted...)
-	if rest := bytes.TrimLeft(body[at:], " \t\r\n"); len(rest) > 0 && rest[0] != '}' {
-		b = append(b, ',')
-	}
-	return append(b, body[at:]...)
+func (c *caller) brokerTime() (time.Time, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	return brokerTime(ctx, c.rdb, c.queue)
 }
 
 // send sends requests until the outbox is closed and all is sent, or closeGrace
 // is over.
 func (c *caller) send() {
 	defer close(c.closed)
-	c.out.Run(link.Writer[request]{Send: c.push, MaxPause: sendPatience / 4, Grace: closeGrace})
+	c.out.Run(link.Writer[*request]{Send: c.push, MaxPause: sendPatience / 4, Grace: closeGrace})
 }
 
 // push pushes all requests in one command, and returns those to try again.
-func (c *caller) push(work []request) (failed []request) {
+func (c *caller) push(work []*request) (again []*request) {
+	c.pushing <- struct{}{}
+	defer func() { <-c.pushing }()
 	work = c.wanted(work)
-	if len(work) == 0 {
+	if err := c.ask(work); err != nil {
+		c.state.Failed("sending requests", err)
+		return c.refused(work, err)
+	}
+	if work = c.admitted(work); len(work) == 0 {
 		return nil
 	}
 	err := c.exec(work)
@@ -144,27 +151,65 @@ func (c *caller) push(work []request) (failed []request) {
 	return nil
 }
 
-func (c *caller) exec(work []request) error {
+// ask asks the broker what has to be known before work is pushed, and is not.
+func (c *caller) ask(work []*request) error {
+	if len(work) == 0 {
+		return nil
+	}
+	if slices.ContainsFunc(work, (*request).hasDeadline) {
+		if err := c.clock.refresh(); err != nil {
+			return err
+		}
+	}
+	return c.backlog.refresh()
+}
+
+// admitted fails the requests for which there is no room in the queue.
+func (c *caller) admitted(work []*request) []*request {
+	n := c.backlog.admit(len(work))
+	for _, r := range work[n:] {
+		c.overloaded.Add(1)
+		c.fail(r, fmt.Errorf("%w: requests waiting in queue %q: %d", jsonrpc2.ErrOverloaded, c.queue, c.backlog.depth))
+	}
+	return work[:n]
+}
+
+func (c *caller) exec(work []*request) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
-	args := make([]any, 0, len(work)+2)
-	args = append(args, "lpush", c.queue)
-	for _, r := range work {
-		args = append(args, r.body)
-	}
-	push := newOnce(ctx, args...)
+	push := newOnce(ctx, c.pushArgs(work)...)
 	if c.perCall == nil || !c.perCall.isBlocked() {
-		return c.rdb.Process(ctx, push)
+		_ = c.rdb.Process(ctx, push)
+	} else {
+		pipeline := c.rdb.Pipeline()
+		c.addWake(ctx, pipeline)
+		_ = pipeline.Process(ctx, push)
+		_, _ = pipeline.Exec(ctx)
 	}
-	pipeline := c.rdb.Pipeline()
-	c.addWake(ctx, pipeline)
-	_ = pipeline.Process(ctx, push)
-	_, _ = pipeline.Exec(ctx)
-	return push.Err()
+	depth, err := push.Int64()
+	c.backlog.set(depth, err)
+	return err
+}
+
+// pushArgs makes the command that pushes all requests.
+func (c *caller) pushArgs(work []*request) []any {
+	if cap(c.buf) > maxKeptBuffer {
+		c.buf = nil
+	}
+	args, b := append(make([]any, 0, len(work)+2), "lpush", c.queue), c.buf[:0]
+	for _, r := range work {
+		r.sent = true // as far as is known
+		r.setDeadline(c.clock)
+		start := len(b)
+		b = r.appendTo(b)
+		args = append(args, b[start:])
+	}
+	c.buf = b
+	return args
 }
 
 // wanted drops the requests whose callers have given up.
-func (c *caller) wanted(work []request) []request {
+func (c *caller) wanted(work []*request) []*request {
 	wanted := work[:0]
 	for _, r := range work {
 		if r.ctx.Err() == nil {
@@ -179,25 +224,32 @@ func (c *caller) wanted(work []request) []request {
 
 // refused fails the requests that were tried for long enough, and returns the
 // others.
-func (c *caller) refused(work []request, err error) (again []request) {
+func (c *caller) refused(work []*request, err error) (again []*request) {
 	now := time.Now()
 	again = work[:0]
 	for _, r := range work {
+		r.sent = false
 		if now.Before(r.until) {
 			again = append(again, r)
 			continue
 		}
 		c.unsent.Add(1)
-		c.out.Done(len(r.body))
-		if c.perCall != nil {
-			c.perCall.answered(r.list)
-		}
-		c.notes.Add(r.body, fmt.Errorf("%w: queue %q: %w", jsonrpc2.ErrUnavailable, c.queue, err))
+		c.fail(r, fmt.Errorf("%w: queue %q: %w", jsonrpc2.ErrUnavailable, c.queue, err))
 	}
 	return again
 }
 
-func (c *caller) done(work []request) {
+// fail fails a request that is not sent.
+func (c *caller) fail(r *request, err error) {
+	r.sent = false
+	c.out.Done(len(r.body))
+	if c.perCall != nil {
+		c.perCall.answered(r.list)
+	}
+	c.notes.Add(r.body, err)
+}
+
+func (c *caller) done(work []*request) {
 	bytes := 0
 	for _, r := range work {
 		bytes += len(r.body)
@@ -277,6 +329,7 @@ func (c *caller) Close() error {
 		c.sending.Wait()
 		c.wake()
 		c.fetching.Wait()
+		c.asker.Close()
 		_ = c.rdb.Process(context.Background(), newOnce(context.Background(), "del", c.list))
 	})
 	return nil
@@ -302,6 +355,8 @@ func (c *caller) stats() Stats {
 		Replies:    c.replies.Load(),
 		Reconnects: c.state.Recoveries.Load(),
 		Unsent:     c.unsent.Load(),
+		Withdrawn:  c.withdrawn.Load(),
 		Expired:    c.expired.Load(),
+		Overloaded: c.overloaded.Load(),
 	}
 }

@@ -60,6 +60,18 @@
 // that the one which kills can be told from those beside it. A method should
 // see to it that running twice does no harm.
 //
+// # Deadlines
+//
+// A request travels with the time until which its caller waits, as a member
+// deadline_ms by the broker's own clock, which both ends ask for about once a
+// minute of use; where Redis refuses it that, as to a user without the right to
+// EVAL, it travels without. A server does not begin with one that is past.
+//
+// When a call times out, or its context ends, its request is taken out of the
+// queue again: the error is then a jsonrpc2.ErrNotRun, too. That is not done where
+// more than 1,000 requests wait, since Redis would be long in looking for it, and
+// not for the requests of a batch. The error tells how many wait.
+//
 // # Faults
 //
 // Both ends survive their broker: they try again with a backoff of 50 ms to
@@ -127,6 +139,12 @@ type DialOptions struct {
 	// calls per second. ReplyPrefix plays no part in it.
 	ReplyPerCall bool
 
+	// MaxBacklog limits the requests that wait in the queue: a call that would
+	// make them more fails with jsonrpc2.ErrOverloaded and is not sent. The
+	// length of the queue is known as of 100 ms ago, so that many clients
+	// together may exceed it somewhat. No limit if 0.
+	MaxBacklog int
+
 	// Logger is told when the connection fails and when it works again;
 	// slog.Default() if nil.
 	Logger *slog.Logger
@@ -177,9 +195,11 @@ type Stats struct {
 	Reconnects int64 // times the connection failed and worked again
 	GivenBack  int64 // requests given back in a drain
 	TakenOver  int64 // requests of servers that died, put back into the queue
+	Withdrawn  int64 // requests taken out of the queue when their callers gave up
 
 	// What was dropped, by reason.
 	Unsent      int64 // requests that could not be sent
+	Overloaded  int64 // requests not sent, for MaxBacklog
 	Expired     int64 // requests whose caller had given up, answers after ReplyTTL
 	NoAddress   int64 // requests without a usable reply list
 	Refused     int64 // requests whose reply list is none to write to
@@ -201,8 +221,9 @@ type end interface {
 }
 
 var (
-	_ jsonrpc2.Conn    = (*Conn)(nil)
-	_ jsonrpc2.Limiter = (*Conn)(nil)
+	_ jsonrpc2.Conn     = (*Conn)(nil)
+	_ jsonrpc2.Limiter  = (*Conn)(nil)
+	_ jsonrpc2.Inquirer = (*Conn)(nil)
 )
 
 // Dial returns a Conn that calls the servers of a queue. It does not wait for
@@ -212,8 +233,12 @@ func Dial(rdb redis.UniversalClient, queue string, opts *DialOptions) *Conn {
 		opts = &DialOptions{}
 	}
 	err := checkQueue(rdb, queue)
-	if err == nil && len(opts.ReplyPrefix) > maxAddress/2 {
+	switch {
+	case err != nil:
+	case len(opts.ReplyPrefix) > maxAddress/2:
 		err = fmt.Errorf("redisconn: queue %q: ReplyPrefix is longer than %d bytes", queue, maxAddress/2)
+	case opts.MaxBacklog < 0:
+		err = fmt.Errorf("redisconn: queue %q: MaxBacklog is %d, less than 0", queue, opts.MaxBacklog)
 	}
 	if err != nil {
 		return &Conn{newBroken(nil, err)}
@@ -285,6 +310,16 @@ func (c *Conn) Close() error { return c.end.Close() }
 
 // SetLimits implements jsonrpc2.Limiter.
 func (c *Conn) SetLimits(l jsonrpc2.Limits) { c.end.SetLimits(l) }
+
+// Inquire implements jsonrpc2.Inquirer: it tells how many requests wait and, if
+// that is not more than 1,000, withdraws those it is asked of, at most 100 at
+// once.
+func (c *Conn) Inquire(ctx context.Context, requests []any) []error {
+	if inquirer, ok := c.end.(jsonrpc2.Inquirer); ok {
+		return inquirer.Inquire(ctx, requests)
+	}
+	return nil
+}
 
 // Stats returns what the Conn has done so far.
 func (c *Conn) Stats() Stats { return c.end.stats() }

@@ -40,7 +40,10 @@ type server struct {
 	notes   *link.Notes
 	replier *replier
 
-	body []byte // ReadMessage's own
+	// ReadMessage's own.
+	body  []byte
+	clock *clock
+	asker *link.Asker // of the clock
 
 	start    sync.Once   // runs the goroutines, unless closed first
 	unwatch  func() bool // ends the watch of ReadMessage's context
@@ -95,7 +98,9 @@ func newServer(rdb redis.UniversalClient, queue string, opts ListenOptions) *ser
 		stop:    make(chan struct{}),
 		ended:   make(chan struct{}),
 		closed:  make(chan struct{}),
+		asker:   link.NewAsker(),
 	}
+	s.clock = &clock{ask: s.brokerTime, state: s.state}
 	s.wakeList = s.own + "wake:" + link.NewName()
 	if opts.AtLeastOnce {
 		s.lease = newLease(rdb, queue, opts, s.state, s.stop)
@@ -327,7 +332,7 @@ func (s *server) message(d delivery) jsonrpc2.Message {
 	s.body = append(s.body[:0], d.body...)
 	header, _ := jsonrpc2.ScanHeader(s.body) // what is broken is for the codec
 	list, err := s.replyList(header)
-	msg := jsonrpc2.Message{Body: s.body}
+	msg := jsonrpc2.Message{Body: s.body, Deadline: s.clock.deadline(header.Deadline)}
 	switch {
 	case err != nil && header.Answer:
 		msg.Err = err
@@ -430,6 +435,7 @@ func (s *server) Close() error {
 		s.unwatch()
 		close(s.closed)
 		s.drain()
+		s.asker.Close()
 		s.fetching.Wait()
 		s.replier.out.Close()
 		s.replying.Wait()

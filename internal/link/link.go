@@ -51,6 +51,7 @@ func Wait(d time.Duration, done <-chan struct{}) bool {
 type State struct {
 	Logger     *slog.Logger // with what tells the connection apart
 	Recoveries atomic.Int64
+	Changes    atomic.Int64 // rises when an activity begins to fail, or works again
 
 	mu      sync.Mutex // protects following
 	failing map[string]bool
@@ -84,6 +85,7 @@ func (s *State) Failed(activity string, err error) {
 		s.failing = make(map[string]bool)
 	}
 	s.failing[activity] = true
+	s.Changes.Add(1)
 	if len(s.failing) == 1 {
 		s.since = time.Now()
 		s.Logger.Error("connection impaired, trying again", slog.String("while", activity), slog.Any("error", err))
@@ -98,6 +100,7 @@ func (s *State) Worked(activity string) {
 		return
 	}
 	delete(s.failing, activity)
+	s.Changes.Add(1)
 	if len(s.failing) == 0 {
 		s.Recoveries.Add(1)
 		s.Logger.Info("connection works again", slog.Duration("after", time.Since(s.since).Round(time.Millisecond)))

@@ -1,0 +1,45 @@
+package redisconn
+
+import "time"
+
+// A backlog knows how many requests wait in the queue, as of 100 ms ago. One
+// goroutine uses it.
+type backlog struct {
+	limit int64                 // 0 for none
+	ask   func() (int64, error) // how many wait
+
+	depth int64
+	asked time.Time // zero: the depth is not known
+}
+
+// backlogTime is how long a depth is good for.
+const backlogTime = 100 * time.Millisecond
+
+// refresh asks for the depth if there is a limit and the last one is too old.
+func (b *backlog) refresh() error {
+	if b.limit == 0 || !b.asked.IsZero() && time.Since(b.asked) < backlogTime {
+		return nil
+	}
+	depth, err := b.ask()
+	b.set(depth, err)
+	return err
+}
+
+// set notes a depth that the broker told.
+func (b *backlog) set(depth int64, err error) {
+	if b.limit == 0 {
+		return
+	}
+	b.depth, b.asked = depth, time.Now()
+	if err != nil {
+		b.asked = time.Time{}
+	}
+}
+
+// admit returns for how many of n requests there is room.
+func (b *backlog) admit(n int) int {
+	if b.limit == 0 {
+		return n
+	}
+	return int(min(int64(n), max(b.limit-b.depth, 0)))
+}

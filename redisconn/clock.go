@@ -1,0 +1,128 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// A clock knows the broker's clock: deadlines travel by it, for the machines'
+// own may differ. One goroutine uses it, and it asks only when it is used.
+type clock struct {
+	ask   func() (time.Time, error)
+	state *link.State // of the connection: after a fault the broker may be another
+
+	asked   time.Time // when it was last tried
+	changes int64     // of the state, then
+	reading reading   // zero if the broker's clock is not known
+}
+
+// A reading is what both clocks showed at the same moment.
+type reading struct {
+	broker, local time.Time
+	took          time.Duration // the moment is known to half of it
+}
+
+const (
+	// clockTime is how long an answer is good for, or a refusal.
+	clockTime = time.Minute
+
+	// quickAnswer is how long an answer may take without being asked for again:
+	// it may have been the connection that took so long.
+	quickAnswer = 5 * time.Millisecond
+
+	// maxClockWait is how long a server waits for an answer, and a drain with it.
+	maxClockWait = 500 * time.Millisecond
+)
+
+// refresh asks the broker, if the last answer is too old.
+func (c *clock) refresh() error {
+	changes := c.state.Changes.Load()
+	if !c.asked.IsZero() && c.changes == changes && time.Since(c.asked) < clockTime {
+		return nil
+	}
+	c.asked, c.changes, c.reading = time.Now(), changes, reading{}
+	best, err := c.read()
+	if err == nil && best.took > quickAnswer {
+		var again reading
+		if again, err = c.read(); again.took < best.took {
+			best = again
+		}
+	}
+	if err != nil {
+		return err
+	}
+	c.reading = best
+	return nil
+}
+
+func (c *clock) read() (r reading, err error) {
+	begin := time.Now()
+	r.broker, err = c.ask()
+	r.took = time.Since(begin)
+	r.local = begin.Add(r.took / 2)
+	return r, err
+}
+
+// isKnown reports whether the broker's clock is known.
+func (c *clock) isKnown() bool { return !c.reading.broker.IsZero() }
+
+// toBroker returns a moment of ours in Unix milliseconds by the broker's clock,
+// rounded up; 0 if that is not known.
+func (c *clock) toBroker(t time.Time) int64 {
+	if !c.isKnown() {
+		return 0
+	}
+	return c.reading.broker.Add(t.Sub(c.reading.local) + time.Millisecond - 1).UnixMilli()
+}
+
+// deadline returns when a request's deadline is by our clock, zero if it has none
+// or the broker's clock is not known.
+func (c *clock) deadline(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	_ = c.refresh() // it is then not known
+	if !c.isKnown() {
+		return time.Time{}
+	}
+	return c.reading.local.Add(time.UnixMilli(ms).Sub(c.reading.broker))
+}
+
+// brokerTime asks for the time of the node that has the queue. It is zero where
+// Redis won't tell, as to a user without the right to scripts.
+func brokerTime(ctx context.Context, rdb redis.UniversalClient, queue string) (time.Time, error) {
+	cmd := newOnce(ctx, "eval", "return redis.call('TIME')", 1, queue)
+	_ = rdb.Process(ctx, cmd)
+	var refusal redis.Error
+	if err := cmd.Err(); err != nil && !errors.As(err, &refusal) {
+		return time.Time{}, err
+	}
+	parts, err := cmd.Int64Slice()
+	if err != nil || len(parts) != 2 {
+		return time.Time{}, nil
+	}
+	return time.Unix(parts[0], parts[1]*1000), nil
+}
+
+// brokerTime asks for the broker's time for as long as a drain can wait.
+func (s *server) brokerTime() (time.Time, error) {
+	type answer struct {
+		time time.Time
+		err  error
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), maxClockWait)
+	defer cancel()
+	told, ok := link.Ask(ctx, s.asker, func() (a answer) {
+		a.time, a.err = brokerTime(ctx, s.replier.rdb, s.queue)
+		return a
+	})
+	if !ok {
+		return time.Time{}, ctx.Err()
+	}
+	return told.time, told.err
+}

@@ -1,0 +1,137 @@
+package redisconn
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+const (
+	// maxSearched is how many requests may wait for one to be withdrawn: Redis
+	// does nothing else while it looks for it.
+	maxSearched = 1000
+
+	// maxWithdrawn is how many are withdrawn in one go.
+	maxWithdrawn = 100
+)
+
+// A fate is what has become of a request.
+type fate int
+
+const (
+	unknown fate = iota // it may still wait
+	withdrawn
+	taken
+)
+
+// fates are what is known of requests, and of the queue.
+type fates struct {
+	of      []fate
+	waiting int64 // requests in the queue
+}
+
+// Inquire implements jsonrpc2.Inquirer.
+func (c *caller) Inquire(ctx context.Context, requests []any) []error {
+	sent, ok := c.sentAmong(ctx, requests)
+	if !ok {
+		return nil
+	}
+	known, asked := link.Ask(ctx, c.asker, func() *fates { return c.withdraw(sent) })
+	found := make([]error, len(requests))
+	for i, r := range requests {
+		switch {
+		case r != nil && sent[i] == nil:
+			found[i] = fmt.Errorf("%w: it had not been sent to queue %q", jsonrpc2.ErrNotRun, c.queue)
+		case asked && known != nil:
+			found[i] = c.describe(known.of[i], known.waiting)
+		}
+	}
+	return found
+}
+
+// sentAmong returns those of the requests that may have been sent, nil in the
+// places of the others. It waits for a push under way; what is not sent then will
+// not be, for nobody waits for it.
+func (c *caller) sentAmong(ctx context.Context, requests []any) (sent []*request, ok bool) {
+	select {
+	case c.pushing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, false
+	}
+	defer func() { <-c.pushing }()
+	sent = make([]*request, len(requests))
+	for i, r := range requests {
+		if r, ok := r.(*request); ok && r.sent {
+			sent[i] = r
+		}
+	}
+	return sent, true
+}
+
+// withdraw removes requests from the queue if few enough wait there. It returns
+// nil if the broker can't be asked.
+func (c *caller) withdraw(requests []*request) *fates {
+	known := &fates{of: make([]fate, len(requests))}
+	var err error
+	known.waiting, err = c.length()
+	if err != nil {
+		return nil
+	}
+	if known.waiting <= maxSearched {
+		c.remove(requests, known)
+	}
+	return known
+}
+
+// length returns how many requests wait in the queue.
+func (c *caller) length() (int64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	cmd := newOnce(ctx, "llen", c.queue)
+	_ = c.rdb.Process(ctx, cmd)
+	return cmd.Int64()
+}
+
+// remove removes requests, looking for them from the right, where the oldest
+// wait, and notes their fates.
+func (c *caller) remove(requests []*request, known *fates) {
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	pipeline := c.rdb.Pipeline()
+	cmds := make(map[int]once)
+	for i, r := range requests {
+		if r != nil && len(cmds) < maxWithdrawn {
+			cmds[i] = newOnce(ctx, "lrem", c.queue, -1, r.appendTo(nil))
+			_ = pipeline.Process(ctx, cmds[i])
+		}
+	}
+	if len(cmds) == 0 {
+		return
+	}
+	_, _ = pipeline.Exec(ctx) // each command has its own error
+	for i, cmd := range cmds {
+		switch n, err := cmd.Int64(); {
+		case err != nil:
+		case n == 0:
+			known.of[i] = taken
+		default:
+			known.of[i] = withdrawn
+			known.waiting--
+			c.withdrawn.Add(1)
+		}
+	}
+}
+
+// describe says what is known of a request that was sent.
+func (c *caller) describe(f fate, waiting int64) error {
+	queue := fmt.Sprintf("requests waiting in queue %q: %d", c.queue, waiting)
+	switch f {
+	case withdrawn:
+		return fmt.Errorf("%w: it still waited and was withdrawn; %s", jsonrpc2.ErrNotRun, queue)
+	case taken:
+		return fmt.Errorf("it waits no more and may have run; %s", queue)
+	}
+	return fmt.Errorf("it may still wait; %s", queue)
+}

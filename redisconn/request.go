@@ -1,0 +1,69 @@
+package redisconn
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+)
+
+// A request is on its way to the queue.
+type request struct {
+	ctx   context.Context
+	list  string    // to answer on
+	body  []byte    // as the codec wrote it
+	until time.Time // tried for so long
+
+	// Protected by the caller's pushing.
+	deadline int64 // as it travels, 0 for none
+	sent     bool  // it may have arrived
+}
+
+// appendTo appends the request as it travels: with the members that say where
+// and until when it is to be answered, in its first object.
+func (r *request) appendTo(b []byte) []byte {
+	at := bytes.IndexByte(r.body, '{') + 1
+	if at == 0 || r.list == "" && r.deadline == 0 {
+		return append(b, r.body...)
+	}
+	b = append(b, r.body[:at]...)
+	if r.list != "" {
+		b = appendQuoted(append(b, `"reply_to":`...), r.list)
+	}
+	if r.deadline != 0 {
+		if r.list != "" {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(append(b, `"deadline_ms":`...), r.deadline, 10)
+	}
+	if rest := bytes.TrimLeft(r.body[at:], " \t\r\n"); len(rest) > 0 && rest[0] != '}' {
+		b = append(b, ',')
+	}
+	return append(b, r.body[at:]...)
+}
+
+// setDeadline has the caller's deadline travel, if it has one.
+func (r *request) setDeadline(c *clock) {
+	r.deadline = 0
+	if deadline, ok := r.ctx.Deadline(); ok {
+		r.deadline = c.toBroker(deadline)
+	}
+}
+
+// hasDeadline reports whether the caller waits until then only.
+func (r *request) hasDeadline() bool {
+	_, ok := r.ctx.Deadline()
+	return ok
+}
+
+// appendQuoted appends s as a JSON string.
+func appendQuoted(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) // a string always encodes
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
