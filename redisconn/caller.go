@@ -169,7 +169,7 @@ func (c *caller) admitted(work []*request) []*request {
 	n := c.backlog.admit(len(work))
 	for _, r := range work[n:] {
 		c.overloaded.Add(1)
-		c.fail(r, fmt.Errorf("%w: requests waiting in queue %q: %d", jsonrpc2.ErrOverloaded, c.queue, c.backlog.depth))
+		c.fail(r, fmt.Errorf("%w: requests waiting in queue %q: %d", jsonrpc2.ErrOverloaded, c.queue, c.backlog.depth+int64(n)))
 	}
 	return work[:n]
 }

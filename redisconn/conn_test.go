@@ -132,6 +132,7 @@ func TestBadOptions(t *testing.T) {
 		for want, conn := range map[string]*redisconn.Conn{
 			"no name":                      redisconn.Dial(rdb, "", nil),
 			`queue "calc": the client is`:  redisconn.Dial(nil, queue, nil),
+			"MaxBacklog is -1":             redisconn.Dial(rdb, queue, &redisconn.DialOptions{MaxBacklog: -1}),
 			"ReplyPrefix is longer than 1": redisconn.Dial(rdb, queue, &redisconn.DialOptions{ReplyPrefix: strings.Repeat("x", 128)}),
 		} {
 			client := jsonrpc2.NewClient(conn, nil)

@@ -1,0 +1,213 @@
+package redisconn_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// A reader is the serving end of the queue without a codec.
+type reader struct {
+	*redisconn.Conn
+	requests chan received
+}
+
+type received struct {
+	text     string
+	deadline time.Time
+}
+
+// listen returns a reader, closed by the test's cleanup.
+func listen(t *testing.T, rdb redis.UniversalClient) *reader {
+	t.Helper()
+	r := &reader{redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Logger: quiet}), make(chan received, 1000)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			msg, err := r.ReadMessage(context.Background())
+			if err != nil {
+				return
+			}
+			r.requests <- received{string(msg.Body), msg.Deadline}
+			_ = msg.Reply(nil)
+		}
+	}()
+	t.Cleanup(func() {
+		_ = r.Close()
+		<-done
+	})
+	return r
+}
+
+// next returns the next request's text and deadline.
+func next(t *testing.T, r *reader) (string, time.Time) {
+	t.Helper()
+	select {
+	case got := <-r.requests:
+		return got.text, got.deadline
+	case <-time.After(soon):
+		require.FailNow(t, "no request comes")
+		return "", time.Time{}
+	}
+}
+
+// clockError is how well both ends know the broker's clock, on a busy machine.
+const clockError = time.Second
+
+// A caller's deadline is known to the server.
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	embedded := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
+	t.Cleanup(func() { _ = embedded.Close() })
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: brokertest.StartRedisCluster(t, 3, 0).Addrs})
+	t.Cleanup(func() { _ = cluster.Close() })
+	for name, rdb := range map[string]redis.UniversalClient{
+		"Redis":    brokertest.StartRedis(t).Client(t),
+		"embedded": embedded,
+		"Cluster":  cluster,
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := listen(t, rdb)
+			for name, opts := range replyModes {
+				t.Run(name, func(t *testing.T) {
+					requireDeadlines(t, rdb, server, &opts)
+				})
+			}
+		})
+	}
+}
+
+func requireDeadlines(t *testing.T, rdb redis.UniversalClient, server *reader, opts *redisconn.DialOptions) {
+	c := dial(t, rdb, opts, time.Hour)
+	begin := time.Now()
+	c.Go("Calc.Add", calc.Args{}, nil, nil)
+	text, deadline := next(t, server)
+	require.WithinDuration(t, begin.Add(time.Hour), deadline, time.Since(begin)+clockError)
+	header, err := jsonrpc2.ScanHeader([]byte(text))
+	require.NoError(t, err)
+	require.NotEmpty(t, header.ReplyTo)
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	begin = time.Now()
+	go jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
+	_, deadline = next(t, server)
+	require.WithinDuration(t, begin.Add(time.Minute), deadline, time.Since(begin)+clockError)
+	cancel()
+
+	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+	text, deadline = next(t, server)
+	require.Zero(t, deadline)
+	require.NotContains(t, text, "deadline_ms")
+
+	endless := dial(t, rdb, opts, -1)
+	endless.Go("Calc.Add", calc.Args{}, nil, nil)
+	text, deadline = next(t, server)
+	require.Zero(t, deadline)
+	require.NotContains(t, text, "deadline_ms")
+	endless.end(t)
+	c.end(t)
+}
+
+// A batch has the deadline of its context, in its first item.
+func TestDeadlineOfBatch(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	server := listen(t, rdb)
+	c := dial(t, rdb, nil, 0)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	require.NoError(t, c.conn.WriteMessage(ctx, []byte(`[{"jsonrpc":"2.0","id":"1","method":"a"},{"jsonrpc":"2.0","id":"2","method":"b"}]`)))
+	text, deadline := next(t, server)
+	require.WithinDuration(t, time.Now().Add(time.Hour), deadline, clockError)
+	require.Equal(t, 1, strings.Count(text, "deadline_ms"))
+	require.Less(t, strings.Index(text, "deadline_ms"), strings.Index(text, "},{"))
+}
+
+// What strangers may write for a deadline.
+func TestDeadlineOfStrangers(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	server := listen(t, rdb)
+	now := rdb.Time(context.Background()).Val()
+	for _, d := range []time.Duration{-time.Hour, -time.Second, time.Second, time.Hour} {
+		push(t, rdb, withDeadline(strconv.FormatInt(now.Add(d).UnixMilli(), 10)))
+		_, deadline := next(t, server)
+		require.WithinDuration(t, now.Add(d), deadline, clockError)
+	}
+	for _, odd := range []string{"0", "-5", "1.5", `"5"`, "null", "{}", "99999999999999999999"} {
+		push(t, rdb, withDeadline(odd))
+		_, deadline := next(t, server)
+		require.Zero(t, deadline, odd)
+	}
+}
+
+func withDeadline(value string) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":"1","reply_to":"there","deadline_ms":%s,"method":"add"}`, value)
+}
+
+// Where Redis won't tell its time calls work without deadlines, and it is not
+// asked each time.
+func TestDeadlineWithoutClock(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	admin := broker.Client(t)
+	rdb := restricted(t, broker, admin, "-eval")
+	c := dial(t, rdb, nil, 0)
+	server := listen(t, rdb)
+	for range 10 {
+		c.Go("Calc.Add", calc.Args{}, nil, nil)
+		text, _ := next(t, server)
+		require.NotContains(t, text, "deadline_ms")
+		push(t, admin, withDeadline("5"))
+		_, deadline := next(t, server)
+		require.Zero(t, deadline)
+	}
+	require.EqualValues(t, 2, numberAfter(admin.Info(context.Background(), "stats").Val(), "acl_access_denied_cmd:")+deniedLog(admin))
+}
+
+// deniedLog returns how many commands were refused where Redis counts that in its
+// log alone, as before 7.2.
+func deniedLog(admin *redis.Client) (n int) {
+	entries, _ := admin.ACLLog(context.Background(), 100).Result()
+	for _, e := range entries {
+		n += int(e.Count)
+	}
+	return n
+}
+
+// The time is asked for once, and after a fault again.
+func TestDeadlineClockAskedSeldom(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	admin := broker.Client(t)
+	c := dial(t, broker.Client(t), nil, 0)
+	server := listen(t, broker.Client(t))
+	ask := func() {
+		c.Go("Calc.Add", calc.Args{}, nil, nil)
+		_, deadline := next(t, server)
+		require.NotZero(t, deadline)
+	}
+	for range 100 {
+		ask()
+	}
+	asked := commandCalls(admin, "eval")
+	require.GreaterOrEqual(t, asked, 2)
+	require.LessOrEqual(t, asked, 4) // twice where it took long
+	broker.Restart()
+	eventually(t, func() bool { return c.conn.Stats().Reconnects > 0 && server.Stats().Reconnects > 0 })
+	ask()
+	require.GreaterOrEqual(t, commandCalls(admin, "eval"), 2)
+}

@@ -1,0 +1,220 @@
+package redisconn_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// requireTimeout requires a timeout of which it is known, or not, that the call
+// has not run, and words that tell more.
+func requireTimeout(t *testing.T, err error, notRun bool, words string) {
+	t.Helper()
+	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+	require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrTimeout.Error()), err)
+	require.Equal(t, notRun, errors.Is(err, jsonrpc2.ErrNotRun), err)
+	require.ErrorContains(t, err, words)
+}
+
+const brief = 200 * time.Millisecond // a timeout
+
+// A call that nobody takes is withdrawn when it times out, and never run.
+func TestWithdrawn(t *testing.T) {
+	t.Parallel()
+	for name, opts := range replyModes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := brokertest.StartRedis(t).Client(t)
+			c := dial(t, rdb, &opts, brief)
+			_, err := jsonrpc2.Call[int64](context.Background(), c.Client, "Counter.Count", struct{}{})
+			requireTimeout(t, err, true, `it still waited and was withdrawn; requests waiting in queue "calc": 0`)
+			requireLen(t, rdb, queue, 0)
+
+			ctx, cancel := context.WithTimeout(context.Background(), brief)
+			defer cancel()
+			_, err = jsonrpc2.Call[int64](ctx, c.Client, "Counter.Count", struct{}{})
+			requireTimeout(t, err, true, "withdrawn")
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			requireLen(t, rdb, queue, 0)
+
+			err = c.Call("Counter.Count", struct{}{}, nil)
+			require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrTimeout.Error()), err)
+			require.ErrorContains(t, err, jsonrpc2.ErrNotRun.Error())
+			require.EqualValues(t, 3, c.conn.Stats().Withdrawn)
+
+			counter := new(Counter)
+			w := serve(t, rdb, nil, counter)
+			patient := dial(t, rdb, &opts, 0)
+			patient.requireAdds(t)
+			require.Zero(t, counter.n.Load())
+			patient.end(t)
+			c.end(t)
+			w.end(t)
+			requireEmpty(t, rdb)
+		})
+	}
+}
+
+// Other requests stay where they are when some are withdrawn.
+func TestWithdrawnAmongOthers(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	push(t, rdb, waits(3, "there")...)
+	c := dial(t, rdb, nil, brief)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			_, err := c.add(1, 5.1)
+			if !errors.Is(err, jsonrpc2.ErrNotRun) || !errors.Is(err, jsonrpc2.ErrTimeout) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, waits(3, "there"), waiting(t, rdb))
+	require.EqualValues(t, 20, c.conn.Stats().Withdrawn)
+}
+
+// Of a call that a server has taken it is not said that it did not run.
+func TestNotWithdrawnButTaken(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	slow := newSlow()
+	serve(t, rdb, nil, slow)
+	defer close(slow.gate)
+	c := dial(t, rdb, nil, 2*time.Second)
+	_, err := jsonrpc2.Call[int](context.Background(), c.Client, "Slow.Wait", []int{1})
+	requireTimeout(t, err, false, `it waits no more and may have run; requests waiting in queue "calc": 0`)
+	slow.requireRunning(t, 1)
+	require.Zero(t, c.conn.Stats().Withdrawn)
+}
+
+// Redis is not kept busy with a long search.
+func TestNotWithdrawnFromMany(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	push(t, rdb, waits(1500, "there")...)
+	c := dial(t, rdb, nil, brief)
+	_, err := c.add(1, 5.1)
+	requireTimeout(t, err, false, `it may still wait; requests waiting in queue "calc": 1501`)
+	requireLen(t, rdb, queue, 1501)
+	require.Zero(t, commandCalls(rdb, "lrem"))
+}
+
+// A caller that goes away does not wait for its request to be withdrawn.
+func TestWithdrawnWhenCanceled(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	c := dial(t, rdb, nil, 0)
+	ctx, cancel := context.WithCancel(context.Background())
+	failed := make(chan error)
+	go func() {
+		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
+		failed <- err
+	}()
+	requireLen(t, rdb, queue, 1)
+	cancel()
+	err := <-failed
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, jsonrpc2.ErrNotRun)
+	c.end(t) // which waits for it
+	require.Zero(t, rdb.LLen(context.Background(), queue).Val())
+	require.EqualValues(t, 1, c.conn.Stats().Withdrawn)
+}
+
+// A call that could not be sent in time has certainly not run.
+func TestWithdrawnUnsent(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	c := dial(t, rdb, nil, 0)
+	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "1").Err()) // a push is refused
+	ctx, cancel := context.WithTimeout(context.Background(), brief)
+	defer cancel()
+	_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
+	requireTimeout(t, err, true, `it had not been sent to queue "calc"`)
+	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "0").Err())
+	eventually(t, func() bool { return c.conn.Stats().Expired == 1 })
+	requireLen(t, rdb, queue, 0)
+	require.Zero(t, c.conn.Stats().Withdrawn)
+}
+
+// A broker that does not answer delays the error by half a second at most.
+func TestInquiryOfSilentBroker(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	c := dial(t, broker.Client(t), nil, 0)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	failed := make(chan error)
+	go func() {
+		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
+		failed <- err
+	}()
+	eventually(t, func() bool { return c.conn.Stats().Requests == 1 })
+	broker.Stop()
+	defer broker.Cont()
+	<-ctx.Done()
+	begin := time.Now()
+	err := <-failed
+	t.Logf("the call ended %v later", time.Since(begin))
+	requireTimeout(t, err, false, "context deadline exceeded")
+	require.Less(t, time.Since(begin), 2*time.Second) // go-redis would take three
+}
+
+// A keeper is a context that keeps, and whose caller gives up.
+type keeper struct {
+	context.Context
+	kept any
+}
+
+func (k *keeper) Keep(request any) { k.kept = request }
+
+// No more than a hundred are withdrawn at once, and none of a batch.
+func TestInquire(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	conn := redisconn.Dial(rdb, queue, &redisconn.DialOptions{Logger: quiet})
+	defer conn.Close()
+	requests := []any{nil} // a batch has nothing kept
+	for i := range 150 {
+		k := &keeper{Context: context.Background()}
+		require.NoError(t, conn.WriteMessage(k, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":"%d","method":"add"}`, i)))
+		require.NotNil(t, k.kept)
+		requests = append(requests, k.kept)
+	}
+	requireLen(t, rdb, queue, 150)
+	for round, want := range []int{100, 50} {
+		ctx, cancel := context.WithTimeout(context.Background(), soon)
+		found := conn.Inquire(ctx, requests)
+		cancel()
+		require.Len(t, found, len(requests))
+		require.EqualError(t, found[0], fmt.Sprintf(`it may still wait; requests waiting in queue "calc": %d`, 50-50*round))
+		withdrawn := 0
+		var rest []any
+		for i, err := range found[1:] {
+			if errors.Is(err, jsonrpc2.ErrNotRun) {
+				withdrawn++
+			} else {
+				require.ErrorContains(t, err, "it may still wait")
+				rest = append(rest, requests[i+1])
+			}
+		}
+		require.Equal(t, want, withdrawn)
+		requests = append([]any{nil}, rest...)
+	}
+	requireLen(t, rdb, queue, 0)
+	require.Empty(t, requests[1:])
+	require.Nil(t, listen(t, rdb).Inquire(context.Background(), requests), "not a calling end")
+}
