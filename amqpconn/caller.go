@@ -21,6 +21,7 @@ import (
 //	publisher     keep a connection to publish on
 //	receiver      keep a connection to consume answers on
 //	  ReadMessage   on the codec's goroutine: take an answer
+//	Inquire       on a goroutine of the codec: look at the queue
 type caller struct {
 	queue string
 	opts  DialOptions
@@ -31,13 +32,16 @@ type caller struct {
 	publisher *publisher
 	receiver  *receiver
 	calls     *calls
-	consumers consumers
+	asker     *link.Asker // for Inquire
+
+	seen     *inspector // the sender's own
+	inquired *inspector // the asker's own
 
 	sending sync.WaitGroup
 	closing sync.Once
 	closed  chan struct{}
 
-	requests, confirmed, replies, unsent, expired, noServer, lost atomic.Int64
+	requests, confirmed, replies, unsent, overloaded, expired, noServer, lost atomic.Int64
 }
 
 // A request is on its way to the queue.
@@ -58,6 +62,7 @@ func newCaller(d *dialer, queue string, opts DialOptions) *caller {
 		state:     link.NewState(opts.Logger, "rabbitmq", queue, "client"),
 		publisher: newPublisher(),
 		calls:     newCalls(),
+		asker:     link.NewAsker(),
 		closed:    make(chan struct{}),
 	}
 	c.publisher.keeper.dialer, c.publisher.state, c.publisher.doing = d, c.state, "publishing requests"
@@ -68,6 +73,8 @@ func newCaller(d *dialer, queue string, opts DialOptions) *caller {
 		c.publisher.use = c.declareAndPublish
 	}
 	c.receiver = newReceiver(c, d)
+	c.seen = &inspector{receiver: c.receiver, queue: queue}
+	c.inquired = &inspector{receiver: c.receiver, queue: queue}
 	c.publisher.start()
 	c.receiver.start()
 	c.sending.Go(c.send)
@@ -123,16 +130,18 @@ func (c *caller) publish(work []request) (again []request) {
 		return work
 	case session == nil || !ready:
 		return c.refused(work)
-	case c.opts.RequireConsumer && !c.consumers.any(session, c.receiver, c.queue):
+	case c.opts.RequireConsumer && c.seen.within(consumersFresh).isUnserved():
 		c.fail(work, fmt.Errorf("%w: queue %q has no consumer", jsonrpc2.ErrNoServer, c.queue))
 		return nil
 	}
+	work = c.admitted(work)
 	session.wire.hold()
 	defer session.wire.release() // what fails then may have arrived: the calls wait
 	for i, r := range work {
 		if err := c.publishOne(session, replyTo, r); err != nil {
 			return c.refused(work[i:])
 		}
+		c.seen.published++
 		c.out.Done(len(r.body))
 	}
 	if queue, _ := c.receiver.ready(); queue != replyTo { // lost while we wrote
@@ -212,6 +221,22 @@ func (c *caller) refused(work []request) (again []request) {
 	return again
 }
 
+// admitted fails the requests for which there is no room in the queue.
+func (c *caller) admitted(work []request) []request {
+	if c.opts.MaxBacklog == 0 {
+		return work
+	}
+	queue := c.seen.within(messagesFresh)
+	if !queue.known {
+		return work
+	}
+	waiting := queue.messages + c.seen.published
+	n := min(len(work), max(c.opts.MaxBacklog-waiting, 0))
+	c.overloaded.Add(int64(len(work) - n))
+	c.failAll(work[n:], fmt.Errorf("%w: messages waiting in queue %q: %d", jsonrpc2.ErrOverloaded, c.queue, waiting+n))
+	return work[:n]
+}
+
 // fail fails requests that have no server.
 func (c *caller) fail(work []request, err error) {
 	c.noServer.Add(int64(len(work)))
@@ -278,6 +303,7 @@ func (c *caller) Close() error {
 	c.closing.Do(func() {
 		c.out.Close()
 		stop(&c.sending, &c.publisher.keeper, &c.receiver.keeper)
+		c.asker.Close() // the end of the connections ends its question
 	})
 	return nil
 }
@@ -289,6 +315,7 @@ func (c *caller) stats() Stats {
 		Replies:    c.replies.Load(),
 		Reconnects: c.state.Recoveries.Load(),
 		Unsent:     c.unsent.Load(),
+		Overloaded: c.overloaded.Load(),
 		Expired:    c.expired.Load(),
 		NoServer:   c.noServer.Load(),
 		Lost:       c.lost.Load(),
@@ -341,23 +368,4 @@ func (c *calls) takeAll() (all []request) {
 		delete(c.byID, id)
 	}
 	return all
-}
-
-// consumers knows how many consumers the queue has, as of a second ago.
-type consumers struct {
-	session *publishing
-	asked   time.Time
-	known   bool
-}
-
-const consumersFresh = time.Second
-
-// any reports whether the queue has a consumer, as far as is known.
-func (n *consumers) any(session *publishing, r *receiver, queue string) bool {
-	if n.session == session && time.Since(n.asked) < consumersFresh {
-		return n.known
-	}
-	n.session, n.asked = session, time.Now()
-	n.known = r.consumers(queue) != 0
-	return n.known
 }

@@ -50,7 +50,8 @@
 // Both ends survive their broker: they connect again with a backoff of 50 ms to
 // 5 s, to each of the URLs in turn, log one line when a connection fails and one
 // when all work again, and go on with what waited. Calls that can't be sent fail
-// with jsonrpc2.ErrUnavailable within 2 s; calls whose reply queue died with its
+// with jsonrpc2.ErrUnavailable within 2 s; calls that time out tell in their error
+// how many consumers the queue has, and if it has none or is missing; calls whose reply queue died with its
 // connection fail at once with jsonrpc2.ErrReplyLost; calls to a queue that does
 // not exist with jsonrpc2.ErrNoServer.
 package amqpconn
@@ -128,6 +129,12 @@ type DialOptions struct {
 	// ErrNoServer, as far as was known in the last second.
 	RequireConsumer bool
 
+	// MaxBacklog limits the requests that wait in the queue: a call that would
+	// make them more fails with jsonrpc2.ErrOverloaded and is not sent. The
+	// length of the queue is asked for every 100 ms, while calls are made, so that
+	// many clients together may exceed it. No limit if 0.
+	MaxBacklog int
+
 	// Persistent has requests written to disk, in a durable queue, and
 	// confirmed. It costs about a third of the calls per second.
 	Persistent bool
@@ -184,6 +191,7 @@ type Stats struct {
 
 	// What was dropped, by reason.
 	Unsent      int64 // requests that could not be published
+	Overloaded  int64 // requests not published, for MaxBacklog
 	Expired     int64 // requests whose caller had given up
 	NoServer    int64 // requests whose queue is missing or not consumed
 	Lost        int64 // requests whose reply queue died
@@ -206,8 +214,9 @@ type end interface {
 }
 
 var (
-	_ jsonrpc2.Conn    = (*Conn)(nil)
-	_ jsonrpc2.Limiter = (*Conn)(nil)
+	_ jsonrpc2.Conn     = (*Conn)(nil)
+	_ jsonrpc2.Limiter  = (*Conn)(nil)
+	_ jsonrpc2.Inquirer = (*Conn)(nil)
 )
 
 // Dial returns a Conn that calls the servers of a queue. The error is for a bad
@@ -219,6 +228,9 @@ func Dial(url string, queue string, opts *DialOptions) (*Conn, error) {
 	d, err := newDialer(url, opts.URLs, opts.Config, queue, "client")
 	if err == nil && opts.Declare != nil {
 		err = opts.Declare.check(queue)
+	}
+	if err == nil && opts.MaxBacklog < 0 {
+		err = fmt.Errorf("amqpconn: queue %q: MaxBacklog is %d, less than 0", queue, opts.MaxBacklog)
 	}
 	if err != nil {
 		return nil, err
@@ -321,6 +333,15 @@ func (c *Conn) Close() error { return c.end.Close() }
 
 // SetLimits implements jsonrpc2.Limiter.
 func (c *Conn) SetLimits(l jsonrpc2.Limits) { c.end.SetLimits(l) }
+
+// Inquire implements jsonrpc2.Inquirer: it tells how many consumers the queue has,
+// as of a second ago.
+func (c *Conn) Inquire(ctx context.Context, requests []any) []error {
+	if inquirer, ok := c.end.(jsonrpc2.Inquirer); ok {
+		return inquirer.Inquire(ctx, requests)
+	}
+	return nil
+}
 
 // Stats returns what the Conn has done so far.
 func (c *Conn) Stats() Stats { return c.end.stats() }

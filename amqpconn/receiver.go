@@ -204,23 +204,18 @@ func (r *receiver) expected(ctx context.Context, s *receiving, deliveries <-chan
 	}
 }
 
-// consumers returns how many consumers a queue has, -1 if that is not to be
-// known now.
-func (r *receiver) consumers(queue string) int {
+// inspect asks what a queue is like.
+func (r *receiver) inspect(queue string) (state queueState) {
 	s := r.current()
 	if s == nil {
-		return -1
+		return state
 	}
-	consumers := -1
 	err := onChannel(s.conn, func(ch *amqp.Channel) error {
 		q, err := ch.QueueDeclarePassive(queue, false, false, false, false, nil)
-		if err == nil {
-			consumers = q.Consumers
-		}
+		state.consumers, state.messages = q.Consumers, q.Messages
 		return err
 	})
-	if isCode(err, amqp.NotFound) {
-		return 0
-	}
-	return consumers
+	state.missing = isCode(err, amqp.NotFound)
+	state.known = err == nil || state.missing
+	return state
 }

@@ -47,7 +47,7 @@ func (c *clock) refresh() error {
 	}
 	c.asked, c.changes, c.reading = time.Now(), changes, reading{}
 	best, err := c.read()
-	if err == nil && best.took > quickAnswer {
+	if err == nil && !best.broker.IsZero() && best.took > quickAnswer {
 		var again reading
 		if again, err = c.read(); again.took < best.took {
 			best = again

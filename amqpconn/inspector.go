@@ -1,0 +1,72 @@
+package amqpconn
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// A queueState is what the broker told of the request queue.
+type queueState struct {
+	known     bool
+	missing   bool // there is no such queue
+	consumers int
+	messages  int // that wait
+}
+
+// isUnserved reports that nobody consumes the queue, as far as is known.
+func (q queueState) isUnserved() bool { return q.known && q.consumers == 0 }
+
+// An inspector knows what the queue was like a while ago. One goroutine uses it.
+type inspector struct {
+	receiver *receiver // whose connection is used
+	queue    string
+
+	session   *receiving // that was asked
+	asked     time.Time
+	state     queueState
+	published int // messages, since
+}
+
+const (
+	consumersFresh = time.Second
+	messagesFresh  = 100 * time.Millisecond
+)
+
+// within returns what the queue was like no longer ago than d.
+func (n *inspector) within(d time.Duration) queueState {
+	session := n.receiver.current()
+	if n.session == session && time.Since(n.asked) < d {
+		return n.state
+	}
+	n.session, n.asked, n.published = session, time.Now(), 0
+	n.state = n.receiver.inspect(n.queue)
+	return n.state
+}
+
+// Inquire implements jsonrpc2.Inquirer. Nothing is withdrawn: requests expire
+// when their callers give up.
+func (c *caller) Inquire(ctx context.Context, requests []any) []error {
+	queue, ok := link.Ask(ctx, c.asker, func() queueState { return c.inquired.within(consumersFresh) })
+	if !ok || !queue.known {
+		return nil
+	}
+	found := make([]error, len(requests))
+	for i := range found {
+		found[i] = queue.describe(c.queue)
+	}
+	return found
+}
+
+// describe says what may be the reason for a timeout.
+func (q queueState) describe(name string) error {
+	switch {
+	case q.missing:
+		return fmt.Errorf("queue %q does not exist", name)
+	case q.consumers == 0:
+		return fmt.Errorf("queue %q has no consumer; messages waiting: %d", name, q.messages)
+	}
+	return fmt.Errorf("consumers of queue %q: %d; messages waiting: %d", name, q.consumers, q.messages)
+}
