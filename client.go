@@ -25,6 +25,7 @@ import (
 //	  nextFailure           a call that timed out, was given up, or not sent
 //	  ReadMessage           else wait for a message, scan it
 //	  answer                find the call of each response
+//	  failUnanswered        end the calls that should have been answered
 //
 // An error from the reading side would end the client and every call of it.
 // What goes wrong with one call is therefore given to net/rpc as an error
@@ -227,6 +228,7 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 			c.unnamed = nil
 			c.failNameless(e)
 		}
+		c.failUnanswered()
 		ctx, ok := c.nextFailure(r)
 		if ok {
 			return nil
@@ -302,13 +304,7 @@ func (c *clientCodec) open(msg Message) {
 
 // failAll fails the calls whose ids are in body, and returns their number.
 func (c *clientCodec) failAll(body []byte, err error) int {
-	var failed []failure
-	_, _ = scanMessage(body, headerDepth, func(e envelope) error {
-		if p := c.takeID(e.id); p != nil {
-			failed = append(failed, failure{p, err})
-		}
-		return nil
-	})
+	failed := c.takeAll(body, err)
 	if len(failed) == 0 { // notifications, or calls that were given up
 		c.stats.Dropped.Add(1)
 		c.log.drop("message dropped", body, slog.Any("error", err))
@@ -318,6 +314,17 @@ func (c *clientCodec) failAll(body []byte, err error) int {
 	defer c.mu.Unlock()
 	c.failures = append(c.failures, failed...)
 	return len(failed)
+}
+
+// takeAll removes the calls whose ids are in body, which fail with err.
+func (c *clientCodec) takeAll(body []byte, err error) (failed []failure) {
+	_, _ = scanMessage(body, headerDepth, func(e envelope) error {
+		if p := c.takeID(e.id); p != nil {
+			failed = append(failed, failure{p, err})
+		}
+		return nil
+	})
+	return failed
 }
 
 // answer makes r the response that e is, and reports whether it is one.
@@ -375,6 +382,22 @@ func (c *clientCodec) failNameless(e *envelope) {
 		c.stats.Dropped.Add(1)
 		c.log.drop("reply that nobody waits for dropped", e.text)
 	}
+}
+
+var errUnanswered = fmt.Errorf("%w: no response to this call", ErrBadReply)
+
+// failUnanswered fails the calls of the request that the message in hand was the
+// answer to, as far as it answered them not: another answer will not come.
+func (c *clientCodec) failUnanswered() {
+	if c.request == nil {
+		return
+	}
+	failed := c.takeAll(c.request, errUnanswered)
+	c.request = nil
+	c.stats.Errors.Add(int64(len(failed)))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failures = append(c.failures, failed...)
 }
 
 // onlyBatch returns the calls that a Batch has sent, if all of them in one

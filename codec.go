@@ -63,7 +63,8 @@ type Message struct {
 
 	// Request is, on a calling Conn, the request message that Body answers,
 	// where the transport knows: an error without an id is then that
-	// request's. It is valid until the next ReadMessage.
+	// request's, and no call of it is answered by a later message. It is valid
+	// until the next ReadMessage.
 	Request []byte
 
 	// Deadline is, on a serving Conn, when nobody will wait for the answer any
