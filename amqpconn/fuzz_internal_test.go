@@ -1,0 +1,80 @@
+package amqpconn
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// FuzzReplyQueue makes a message of anything that a stranger may publish: its
+// answer goes to a queue that is not the one being served, or nowhere, and the
+// broker would take what it says.
+func FuzzReplyQueue(f *testing.F) {
+	for _, body := range []string{
+		``, "\x00", "\xff", `null`, `[]`, `[[]]`, strings.Repeat(`[`, 1000), `{"id":"x"`, `{"id":"` + strings.Repeat("x", 256) + `"}`,
+		`{"jsonrpc":"2.0","id":1,"method":"add","reply_to":"there"}`,
+		`{"jsonrpc":"2.0","id":"calc","method":"add"}`,
+		`{"jsonrpc":"2.0","id":"ca\u006cc","method":"add"}`,
+		`{"jsonrpc":"2.0","method":"add"}`,
+		`{"jsonrpc":"2.0","id":"calc","result":1}`,
+		`[{"jsonrpc":"2.0","id":1,"method":"add"},{"id":"calc","method":"x"}]`,
+	} {
+		f.Add(body, "", "", "calc", int64(0))
+		f.Add(body, "calc", "c", "calc", int64(1))
+		f.Add(body, "amq.rabbitmq.reply-to", strings.Repeat("c", 256), "calc", int64(20))
+	}
+	f.Fuzz(func(t *testing.T, body, replyTo, correlation, queue string, count int64) {
+		if len(replyTo) > maxAddress || len(correlation) > maxAddress {
+			return // the protocol's short strings hold no more
+		}
+		s := newServer(nil, queue, ListenOptions{Logger: slog.New(slog.DiscardHandler)})
+		session := &consuming{ahead: make(map[uint64]bool)}
+		msg := s.message(delivery{amqp.Delivery{
+			Acknowledger:  &rejectBook{},
+			Body:          []byte(body),
+			ReplyTo:       replyTo,
+			CorrelationId: correlation,
+			DeliveryTag:   1,
+			Headers:       amqp.Table{"x-delivery-count": count},
+		}, session})
+		require.Equal(t, body, string(msg.Body))
+		header, _ := jsonrpc2.ScanHeader([]byte(body))
+		if count >= DefaultMaxDeliveries {
+			require.Error(t, msg.Err)
+			require.NoError(t, msg.Reply(nil))
+			require.Zero(t, s.out.Len(), "it is rejected, not acknowledged")
+			require.EqualValues(t, 1, session.settled)
+			return
+		}
+		answer := []byte("answer")
+		if msg.Err != nil {
+			require.True(t, header.Answer, "nobody waits, and yet it is not run")
+			require.EqualValues(t, 1, s.noAddress.Load()+s.refused.Load())
+			answer = nil
+		}
+		err := msg.Reply(answer)
+		settled, _ := s.out.Take(nil)
+		require.Len(t, settled, 1)
+		require.EqualValues(t, 1, settled[0].request.DeliveryTag)
+		if msg.Err != nil || err != nil {
+			require.Empty(t, settled[0].queue, "it is only acknowledged")
+			return
+		}
+		to := settled[0].queue
+		require.True(t, to == replyTo || replyTo == "" && to == header.ID)
+		require.NotEmpty(t, to)
+		require.NotEqual(t, queue, to)
+		require.LessOrEqual(t, len(to), maxAddress)
+		require.LessOrEqual(t, len(settled[0].correlation), maxAddress)
+	})
+}
+
+// A rejectBook rejects, and knows nothing else.
+type rejectBook struct{ amqp.Acknowledger }
+
+func (*rejectBook) Reject(uint64, bool) error { return nil }
