@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/rpc"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(serveURL) != "" {
+		servePoison()
+		return
+	}
 	goleak.VerifyTestMain(brokertest.Main(m))
 }
 

@@ -1,0 +1,152 @@
+package amqpconn_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log"
+	"net/rpc"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/calc"
+)
+
+// With these in its environment the test binary is a server of Calc and Poison,
+// until the end of its standard input.
+const (
+	serveURL   = "AMQPCONN_TEST_SERVE_URL"
+	serveQueue = "AMQPCONN_TEST_SERVE_QUEUE"
+	serveDead  = "AMQPCONN_TEST_SERVE_DEAD"
+)
+
+// deliveryLimit is how often the broker delivers a request again.
+const deliveryLimit = 3
+
+// Poison is a service whose method ends the process, as net/rpc has it.
+type Poison struct{}
+
+// Take panics.
+func (Poison) Take(struct{}, *int) error { panic("poison") }
+
+// servePoison is the server process.
+func servePoison() {
+	conn, err := amqpconn.Listen(os.Getenv(serveURL), os.Getenv(serveQueue), &amqpconn.ListenOptions{
+		Queue: amqpconn.Queue{Quorum: true, Args: amqp.Table{
+			"x-delivery-limit":          int32(deliveryLimit),
+			"x-dead-letter-exchange":    "",
+			"x-dead-letter-routing-key": os.Getenv(serveDead),
+		}},
+		Prefetch: 1, // what is delivered together is delivered again together
+		Logger:   quiet,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := rpc.NewServer()
+	for _, service := range []any{calc.Calc{}, Poison{}} {
+		if err := server.Register(service); err != nil {
+			log.Fatal(err)
+		}
+	}
+	ctx, drain := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		drain()
+	}()
+	if err := jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet}); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// A supervisor starts a server process again when it died.
+type supervisor struct {
+	t      *testing.T
+	env    []string
+	ctx    context.Context // done: drain the processes, and start no more
+	deaths atomic.Int64
+}
+
+func (v *supervisor) keep() {
+	for v.ctx.Err() == nil && v.run() {
+	}
+}
+
+// run runs one process to its end, if it can be started.
+func (v *supervisor) run() bool {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), v.env...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdin, err := cmd.StdinPipe()
+	if !assert.NoError(v.t, err) || !assert.NoError(v.t, cmd.Start()) {
+		return false
+	}
+	stop := context.AfterFunc(v.ctx, func() { _ = stdin.Close() })
+	defer stop()
+	if err := cmd.Wait(); err != nil {
+		v.deaths.Add(1)
+		assert.Contains(v.t, stderr.String(), "panic: poison")
+	}
+	return true
+}
+
+// A request whose method panics kills each process that takes it, until the
+// queue's delivery limit ends that; no other call is lost.
+func TestPoisonKillsProcesses(t *testing.T) {
+	t.Parallel()
+	const processes, callers, calls = 2, 10, 10
+	s, dead := newSite(t), newSite(t)
+	dead.declare(t, true, false, nil)
+	ctx, drain := context.WithCancel(context.Background())
+	v := &supervisor{t: t, ctx: ctx, env: []string{serveURL + "=" + s.url, serveQueue + "=" + s.queue, serveDead + "=" + dead.queue}}
+	var keeping sync.WaitGroup
+	for range processes {
+		keeping.Go(v.keep)
+	}
+	defer keeping.Wait()
+	defer drain()
+	s.requireConsumers(t, processes)
+
+	ch := s.channel(t)
+	own, answers := replyQueue(t, ch, "")
+	s.publish(t, ch, amqp.Publishing{
+		ReplyTo: own,
+		Body:    []byte(`{"jsonrpc":"2.0","id":1,"method":"Poison.Take"}`),
+	})
+	c := dial(t, s, nil, soon)
+	addAll := func() {
+		var calling sync.WaitGroup
+		for i := range callers {
+			calling.Go(func() {
+				for j := range calls {
+					sum, err := c.add(float64(i), float64(j)/1024)
+					assert.NoError(t, err)
+					assert.Equal(t, float64(i)+float64(j)/1024, sum)
+				}
+			})
+		}
+		calling.Wait()
+	}
+	addAll() // while it kills
+	deaths, err := ch.Consume(dead.queue, "", true, false, false, false, nil)
+	require.NoError(t, err)
+	require.Contains(t, string(take(t, deaths).Body), "Poison.Take")
+	s.requireConsumers(t, processes)
+	addAll() // and when it is gone
+	require.EqualValues(t, 1+deliveryLimit, v.deaths.Load())
+	require.Empty(t, answers)
+	drain()
+	keeping.Wait()
+	require.EqualValues(t, 1+deliveryLimit, v.deaths.Load(), "the others end in good order")
+	s.requireWaiting(t, 0)
+}
