@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
+govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 fuzztime=${FUZZTIME:-5000x} # for each target: a count, or a time such as 10m
 
 step() { printf '\n== %s\n' "$*"; }
@@ -44,6 +45,13 @@ unformatted=$(gofmt -l .)
 step go vet and staticcheck
 go vet ./...
 go run "$staticcheck" ./...
+
+step known vulnerabilities
+if curl -sfI -m 10 -o /dev/null https://vuln.go.dev/index/modules.json.gz; then
+	go run "$govulncheck" ./...
+else
+	echo "skipped: the database at vuln.go.dev can't be reached"
+fi
 
 step tests
 go test -race -count=1 ./...
