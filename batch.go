@@ -12,8 +12,8 @@ import (
 // BatchOptions are the options of Batch. The zero value is useful, and so is a
 // nil pointer to it.
 type BatchOptions struct {
-	// MaxItems limits the requests in a batch; 100 if 0. Servers have a limit,
-	// too: 1,000 by default with this package.
+	// MaxItems limits the requests in a batch; 100 if 0, at most 10,000. Servers
+	// have a limit, too: 1,000 by default with this package.
 	MaxItems int
 
 	// MaxBytes limits the length of a batch, but for a single request that is
@@ -49,7 +49,7 @@ func Batch(conn Conn, opts *BatchOptions) Conn {
 	}
 	b := &batchConn{
 		Conn:     conn,
-		maxItems: orDefault(opts.MaxItems, DefaultBatchItems),
+		maxItems: min(orDefault(opts.MaxItems, DefaultBatchItems), maxBatchItems),
 		maxBytes: orDefault(opts.MaxBytes, DefaultBatchBytes),
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),

@@ -270,6 +270,12 @@ func (p *pendingCall) fail(r *rpc.Response, err error) {
 	}
 }
 
+// maxBatchItems limits a batch of requests, and of replies: one of 4 MiB may
+// have two million, and each takes a hundred times its length.
+const maxBatchItems = 10_000
+
+var errManyItems = fmt.Errorf("batch exceeds the limit of %d items", maxBatchItems)
+
 // open scans a message and makes its items the ones to look at.
 func (c *clientCodec) open(msg Message) {
 	c.next = 0
@@ -284,6 +290,9 @@ func (c *clientCodec) open(msg Message) {
 		return
 	}
 	_, err := scanMessage(msg.Body, c.opts.MaxDepth, func(e envelope) error {
+		if len(c.items) == maxBatchItems {
+			return errManyItems
+		}
 		c.items = append(c.items, e)
 		return nil
 	})

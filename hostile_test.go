@@ -1,0 +1,82 @@
+package jsonrpc2_test
+
+import (
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// liveHeap returns how many bytes are in use.
+func liveHeap() int {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int(stats.HeapAlloc)
+}
+
+// A server that floods its client neither ends it nor fills its memory: what is
+// over a limit is not kept, and what nobody waits for is dropped.
+func TestHostileServer(t *testing.T) {
+	const limit, allowed = jsonrpc2.DefaultMaxMessageSize, 8 * jsonrpc2.DefaultMaxMessageSize // a stream reads ahead
+	nest := strings.Repeat("[", 1_000_000)
+	flood := func(item string, n int) string { return strings.Repeat(item, n) }
+	for _, test := range []struct {
+		name, text string
+		times      int
+	}{
+		{"NULs", flood("\x00", limit) + "\n", 3},
+		{"invalid UTF-8", "{\"id\":\"" + flood("\xff", limit/2) + "\"}", 3},
+		{"nesting", nest + "\n", 3},
+		{"closed nesting", nest[:9000] + flood("]", 9000), 100},
+		{"giants", `{"id":ID,"result":"` + flood("x", 2*limit) + `"}`, 10},
+		{"unsolicited", flood(`{"jsonrpc":"2.0","id":"stranger's","result":1}`, 10_000), 20},
+		{"results as large as may be", `{"jsonrpc":"2.0","id":"stranger's","result":"` + flood("x", limit-100) + `"}`, 10},
+		{"batch of millions", "[1" + flood(",1", limit/2-10) + "]", 3},
+		{"batch of batches", "[[]" + flood(",[{}]", limit/5-10) + "]", 3},
+		{"batch of responses", `[{"id":1}` + flood(`,{"jsonrpc":"2.0","id":1,"result":1}`, limit/40) + "]", 3},
+		{"many names", "{\"a\":1" + flood(`,"a":1`, limit/6-10) + "}", 3},
+		{"requests", flood(`{"jsonrpc":"2.0","id":1,"method":"a"}`, 10_000), 10},
+		{"odd errors", flood(`{"id":null,"error":[]}{"id":1,"error":"x"}{"error":{"code":{}}}`, 10_000), 10},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPeer(t, jsonrpc2.ClientOptions{Timeout: -1})
+			p.requireAlive(t)
+			before := liveHeap()
+			for range test.times {
+				_, err := io.WriteString(p.conn, test.text)
+				require.NoError(t, err)
+				require.Less(t, liveHeap()-before, allowed)
+			}
+			_, err := io.WriteString(p.conn, "\n")
+			require.NoError(t, err)
+			p.requireAlive(t)
+			require.Less(t, liveHeap()-before, allowed)
+			p.requireNothingLeft(t)
+		})
+	}
+}
+
+// A client's calls are answered among as many duplicates of old answers as come.
+func TestDuplicatesOfAnswers(t *testing.T) {
+	stats := new(jsonrpc2.Stats)
+	p := newPeer(t, jsonrpc2.ClientOptions{Stats: stats})
+	old := p.client.Go("Test.Call", nil, new(string), nil)
+	r := <-p.requests
+	p.answer(t, r, `"old"`)
+	require.NoError(t, (<-old.Done).Error)
+	const duplicates, rounds = 10_000, 10
+	text := strings.Repeat(`{"jsonrpc":"2.0","id":`+string(r.ID)+`,"result":"again"}`, duplicates)
+	for range rounds {
+		_, err := io.WriteString(p.conn, text)
+		require.NoError(t, err)
+		p.requireAlive(t)
+	}
+	require.EqualValues(t, duplicates*rounds, stats.Dropped.Load())
+	require.Equal(t, "old", *old.Reply.(*string))
+	p.requireNothingLeft(t)
+}
