@@ -302,6 +302,7 @@ func (c *caller) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 		}
 		if len(c.taken) > 0 {
 			reply := c.taken[0]
+			c.taken[0] = "" // not kept in memory until more is taken
 			c.taken = c.taken[1:]
 			if reply == "" { // it was for the fetcher
 				continue

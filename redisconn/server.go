@@ -282,16 +282,26 @@ func (s *server) next() (d delivery, ok bool, err error) {
 	case s.drained:
 		return d, false, nil
 	case len(s.buried) > 0:
-		d, s.buried = s.buried[0], s.buried[1:]
+		d = shift(&s.buried)
 	case len(s.suspects) > 0 && !s.trying:
-		d, s.suspects = s.suspects[0], s.suspects[1:]
+		d = shift(&s.suspects)
 		s.trying = true
 	case len(s.taken) > 0:
-		d, s.taken = s.taken[0], s.taken[1:]
+		d = shift(&s.taken)
 	default:
 		return d, false, nil
 	}
 	return d, true, nil
+}
+
+// shift takes the first of the deliveries, which are then without its body in
+// memory, too.
+func shift(deliveries *[]delivery) delivery {
+	all := *deliveries
+	first := all[0]
+	all[0] = delivery{}
+	*deliveries = all[1:]
+	return first
 }
 
 // try notes that a suspect is started, and reports whether it may be.
