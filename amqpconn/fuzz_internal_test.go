@@ -34,14 +34,14 @@ func FuzzReplyQueue(f *testing.F) {
 		}
 		s := newServer(nil, queue, ListenOptions{Logger: slog.New(slog.DiscardHandler)})
 		session := &consuming{ahead: make(map[uint64]bool)}
-		msg := s.message(delivery{amqp.Delivery{
+		msg := s.message(delivery{Delivery: amqp.Delivery{
 			Acknowledger:  &rejectBook{},
 			Body:          []byte(body),
 			ReplyTo:       replyTo,
 			CorrelationId: correlation,
 			DeliveryTag:   1,
 			Headers:       amqp.Table{"x-delivery-count": count},
-		}, session})
+		}, session: session})
 		require.Equal(t, body, string(msg.Body))
 		header, _ := jsonrpc2.ScanHeader([]byte(body))
 		if count >= DefaultMaxDeliveries {

@@ -57,6 +57,7 @@ type caller struct {
 
 const (
 	maxPop        = 256       // answers taken at once
+	maxPopBytes   = 8 << 20   // about as many bytes of them
 	maxKeptBuffer = 256 << 10 // bytes that the sender's buffer may hold on to
 )
 
@@ -260,8 +261,9 @@ func (c *caller) done(work []*request) {
 // fetch takes answers until the sender has ended.
 func (c *caller) fetch() {
 	var backoff link.Backoff
+	n := 1
 	for !c.isClosed() {
-		_, values, err := c.popper.pop(maxPop, c.list)
+		_, values, err := c.popper.pop(n, c.list)
 		if err != nil {
 			c.state.Failed("taking answers", err)
 			link.Wait(backoff.Next(), c.closed)
@@ -269,8 +271,22 @@ func (c *caller) fetch() {
 		}
 		c.state.Worked("taking answers")
 		backoff.Reset()
+		n = nextPop(n, values)
 		c.hand(values)
 	}
+}
+
+// nextPop returns how many answers to take at once after these, of which n were
+// asked for: fewer when they are long, lest a flood of them fills the memory.
+func nextPop(n int, values []string) int {
+	longest := 1
+	for _, value := range values {
+		longest = max(longest, len(value))
+	}
+	if len(values) == n {
+		n *= 2
+	}
+	return max(1, min(n, maxPop, maxPopBytes/longest))
 }
 
 func (c *caller) isClosed() bool {

@@ -37,7 +37,7 @@ func FuzzReplyList(f *testing.F) {
 		s := newServer(nil, queue, ListenOptions{ReplyPrefix: prefix, Logger: slog.New(slog.DiscardHandler)})
 		s.places = link.NewPlaces(1)
 		s.places.Take(1)
-		msg := s.message(request)
+		msg := s.message(delivery{body: request})
 		require.Equal(t, request, string(msg.Body))
 		header, _ := jsonrpc2.ScanHeader([]byte(request))
 		answer := []byte("answer")
@@ -65,23 +65,25 @@ func FuzzReplyList(f *testing.F) {
 	})
 }
 
-// FuzzWithReplyTo adds a reply list to any message that begins with an object, as
-// those of a codec do: it stays the same message, to be answered there.
-func FuzzWithReplyTo(f *testing.F) {
+// FuzzAppendRequest adds a reply list and a deadline to any message that begins
+// with an object, as those of a codec do: it stays the same message, to be
+// answered there and by then.
+func FuzzAppendRequest(f *testing.F) {
 	for _, text := range []string{
 		`{"jsonrpc":"2.0","id":"x-1","method":"add","params":[1,5.1]}`, `{"a":{}}`, `{}`, ` { } `, `[{"id":"a"},{"id":"b"}]`,
 		`[{}]`, `[1,{"id":"x"}]`, `[]`, `"{"`, `{"id":`, ``, `{"reply_to":"elsewhere","id":"x"}`, `{"id":1,"id":2}`, "\x00{",
 	} {
-		f.Add([]byte(text), "jsonrpc2:reply:1")
-		f.Add([]byte(text), "\"\\\x00\u2028")
-		f.Add([]byte(text), "")
+		f.Add([]byte(text), "jsonrpc2:reply:1", int64(0))
+		f.Add([]byte(text), "\"\\\x00\u2028", int64(1))
+		f.Add([]byte(text), "", int64(1732300000123))
 	}
-	f.Fuzz(func(t *testing.T, body []byte, list string) {
+	f.Fuzz(func(t *testing.T, body []byte, list string, deadline int64) {
 		before := bytes.Clone(body)
-		got := withReplyTo(body, list)
+		r := request{list: list, body: body, deadline: max(deadline, 0)}
+		got := r.appendTo(nil)
 		require.Equal(t, before, body)
 		header, err := jsonrpc2.ScanHeader(body)
-		if list == "" || err != nil || !beginsWithObject(body) {
+		if list == "" || r.deadline == 0 || err != nil || !beginsWithObject(body) {
 			return
 		}
 		after, err := jsonrpc2.ScanHeader(got)
@@ -89,13 +91,17 @@ func FuzzWithReplyTo(f *testing.F) {
 		require.Equal(t, header.ID, after.ID)
 		require.Equal(t, header.Answer, after.Answer)
 
+		require.Equal(t, r.deadline, after.Deadline)
+
 		was, is := objects(t, body), objects(t, got)
 		require.Len(t, is, len(was))
 		require.Equal(t, string([]rune(list)), after.ReplyTo) // in valid UTF-8
 		for i := range was {
-			delete(was[i], "reply_to")
-			if i == 0 {
-				delete(is[i], "reply_to")
+			for _, member := range []string{"reply_to", "deadline_ms"} {
+				delete(was[i], member)
+				if i == 0 {
+					delete(is[i], member)
+				}
 			}
 			require.Equal(t, was[i], is[i])
 		}

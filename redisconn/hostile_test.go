@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -241,4 +242,32 @@ func TestHostileReplies(t *testing.T) {
 		require.NoError(t, rdb.RPush(ctx, list, duplicates...).Err())
 		c.requireAdds(t)
 	}
+}
+
+// A flood of answers as large as may be, and larger, does not fill a client's
+// memory. It runs beside no other test.
+func TestFloodOfReplies(t *testing.T) {
+	ctx := context.Background()
+	rdb := brokertest.StartRedis(t).Client(t)
+	c := dial(t, rdb, nil, time.Minute)
+	call := c.Go("Calc.Add", []float64{1, 5.1}, new(float64), nil)
+	request := pop(t, rdb, queue)
+	list, id := member(t, request, "reply_to"), member(t, request, "id")
+	before := liveHeap()
+	flood := func(length int) {
+		text := `{"jsonrpc":"2.0","id":"x","result":"` + strings.Repeat("x", length) + `"}`
+		for range 20 {
+			require.NoError(t, rdb.RPush(ctx, "flood", text).Err())
+		}
+	}
+	flood(limit - 100)
+	flood(limit)
+	require.NoError(t, rdb.RPush(ctx, "flood", `{"jsonrpc":"2.0","id":"`+id+`","result":6.1}`).Err())
+	require.NoError(t, rdb.Rename(ctx, "flood", list).Err()) // all at once
+	for len(call.Done) == 0 {
+		require.Less(t, liveHeap()-before, 12*limit)
+	}
+	require.NoError(t, call.Error)
+	serve(t, rdb, nil)
+	c.requireAdds(t)
 }
