@@ -1,0 +1,162 @@
+package faulttest
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// Redis replicates behind its answers: what a master had given away last may be
+// there again, or what it had taken last missing, when its replica takes over.
+var failedOver = allowed{failed: many, lost: many, again: redisconn.DefaultPrefetch}
+
+func TestRedisSentinelFailover(t *testing.T) {
+	slow(t)
+	t.Parallel()
+	sentinel := brokertest.StartSentinel(t)
+	tr := &trial{name: "Redis Sentinel, planned failover", site: sentinelSite(t, sentinel), timeout: 4 * time.Second, allow: failedOver}
+	tr.run(t, func() {
+		for range 2 {
+			sentinel.Failover()
+			tr.awaitAnswered(t, enough)
+		}
+	})
+}
+
+func TestRedisSentinelMasterSuspended(t *testing.T) {
+	slow(t)
+	t.Parallel()
+	sentinel := brokertest.StartSentinel(t)
+	tr := &trial{name: "Redis Sentinel, master suspended", site: sentinelSite(t, sentinel), timeout: 4 * time.Second, allow: failedOver}
+	tr.run(t, func() {
+		old := sentinel.Master()
+		old.Stop()
+		eventually(t, func() bool { return sentinel.Master() != old })
+		tr.awaitAnswered(t, enough)
+		old.Cont()
+		eventually(t, func() bool {
+			return strings.Contains(old.Client(t).Info(context.Background(), "replication").Val(), "role:slave")
+		})
+	})
+}
+
+func sentinelSite(t *testing.T, sentinel *brokertest.Sentinel) *redisSite {
+	connect := func() redis.UniversalClient {
+		return redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName:    sentinel.MasterName,
+			SentinelAddrs: sentinel.SentinelAddrs,
+		})
+	}
+	admin := connect()
+	t.Cleanup(func() { _ = admin.Close() })
+	return &redisSite{connect: connect, admin: admin}
+}
+
+// The master that holds the queue is killed, and its replica takes over.
+func TestRedisClusterMasterKilled(t *testing.T) {
+	slow(t)
+	t.Parallel()
+	const masters = 3
+	cluster := brokertest.StartRedisCluster(t, masters, 1)
+	connect := func() redis.UniversalClient {
+		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs})
+	}
+	admin := connect().(*redis.ClusterClient)
+	t.Cleanup(func() { _ = admin.Close() })
+	holder, err := admin.MasterForKey(context.Background(), queue)
+	require.NoError(t, err)
+	tr := &trial{
+		name:    "Redis Cluster, master killed",
+		site:    &redisSite{connect: connect, admin: admin},
+		timeout: 4 * time.Second,
+		allow:   failedOver,
+	}
+	tr.run(t, func() {
+		for _, node := range cluster.Nodes[:masters] {
+			if node.Addr == holder.Options().Addr {
+				node.Kill()
+				tr.awaitFailed(t, downtime)
+				tr.awaitAnswered(t, enough)
+				node.Start()
+			}
+		}
+	})
+	require.NotZero(t, tr.failed.Load(), "no master was killed")
+}
+
+// The node that leads a quorum queue is killed. What was confirmed runs.
+func TestRabbitMQClusterLeaderKilled(t *testing.T) {
+	slow(t)
+	cluster := brokertest.StartRabbitMQCluster(t, 3)
+	nodes := cluster.Nodes
+	s := newRabbitSite(t, nodes[0])
+	for _, node := range nodes[1:] {
+		s.dialing.URLs = append(s.dialing.URLs, node.URL())
+	}
+	s.dialing.Persistent = true
+	s.listening.URLs = s.dialing.URLs
+	s.listening.Queue.Quorum = true
+	tr := &trial{
+		name:    "RabbitMQ cluster, leader of a quorum queue killed",
+		site:    s,
+		timeout: soon,
+		allow:   allowed{failed: many, lost: many, again: amqpconn.DefaultPrefetch},
+	}
+	tr.run(t, func() {
+		awaitMembers(t, s, len(nodes))
+		leader := leaderOf(t, s, nodes)
+		s.admin = func() *brokertest.RabbitMQ { return otherThan(leader, nodes) }
+		leader.Kill()
+		tr.awaitAnswered(t, enough)
+		leader.Start()
+	})
+	ran := int64(len(tr.ledger.runs(t)))
+	require.LessOrEqual(t, tr.conn.(*amqpconn.Conn).Stats().Confirmed, ran, "confirmed, but did not run")
+}
+
+// awaitMembers waits until all members of a quorum queue are there, and for as
+// long again as RabbitMQ may lose what it has confirmed on a new one.
+func awaitMembers(t *testing.T, s *rabbitSite, members int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		for line := range strings.Lines(s.admin().Ctl("list_queues", "name", "online")) {
+			if name, online, _ := strings.Cut(line, "\t"); name == s.queue {
+				return strings.Count(online, "brokertest-") == members
+			}
+		}
+		return false
+	}, soon, time.Second)
+	<-time.After(settled)
+}
+
+func leaderOf(t *testing.T, s *rabbitSite, nodes []*brokertest.RabbitMQ) *brokertest.RabbitMQ {
+	t.Helper()
+	for line := range strings.Lines(s.admin().Ctl("list_queues", "name", "leader")) {
+		name, leader, _ := strings.Cut(line, "\t")
+		for _, node := range nodes {
+			_, port, err := net.SplitHostPort(node.Addr)
+			require.NoError(t, err)
+			if name == s.queue && strings.Contains(leader, port) {
+				return node
+			}
+		}
+	}
+	require.FailNow(t, "the queue has no leader")
+	return nil
+}
+
+func otherThan(node *brokertest.RabbitMQ, nodes []*brokertest.RabbitMQ) *brokertest.RabbitMQ {
+	if nodes[0] != node {
+		return nodes[0]
+	}
+	return nodes[1]
+}

@@ -1,0 +1,138 @@
+package faulttest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// cuts is how often connections are cut under load.
+const cuts = 5
+
+func TestRedisClientCut(t *testing.T) {
+	t.Parallel()
+	s, proxy := redisBehindProxy(t, true)
+	testCut(t, proxy, &trial{name: "Redis client's connections cut", site: s, allow: allowed{failed: many, lost: many}})
+}
+
+// Up to Prefetch requests that Redis has sent are lost in each cut.
+func TestRedisServerCut(t *testing.T) {
+	t.Parallel()
+	s, proxy := redisBehindProxy(t, false)
+	allow := allowed{failed: cuts * redisconn.DefaultPrefetch, lost: cuts * redisconn.DefaultPrefetch}
+	testCut(t, proxy, &trial{name: "Redis server's connections cut", site: s, allow: allow})
+}
+
+func TestRedisClientBlackHole(t *testing.T) {
+	t.Parallel()
+	s, proxy := redisBehindProxy(t, true)
+	testBlackHole(t, proxy, &trial{name: "Redis client in a black hole", site: s, allow: allowed{failed: many, lost: many}})
+}
+
+func TestRedisServerBlackHole(t *testing.T) {
+	t.Parallel()
+	s, proxy := redisBehindProxy(t, false)
+	allow := allowed{failed: many, lost: redisconn.DefaultPrefetch}
+	testBlackHole(t, proxy, &trial{name: "Redis server in a black hole", site: s, allow: allow})
+}
+
+// redisBehindProxy returns a site with a proxy before the client or the server.
+func redisBehindProxy(t *testing.T, client bool) (*redisSite, *brokertest.Proxy) {
+	broker := brokertest.StartRedis(t)
+	proxy := brokertest.StartProxy(t, broker.Addr)
+	s := newRedisSite(t, broker)
+	if client {
+		s.connect, s.connectServer = redisAt(proxy.Addr), s.connect
+	} else {
+		s.connectServer = redisAt(proxy.Addr)
+	}
+	return s, proxy
+}
+
+// The requests of a client whose connection is cut run; their answers are lost.
+func TestRabbitMQClientCut(t *testing.T) {
+	s, proxy := rabbitBehindProxy(t, true)
+	testCut(t, proxy, &trial{name: "RabbitMQ client's connections cut", site: s, allow: allowed{failed: many, lost: many}})
+}
+
+// What a server held when its connection was cut runs again.
+func TestRabbitMQServerCut(t *testing.T) {
+	s, proxy := rabbitBehindProxy(t, false)
+	allow := allowed{failed: cuts * amqpconn.DefaultPrefetch, again: cuts * amqpconn.DefaultPrefetch}
+	testCut(t, proxy, &trial{name: "RabbitMQ server's connections cut", site: s, timeout: 5 * time.Second, allow: allow})
+}
+
+func TestRabbitMQServerCutAtMostOnce(t *testing.T) {
+	s, proxy := rabbitBehindProxy(t, false)
+	s.listening.AtMostOnce = true
+	allow := allowed{failed: many, lost: cuts * amqpconn.DefaultPrefetch}
+	testCut(t, proxy, &trial{name: "RabbitMQ server's connections cut, at most once", site: s, allow: allow})
+}
+
+func TestRabbitMQClientBlackHole(t *testing.T) {
+	s, proxy := rabbitBehindProxy(t, true)
+	testBlackHole(t, proxy, &trial{name: "RabbitMQ client in a black hole", site: s, allow: allowed{failed: many, lost: many}})
+}
+
+func TestRabbitMQServerBlackHole(t *testing.T) {
+	s, proxy := rabbitBehindProxy(t, false)
+	allow := allowed{failed: many, lost: many, again: amqpconn.DefaultPrefetch}
+	testBlackHole(t, proxy, &trial{name: "RabbitMQ server in a black hole", site: s, allow: allow})
+}
+
+func rabbitBehindProxy(t *testing.T, client bool) (*rabbitSite, *brokertest.Proxy) {
+	broker := brokertest.SharedRabbitMQ(t)
+	proxy := brokertest.StartProxy(t, broker.Addr)
+	s := newRabbitSite(t, broker)
+	config := amqp.Config{Heartbeat: time.Second}
+	if client {
+		s.url, s.serverURL, s.dialing.Config = urlOf(proxy.Addr), s.url, config
+	} else {
+		s.serverURL, s.listening.Config = urlOf(proxy.Addr), config
+	}
+	return s, proxy
+}
+
+// testCut cuts the connections that pass a proxy, again and again.
+func testCut(t *testing.T, proxy *brokertest.Proxy, tr *trial) {
+	tr.run(t, func() {
+		for range cuts {
+			proxy.Cut()
+			tr.awaitAnswered(t, enough)
+		}
+	})
+}
+
+// testBlackHole has nothing come through a proxy until calls fail.
+func testBlackHole(t *testing.T, proxy *brokertest.Proxy, tr *trial) {
+	tr.run(t, func() {
+		proxy.BlackHole(true)
+		tr.awaitFailed(t, 2*downtime)
+		proxy.BlackHole(false)
+	})
+}
+
+// testReplyDropped makes calls one by one. Of each the broker's next bytes after
+// a message are dropped and its connection cut. The pattern finds the message by
+// the number of the call, and recovered tells whether all is well after so many
+// cuts.
+func testReplyDropped(t *testing.T, tr *trial, proxy *brokertest.Proxy, pattern string, recovered func(cuts int64) bool) {
+	const calls = 20
+	tr.timeout = soon
+	tr.prepare(t, true)
+	tr.requireWorks(t)
+	for i := range int64(calls) {
+		proxy.DropReply(fmt.Appendf(nil, pattern, tr.asked.Load()+1))
+		_, err := tr.ask("")
+		require.NoError(t, err)
+		eventually(t, func() bool { return recovered(i + 1) })
+	}
+	tr.finish(t)
+}

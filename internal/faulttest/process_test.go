@@ -1,0 +1,260 @@
+package faulttest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/rpc"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// processVariable has the test binary be a client or a server, as the
+// processConfig in it says, in place of testing.
+const processVariable = "FAULTTEST_PROCESS"
+
+// A processConfig says what a process is to do.
+type processConfig struct {
+	RedisAddr string // else RabbitURL
+	RabbitURL string
+	Queue     string
+
+	Ledger string // of a server
+	Calls  int    // of a client, to make and to wait for; 0 for a server
+
+	Redis       redisconn.ListenOptions
+	RabbitQueue amqpconn.Queue
+	AtMostOnce  bool // on RabbitMQ
+}
+
+// runProcess is the main function of a client or a server. Its end is that of
+// standard input, which ends with the test at the latest.
+func runProcess(text string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	var config processConfig
+	err := json.Unmarshal([]byte(text), &config)
+	switch {
+	case err != nil:
+	case config.Calls > 0:
+		err = config.call(ctx)
+	default:
+		err = config.serve(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func (c processConfig) serve(ctx context.Context) error {
+	ledger, err := openLedger(c.Ledger, taskTime)
+	if err != nil {
+		return err
+	}
+	server := rpc.NewServer()
+	if err := server.Register(ledger); err != nil {
+		return err
+	}
+	var conn jsonrpc2.Conn
+	if c.RedisAddr != "" {
+		c.Redis.Logger = quiet
+		conn = redisconn.Listen(redisAt(c.RedisAddr)(), c.Queue, &c.Redis)
+	} else {
+		conn, err = amqpconn.Listen(c.RabbitURL, c.Queue, &amqpconn.ListenOptions{
+			Queue: c.RabbitQueue, AtMostOnce: c.AtMostOnce, Logger: quiet,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Logger: quiet})
+}
+
+// call makes all calls at once.
+func (c processConfig) call(ctx context.Context) (err error) {
+	var conn jsonrpc2.Conn
+	if c.RedisAddr != "" {
+		conn = redisconn.Dial(redisAt(c.RedisAddr)(), c.Queue, &redisconn.DialOptions{Logger: quiet})
+	} else {
+		conn, err = amqpconn.Dial(c.RabbitURL, c.Queue, &amqpconn.DialOptions{Declare: &c.RabbitQueue, Logger: quiet})
+		if err != nil {
+			return err
+		}
+	}
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: soon, Logger: quiet})
+	for n := range c.Calls {
+		client.Go("Ledger.Run", Task{N: n + 1}, new(int), nil)
+	}
+	<-ctx.Done()
+	return client.Close()
+}
+
+// A process is a client or a server of its own.
+type process struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	ended bool
+}
+
+// startProcess starts a process, which the test's cleanup kills.
+func startProcess(t *testing.T, config processConfig) *process {
+	t.Helper()
+	text, err := json.Marshal(config)
+	require.NoError(t, err)
+	binary, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(binary)
+	cmd.Env = append(os.Environ(), processVariable+"="+string(text))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	p := &process{cmd: cmd, stdin: stdin}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// kill kills the process without warning.
+func (p *process) kill() {
+	if p.ended {
+		return
+	}
+	p.ended = true
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// end has the process end in good order.
+func (p *process) end(t *testing.T) {
+	t.Helper()
+	if p.ended {
+		return
+	}
+	p.ended = true
+	require.NoError(t, p.stdin.Close())
+	require.NoError(t, p.cmd.Wait())
+}
+
+// kills is how many server processes are killed under load.
+const kills = 5
+
+func TestServerProcessKilled(t *testing.T) {
+	slow(t)
+	rabbit := func(opts amqpconn.ListenOptions) func(t *testing.T) site {
+		return func(t *testing.T) site {
+			s := newRabbitSite(t, brokertest.SharedRabbitMQ(t))
+			s.listening = opts
+			return s
+		}
+	}
+	overRedis := func(opts redisconn.ListenOptions) func(t *testing.T) site {
+		return func(t *testing.T) site {
+			s := newRedisSite(t, brokertest.StartRedis(t))
+			s.listening = opts
+			return s
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		site  func(t *testing.T) site
+		allow allowed
+	}{
+		{
+			"Redis server process killed", overRedis(redisconn.ListenOptions{}),
+			allowed{failed: many, lost: kills * redisconn.DefaultPrefetch},
+		},
+		{
+			"RabbitMQ server process killed", rabbit(amqpconn.ListenOptions{}),
+			allowed{again: kills * amqpconn.DefaultPrefetch},
+		},
+		{
+			"RabbitMQ server process killed, quorum queue", rabbit(amqpconn.ListenOptions{Queue: amqpconn.Queue{Quorum: true}}),
+			allowed{again: kills * amqpconn.DefaultPrefetch},
+		},
+		{
+			"RabbitMQ server process killed, at most once", rabbit(amqpconn.ListenOptions{AtMostOnce: true}),
+			allowed{failed: many, lost: kills * amqpconn.DefaultPrefetch},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			tr := &trial{name: test.name, site: test.site(t), timeout: 5 * time.Second, allow: test.allow}
+			testServerProcessKilled(t, tr)
+		})
+	}
+}
+
+// testServerProcessKilled kills one of two server processes in the middle of
+// calls, again and again.
+func testServerProcessKilled(t *testing.T, tr *trial) {
+	tr.prepare(t, false)
+	config := tr.site.config()
+	config.Ledger = tr.ledger.path
+	older, newer := startProcess(t, config), startProcess(t, config)
+	eventually(t, func() bool { _, err := tr.site.waiting(); return err == nil })
+	tr.start()
+	for range kills {
+		tr.awaitAnswered(t, enough)
+		older.kill()
+		older, newer = newer, startProcess(t, config)
+	}
+	tr.awaitAnswered(t, enough)
+	older.end(t)
+	tr.server = newer
+	tr.finish(t)
+}
+
+// orphans is how many calls a client process makes before it is killed.
+const orphans = 1000
+
+func TestRedisClientProcessKilled(t *testing.T) {
+	slow(t)
+	s := newRedisSite(t, brokertest.StartRedis(t))
+	s.listening.ReplyTTL = 2 * time.Second
+	testClientProcessKilled(t, "Redis client process killed", s)
+	eventually(t, func() bool {
+		keys, err := s.admin.(*redis.Client).DBSize(context.Background()).Result()
+		return err == nil && keys == 0
+	}, "keys are left")
+}
+
+func TestRabbitMQClientProcessKilled(t *testing.T) {
+	slow(t)
+	testClientProcessKilled(t, "RabbitMQ client process killed", newRabbitSite(t, brokertest.SharedRabbitMQ(t)))
+}
+
+// testClientProcessKilled kills a client process that waits for many answers.
+// Its requests run, and nothing of it remains.
+func testClientProcessKilled(t *testing.T, name string, s site) {
+	s.noteVersion(t)
+	config := s.config()
+	config.Calls = orphans
+	client := startProcess(t, config)
+	eventually(t, func() bool { n, err := s.waiting(); return err == nil && n == orphans })
+	client.kill()
+	ledger := newLedger(t)
+	server := serve(t, s, ledger, jsonrpc2.ServerOptions{})
+	eventually(t, func() bool { return len(ledger.runs(t)) == orphans })
+	server.end(t)
+	s.requireEmpty(t)
+	sum := tally{asked: orphans, failed: map[string]int{"caller killed": orphans}}
+	for _, runs := range ledger.runs(t) {
+		require.Equal(t, 1, runs)
+		sum.once++
+	}
+	figures.note(name, sum, "nothing of it left")
+}

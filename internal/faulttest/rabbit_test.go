@@ -1,0 +1,152 @@
+package faulttest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// The tests of RabbitMQ run one after the other and leave the one broker, which
+// they share, as they found it: each would take longer to start its own than to
+// make its fault.
+
+// settled is how old a queue has to be for RabbitMQ to keep it and its messages
+// when it is killed.
+const settled = 3 * time.Second
+
+// One broker is killed with queues of all kinds.
+func TestRabbitMQKilled(t *testing.T) {
+	broker := brokertest.SharedRabbitMQ(t)
+	var trials []*trial
+	for _, kind := range []struct {
+		name       string
+		queue      amqpconn.Queue
+		persistent bool
+		timeout    time.Duration // when requests expire
+	}{
+		{"a plain queue", amqpconn.Queue{Plain: true}, false, 5 * time.Second},
+		{"a durable queue", amqpconn.Queue{}, true, soon},
+		{"a quorum queue", amqpconn.Queue{Quorum: true}, true, soon},
+	} {
+		s := newRabbitSite(t, broker)
+		s.listening.Queue = kind.queue
+		s.dialing.Persistent = kind.persistent
+		tr := &trial{
+			name:    "RabbitMQ killed, " + kind.name,
+			site:    s,
+			timeout: kind.timeout,
+			allow:   allowed{failed: many, lost: many, again: restarts * amqpconn.DefaultPrefetch},
+		}
+		tr.prepare(t, true)
+		tr.callers = 16
+		trials = append(trials, tr)
+		tr.start()
+		tr.awaitAnswered(t, enough)
+	}
+	<-time.After(settled)
+	for range restarts {
+		broker.Kill()
+		for _, tr := range trials {
+			tr.awaitFailed(t, 16)
+		}
+		broker.Start()
+		for _, tr := range trials {
+			tr.awaitAnswered(t, enough)
+		}
+	}
+	for _, tr := range trials {
+		tr.end(t)
+	}
+	for _, tr := range trials {
+		tr.conclude(t)
+		ran := int64(len(tr.ledger.runs(t)))
+		require.LessOrEqual(t, tr.conn.(*amqpconn.Conn).Stats().Confirmed, ran, "confirmed, but did not run")
+	}
+}
+
+func TestRabbitMQSuspended(t *testing.T) {
+	broker := brokertest.SharedRabbitMQ(t)
+	tr := &trial{name: "RabbitMQ suspended for 5 s", site: newRabbitSite(t, broker), allow: allowed{failed: many, lost: many}}
+	tr.run(t, func() {
+		broker.Stop()
+		<-time.After(5 * time.Second)
+		broker.Cont()
+	})
+}
+
+func TestRabbitMQMemoryAlarm(t *testing.T) {
+	broker := brokertest.SharedRabbitMQ(t)
+	testAlarm(t, "RabbitMQ memory alarm", broker, func(on bool) {
+		broker.Ctl("set_vm_memory_high_watermark", map[bool]string{true: "0.00001", false: "0.4"}[on])
+	})
+}
+
+func TestRabbitMQDiskAlarm(t *testing.T) {
+	broker := brokertest.SharedRabbitMQ(t)
+	testAlarm(t, "RabbitMQ disk alarm", broker, func(on bool) {
+		broker.Ctl("set_disk_free_limit", map[bool]string{true: "100000GB", false: "50MB"}[on])
+	})
+}
+
+// testAlarm has the broker take nothing from publishers. Calls wait until their
+// timeout; none runs twice.
+func testAlarm(t *testing.T, name string, broker *brokertest.RabbitMQ, alarm func(on bool)) {
+	tr := &trial{name: name, site: newRabbitSite(t, broker), allow: allowed{failed: many, lost: many}}
+	tr.run(t, func() {
+		alarm(true)
+		defer alarm(false)
+		tr.awaitFailed(t, 2*downtime)
+	})
+}
+
+// What waits in a queue is lost with it. The server creates it again.
+func TestRabbitMQQueueDeleted(t *testing.T) {
+	const times = 5
+	s := newRabbitSite(t, brokertest.SharedRabbitMQ(t))
+	tr := &trial{name: "RabbitMQ queue deleted", site: s, allow: allowed{failed: many, lost: many, again: times * amqpconn.DefaultPrefetch}}
+	tr.codec.MaxInFlight = 2 // so that requests wait
+	tr.run(t, func() {
+		for range times {
+			eventually(t, func() bool { n, err := s.waiting(); return err == nil && n > 10 })
+			s.delete(t)
+			tr.awaitAnswered(t, enough/10)
+		}
+	})
+}
+
+// Only the confirmation of a request is lost: the call is answered.
+func TestRabbitMQConfirmationDropped(t *testing.T) {
+	s, proxy := rabbitBehindProxy(t, true)
+	s.dialing.Persistent = true
+	tr := &trial{name: "RabbitMQ's confirmation of a request dropped", site: s}
+	testReplyDropped(t, tr, proxy, `"N":%d`, func(cuts int64) bool {
+		return tr.conn.(*amqpconn.Conn).Stats().Reconnects == cuts
+	})
+}
+
+// A message over the broker's limit costs the connection, and calls that share
+// it.
+func TestRabbitMQGiants(t *testing.T) {
+	broker := brokertest.SharedRabbitMQ(t)
+	limit := func(bytes string) {
+		broker.Ctl("eval", "application:set_env(rabbit, max_message_size, "+bytes+").")
+	}
+	limit("1000000")
+	defer limit("134217728")
+	tr := &trial{name: "RabbitMQ: messages over its limit", site: newRabbitSite(t, broker), allow: allowed{failed: many, lost: many}}
+	tr.run(t, func() {
+		for range giants {
+			_, err := tr.ask(strings.Repeat("x", 2<<20))
+			require.Error(t, err)
+		}
+	})
+}
+
+func TestRabbitMQOverMaxMessageSize(t *testing.T) {
+	testOverMaxMessageSize(t, "RabbitMQ", newRabbitSite(t, brokertest.SharedRabbitMQ(t)))
+}

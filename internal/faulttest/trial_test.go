@@ -1,0 +1,182 @@
+package faulttest
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net/rpc"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// A site is a queue on a broker.
+type site interface {
+	dial(t *testing.T) jsonrpc2.Conn
+	listen(t *testing.T) jsonrpc2.Conn
+	// waiting returns how many requests wait in the queue.
+	waiting() (int, error)
+	// requireEmpty requires that nothing is left on the broker once all ends
+	// are closed.
+	requireEmpty(t *testing.T)
+	// noteVersion notes the broker's version in the table.
+	noteVersion(t *testing.T)
+	// config tells another process about the site.
+	config() processConfig
+}
+
+// A trial is a load on a site that has to live through a fault.
+type trial struct {
+	name    string // of the fault, in the table
+	site    site
+	timeout time.Duration          // of calls; 2 s if 0
+	codec   jsonrpc2.ServerOptions // of the server
+	allow   allowed                // what the delivery tables allow
+	note    func(sum tally) string // in the table, may be nil
+	client  jsonrpc2.ClientOptions
+
+	*load
+	ledger *Ledger
+	conn   jsonrpc2.Conn // the client's
+	server server        // nil: the test sees to servers itself
+}
+
+// allowed says how many calls may at most fare worse than being answered. More
+// than that is never allowed: see load.count.
+type allowed struct {
+	failed int // or were not sent
+	again  int // ran twice or more
+	lost   int // were sent, as far as is known, and did not run
+}
+
+const many = math.MaxInt
+
+// enough is how many calls show that all is well.
+const enough = 200
+
+// prepare makes the client, a load and, unless there are others, a server. The
+// test's cleanup ends them.
+func (tr *trial) prepare(t *testing.T, servers bool) {
+	t.Helper()
+	tr.site.noteVersion(t)
+	tr.ledger = newLedger(t)
+	if servers {
+		tr.server = serve(t, tr.site, tr.ledger, tr.codec)
+		eventually(t, func() bool { _, err := tr.site.waiting(); return err == nil }, "no queue")
+	}
+	tr.conn = tr.site.dial(t)
+	tr.client.Logger, tr.client.Timeout = quiet, tr.timeout
+	if tr.timeout == 0 {
+		tr.client.Timeout = 2 * time.Second
+	}
+	client := jsonrpc2.NewClient(tr.conn, &tr.client)
+	tr.load = newLoad(client)
+	t.Cleanup(func() {
+		tr.stop()
+		_ = client.Close()
+	})
+}
+
+// run makes a fault under load, and requires what is promised. The fault is over
+// when the function returns.
+func (tr *trial) run(t *testing.T, fault func()) {
+	t.Helper()
+	tr.prepare(t, true)
+	tr.start()
+	tr.awaitAnswered(t, enough)
+	fault()
+	tr.awaitAnswered(t, enough)
+	tr.finish(t)
+}
+
+// finish ends the load and both ends, and requires what is promised.
+func (tr *trial) finish(t *testing.T) {
+	t.Helper()
+	tr.end(t)
+	tr.conclude(t)
+}
+
+// end ends the load, requires that the same ends work on, and ends them too.
+func (tr *trial) end(t *testing.T) {
+	t.Helper()
+	tr.stop()
+	eventually(t, func() bool { n, err := tr.site.waiting(); return err == nil && n == 0 }, "requests wait")
+	tr.requireWorks(t)
+	if tr.server != nil {
+		tr.server.end(t)
+	}
+	require.NoError(t, tr.load.client.Close())
+}
+
+// requireWorks requires that a final batch of calls is answered.
+func (tr *trial) requireWorks(t *testing.T) {
+	t.Helper()
+	for range enough / 2 {
+		_, err := tr.ask("")
+		require.NoError(t, err, "after the fault")
+	}
+}
+
+// conclude requires that the broker is left clean, counts, notes the figures and
+// requires what is promised.
+func (tr *trial) conclude(t *testing.T) {
+	t.Helper()
+	tr.site.requireEmpty(t)
+	sum := tr.count(t, tr.ledger.runs(t))
+	note := ""
+	if tr.note != nil {
+		note = tr.note(sum)
+	}
+	t.Logf("%s: %+v %s", tr.name, sum, note)
+	figures.note(tr.name, sum, note)
+	require.LessOrEqual(t, sum.asked-sum.answered, tr.allow.failed, "calls failed")
+	require.LessOrEqual(t, sum.again, tr.allow.again, "calls ran twice")
+	require.LessOrEqual(t, sum.lost, tr.allow.lost, "calls were lost")
+}
+
+// A server serves a site.
+type server interface {
+	// end drains it and waits until it is gone.
+	end(t *testing.T)
+}
+
+// A worker is a server in this process.
+type worker struct {
+	conn  jsonrpc2.Conn
+	drain context.CancelFunc
+	done  chan struct{} // closed when Serve has returned
+	err   error         // what it returned
+}
+
+// serve starts a worker, which the test's cleanup ends.
+func serve(t *testing.T, s site, ledger *Ledger, codec jsonrpc2.ServerOptions) *worker {
+	t.Helper()
+	services := rpc.NewServer()
+	require.NoError(t, services.Register(ledger))
+	codec.Logger = quiet
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &worker{conn: s.listen(t), drain: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		w.err = jsonrpc2.Serve(ctx, services, w.conn, &codec)
+	}()
+	t.Cleanup(func() { w.end(t) })
+	return w
+}
+
+func (w *worker) end(t *testing.T) {
+	t.Helper()
+	w.drain()
+	select {
+	case <-w.done:
+		require.NoError(t, w.err)
+	case <-time.After(soon):
+		require.FailNow(t, "the server does not end")
+	}
+}
+
+// quiet is a logger for what a test does not look at.
+var quiet = slog.New(slog.DiscardHandler)
