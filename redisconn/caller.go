@@ -143,10 +143,10 @@ func (c *caller) push(work []*request) (again []*request) {
 		c.state.Worked("sending requests")
 		c.requests.Add(int64(len(work)))
 	case certainlyNotRun(err, true):
-		c.state.Failed("sending requests", err)
+		impaired(c.state, c.rdb, "sending requests", err)
 		return c.refused(work, err)
 	default: // it may have arrived: the calls wait for their answers
-		c.state.Failed("sending requests", err)
+		impaired(c.state, c.rdb, "sending requests", err)
 	}
 	c.done(work)
 	return nil
@@ -265,7 +265,7 @@ func (c *caller) fetch() {
 	for !c.isClosed() {
 		_, values, err := c.popper.pop(n, c.list)
 		if err != nil {
-			c.state.Failed("taking answers", err)
+			impaired(c.state, c.rdb, "taking answers", err)
 			link.Wait(backoff.Next(), c.closed)
 			continue
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // once is a command that go-redis must not send a second time, whatever its
@@ -39,6 +41,16 @@ func certainlyNotRun(err error, last bool) bool {
 	}
 	return errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) ||
 		errors.Is(err, context.DeadlineExceeded) // which counts for connecting alone
+}
+
+// impaired notes that an activity failed, and has the client of a Cluster look for
+// another master: for a command that must not be sent again go-redis does so once
+// a minute only, and goes on dialing one that is dead.
+func impaired(state *link.State, rdb redis.UniversalClient, activity string, err error) {
+	state.Failed(activity, err)
+	if cluster, ok := rdb.(interface{ ReloadState(context.Context) }); ok {
+		cluster.ReloadState(context.Background()) // in the background, five times a second at most
+	}
 }
 
 // isListsFault reports that a list can't be pushed onto, while others can.

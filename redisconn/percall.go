@@ -96,7 +96,7 @@ func (p *perCall) fetch() {
 		values, err := p.take(lists)
 		p.unblocked()
 		if err != nil {
-			c.state.Failed("taking answers", err)
+			impaired(c.state, c.rdb, "taking answers", err)
 			link.Wait(backoff.Next(), c.closed)
 			continue
 		}

@@ -293,7 +293,7 @@ func (r *replier) settle(g *group) (failed []push) {
 		}
 		return nil
 	}
-	r.server.state.Failed("answering", err)
+	impaired(r.server.state, r.rdb, "answering", err)
 	switch {
 	case g.kind == pushWake && !r.server.isPopping(): // by itself, meanwhile
 		return nil

@@ -146,7 +146,7 @@ func (s *server) fetch() {
 			s.fail(err)
 			return
 		case err != nil:
-			s.state.Failed("taking requests", err)
+			impaired(s.state, s.popper.rdb, "taking requests", err)
 			link.Wait(backoff.Next(), s.stop)
 			continue
 		}
