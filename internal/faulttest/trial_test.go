@@ -37,6 +37,7 @@ type trial struct {
 	allow   allowed                // what the delivery tables allow
 	note    func(sum tally) string // in the table, may be nil
 	client  jsonrpc2.ClientOptions
+	idle    bool // the service has nothing to do but to note the call
 
 	*load
 	ledger *Ledger
@@ -63,6 +64,9 @@ func (tr *trial) prepare(t *testing.T, servers bool) {
 	t.Helper()
 	tr.site.noteVersion(t)
 	tr.ledger = newLedger(t)
+	if tr.idle {
+		tr.ledger.work = 0
+	}
 	if servers {
 		tr.server = serve(t, tr.site, tr.ledger, tr.codec)
 		eventually(t, func() bool { _, err := tr.site.waiting(); return err == nil }, "no queue")
