@@ -1,15 +1,10 @@
 package amqpconn_test
 
 import (
-	"bytes"
-	"context"
-	"io"
 	"log"
 	"net/rpc"
 	"os"
-	"os/exec"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -19,6 +14,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 )
 
 // With these in its environment the test binary is a server of Calc and Poison,
@@ -58,46 +54,9 @@ func servePoison() {
 			log.Fatal(err)
 		}
 	}
-	ctx, drain := context.WithCancel(context.Background())
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		drain()
-	}()
-	if err := jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet}); err != nil {
+	if err := jsonrpc2.Serve(brokertest.Drained(), server, conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet}); err != nil {
 		log.Fatal(err)
 	}
-}
-
-// A supervisor starts a server process again when it died.
-type supervisor struct {
-	t      *testing.T
-	env    []string
-	ctx    context.Context // done: drain the processes, and start no more
-	deaths atomic.Int64
-}
-
-func (v *supervisor) keep() {
-	for v.ctx.Err() == nil && v.run() {
-	}
-}
-
-// run runs one process to its end, if it can be started.
-func (v *supervisor) run() bool {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), v.env...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	stdin, err := cmd.StdinPipe()
-	if !assert.NoError(v.t, err) || !assert.NoError(v.t, cmd.Start()) {
-		return false
-	}
-	stop := context.AfterFunc(v.ctx, func() { _ = stdin.Close() })
-	defer stop()
-	if err := cmd.Wait(); err != nil {
-		v.deaths.Add(1)
-		assert.Contains(v.t, stderr.String(), "panic: poison")
-	}
-	return true
 }
 
 // A request whose method panics kills each process that takes it, until the
@@ -107,14 +66,7 @@ func TestPoisonKillsProcesses(t *testing.T) {
 	const processes, callers, calls = 2, 10, 10
 	s, dead := newSite(t), newSite(t)
 	dead.declare(t, true, false, nil)
-	ctx, drain := context.WithCancel(context.Background())
-	v := &supervisor{t: t, ctx: ctx, env: []string{serveURL + "=" + s.url, serveQueue + "=" + s.queue, serveDead + "=" + dead.queue}}
-	var keeping sync.WaitGroup
-	for range processes {
-		keeping.Go(v.keep)
-	}
-	defer keeping.Wait()
-	defer drain()
+	v := brokertest.Supervise(t, processes, "panic: poison", serveURL+"="+s.url, serveQueue+"="+s.queue, serveDead+"="+dead.queue)
 	s.requireConsumers(t, processes)
 
 	ch := s.channel(t)
@@ -143,10 +95,9 @@ func TestPoisonKillsProcesses(t *testing.T) {
 	require.Contains(t, string(take(t, deaths).Body), "Poison.Take")
 	s.requireConsumers(t, processes)
 	addAll() // and when it is gone
-	require.EqualValues(t, 1+deliveryLimit, v.deaths.Load())
+	require.Equal(t, 1+deliveryLimit, v.Deaths())
 	require.Empty(t, answers)
-	drain()
-	keeping.Wait()
-	require.EqualValues(t, 1+deliveryLimit, v.deaths.Load(), "the others end in good order")
+	v.Drain()
+	require.Equal(t, 1+deliveryLimit, v.Deaths(), "the others end in good order")
 	s.requireWaiting(t, 0)
 }

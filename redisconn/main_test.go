@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/rpc"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,10 @@ import (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(silence{}) // of the connections that the tests break
+	if os.Getenv(serveAddr) != "" {
+		servePoison()
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

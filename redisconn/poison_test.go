@@ -1,0 +1,89 @@
+package redisconn_test
+
+import (
+	"context"
+	"log"
+	"net/rpc"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// With it in its environment the test binary is a server of Calc and Poison,
+// until the end of its standard input.
+const serveAddr = "REDISCONN_TEST_SERVE_ADDR"
+
+// maxAttempts is how often a request is started.
+const maxAttempts = 3
+
+// Poison is a service whose method ends the process, as net/rpc has it.
+type Poison struct{}
+
+// Take panics.
+func (Poison) Take(struct{}, *int) error { panic("poison") }
+
+// servePoison is the server process.
+func servePoison() {
+	rdb := redis.NewClient(&redis.Options{Addr: os.Getenv(serveAddr)})
+	conn := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{
+		AtLeastOnce: true,
+		Lease:       time.Second,
+		MaxAttempts: maxAttempts,
+		Logger:      quiet,
+	})
+	server := rpc.NewServer()
+	for _, service := range []any{calc.Calc{}, Poison{}} {
+		if err := server.Register(service); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := jsonrpc2.Serve(brokertest.Drained(), server, conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet}); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// A request whose method panics kills each process that takes it, until it is
+// given up; no other call is lost, not of those either that ran beside it.
+func TestPoisonKillsProcesses(t *testing.T) {
+	t.Parallel()
+	const processes, callers, calls = 2, 10, 20
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	v := brokertest.Supervise(t, processes, "panic: poison", serveAddr+"="+broker.Addr)
+	poisoned := dial(t, rdb, nil, 0).Go("Poison.Take", struct{}{}, new(int), nil)
+	c := dial(t, rdb, nil, 0)
+	addAll := func() {
+		var calling sync.WaitGroup
+		for i := range callers {
+			calling.Go(func() {
+				for j := range calls {
+					sum, err := c.add(float64(i), float64(j)/1024)
+					assert.NoError(t, err)
+					assert.Equal(t, float64(i)+float64(j)/1024, sum)
+				}
+			})
+		}
+		calling.Wait()
+	}
+	addAll() // while it kills
+	<-poisoned.Done
+	require.ErrorContains(t, poisoned.Error, "3 times")
+	require.Equal(t, maxAttempts, v.Deaths())
+	addAll() // and when it is gone
+	dead, err := redisconn.NewDeadList(rdb, queue).List(context.Background(), -1)
+	require.NoError(t, err)
+	require.Len(t, dead, 1)
+	require.Contains(t, string(dead[0].Request), "Poison.Take")
+	v.Drain()
+	require.Equal(t, maxAttempts, v.Deaths(), "the others end in good order")
+}
