@@ -147,28 +147,30 @@ func (s *server) takePlace(ctx context.Context) bool {
 
 // message makes a message of a request.
 func (s *server) message(d delivery) jsonrpc2.Message {
+	body := d.Body
+	d.Body = nil // Reply is not to keep it for as long as the method runs
 	if count, _ := d.Headers["x-delivery-count"].(int64); s.opts.MaxDeliveries > 0 && count >= int64(s.opts.MaxDeliveries) {
 		s.poisoned.Add(1)
 		d.session.reject(d)
-		return jsonrpc2.Message{Body: d.Body, Err: fmt.Errorf("amqpconn: request dropped after %d deliveries", count), Reply: noReply}
+		return jsonrpc2.Message{Body: body, Err: fmt.Errorf("amqpconn: request dropped after %d deliveries", count), Reply: noReply}
 	}
 	s.placed = false
 	if s.opts.AtMostOnce {
 		_ = d.Ack(false)
 		d.session = nil
 	}
-	header, _ := jsonrpc2.ScanHeader(d.Body) // what is broken is for the codec
+	header, _ := jsonrpc2.ScanHeader(body) // what is broken is for the codec
 	queue, err := s.replyQueue(d, header)
 	settle := func() error { return s.hand(reply{request: d}) }
 	if err != nil && header.Answer {
-		return jsonrpc2.Message{Body: d.Body, Err: err, Reply: func([]byte) error { return settle() }}
+		return jsonrpc2.Message{Body: body, Err: err, Reply: func([]byte) error { return settle() }}
 	}
 	correlation := d.CorrelationId
 	if correlation == "" && len(header.ID) <= maxAddress {
 		correlation = header.ID
 	}
-	return jsonrpc2.Message{Body: d.Body, Deadline: d.deadline, Reply: func(body []byte) error {
-		if body == nil {
+	return jsonrpc2.Message{Body: body, Deadline: d.deadline, Reply: func(answer []byte) error {
+		if answer == nil {
 			return settle()
 		}
 		if err != nil {
@@ -177,7 +179,7 @@ func (s *server) message(d delivery) jsonrpc2.Message {
 		return s.hand(reply{
 			queue:       queue,
 			correlation: correlation,
-			body:        append([]byte(nil), body...),
+			body:        append([]byte(nil), answer...),
 			until:       time.Now().Add(replyPatience),
 			request:     d,
 		})
