@@ -85,7 +85,7 @@ func (h Hold) Text(text string, n *int) error {
 // no other test, as the memory is everybody's.
 func TestFloodOfRequests(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
-	const prefetch, flood = 4, 40
+	const prefetch, flood = 4, 16
 	slow := newSlow()
 	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: prefetch, Logger: quiet}, Hold{slow})
 	push(t, rdb, add("before"))
