@@ -12,6 +12,9 @@
 // so that a broker that blocks publishers does not keep answers and
 // acknowledgements from passing.
 //
+// A message longer than MaxMessageSize is fetched whole before it is refused: set
+// RabbitMQ's own limit, max_message_size, where strangers may publish.
+//
 // # Delivery semantics
 //
 // A request is published once. A server acknowledges it when its answer has been
@@ -42,8 +45,9 @@
 // A request whose server dies of it is delivered to the next. Quorum queues count
 // the deliveries: after MaxDeliveries, or the queue's own delivery limit, it goes
 // to the queue's dead-letter exchange if it has one, and is logged. Old versions
-// of RabbitMQ count what a drain gives back, too. Classic queues don't count:
-// there such a request comes back until it expires.
+// of RabbitMQ count what a drain gives back, too. What else the server held when
+// it died is counted with it: nothing if Prefetch is 1. Classic queues don't
+// count: there such a request comes back until it expires.
 //
 // # Faults
 //

@@ -15,6 +15,9 @@
 // its pool blocked in a pop and uses one more at times: a PoolSize of two for
 // each Conn is enough. Redis 6.2 is the oldest that serves; 7.0 is faster.
 //
+// A message longer than MaxMessageSize is fetched whole before it is refused: set
+// Redis's own limit, proto-max-bulk-len, where strangers may push.
+//
 // # Delivery semantics
 //
 // A request is sent at most once: where it is not known whether a push arrived,
