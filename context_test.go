@@ -108,10 +108,10 @@ const (
 	exceeded = `"context deadline exceeded"`
 )
 
-// offerUnder is offer with the context and the deadline of a message.
-func (s *service) offerUnder(ctx context.Context, deadline time.Time, body string) bool {
+// offerUnder is offer with the context and the deadline of another message.
+func (s *service) offerUnder(of jsonrpc2.Message, body string) bool {
 	msg := s.message(body)
-	msg.Context, msg.Deadline = ctx, deadline
+	msg.Context, msg.Deadline = of.Context, of.Deadline
 	synctest.Wait()
 	select {
 	case s.conn.messages <- msg:
@@ -165,7 +165,7 @@ func TestGivenUpIsNotRun(t *testing.T) {
 			if test.deadline != 0 {
 				deadline = time.Now().Add(test.deadline)
 			}
-			require.True(t, s.offerUnder(test.ctx, deadline, test.body))
+			require.True(t, s.offerUnder(jsonrpc2.Message{Context: test.ctx, Deadline: deadline}, test.body))
 			require.Equal(t, test.want, s.lastReply(t))
 			require.Equal(t, test.expired, s.stats.Expired.Load())
 			require.Equal(t, test.expired == 0, w.ran.Load() == 1)
@@ -193,7 +193,7 @@ func TestBatchIsGivenUpInBetween(t *testing.T) {
 			s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 2})
 			ctx, end := context.WithCancel(context.Background())
 			defer end()
-			require.True(t, s.offerUnder(ctx, time.Now().Add(time.Minute), batchOf(pass, 5)))
+			require.True(t, s.offerUnder(jsonrpc2.Message{Context: ctx, Deadline: time.Now().Add(time.Minute)}, batchOf(pass, 5)))
 			require.EqualValues(t, 2, s.gate.running.Load())
 			giveUp(end)
 			synctest.Wait()
@@ -254,7 +254,7 @@ func TestContextEnds(t *testing.T) {
 			if test.drain > 0 {
 				time.AfterFunc(test.drain, s.drain)
 			}
-			require.True(t, s.offerUnder(ctx, deadline, watch("Wait", 1)))
+			require.True(t, s.offerUnder(jsonrpc2.Message{Context: ctx, Deadline: deadline}, watch("Wait", 1)))
 			seen := <-w.seen
 			until, ok := seen.Deadline()
 			require.Equal(t, !deadline.IsZero(), ok)
@@ -278,7 +278,7 @@ func TestContextEndsWithItsMethod(t *testing.T) {
 		t.Run(name, inBubble(func(t *testing.T) {
 			w := newWatch()
 			s := newService(t, jsonrpc2.ServerOptions{}, w)
-			require.True(t, s.offerUnder(ctx, time.Now().Add(time.Hour), watch("Add", 1)))
+			require.True(t, s.offerUnder(jsonrpc2.Message{Context: ctx, Deadline: time.Now().Add(time.Hour)}, watch("Add", 1)))
 			require.Equal(t, watched(1, "6"), s.lastReply(t))
 			require.ErrorIs(t, (<-w.seen).Err(), context.Canceled)
 			s.end(t)
@@ -292,7 +292,7 @@ func TestContextOfEachItem(t *testing.T) {
 		w := newWatch()
 		s := newService(t, jsonrpc2.ServerOptions{}, w)
 		deadline := time.Now().Add(time.Minute)
-		require.True(t, s.offerUnder(nil, deadline, "["+watch("Add", 1)+","+watch("Wait", 2)+"]"))
+		require.True(t, s.offerUnder(jsonrpc2.Message{Deadline: deadline}, "["+watch("Add", 1)+","+watch("Wait", 2)+"]"))
 		first, second := <-w.seen, <-w.seen
 		if first.Err() == nil {
 			first, second = second, first
@@ -312,7 +312,7 @@ func TestContextAfterTheGrace(t *testing.T) {
 		t.Run(name, inBubble(func(t *testing.T) {
 			w := newWatch()
 			s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 1, Grace: time.Second}, w)
-			require.True(t, s.offerUnder(ctx, time.Time{}, "["+pass(1)+","+watch("Wait", 2)+"]"))
+			require.True(t, s.offerUnder(jsonrpc2.Message{Context: ctx}, "["+pass(1)+","+watch("Wait", 2)+"]"))
 			s.drain()
 			time.Sleep(time.Minute)
 			s.gate.openWide()
@@ -410,7 +410,7 @@ func TestContextIsNoParam(t *testing.T) {
 				params = `,"params":` + params
 			}
 			deadline := time.Now().Add(time.Hour)
-			require.True(t, s.offerUnder(nil, deadline, `{"jsonrpc":"2.0","id":1,"method":"Watch.`+test.method+`"`+params+`}`))
+			require.True(t, s.offerUnder(jsonrpc2.Message{Deadline: deadline}, `{"jsonrpc":"2.0","id":1,"method":"Watch.`+test.method+`"`+params+`}`))
 			if test.want == "error" {
 				require.Contains(t, s.lastReply(t), "invalid params: 3 elements where 2 are taken")
 			} else {
