@@ -44,8 +44,9 @@ func TestExpiresOnTheServer(t *testing.T) {
 			time.Sleep(2 * expiration)
 			require.Empty(t, answers)
 			slow.open()
-			require.Equal(t, 3, strings.Count(string(take(t, answers).Body), `"result":`))
-			require.JSONEq(t, six("3"), string(take(t, answers).Body))
+			got := []string{string(take(t, answers).Body), string(take(t, answers).Body)} // in any order
+			require.Contains(t, got, six("3"))
+			require.Equal(t, 3+1, strings.Count(strings.Join(got, ""), `"result":`))
 			w.end(t)
 			require.EqualValues(t, 1, stats.Expired.Load())
 			require.Zero(t, counter.n.Load())
