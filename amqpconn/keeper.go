@@ -158,7 +158,7 @@ func await(ctx context.Context, conn, ch <-chan *amqp.Error) error {
 	case err := <-ch:
 		return closeError(err)
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

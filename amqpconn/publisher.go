@@ -2,8 +2,10 @@ package amqpconn
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -30,9 +32,19 @@ type publishing struct {
 	wire    *wire
 	blocked atomic.Bool // by an alarm of the broker
 
+	giveUp       context.CancelCauseFunc
+	refusedSince time.Time // all messages; zero: none. The listener's own
+
 	mu          sync.Mutex // protects following
 	unconfirmed map[uint64]string
 }
+
+// maxRefusal is for how long a channel is used on which every message is refused.
+// When the leader of a quorum queue dies RabbitMQ 3.10 may go on to refuse what
+// comes on channels that were opened before there was another leader.
+const maxRefusal = 5 * time.Second
+
+var errRefused = fmt.Errorf("amqpconn: all requests refused for %v", maxRefusal)
 
 func newPublisher() *publisher {
 	p := &publisher{kick: make(chan struct{}, 1)}
@@ -46,7 +58,9 @@ func (p *publisher) run(ctx context.Context, conn *amqp.Connection, w *wire, up 
 	if err != nil {
 		return err
 	}
-	s := &publishing{ch: ch, wire: w, unconfirmed: make(map[uint64]string)}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	s := &publishing{ch: ch, wire: w, giveUp: giveUp, unconfirmed: make(map[uint64]string)}
 	connClosed := conn.NotifyClose(make(chan *amqp.Error, 1))
 	chClosed := ch.NotifyClose(make(chan *amqp.Error, 1))
 	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 8))
@@ -123,6 +137,7 @@ func (p *publisher) listenReturns(s *publishing, returns <-chan amqp.Return, con
 				continue
 			}
 			p.drainReturns(returns, unroutable)
+			s.noteConfirmation(c.Ack)
 			correlation, ok := s.confirm(c.DeliveryTag)
 			if ok && !unroutable[correlation] {
 				p.confirmed(correlation, c.Ack)
@@ -151,6 +166,19 @@ func (p *publisher) noteReturn(r amqp.Return, unroutable map[string]bool) {
 		unroutable[r.CorrelationId] = true
 	}
 	p.returned(r)
+}
+
+// noteConfirmation gives the connection up when nothing else than refusals has
+// come for long.
+func (s *publishing) noteConfirmation(ack bool) {
+	switch {
+	case ack:
+		s.refusedSince = time.Time{}
+	case s.refusedSince.IsZero():
+		s.refusedSince = time.Now()
+	case time.Since(s.refusedSince) >= maxRefusal:
+		s.giveUp(errRefused)
+	}
 }
 
 func (s *publishing) confirm(tag uint64) (correlation string, ok bool) {
