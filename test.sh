@@ -2,7 +2,8 @@
 # Installs what the tests need and is missing (Debian, apt), and runs all of
 # them. What it installs: redis-server and rabbitmq-server, which the tests start
 # privately; Ruby with its clients for both; curl and Node.js with npm, which call
-# over HTTP; a C compiler for the race detector.
+# over HTTP; a C compiler for the race detector. FAULTS=all makes the faults that
+# take long, too: see internal/faulttest.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -54,7 +55,7 @@ else
 fi
 
 step tests
-go test -race -count=1 ./...
+go test -race -count=1 -timeout=30m ./...
 
 step the demo
 demo=$(go run ./calc/cmd/calc)

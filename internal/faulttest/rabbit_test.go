@@ -1,6 +1,7 @@
 package faulttest
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,9 @@ func TestRabbitMQGiants(t *testing.T) {
 	limit("1000000")
 	defer limit("134217728")
 	tr := &trial{name: "RabbitMQ: messages over its limit", site: newRabbitSite(t, broker), allow: allowed{failed: many, lost: many}}
+	tr.note = func(tally) string {
+		return fmt.Sprintf("%d such messages; calls published along with one are lost, too", giants)
+	}
 	tr.run(t, func() {
 		for range giants {
 			_, err := tr.ask(strings.Repeat("x", 2<<20))
