@@ -192,7 +192,7 @@ func TestServerProcessKilled(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			tr := &trial{name: test.name, site: test.site(t), timeout: 5 * time.Second, allow: test.allow}
+			tr := &trial{name: test.name, site: test.site(t), timeout: 10 * time.Second, allow: test.allow}
 			testServerProcessKilled(t, tr)
 		})
 	}
