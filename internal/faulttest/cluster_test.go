@@ -110,6 +110,7 @@ func TestRabbitMQClusterLeaderKilled(t *testing.T) {
 		site:    s,
 		timeout: soon,
 		allow:   allowed{failed: many, lost: many, again: amqpconn.DefaultPrefetch},
+		note:    func(tally) string { return "what was confirmed ran" },
 	}
 	tr.run(t, func() {
 		awaitMembers(t, s, len(nodes))

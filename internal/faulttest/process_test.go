@@ -193,6 +193,7 @@ func TestServerProcessKilled(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			tr := &trial{name: test.name, site: test.site(t), timeout: 10 * time.Second, allow: test.allow}
+			tr.note = func(tally) string { return fmt.Sprintf("%d processes killed", kills) }
 			testServerProcessKilled(t, tr)
 		})
 	}

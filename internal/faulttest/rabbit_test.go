@@ -43,6 +43,9 @@ func TestRabbitMQKilled(t *testing.T) {
 			timeout: kind.timeout,
 			allow:   allowed{failed: many, lost: many, again: restarts * amqpconn.DefaultPrefetch},
 		}
+		if kind.persistent {
+			tr.note = func(tally) string { return "what was confirmed ran" }
+		}
 		tr.prepare(t, true)
 		tr.callers = 16
 		trials = append(trials, tr)

@@ -48,8 +48,8 @@ func (t *table) version(broker, version string) {
 const tableHead = `# What faults do
 
 Calls made throughout a fault, and what became of them. *Failed* calls may have
-run, those *not sent* certainly did not; *lost* are those that were sent, or may
-have been, and did not run. This file is written by
+run, those *not sent* certainly did not. *Lost* are those that failed and did not
+run. A run counts when it begins. This file is written by
 
     FAULTS=all go test ./internal/faulttest -table FAULTS.md
 
