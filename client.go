@@ -1,6 +1,7 @@
 package jsonrpc2
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -46,6 +47,7 @@ type clientCodec struct {
 	next    int        // index of the item that is next
 	decoder *decoder
 	request []byte    // that the message in hand answers, if that is known
+	whole   bool      // no other message answers it
 	result  []byte    // of the response in hand
 	unnamed *envelope // the message's first error without an id
 
@@ -280,7 +282,7 @@ var errManyItems = fmt.Errorf("batch exceeds the limit of %d items", maxBatchIte
 func (c *clientCodec) open(msg Message) {
 	c.next = 0
 	clear(c.items)
-	c.items, c.request = c.items[:0], msg.Request
+	c.items, c.request, c.whole = c.items[:0], msg.Request, msg.Whole
 	if msg.Err != nil {
 		c.stats.Unsent.Add(int64(c.failAll(msg.Body, msg.Err)))
 		return
@@ -342,6 +344,9 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 	if e.method == nil {
 		p = c.takeID(e.id)
 	}
+	if p != nil && kindOf(c.request) == '{' && bytes.Contains(c.request, e.id) {
+		c.whole = false // most often: it was its only call
+	}
 	switch {
 	case p == nil && e.isNameless():
 		if c.unnamed == nil {
@@ -395,14 +400,14 @@ func (c *clientCodec) failNameless(e *envelope) {
 
 var errUnanswered = fmt.Errorf("%w: no response to this call", ErrBadReply)
 
-// failUnanswered fails the calls of the request that the message in hand was the
-// answer to, as far as it answered them not: another answer will not come.
+// failUnanswered fails the calls that the message in hand should have answered,
+// where no other message will.
 func (c *clientCodec) failUnanswered() {
-	if c.request == nil {
+	if !c.whole {
 		return
 	}
+	c.whole = false
 	failed := c.takeAll(c.request, errUnanswered)
-	c.request = nil
 	c.stats.Errors.Add(int64(len(failed)))
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -63,9 +63,12 @@ type Message struct {
 
 	// Request is, on a calling Conn, the request message that Body answers,
 	// where the transport knows: an error without an id is then that
-	// request's, and no call of it is answered by a later message. It is valid
-	// until the next ReadMessage.
+	// request's. It is valid until the next ReadMessage.
 	Request []byte
+
+	// Whole says that no other message will answer Request: the calls in it that
+	// Body does not answer fail.
+	Whole bool
 
 	// Deadline is, on a serving Conn, when nobody will wait for the answer any
 	// more, by the clock of this machine; zero where that is not known. What has

@@ -23,7 +23,7 @@ func liveHeap() int {
 // over a limit is not kept, and what nobody waits for is dropped.
 func TestHostileServer(t *testing.T) {
 	const limit = 1 << 20
-	const allowed = 8*limit + 4<<20 // a stream reads ahead, and ten thousand items are noted
+	const allowed = 16*limit + 4<<20 // a stream reads ahead, and ten thousand items are noted
 	nest := strings.Repeat("[", 100_000)
 	flood := func(item string, n int) string { return strings.Repeat(item, n) }
 	for _, test := range []struct {

@@ -202,7 +202,7 @@ func (c *Conn) exchange(call context.Context, request []byte) {
 	c.mu.Lock()
 	c.bytes -= len(request)
 	c.mu.Unlock()
-	msg := jsonrpc2.Message{Body: answer, Request: request, Reply: noReply}
+	msg := jsonrpc2.Message{Body: answer, Request: request, Whole: true, Reply: noReply}
 	switch {
 	case err != nil && call.Err() != nil: // nobody waits for it any more
 		return
