@@ -21,7 +21,8 @@
 // handed to the broker, so that it is run at least once: a request that a server
 // held when it crashed, or when its connection ended, is delivered again, and a
 // method may see it twice. With AtMostOnce it is acknowledged when it is handed
-// to the codec, and lost if the server crashes then.
+// to the codec, and lost if the server crashes then; it runs again only where that
+// acknowledgement was lost on its way with the connection.
 //
 // Requests expire when their callers give up: in the queue by the broker, and by
 // the same property, expiration, on the server, which counts from the delivery

@@ -154,11 +154,13 @@ func (s *server) message(d delivery) jsonrpc2.Message {
 		d.session.reject(d)
 		return jsonrpc2.Message{Body: body, Err: fmt.Errorf("amqpconn: request dropped after %d deliveries", count), Reply: noReply}
 	}
-	s.placed = false
 	if s.opts.AtMostOnce {
-		_ = d.Ack(false)
+		if err := d.Ack(false); err != nil { // it will be delivered again
+			return jsonrpc2.Message{Body: body, Err: fmt.Errorf("amqpconn: request not acknowledged: %w", err), Reply: noReply}
+		}
 		d.session = nil
 	}
+	s.placed = false
 	header, _ := jsonrpc2.ScanHeader(body) // what is broken is for the codec
 	queue, err := s.replyQueue(d, header)
 	settle := func() error { return s.hand(reply{request: d}) }
