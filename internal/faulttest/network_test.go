@@ -69,10 +69,12 @@ func TestRabbitMQServerCut(t *testing.T) {
 	testCut(t, proxy, &trial{name: "RabbitMQ server's connections cut", site: s, timeout: 10 * time.Second, allow: allow})
 }
 
+// An acknowledgement that is on its way when the connection is cut is lost, and
+// its request runs again: few do, for it leaves before the request runs.
 func TestRabbitMQServerCutAtMostOnce(t *testing.T) {
 	s, proxy := rabbitBehindProxy(t, false)
 	s.listening.AtMostOnce = true
-	allow := allowed{failed: many, lost: cuts * amqpconn.DefaultPrefetch}
+	allow := allowed{failed: many, lost: cuts * amqpconn.DefaultPrefetch, again: cuts * amqpconn.DefaultPrefetch / 4}
 	testCut(t, proxy, &trial{name: "RabbitMQ server's connections cut, at most once", site: s, allow: allow})
 }
 

@@ -188,7 +188,7 @@ func TestServerProcessKilled(t *testing.T) {
 		},
 		{
 			"RabbitMQ server process killed, at most once", rabbit(amqpconn.ListenOptions{AtMostOnce: true}),
-			allowed{failed: many, lost: kills * amqpconn.DefaultPrefetch},
+			allowed{failed: many, lost: kills * amqpconn.DefaultPrefetch, again: kills}, // acknowledgements lost
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
