@@ -47,9 +47,10 @@ type lease struct {
 	moved bool  // something may be staged
 	conn  *redis.Conn
 
-	mu   sync.Mutex // protects following
-	node *redis.Client
-	id   int64 // of conn, on node; 0: it is not blocked
+	mu    sync.Mutex // protects following
+	node  *redis.Client
+	id    int64 // of conn, on node
+	begun bool  // there was a lease
 
 	takenOver, dead, lost atomic.Int64
 }
@@ -92,26 +93,27 @@ func (d delivery) isSuspect() bool { return d.attempt > 0 && !d.dead }
 
 // takeScript takes up to ARGV[1] requests and holds them under the tokens from
 // ARGV[4] on. Asked for the same token again, since the answer got lost, it
-// returns what it took then.
+// returns what it took then. It renews the lease, and returns whether there was
+// none to renew.
 var takeScript = newScript(`#!lua flags=allow-oom
 local queue, workers, wip, staging = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local n, worker, term, token = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
 local time = redis.call('TIME')
-redis.call('ZADD', workers, time[1] * 1000 + math.floor(time[2] / 1000) + term, worker)
+local new = redis.call('ZADD', workers, time[1] * 1000 + math.floor(time[2] / 1000) + term, worker)
 local taken = {}
 if redis.call('HEXISTS', wip, token) == 1 then
   repeat
     local request = redis.call('HGET', wip, token + #taken)
     if request then taken[#taken+1] = request end
   until not request
-  return taken
+  return {new, taken}
 end
 taken = redis.call('RPOP', staging, n) or {}
 if #taken < n then
   for _, request in ipairs(redis.call('RPOP', queue, n - #taken) or {}) do taken[#taken+1] = request end
 end
 for i, request in ipairs(taken) do redis.call('HSET', wip, token + i - 1, request) end
-return taken`)
+return {new, taken}`)
 
 // errOld is what a Redis before 7.0 gets.
 var errOld = errors.New("AtLeastOnce needs Redis 7.0 or newer")
@@ -126,16 +128,19 @@ func (l *lease) take(n int) ([]delivery, error) {
 	ctx := context.Background()
 	cmd := takeScript.run(ctx, l.rdb, []string{l.queue, l.workers(), l.wip(), l.staging()},
 		n, l.worker, l.term.Milliseconds(), l.token)
-	requests, err := cmd.StringSlice()
+	result, err := cmd.Slice()
 	if isRefusal(err, "ERR Error compiling script") {
 		return nil, fmt.Errorf("redisconn: queue %q: %w: %w", l.queue, errOld, err)
 	}
 	if err != nil {
 		return nil, err
 	}
+	l.renewed(result[0])
+	requests, _ := result[1].([]any)
 	l.dry, l.moved = len(requests) == 0, false
 	taken := make([]delivery, len(requests))
-	for i, request := range requests {
+	for i := range requests {
+		request, _ := requests[i].(string)
 		taken[i] = delivery{body: request, token: l.token, attempt: attemptOf(request)}
 		l.token++
 	}
@@ -237,15 +242,26 @@ func (l *lease) begin(d delivery) (bool, error) {
 	return held == 1, err
 }
 
+// renewed notes that the lease was renewed, or begun if new is 1.
+func (l *lease) renewed(new any) {
+	l.mu.Lock()
+	before := l.begun
+	l.begun = true
+	l.mu.Unlock()
+	if before && new == int64(1) {
+		l.state.Logger.Error("the lease had run out: other servers run what this one had taken", slog.Duration("lease", l.term))
+	}
+}
+
 // beatScript renews the lease, and moves what workers without one held back into
-// the queue, or to the dead. It returns whether there was a lease to renew, how
+// the queue, or to the dead. It returns whether there was no lease to renew, how
 // many requests were put back, and the dead ones with their attempts.
 var beatScript = newScript(`#!lua flags=allow-oom
 local queue, workers, dead = KEYS[1], KEYS[2], KEYS[3]
 local worker, term, most, own = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local renewed = 1 - redis.call('ZADD', workers, now + term, worker)
+local new = redis.call('ZADD', workers, now + term, worker)
 local back, buried = 0, {}
 
 local function bury(request, attempts, reason)
@@ -286,11 +302,11 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', now, 'LIMIT',
   redis.call('DEL', wip, staging)
   redis.call('ZREM', workers, gone)
 end
-return {renewed, back, buried}`)
+return {new, back, buried}`)
 
 // beat renews the lease until ctx is done. It hands over the requests that died.
 func (l *lease) beat(ctx context.Context, bury func(request string, attempts int)) {
-	for held := false; ; held = true {
+	for {
 		cmd := beatScript.run(ctx, l.rdb, []string{l.queue, l.workers(), l.own + "dead"},
 			l.worker, l.term.Milliseconds(), l.maxAttempts, l.own)
 		result, err := cmd.Slice()
@@ -301,7 +317,7 @@ func (l *lease) beat(ctx context.Context, bury func(request string, attempts int
 			l.state.Failed("renewing the lease", err)
 		default:
 			l.state.Worked("renewing the lease")
-			l.note(result, held, bury)
+			l.note(result, bury)
 		}
 		if !link.Wait(l.term/3, ctx.Done()) {
 			return
@@ -310,11 +326,8 @@ func (l *lease) beat(ctx context.Context, bury func(request string, attempts int
 }
 
 // note notes what a beat returned.
-func (l *lease) note(result []any, held bool, bury func(string, int)) {
-	renewed, _ := result[0].(int64)
-	if held && renewed == 0 {
-		l.state.Logger.Error("the lease had run out: other servers run what this one had taken", slog.Duration("lease", l.term))
-	}
+func (l *lease) note(result []any, bury func(string, int)) {
+	l.renewed(result[0])
 	if back, _ := result[1].(int64); back > 0 {
 		l.takenOver.Add(back)
 		l.state.Logger.Warn("requests of a server that died put back into the queue", slog.Int64("requests", back))
@@ -357,6 +370,9 @@ var errUnsent = errors.New("redisconn: answers are unsent")
 func (l *lease) leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
+	l.mu.Lock()
+	l.begun = false
+	l.mu.Unlock()
 	return leaveScript.run(ctx, l.rdb, []string{l.queue, l.workers(), l.wip(), l.staging()}, l.worker).Err()
 }
 

@@ -35,6 +35,7 @@ func leased() *redisconn.ListenOptions {
 type dying struct {
 	*redisconn.Conn
 	proxy *brokertest.Proxy
+	ctx   context.Context
 }
 
 // listenDying returns a worker whose connections die will cut.
@@ -43,15 +44,15 @@ func listenDying(t *testing.T, broker *brokertest.Redis, opts *redisconn.ListenO
 	proxy := brokertest.StartProxy(t, broker.Addr)
 	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr})
 	t.Cleanup(func() { _ = rdb.Close() })
-	return dying{redisconn.Listen(rdb, queue, opts), proxy}
+	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	t.Cleanup(cancel)
+	return dying{redisconn.Listen(rdb, queue, opts), proxy, ctx}
 }
 
 // read reads a message.
 func (d dying) read(t *testing.T) jsonrpc2.Message {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
-	defer cancel()
-	msg, err := d.ReadMessage(ctx)
+	msg, err := d.ReadMessage(d.ctx)
 	require.NoError(t, err)
 	return msg
 }
