@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -42,15 +43,16 @@ type lease struct {
 	stop        <-chan struct{} // ends the waits
 
 	// The fetcher's own.
-	token int64 // of the next request
+	token int64 // of the next request; changed with mu locked
 	dry   bool  // nothing waited when last asked
 	moved bool  // something may be staged
 	conn  *redis.Conn
 
 	mu    sync.Mutex // protects following
 	node  *redis.Client
-	id    int64 // of conn, on node
-	begun bool  // there was a lease
+	id    int64              // of conn, on node
+	begun bool               // there was a lease
+	held  map[int64]struct{} // tokens that are not settled, as far as we know
 
 	takenOver, dead, lost atomic.Int64
 }
@@ -74,6 +76,7 @@ func newLease(rdb redis.UniversalClient, queue string, opts ListenOptions, state
 		state:       state,
 		stop:        stop,
 		token:       1,
+		held:        make(map[int64]struct{}),
 	}
 }
 
@@ -141,10 +144,48 @@ func (l *lease) take(n int) ([]delivery, error) {
 	taken := make([]delivery, len(requests))
 	for i := range requests {
 		request, _ := requests[i].(string)
-		taken[i] = delivery{body: request, token: l.token, attempt: attemptOf(request)}
+		taken[i] = delivery{body: request, token: l.token + int64(i), attempt: attemptOf(request)}
+	}
+	l.hold(len(taken))
+	return taken, nil
+}
+
+// hold notes that the next n tokens are held.
+func (l *lease) hold(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for range n {
+		l.held[l.token] = struct{}{}
 		l.token++
 	}
-	return taken, nil
+}
+
+// settled notes that a token is held no more.
+func (l *lease) settled(token int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.held, token)
+}
+
+// orphans returns those of the tokens that are settled. Redis has them again if
+// its replica took over that had not heard of it. The tokens held before Redis
+// was asked, and the one that was next, are known from lookAhead.
+func orphans(tokens []any, held map[int64]struct{}, next int64) (orphaned []any) {
+	for i := range tokens {
+		text, _ := tokens[i].(string)
+		token, err := strconv.ParseInt(text, 10, 64)
+		if _, ok := held[token]; err == nil && token < next && !ok {
+			orphaned = append(orphaned, token)
+		}
+	}
+	return orphaned
+}
+
+// lookAhead returns the tokens that are held, and the one that is next.
+func (l *lease) lookAhead() (held map[int64]struct{}, next int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.held), l.token
 }
 
 // wait waits until there is a request, and stages it.
@@ -255,7 +296,8 @@ func (l *lease) renewed(new any) {
 
 // beatScript renews the lease, and moves what workers without one held back into
 // the queue, or to the dead. It returns whether there was no lease to renew, how
-// many requests were put back, and the dead ones with their attempts.
+// many requests were put back, the dead ones with their attempts, and the tokens
+// that are held.
 var beatScript = newScript(`#!lua flags=allow-oom
 local queue, workers, dead = KEYS[1], KEYS[2], KEYS[3]
 local worker, term, most, own = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -302,11 +344,12 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', now, 'LIMIT',
   redis.call('DEL', wip, staging)
   redis.call('ZREM', workers, gone)
 end
-return {new, back, buried}`)
+return {new, back, buried, redis.call('HKEYS', own .. 'wip:' .. worker)}`)
 
 // beat renews the lease until ctx is done. It hands over the requests that died.
 func (l *lease) beat(ctx context.Context, bury func(request string, attempts int)) {
 	for {
+		held, next := l.lookAhead()
 		cmd := beatScript.run(ctx, l.rdb, []string{l.queue, l.workers(), l.own + "dead"},
 			l.worker, l.term.Milliseconds(), l.maxAttempts, l.own)
 		result, err := cmd.Slice()
@@ -318,6 +361,8 @@ func (l *lease) beat(ctx context.Context, bury func(request string, attempts int
 		default:
 			l.state.Worked("renewing the lease")
 			l.note(result, bury)
+			tokens, _ := result[3].([]any)
+			l.giveBack(ctx, orphans(tokens, held, next))
 		}
 		if !link.Wait(l.term/3, ctx.Done()) {
 			return
@@ -340,6 +385,19 @@ func (l *lease) note(result []any, bury func(string, int)) {
 		l.state.Logger.Error("request is dead: its server died each time", slog.Int64("attempts", attempts))
 		bury(request, int(attempts))
 	}
+}
+
+// giveBack puts requests back into the queue whose settling was undone.
+func (l *lease) giveBack(ctx context.Context, tokens []any) {
+	if len(tokens) == 0 {
+		return
+	}
+	l.state.Logger.Warn("requests whose answers may have been lost with a master put back into the queue", slog.Int("requests", len(tokens)))
+	if err := backScript.run(ctx, l.rdb, []string{l.queue, l.wip()}, tokens...).Err(); err != nil {
+		l.state.Failed("renewing the lease", err) // the next beat finds them again
+		return
+	}
+	l.takenOver.Add(int64(len(tokens)))
 }
 
 // leaveScript gives back what is staged. It ends the lease, unless something is

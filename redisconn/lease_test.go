@@ -130,6 +130,25 @@ func TestLeaseLost(t *testing.T) {
 	requireEmpty(t, rdb)
 }
 
+// A replica may take over that has not heard of the last settlings: what was
+// answered then is held again, and run again.
+func TestSettlingUndone(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	rdb := brokertest.StartRedis(t).Client(t)
+	w := serve(t, rdb, leased())
+	push(t, rdb, add("there"))
+	require.Equal(t, six, pop(t, rdb, "there"))
+	workers := rdb.ZRange(ctx, workersKey, 0, -1).Val()
+	require.Len(t, workers, 1)
+	eventually(t, func() bool { return rdb.Exists(ctx, wipKey(workers[0])).Val() == 0 })
+	require.NoError(t, rdb.HSet(ctx, wipKey(workers[0]), "1", add("again")).Err())
+	require.Equal(t, six, pop(t, rdb, "again"))
+	require.EqualValues(t, 1, w.conn.Stats().TakenOver)
+	w.end(t)
+	requireEmpty(t, rdb)
+}
+
 // What a beat does with the requests of a worker that is gone.
 func TestReap(t *testing.T) {
 	t.Parallel()

@@ -284,6 +284,11 @@ func (r *replier) settle(g *group) (failed []push) {
 		case pushBack:
 			r.givenBack.Add(int64(len(g.pushes)))
 		}
+		if r.server.lease != nil && !(r.apart && g.kind == pushReply) {
+			for _, p := range g.pushes {
+				r.server.lease.settled(p.token)
+			}
+		}
 		return nil
 	}
 	if g.kind == pushReply && isListsFault(err) { // the list's fault, not ours

@@ -320,6 +320,7 @@ func (s *server) try(ctx context.Context, d delivery) bool {
 	switch {
 	case !held && err == nil:
 		s.lease.lost.Add(1)
+		s.lease.settled(d.token)
 		s.places.Free(1)
 	case s.drained:
 		s.replier.giveBack([]delivery{d})

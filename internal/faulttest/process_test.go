@@ -179,6 +179,10 @@ func TestServerProcessKilled(t *testing.T) {
 			allowed{failed: many, lost: kills * redisconn.DefaultPrefetch},
 		},
 		{
+			"Redis server process killed, at least once", overRedis(leased()),
+			allowed{again: kills * redisconn.DefaultPrefetch},
+		},
+		{
 			"RabbitMQ server process killed", rabbit(amqpconn.ListenOptions{}),
 			allowed{again: kills * amqpconn.DefaultPrefetch},
 		},
