@@ -291,7 +291,8 @@ func (c *caller) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 		if ok {
 			r, _ := c.calls.take(answer.CorrelationId)
 			c.replies.Add(1)
-			return jsonrpc2.Message{Body: answer.Body, Request: r.body, Reply: noReply}, nil
+			single := len(r.body) > 0 && r.body[0] == '{' // the items of a batch may be answered one by one
+			return jsonrpc2.Message{Body: answer.Body, Request: r.body, Whole: single, Reply: noReply}, nil
 		}
 	}
 }
