@@ -25,11 +25,12 @@
 // # Deadlines
 //
 // A call's deadline, by the client's Timeout or the ctx given to [Call], travels
-// with its request where the transport says so: as a header over HTTP, as the
-// message's expiration over RabbitMQ. It is sent as the time that is left, so
-// that no two clocks have to agree, and a server counts from when the request
-// came to it. A request that has not begun by then is not run, nor is one whose
-// client is known to be gone; Stats.Expired counts them.
+// with its request where the transport says so. Over HTTP, as a header, and over
+// RabbitMQ, as the message's expiration, it is the time that is left, which a
+// server counts from when the request came to it; over Redis, as a member, it is
+// a moment by the clock of Redis. The clocks of the machines need not agree. A
+// request that has not begun by then is not run, nor is one whose client is known
+// to be gone; Stats.Expired counts them.
 //
 // A method that has begun is not stopped: net/rpc knows no contexts. One that
 // wants to see that nobody waits for it any more has its arguments embed a
