@@ -39,7 +39,9 @@
 // # Panics
 //
 // net/rpc does not recover a panic in a method: it ends the process, and no
-// codec can prevent that. A panic in a MarshalJSON or UnmarshalJSON of yours is
+// codec can prevent that. A request that kills one server after the other is given
+// up: over RabbitMQ by the delivery limit of a queue, over Redis, with AtLeastOnce,
+// after MaxAttempts. A panic in a MarshalJSON or UnmarshalJSON of yours is
 // recovered and answered with [CodeInternal].
 package jsonrpc2
 

@@ -33,8 +33,9 @@ func runConformance(t *testing.T, dial redisconn.DialOptions, listen redisconn.L
 
 func transport(rdb redis.UniversalClient, dial redisconn.DialOptions, listen redisconn.ListenOptions) conntest.Transport {
 	return conntest.Transport{
-		Dial:   func(testing.TB) jsonrpc2.Conn { return redisconn.Dial(rdb, queue, &dial) },
-		Listen: func(testing.TB) jsonrpc2.Conn { return redisconn.Listen(rdb, queue, &listen) },
-		Broker: true,
+		Dial:     func(testing.TB) jsonrpc2.Conn { return redisconn.Dial(rdb, queue, &dial) },
+		Listen:   func(testing.TB) jsonrpc2.Conn { return redisconn.Listen(rdb, queue, &listen) },
+		Broker:   true,
+		Deadline: true,
 	}
 }

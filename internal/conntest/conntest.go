@@ -315,7 +315,7 @@ func testDeadline(t *testing.T, transport Transport) {
 		left, err := jsonrpc2.Call[time.Duration](ctx, client, "Echo.Left", None{})
 		cancel()
 		require.NoError(t, err)
-		require.LessOrEqual(t, left, timeout+time.Millisecond) // parts of one may round up
+		require.LessOrEqual(t, left, timeout+time.Second) // the broker's clock is not known to the millisecond
 		require.Equal(t, timeout > 0, left > max(timeout-patience, 0), "%v of %v", left, timeout)
 	}
 }
