@@ -37,7 +37,9 @@
 //	  with AtMostOnce          those running are lost      with them
 //	server's connection ends   those running run again     late, maybe twice; lost
 //	                                                       if just written to it
-//	client's connection ends   run                         lost: ErrReplyLost
+//	client's connection ends   run; those just written to  lost: ErrReplyLost
+//	                           it, as along with one over
+//	                           the broker's limit, may not
 //	broker restarted           lost, unless Persistent in  lost: ErrReplyLost
 //	                           a durable queue
 //	queue deleted              those waiting are lost      none lost
@@ -56,9 +58,9 @@
 // 5 s, to each of the URLs in turn, log one line when a connection fails and one
 // when all work again, and go on with what waited. Calls that can't be sent fail
 // with jsonrpc2.ErrUnavailable within 2 s; calls that time out tell in their error
-// how many consumers the queue has, and if it has none or is missing; calls whose reply queue died with its
-// connection fail at once with jsonrpc2.ErrReplyLost; calls to a queue that does
-// not exist with jsonrpc2.ErrNoServer.
+// how many consumers the queue has, and if it has none or is missing; calls whose
+// reply queue died with its connection fail at once with jsonrpc2.ErrReplyLost;
+// calls to a queue that does not exist with jsonrpc2.ErrNoServer.
 package amqpconn
 
 import (

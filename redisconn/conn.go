@@ -37,6 +37,10 @@
 //	client's connection cut             late, or not sent         up to 256 lost
 //	Redis down, with its data kept      wait                      late
 //	Redis down, its data lost           those waiting are lost    those waiting are lost
+//	Redis restored from a snapshot      those since are lost, or  those since are lost
+//	                                    run a second time
+//	a message over Redis' own limit     calls pushed along with   none lost
+//	                                    it fail, not sent
 //	Redis out of memory                 calls fail, not sent      late or, after ReplyTTL, lost
 //	  and a server drained              up to Prefetch lost
 //
