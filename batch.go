@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -119,7 +118,7 @@ func (b *batchConn) signal() {
 func (b *batchConn) run() {
 	defer close(b.done)
 	for range b.wake {
-		runtime.Gosched() // lets callers that are about to hand something over do so
+		settle(b.waitingItems)
 		items, open := b.take()
 		for len(items) > 0 {
 			n := b.fit(items)
@@ -130,6 +129,12 @@ func (b *batchConn) run() {
 			return
 		}
 	}
+}
+
+func (b *batchConn) waitingItems() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
 }
 
 // take takes what waits and is still waited for.

@@ -179,7 +179,7 @@ func (w *streamWriter) run() {
 	defer close(w.done)
 	var buf []byte
 	for range w.wake {
-		w.settle()
+		settle(w.waiting)
 		var more bool
 		if buf, more = w.take(buf); len(buf) > 0 {
 			_, err := w.w.Write(buf)
@@ -194,20 +194,23 @@ func (w *streamWriter) run() {
 
 // settle lets callers that are about to hand something over do so, as long as
 // some do. net/rpc hands over one message after the other: a writer that did
-// not yield would send each alone.
-func (w *streamWriter) settle() {
-	for range 4 {
-		w.mu.Lock()
-		before := len(w.buf)
-		w.mu.Unlock()
+// not yield would send each alone. The second yield is for those who are woken
+// meanwhile.
+func settle(waiting func() int) {
+	for range 16 {
+		before := waiting()
 		runtime.Gosched()
-		w.mu.Lock()
-		after := len(w.buf)
-		w.mu.Unlock()
-		if after == before {
+		runtime.Gosched()
+		if waiting() == before {
 			return
 		}
 	}
+}
+
+func (w *streamWriter) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.buf)
 }
 
 // take takes what waits and leaves spare in its place. There will be no more

@@ -67,9 +67,10 @@ func (o *Outbox[T]) Ready() <-chan struct{} { return o.wake }
 // some do: net/rpc hands over one message after the other, and a writer that
 // did not yield would send each alone.
 func (o *Outbox[T]) Take(spare []T) (items []T, open bool) {
-	for range 4 {
+	for range 16 {
 		before := o.Len()
 		runtime.Gosched()
+		runtime.Gosched() // for those who are woken meanwhile
 		if o.Len() == before {
 			break
 		}
