@@ -17,6 +17,29 @@
 // others use, too, has their commands counted in the row of the idle pair. The
 // rows with Ruby need ruby and its redis package.
 //
+// # What is short
+//
+// On two cores, which the broker and both ends share:
+//
+// Redis, 1 caller: 1.24 of the naive loop's time. A call wakes seven goroutines
+// (writer, fetcher, reader and method on the way, replier, fetcher and reader back)
+// where the loop has two, and each may wake a thread: 11 futex calls a call, to 3.
+// A writer that does not yield for a lone call gained nothing. Fetching on the
+// reader's own goroutine is not possible on the calling side, where a timeout has
+// to interrupt it.
+//
+// RabbitMQ, 1 caller: 1.08 to 1.15 of the loop's time: the same, and one more
+// goroutine on the serving side, which notes when a request was delivered.
+//
+// RabbitMQ with Batch, 512 callers: 6.1 times the loop. Callers come back one by
+// one, so that batches have 22 items; limits of 256 and 512 items in place of 100
+// change nothing, more yields little (up to 4 yields: 5.6). What is left is spent
+// evenly: 24 µs of processor time a call, a tenth of it in system calls, while the
+// broker has the other core.
+//
+// HTTP, 2 callers: 0.77 to 0.82 of the other's time, nine tenths of which is
+// net/http's own on both sides.
+//
 // The exit status is 1 if a row could not be measured. A short row is none such.
 package main
 
