@@ -131,7 +131,7 @@ func (c *caller) push(work []*request) (again []*request) {
 	defer func() { <-c.pushing }()
 	work = c.wanted(work)
 	if err := c.ask(work); err != nil {
-		c.state.Failed("sending requests", err)
+		impaired(c.state, c.rdb, "sending requests", err)
 		return c.refused(work, err)
 	}
 	if work = c.admitted(work); len(work) == 0 {

@@ -357,7 +357,7 @@ func (l *lease) beat(ctx context.Context, bury func(request string, attempts int
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			l.state.Failed("renewing the lease", err)
+			impaired(l.state, l.rdb, "renewing the lease", err)
 		default:
 			l.state.Worked("renewing the lease")
 			l.note(result, bury)
@@ -394,7 +394,7 @@ func (l *lease) giveBack(ctx context.Context, tokens []any) {
 	}
 	l.state.Logger.Warn("requests whose answers may have been lost with a master put back into the queue", slog.Int("requests", len(tokens)))
 	if err := backScript.run(ctx, l.rdb, []string{l.queue, l.wip()}, tokens...).Err(); err != nil {
-		l.state.Failed("renewing the lease", err) // the next beat finds them again
+		impaired(l.state, l.rdb, "renewing the lease", err) // the next beat finds them again
 		return
 	}
 	l.takenOver.Add(int64(len(tokens)))

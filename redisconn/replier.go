@@ -355,7 +355,7 @@ func (r *replier) claim(work []push) (claimed, failed []push) {
 	defer cancel()
 	lost, err := claimScript.run(ctx, r.rdb, []string{r.server.lease.wip()}, tokens...).Int64Slice()
 	if err != nil {
-		r.server.state.Failed("answering", err)
+		impaired(r.server.state, r.rdb, "answering", err)
 		return nil, work
 	}
 	claimed = work[:0]

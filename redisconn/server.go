@@ -311,7 +311,7 @@ func (s *server) try(ctx context.Context, d delivery) bool {
 		return true
 	}
 	if err != nil {
-		s.state.Failed("taking requests", err)
+		impaired(s.state, s.replier.rdb, "taking requests", err)
 		link.Wait(tryPause, ctx.Done())
 	}
 	s.mu.Lock()

@@ -1,11 +1,8 @@
 package faulttest
 
 import (
-	"context"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
@@ -45,86 +42,29 @@ func TestRedisServerUnheardAtLeastOnce(t *testing.T) {
 	})
 }
 
-// What is not sent does not run; what is sent is answered.
 func TestRedisOutOfMemoryAtLeastOnce(t *testing.T) {
 	t.Parallel()
-	s := newRedisSite(t, brokertest.StartRedis(t))
-	s.listening = leased()
-	tr := &trial{name: "Redis out of memory, at least once", site: s, timeout: soon, allow: allowed{failed: many}}
-	tr.run(t, func() {
-		s.do(t, "config", "set", "maxmemory", 1)
-		tr.awaitFailed(t, 2*downtime)
-		s.do(t, "config", "set", "maxmemory", 0)
-	})
+	testOutOfMemory(t, "Redis out of memory, at least once", leased(), soon)
 }
 
 // With its data kept what was taken is still held. Only pushes that did not
 // arrive are lost, of which the client does not know it.
 func TestRedisKilledWithAOFAtLeastOnce(t *testing.T) {
 	t.Parallel()
-	broker := brokertest.StartRedis(t, "--appendonly", "yes", "--appendfsync", "always")
-	s := newRedisSite(t, broker)
-	s.listening = leased()
-	tr := &trial{name: "Redis killed, with AOF, at least once", site: s, timeout: 4 * time.Second}
-	tr.allow = allowed{failed: many, lost: restarts * downtime, again: restarts * redisconn.DefaultPrefetch}
-	tr.run(t, func() {
-		for range restarts {
-			broker.Kill()
-			tr.awaitFailed(t, downtime)
-			broker.Start()
-			tr.awaitAnswered(t, enough)
-		}
-	})
+	allow := allowed{failed: many, lost: restarts * downtime, again: restarts * redisconn.DefaultPrefetch}
+	testRedisKilled(t, "Redis killed, with AOF, at least once", leased(), allow, "--appendonly", "yes", "--appendfsync", "always")
 }
 
 func TestRedisSentinelFailoverAtLeastOnce(t *testing.T) {
 	slow(t)
 	t.Parallel()
-	sentinel := brokertest.StartSentinel(t)
-	s := sentinelSite(t, sentinel)
-	s.listening = leased()
-	tr := &trial{name: "Redis Sentinel, planned failover, at least once", site: s, timeout: 4 * time.Second, allow: failedOver}
-	tr.run(t, func() {
-		for range 2 {
-			sentinel.Failover()
-			tr.awaitAnswered(t, enough)
-		}
-	})
+	testSentinelFailover(t, "Redis Sentinel, planned failover, at least once", leased())
 }
 
 func TestRedisClusterMasterKilledAtLeastOnce(t *testing.T) {
 	slow(t)
 	t.Parallel()
-	cluster := brokertest.StartRedisCluster(t, 3, 1)
-	connect := func() redis.UniversalClient {
-		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs})
-	}
-	admin := connect().(*redis.ClusterClient)
-	t.Cleanup(func() { _ = admin.Close() })
-	s := &redisSite{connect: connect, admin: admin, listening: leased()}
-	tr := &trial{name: "Redis Cluster, master killed, at least once", site: s, timeout: 4 * time.Second, allow: failedOver}
-	tr.run(t, func() {
-		holder := holderOf(t, cluster, admin)
-		holder.Kill()
-		tr.awaitFailed(t, downtime)
-		tr.awaitAnswered(t, enough)
-		holder.Start()
-	})
-}
-
-// holderOf returns the master that has the queue.
-func holderOf(t *testing.T, cluster *brokertest.RedisCluster, admin *redis.ClusterClient) *brokertest.Redis {
-	t.Helper()
-	client, err := admin.MasterForKey(context.Background(), queue)
-	if err == nil {
-		for _, node := range cluster.Nodes {
-			if node.Addr == client.Options().Addr {
-				return node
-			}
-		}
-	}
-	t.Fatalf("no master has the queue: %v", err)
-	return nil
+	testClusterMasterKilled(t, "Redis Cluster, master killed, at least once", leased())
 }
 
 func TestRedisRollingDeployAtLeastOnce(t *testing.T) {

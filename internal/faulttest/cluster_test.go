@@ -22,8 +22,14 @@ var failedOver = allowed{failed: many, lost: many, again: redisconn.DefaultPrefe
 func TestRedisSentinelFailover(t *testing.T) {
 	slow(t)
 	t.Parallel()
+	testSentinelFailover(t, "Redis Sentinel, planned failover", redisconn.ListenOptions{})
+}
+
+func testSentinelFailover(t *testing.T, name string, listening redisconn.ListenOptions) {
 	sentinel := brokertest.StartSentinel(t)
-	tr := &trial{name: "Redis Sentinel, planned failover", site: sentinelSite(t, sentinel), timeout: 4 * time.Second, allow: failedOver}
+	s := sentinelSite(t, sentinel)
+	s.listening = listening
+	tr := &trial{name: name, site: s, timeout: 4 * time.Second, allow: failedOver}
 	tr.run(t, func() {
 		for range 2 {
 			sentinel.Failover()
@@ -65,18 +71,18 @@ func sentinelSite(t *testing.T, sentinel *brokertest.Sentinel) *redisSite {
 func TestRedisClusterMasterKilled(t *testing.T) {
 	slow(t)
 	t.Parallel()
+	testClusterMasterKilled(t, "Redis Cluster, master killed", redisconn.ListenOptions{})
+}
+
+func testClusterMasterKilled(t *testing.T, name string, listening redisconn.ListenOptions) {
 	cluster := brokertest.StartRedisCluster(t, 3, 1)
 	connect := func() redis.UniversalClient {
 		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs})
 	}
 	admin := connect().(*redis.ClusterClient)
 	t.Cleanup(func() { _ = admin.Close() })
-	tr := &trial{
-		name:    "Redis Cluster, master killed",
-		site:    &redisSite{connect: connect, admin: admin},
-		timeout: 4 * time.Second,
-		allow:   failedOver,
-	}
+	s := &redisSite{connect: connect, admin: admin, listening: listening}
+	tr := &trial{name: name, site: s, timeout: 4 * time.Second, allow: failedOver}
 	tr.run(t, func() {
 		holder := holderOf(t, cluster, admin)
 		holder.Kill()
@@ -84,6 +90,20 @@ func TestRedisClusterMasterKilled(t *testing.T) {
 		tr.awaitAnswered(t, enough)
 		holder.Start()
 	})
+}
+
+// holderOf returns the master that has the queue.
+func holderOf(t *testing.T, cluster *brokertest.RedisCluster, admin *redis.ClusterClient) *brokertest.Redis {
+	t.Helper()
+	client, err := admin.MasterForKey(context.Background(), queue)
+	require.NoError(t, err)
+	for _, node := range cluster.Nodes {
+		if node.Addr == client.Options().Addr {
+			return node
+		}
+	}
+	require.FailNow(t, "no master has the queue")
+	return nil
 }
 
 // The node that leads a quorum queue is killed. What was confirmed runs.

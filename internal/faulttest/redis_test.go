@@ -25,19 +25,22 @@ const downtime = 32
 // What waits is lost with the data; nothing runs twice.
 func TestRedisKilledWithoutPersistence(t *testing.T) {
 	t.Parallel()
-	testRedisKilled(t, "Redis killed, without persistence")
+	testRedisKilled(t, "Redis killed, without persistence", redisconn.ListenOptions{}, allowed{failed: many, lost: many})
 }
 
 // With "appendfsync everysec" Redis may answer before it has written, and
 // requests that it gave away just before may come back.
 func TestRedisKilledWithAOF(t *testing.T) {
 	t.Parallel()
-	testRedisKilled(t, "Redis killed, with AOF", "--appendonly", "yes", "--appendfsync", "always")
+	allow := allowed{failed: many, lost: many}
+	testRedisKilled(t, "Redis killed, with AOF", redisconn.ListenOptions{}, allow, "--appendonly", "yes", "--appendfsync", "always")
 }
 
-func testRedisKilled(t *testing.T, name string, args ...string) {
+func testRedisKilled(t *testing.T, name string, listening redisconn.ListenOptions, allow allowed, args ...string) {
 	broker := brokertest.StartRedis(t, args...)
-	tr := &trial{name: name, site: newRedisSite(t, broker), timeout: 4 * time.Second, allow: allowed{failed: many, lost: many}}
+	s := newRedisSite(t, broker)
+	s.listening = listening
+	tr := &trial{name: name, site: s, timeout: 4 * time.Second, allow: allow}
 	tr.run(t, func() {
 		for range restarts {
 			broker.Kill()
@@ -84,8 +87,13 @@ func TestRedisSuspended(t *testing.T) {
 // What is pushed out of memory is certainly not sent.
 func TestRedisOutOfMemory(t *testing.T) {
 	t.Parallel()
+	testOutOfMemory(t, "Redis out of memory", redisconn.ListenOptions{}, 5*time.Second)
+}
+
+func testOutOfMemory(t *testing.T, name string, listening redisconn.ListenOptions, timeout time.Duration) {
 	s := newRedisSite(t, brokertest.StartRedis(t))
-	tr := &trial{name: "Redis out of memory", site: s, timeout: 5 * time.Second, allow: allowed{failed: many}}
+	s.listening = listening
+	tr := &trial{name: name, site: s, timeout: timeout, allow: allowed{failed: many}}
 	tr.run(t, func() {
 		s.do(t, "config", "set", "maxmemory", 1)
 		tr.awaitFailed(t, 2*downtime)
