@@ -2,22 +2,14 @@ package jsonrpc2_test
 
 import (
 	"io"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/conntest"
 )
-
-// liveHeap returns how many bytes are in use.
-func liveHeap() int {
-	runtime.GC()
-	var stats runtime.MemStats
-	runtime.ReadMemStats(&stats)
-	return int(stats.HeapAlloc)
-}
 
 // A server that floods its client neither ends it nor fills its memory: what is
 // over a limit is not kept, and what nobody waits for is dropped.
@@ -47,16 +39,16 @@ func TestHostileServer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPeer(t, jsonrpc2.ClientOptions{Timeout: -1, MaxMessageSize: limit})
 			p.requireAlive(t)
-			before := liveHeap()
+			before := conntest.LiveHeap()
 			for range test.times {
 				_, err := io.WriteString(p.conn, test.text)
 				require.NoError(t, err)
-				require.Less(t, liveHeap()-before, allowed)
+				require.Less(t, conntest.LiveHeap()-before, allowed)
 			}
 			_, err := io.WriteString(p.conn, "\n")
 			require.NoError(t, err)
 			p.requireAlive(t)
-			require.Less(t, liveHeap()-before, allowed)
+			require.Less(t, conntest.LiveHeap()-before, allowed)
 			p.requireNothingLeft(t)
 		})
 	}

@@ -11,17 +11,10 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/conntest"
 )
 
 const limit = jsonrpc2.DefaultMaxMessageSize
-
-// liveHeap returns how many bytes are in use.
-func liveHeap() int {
-	runtime.GC()
-	var stats runtime.MemStats
-	runtime.ReadMemStats(&stats)
-	return int(stats.HeapAlloc)
-}
 
 // TestHostileRequests publishes what a hostile client can think of: it is
 // answered, and the server serves on.
@@ -91,7 +84,7 @@ func TestFloodOfRequests(t *testing.T) {
 	own, answers := replyQueue(t, ch, "")
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
 	require.Equal(t, six("1"), string(take(t, answers).Body))
-	before := liveHeap()
+	before := conntest.LiveHeap()
 	request := `{"jsonrpc":"2.0","id":1,"method":"Hold.Text","params":["` + strings.Repeat("x", limit-100) + `"]}`
 	for range flood {
 		s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(request)})
@@ -99,14 +92,14 @@ func TestFloodOfRequests(t *testing.T) {
 	request = ""
 	slow.requireRunning(t, prefetch)
 	s.requireWaiting(t, flood-prefetch)
-	grown := liveHeap() - before
+	grown := conntest.LiveHeap() - before
 	t.Logf("%d bytes more for %d messages of %d", grown, prefetch, limit)
 	require.Less(t, grown, (prefetch+3)*limit)
 	slow.open()
 	for range flood {
 		require.Contains(t, string(take(t, answers).Body), `"result":`)
 	}
-	eventually(t, func() bool { return liveHeap()-before < 4*limit }, "nothing is kept when all is answered")
+	eventually(t, func() bool { return conntest.LiveHeap()-before < 4*limit }, "nothing is kept when all is answered")
 	w.end(t)
 }
 
