@@ -283,13 +283,17 @@ func (l *lease) begin(d delivery) (bool, error) {
 	return held == 1, err
 }
 
-// renewed notes that the lease was renewed, or begun if new is 1.
+// renewed notes that the lease was renewed, or begun if new is 1. It has begun
+// once that is said: of two who renew it at first, the second may be heard first.
 func (l *lease) renewed(new any) {
+	if new != int64(1) {
+		return
+	}
 	l.mu.Lock()
 	before := l.begun
 	l.begun = true
 	l.mu.Unlock()
-	if before && new == int64(1) {
+	if before {
 		l.state.Logger.Error("the lease had run out: other servers run what this one had taken", slog.Duration("lease", l.term))
 	}
 }
