@@ -181,6 +181,13 @@ func TestReplyExpiry(t *testing.T) {
 	require.EqualValues(t, -1, ttl("lasting"))
 	require.Equal(t, []string{"stranger's", six}, rdb.LRange(ctx, "lasting", 0, -1).Val())
 
+	own := redisconn.DefaultReplyPrefix + "list"
+	answered(own, 1)
+	require.InDelta(t, 40*time.Second, ttl(own), float64(soon))
+	require.NoError(t, rdb.Persist(ctx, own).Err()) // a reply list by its name
+	answered(own, 2)
+	require.InDelta(t, 40*time.Second, ttl(own), float64(soon))
+
 	require.NoError(t, rdb.LPush(ctx, "expiring", "before").Err())
 	require.NoError(t, rdb.Expire(ctx, "expiring", time.Second*100).Err())
 	answered("expiring", 2)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +51,8 @@ const (
 
 // replyScript pushes answers and lets the list expire: only where this push
 // made it or it expires anyway, for a reply address may name somebody else's
-// list. Answers that may have got there before, ARGV[2] of them, are removed
+// list. A list that is by its name a reply list needs no such care: see isPlain.
+// Answers that may have got there before, ARGV[2] of them, are removed
 // first. A key of another type is left as it is; pcall has it reported as plain
 // WRONGTYPE, where call would wrap it up before Redis 7.0.
 var replyScript = newScript(`
@@ -167,6 +169,7 @@ type group struct {
 	list   string
 	pushes []push
 	cmd    once
+	expire once // where it takes a second one
 }
 
 // send sends all pushes and returns those to send again.
@@ -219,8 +222,21 @@ func (r *replier) exec(groups []*group, bySHA bool) {
 	for _, g := range groups {
 		g.cmd = newOnce(context.Background(), r.command(g, bySHA)...)
 		_ = pipeline.Process(ctx, g.cmd)
+		if r.isPlain(g) {
+			g.expire = newOnce(context.Background(), "pexpire", g.list, r.server.opts.ReplyTTL.Milliseconds())
+			_ = pipeline.Process(ctx, g.expire)
+		}
 	}
 	_, _ = pipeline.Exec(ctx) // each command has its own error
+}
+
+// isPlain reports whether the answers of a group can be pushed, and their list
+// be let expire, by two commands in place of a script, which takes longer: the
+// list is a reply list by its name, and no answer may be there already.
+func (r *replier) isPlain(g *group) bool {
+	return g.kind == pushReply && (r.server.lease == nil || r.apart) &&
+		strings.HasPrefix(g.list, DefaultReplyPrefix) &&
+		!slices.ContainsFunc(g.pushes, func(p push) bool { return p.again })
 }
 
 func (r *replier) command(g *group, bySHA bool) []any {
@@ -230,7 +246,7 @@ func (r *replier) command(g *group, bySHA bool) []any {
 		return appendTokens([]any{"hdel", lease.wip()}, g.pushes)
 	case g.kind == pushBack && lease != nil:
 		return backScript.args(bySHA, []string{g.list, lease.wip()}, appendTokens(nil, g.pushes))
-	case g.kind == pushBack:
+	case g.kind == pushBack || r.isPlain(g):
 		return appendBodies([]any{"rpush", g.list}, g.pushes, false)
 	case g.kind == pushReply && lease != nil && !r.apart:
 		args := append(make([]any, 0, 2*len(g.pushes)+1), r.server.opts.ReplyTTL.Milliseconds())
@@ -278,6 +294,7 @@ func (r *replier) settle(g *group) (failed []push) {
 	r.woke = r.woke || g.kind == pushWake && !certainlyNotRun(err, false)
 	if err == nil {
 		r.server.state.Worked("answering")
+		r.noteExpiry(g)
 		switch g.kind {
 		case pushReply:
 			r.answered(g)
@@ -314,6 +331,18 @@ func (r *replier) settle(g *group) (failed []push) {
 		g.pushes[i].again = true
 	}
 	return g.pushes
+}
+
+// noteExpiry notes whether the list of a group whose answers are there expires.
+func (r *replier) noteExpiry(g *group) {
+	const activity = "letting reply lists expire"
+	switch {
+	case g.expire.Cmd == nil:
+	case g.expire.Err() != nil:
+		r.server.state.Failed(activity, g.expire.Err())
+	default:
+		r.server.state.Worked(activity)
+	}
 }
 
 // answered notes that the answers of a group are there, but for those to requests

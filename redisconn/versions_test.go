@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
 // Before 7.0 Redis had no BLMPOP. Here a user is not allowed to use it.
@@ -30,6 +31,27 @@ func TestWithoutBLMPOP(t *testing.T) {
 			requireEmpty(t, admin)
 		})
 	}
+}
+
+// Where Redis won't let a list expire the answers go out all the same, and the
+// operator is told, once.
+func TestWithoutExpiry(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	admin := broker.Client(t)
+	var log logBook
+	serve(t, restricted(t, broker, admin, "-pexpire"), &redisconn.ListenOptions{Logger: log.logger()})
+	c := dial(t, broker.Client(t), nil, 0)
+	for range 3 {
+		c.requireAdds(t)
+	}
+	eventually(t, func() bool { return log.count("letting reply lists expire") > 0 })
+	require.Equal(t, 1, log.count("NOPERM"), &log)
+	setUser(t, admin, "+pexpire")
+	eventually(t, func() bool {
+		c.requireAdds(t)
+		return log.count("connection works again") == 1
+	})
 }
 
 func btoi(b bool) int {
