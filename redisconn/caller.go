@@ -32,6 +32,7 @@ type caller struct {
 	notes   *link.Notes
 	popper  popper
 	fetched chan []string
+	read    chan struct{} // holds one if the only answer of a pop was read
 	state   *link.State
 	perCall *perCall // nil: all answers come on our list
 
@@ -45,12 +46,15 @@ type caller struct {
 
 	// ReadMessage's own.
 	taken []string
+	alone bool // taken was a single answer
 	body  []byte
 
 	closing  sync.Once
 	closed   chan struct{} // closed when the sender has ended
 	sending  sync.WaitGroup
 	fetching sync.WaitGroup
+
+	inFlight atomic.Int64 // requests without an answer, about
 
 	requests, replies, unsent, expired, overloaded, withdrawn atomic.Int64
 }
@@ -74,11 +78,13 @@ func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *calle
 		notes:   link.NewNotes(0),
 		popper:  popper{rdb: rdb},
 		fetched: make(chan []string),
+		read:    make(chan struct{}, 1),
 		state:   link.NewState(opts.Logger, "redis", queue, "client"),
 		pushing: make(chan struct{}, 1),
 		asker:   link.NewAsker(),
 		closed:  make(chan struct{}),
 	}
+	c.out.Lone = func() bool { return c.inFlight.Load() <= 0 && c.out.Len() <= 1 }
 	c.clock = &clock{ask: c.brokerTime, state: c.state}
 	c.backlog = backlog{limit: int64(opts.MaxBacklog), ask: c.length}
 	c.sending.Go(c.send)
@@ -142,6 +148,7 @@ func (c *caller) push(work []*request) (again []*request) {
 	case err == nil:
 		c.state.Worked("sending requests")
 		c.requests.Add(int64(len(work)))
+		c.inFlight.Add(int64(len(work)))
 	case certainlyNotRun(err, true):
 		impaired(c.state, c.rdb, "sending requests", err)
 		return c.refused(work, err)
@@ -276,6 +283,16 @@ func (c *caller) fetch() {
 	}
 }
 
+// note keeps count of what is in flight. Of requests that will have no answer,
+// as they got lost, it learns by a pop that finds none for long.
+func (c *caller) note(answers int) {
+	if answers == 0 {
+		c.inFlight.Store(0)
+	} else {
+		c.inFlight.Add(-int64(answers))
+	}
+}
+
 // nextPop returns how many answers to take at once after these, of which n were
 // asked for: fewer when they are long, lest a flood of them fills the memory.
 func nextPop(n int, values []string) int {
@@ -298,12 +315,23 @@ func (c *caller) isClosed() bool {
 	}
 }
 
+// hand hands answers to ReadMessage. A single one it lets be read: to send the
+// next pop takes longer than to wake its caller, who is to come first.
 func (c *caller) hand(values []string) {
+	c.note(len(values))
 	if len(values) == 0 {
 		return
 	}
 	select {
 	case c.fetched <- values:
+	case <-c.closed:
+		return
+	}
+	if len(values) > 1 {
+		return
+	}
+	select {
+	case <-c.read:
 	case <-c.closed:
 	}
 }
@@ -320,6 +348,9 @@ func (c *caller) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 			reply := c.taken[0]
 			c.taken[0] = "" // not kept in memory until more is taken
 			c.taken = c.taken[1:]
+			if c.alone {
+				c.read <- struct{}{}
+			}
 			if reply == "" { // it was for the fetcher
 				continue
 			}
@@ -329,6 +360,7 @@ func (c *caller) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 		}
 		select {
 		case c.taken = <-c.fetched:
+			c.alone = len(c.taken) == 1
 		case <-c.notes.Ready():
 		case <-ctx.Done():
 		case <-c.closed:

@@ -53,6 +53,29 @@ func TestPrefetch(t *testing.T) {
 	require.EqualValues(t, 4, slow.most.Load())
 }
 
+// A request that nobody has read yet keeps the next ones in the queue, for
+// servers that do read.
+func TestUnreadKeepsOthersInQueue(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	conn := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Logger: quiet})
+	defer conn.Close()
+	read := func() string {
+		msg, err := conn.ReadMessage(context.Background())
+		require.NoError(t, err)
+		return string(msg.Body)
+	}
+	push(t, rdb, add("one"))
+	require.Equal(t, add("one"), read())
+	push(t, rdb, add("two"))
+	requireLen(t, rdb, queue, 0) // it is taken
+	push(t, rdb, add("three"))
+	requireBlocked(t, rdb, 0)
+	requireLen(t, rdb, queue, 1)
+	require.Equal(t, add("two"), read())
+	require.Equal(t, add("three"), read())
+}
+
 // The oldest requests are served first.
 func TestOrder(t *testing.T) {
 	t.Parallel()

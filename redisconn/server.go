@@ -36,6 +36,7 @@ type server struct {
 	lease   *lease // nil: at most once
 	places  *link.Places
 	fetched chan struct{} // holds one if there may be a request
+	read    chan struct{} // holds one if all that was taken is read
 	state   *link.State
 	notes   *link.Notes
 	replier *replier
@@ -93,6 +94,7 @@ func newServer(rdb redis.UniversalClient, queue string, opts ListenOptions) *ser
 		own:     ownPrefix(queue),
 		popper:  popper{rdb: rdb, newest: true},
 		fetched: make(chan struct{}, 1),
+		read:    make(chan struct{}, 1),
 		state:   link.NewState(opts.Logger, "redis", queue, "server"),
 		notes:   link.NewNotes(maxNotes),
 		stop:    make(chan struct{}),
@@ -119,6 +121,7 @@ func (s *server) SetLimits(l jsonrpc2.Limits) {
 func (s *server) run(ctx context.Context) {
 	s.unwatch = context.AfterFunc(ctx, s.drain) // also while the codec does not read
 	s.places = link.NewPlaces(s.opts.Prefetch)
+	s.replier.out.Lone = func() bool { return s.places.Taken() <= s.replier.out.Len() }
 	s.fetching.Go(s.fetch)
 	s.replying.Go(s.replier.run)
 	if s.lease != nil {
@@ -155,7 +158,28 @@ func (s *server) fetch() {
 		if len(taken) > 0 {
 			s.hand(taken)
 		}
+		if len(taken) == 1 {
+			s.letRead()
+		}
 	}
+}
+
+// letRead waits until all that was taken is read. To send the next pop takes
+// longer than to start a call, which is to come first.
+func (s *server) letRead() {
+	for s.isUnread() {
+		select {
+		case <-s.read:
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+func (s *server) isUnread() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.taken) > 0
 }
 
 // take waits for requests, for blockTime at most, and takes up to n.
@@ -202,13 +226,13 @@ func (s *server) hand(taken []delivery) {
 			s.taken = append(s.taken, d)
 		}
 	}
-	s.signal()
+	signal(s.fetched)
 }
 
-// signal has ReadMessage look again.
-func (s *server) signal() {
+// signal has who waits on a channel look again.
+func signal(c chan<- struct{}) {
 	select {
-	case s.fetched <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -219,14 +243,14 @@ func (s *server) bury(request string, attempts int) {
 	defer s.mu.Unlock()
 	s.buried = append(s.buried, delivery{body: request, attempt: attempts, dead: true})
 	s.places.Take(1)
-	s.signal()
+	signal(s.fetched)
 }
 
 func (s *server) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fatal = err
-	s.signal()
+	signal(s.fetched)
 }
 
 // giveBack gives back what was taken and not read.
@@ -288,6 +312,9 @@ func (s *server) next() (d delivery, ok bool, err error) {
 		s.trying = true
 	case len(s.taken) > 0:
 		d = shift(&s.taken)
+		if len(s.taken) == 0 {
+			signal(s.read)
+		}
 	default:
 		return d, false, nil
 	}
@@ -335,7 +362,7 @@ func (s *server) tried() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.trying = false
-	s.signal()
+	signal(s.fetched)
 }
 
 // message makes a message of a request.

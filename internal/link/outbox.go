@@ -18,6 +18,10 @@ const maxWaiting = 16 << 20
 type Outbox[T any] struct {
 	Limited bool // to 16 MiB
 
+	// Lone, if set, reports that what waits is all that can be handed over soon.
+	// A guess will do.
+	Lone func() bool
+
 	wake    chan struct{} // holds one if there may be something to take
 	closing chan struct{} // closed by Close
 
@@ -65,21 +69,29 @@ func (o *Outbox[T]) Ready() <-chan struct{} { return o.wake }
 //
 // It first lets callers that are about to hand something over do so, as long as
 // some do: net/rpc hands over one message after the other, and a writer that
-// did not yield would send each alone.
+// did not yield would send each alone. For a lone caller that would be in vain,
+// and others would come before it.
 func (o *Outbox[T]) Take(spare []T) (items []T, open bool) {
-	for range 16 {
-		before := o.Len()
-		runtime.Gosched()
-		runtime.Gosched() // for those who are woken meanwhile
-		if o.Len() == before {
-			break
-		}
+	if o.Lone == nil || !o.Lone() {
+		o.settle()
 	}
 	clear(spare)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	items, o.waiting = o.waiting, spare[:0]
 	return items, !o.closed
+}
+
+// settle yields for as long as items come.
+func (o *Outbox[T]) settle() {
+	for range 16 {
+		before := o.Len()
+		runtime.Gosched()
+		runtime.Gosched() // for those who are woken meanwhile
+		if o.Len() == before {
+			return
+		}
+	}
 }
 
 // Len returns how many items wait.

@@ -30,6 +30,20 @@ func TestOutbox(t *testing.T) {
 	require.Equal(t, []string{"", ""}, items) // what was sent is not kept alive
 }
 
+// A writer that has a lone caller asks whether it has, and takes at once.
+func TestOutboxLone(t *testing.T) {
+	o := NewOutbox[string](false)
+	asked := 0
+	o.Lone = func() bool { asked++; return asked == 1 }
+	for n := range 2 {
+		require.NoError(t, o.Put("a", 1))
+		items, open := o.Take(nil)
+		require.True(t, open)
+		require.Equal(t, []string{"a"}, items)
+		require.Equal(t, n+1, asked)
+	}
+}
+
 func TestOutboxClose(t *testing.T) {
 	o := NewOutbox[string](false)
 	require.NoError(t, o.Put("last", 1))

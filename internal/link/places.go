@@ -4,6 +4,7 @@ import "sync"
 
 // Places are the places for requests that were fetched and are not settled.
 type Places struct {
+	all   int
 	freed chan struct{} // holds one if there may be a free place
 
 	mu   sync.Mutex // protects following
@@ -12,7 +13,7 @@ type Places struct {
 
 // NewPlaces returns n free places.
 func NewPlaces(n int) *Places {
-	return &Places{freed: make(chan struct{}, 1), free: n}
+	return &Places{all: n, freed: make(chan struct{}, 1), free: n}
 }
 
 // Wait waits for free places and returns their number, 0 once done.
@@ -34,6 +35,13 @@ func (p *Places) Wait(done <-chan struct{}) int {
 		case <-done:
 		}
 	}
+}
+
+// Taken returns how many places are taken.
+func (p *Places) Taken() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all - p.free
 }
 
 // Take takes n places, which Wait said are free.

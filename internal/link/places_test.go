@@ -12,6 +12,7 @@ func TestPlaces(t *testing.T) {
 		p := NewPlaces(3)
 		require.Equal(t, 3, p.Wait(nil))
 		p.Take(2)
+		require.Equal(t, 2, p.Taken())
 		require.Equal(t, 1, p.Wait(nil))
 		p.Take(1)
 
