@@ -14,11 +14,7 @@ type receiver struct {
 	keeper
 	caller *caller
 
-	// The reading goroutine's own.
-	reading *receiving
-	unacked int // answers since the last acknowledgement
-	last    amqp.Delivery
-
+	reading *receiving         // the reading goroutine's own
 	changed chan struct{}      // holds one if there is another connection
 	single  chan amqp.Delivery // answers on queues for one call
 
@@ -32,13 +28,10 @@ type receiving struct {
 	ch         *amqp.Channel
 	queue      string
 	deliveries <-chan amqp.Delivery
+	acks       acks
 	ended      chan struct{}
 	waiting    sync.WaitGroup // for answers on queues for one call
 }
-
-// replyPrefetch is how many answers may be on their way and not acknowledged: a
-// server that floods its client is held up.
-const replyPrefetch = 512
 
 func newReceiver(c *caller, d *dialer) *receiver {
 	r := &receiver{
@@ -61,7 +54,10 @@ func (r *receiver) run(ctx context.Context, conn *amqp.Connection, _ *wire, up f
 	r.set(s)
 	up()
 	r.caller.publisher.wakeUp()
+	ending, end := context.WithCancel(ctx)
+	s.waiting.Go(func() { s.acks.sweep(ending.Done()) })
 	err = await(ctx, connClosed, chClosed)
+	end()
 	r.set(nil)
 	close(s.ended)
 	closeSoon(conn) // ends what waits for it
@@ -75,7 +71,7 @@ func (r *receiver) open(conn *amqp.Connection) (*receiving, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &receiving{conn: conn, ch: ch, ended: make(chan struct{})}
+	s := &receiving{conn: conn, ch: ch, acks: acks{channel: ch}, ended: make(chan struct{})}
 	queue, err := ch.QueueDeclare("", false, true, true, false, nil)
 	if err != nil {
 		return nil, err
@@ -120,45 +116,23 @@ func (r *receiver) next(ctx context.Context, other, closed <-chan struct{}) (ans
 		deliveries = r.reading.deliveries
 	}
 	select {
-	case d, ok := <-deliveries: // without a switch to another goroutine
-		return r.took(d, ok)
-	default:
-		r.acknowledge()
-	}
-	select {
 	case d, ok := <-deliveries:
-		return r.took(d, ok)
+		if !ok { // the connection is gone, another will come
+			r.reading = nil
+			return d, false, nil
+		}
+		r.reading.acks.took(d.DeliveryTag, len(d.Body))
+		return d, true, nil
 	case d := <-r.single:
 		return d, true, nil
 	case <-r.changed:
-		r.reading, r.unacked = r.current(), 0
+		r.reading = r.current()
 	case <-other:
 	case <-ctx.Done():
 	case <-closed:
 		return answer, false, io.EOF
 	}
 	return answer, false, nil
-}
-
-func (r *receiver) took(d amqp.Delivery, ok bool) (amqp.Delivery, bool, error) {
-	if !ok { // the connection is gone, another will come
-		r.reading, r.unacked = nil, 0
-		return d, false, nil
-	}
-	r.last = d
-	if r.unacked++; r.unacked >= replyPrefetch/2 {
-		r.acknowledge()
-	}
-	return d, true, nil
-}
-
-// acknowledge acknowledges all answers so far. They need it only so that the
-// broker sends more.
-func (r *receiver) acknowledge() {
-	if r.unacked > 0 && r.reading != nil {
-		_ = r.reading.ch.Ack(r.last.DeliveryTag, true)
-	}
-	r.unacked = 0
 }
 
 // expect makes a queue for one call, and has its answer taken until ctx is done.

@@ -1,0 +1,68 @@
+package amqpconn
+
+import (
+	"sync"
+	"time"
+)
+
+// Acks acknowledges the answers that a client has taken. It needs that only so
+// that the broker sends more, for an answer is of no use to anybody else: many
+// are acknowledged at once, and a lone call is spared the message.
+type acks struct {
+	channel interface {
+		Ack(tag uint64, multiple bool) error
+	}
+
+	mu    sync.Mutex // protects following
+	last  uint64     // tag of the last answer
+	count int        // answers that are not acknowledged
+	bytes int        // in them
+}
+
+const (
+	// replyPrefetch is how many answers may be on their way and not
+	// acknowledged: a server that floods its client is held up.
+	replyPrefetch = 512
+
+	// What the broker has to keep until it is acknowledged, at most.
+	maxUnacked      = replyPrefetch / 2 // answers
+	maxUnackedBytes = 256 << 10
+	maxUnackedTime  = time.Minute // RabbitMQ closes a channel after half an hour
+)
+
+// took notes an answer.
+func (a *acks) took(tag uint64, bytes int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.last = tag
+	a.count++
+	a.bytes += bytes
+	if a.count >= maxUnacked || a.bytes >= maxUnackedBytes {
+		a.acknowledge()
+	}
+}
+
+// acknowledge is called with a.mu held. If it fails the channel is gone, and the
+// queue with it.
+func (a *acks) acknowledge() {
+	if a.count > 0 {
+		_ = a.channel.Ack(a.last, true)
+	}
+	a.count, a.bytes = 0, 0
+}
+
+// sweep acknowledges from time to time what has not come to many, until done.
+func (a *acks) sweep(done <-chan struct{}) {
+	ticker := time.NewTicker(maxUnackedTime)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			a.mu.Lock()
+			a.acknowledge()
+			a.mu.Unlock()
+		case <-done:
+			return
+		}
+	}
+}

@@ -1,0 +1,64 @@
+package amqpconn
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// An ackBook notes acknowledgements.
+type ackBook []acknowledgement
+
+func (b *ackBook) Ack(tag uint64, multiple bool) error {
+	*b = append(*b, acknowledgement{tag, multiple})
+	return nil
+}
+
+// Answers are acknowledged together: many, long ones, and after a while all.
+func TestAcks(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		answers int
+		bytes   int // in each
+		want    ackBook
+	}{
+		{"few", maxUnacked - 1, 100, nil},
+		{"many", 2*maxUnacked + 1, 100, ackBook{{maxUnacked, true}, {2 * maxUnacked, true}}},
+		{"long", 3, maxUnackedBytes / 2, ackBook{{2, true}}},
+		{"very long", 2, 2 * maxUnackedBytes, ackBook{{1, true}, {2, true}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var book ackBook
+			a := acks{channel: &book}
+			for i := range test.answers {
+				a.took(uint64(i+1), test.bytes)
+			}
+			require.Equal(t, test.want, book)
+		})
+	}
+}
+
+func TestAcksSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var book ackBook
+		a := acks{channel: &book}
+		done := make(chan struct{})
+		go a.sweep(done)
+		wait := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		a.took(1, 1)
+		a.took(2, 1)
+		wait(maxUnackedTime)
+		require.Equal(t, ackBook{{2, true}}, book)
+		wait(10 * maxUnackedTime)
+		require.Len(t, book, 1, "there is nothing to acknowledge")
+		a.took(3, 1)
+		wait(maxUnackedTime)
+		require.Equal(t, ackBook{{2, true}, {3, true}}, book)
+		close(done)
+	})
+}
