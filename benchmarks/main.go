@@ -5,7 +5,8 @@
 //	go run .                  every row: name, value, bound, ok or short
 //	go run . -quick           the same with fewer calls, within two minutes
 //	go run . -rows 'Redis'    the rows whose names match
-//	go run . -plot FILE.svg   throughput and latency over the number of callers
+//	go run . -plot FILE.svg   the rows, and throughput and latency over the
+//	                          number of callers, drawn into a file
 //
 // A row compares two sides in one run: they take turns, and the value is the
 // median of the ratios of neighbours, so that what else the machine does meets
@@ -45,6 +46,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -67,7 +69,7 @@ func run(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("benchmarks", flag.ExitOnError)
 	quick := flags.Bool("quick", false, "make fewer calls")
 	pattern := flags.String("rows", "", "measure the rows whose names match this `regexp`")
-	file := flags.String("plot", "", "draw throughput and latency into this SVG `file`, in place of the rows")
+	file := flags.String("plot", "", "draw throughput and latency over the number of callers into this SVG `file`, too")
 	_ = flags.Parse(args) // it exits
 	wanted, err := regexp.Compile(*pattern)
 	if err != nil {
@@ -78,10 +80,11 @@ func run(ctx context.Context, args []string) (err error) {
 		env.effort = quickEffort
 	}
 	defer env.close()
-	if *file != "" {
-		return drawPlot(env, *file)
+	err = printRows(env, wanted)
+	if *file != "" && ctx.Err() == nil {
+		err = errors.Join(err, drawPlot(env, *file))
 	}
-	return printRows(env, wanted)
+	return err
 }
 
 // An environment is what the rows are measured in.

@@ -40,7 +40,7 @@ type target struct {
 	callers int             // how many call at once
 	client  *rpc.Client     // where it has one
 	call    func(int) error // one call of the n-th caller, checked
-	queue   string          // where it has one
+	ruby    []string        // the program in Ruby that calls the service, and its first arguments
 	conns   func() int      // connections to the broker; nil if nobody asks
 	closers []func()        // last in, first out
 }

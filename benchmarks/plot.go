@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"gonum.org/v1/plot"
@@ -51,15 +52,15 @@ func drawPlot(env *environment, file string) error {
 		}
 		curves = append(curves, c)
 	}
-	speed, err := speedPlot(curves)
-	if err != nil {
-		return err
+	var plots []*plot.Plot
+	for i, p := range panels() {
+		drawn, err := p.draw(curves, i == 0)
+		if err != nil {
+			return err
+		}
+		plots = append(plots, drawn)
 	}
-	latency, err := latencyPlot(curves)
-	if err != nil {
-		return err
-	}
-	return save(file, speed, latency)
+	return save(file, plots...)
 }
 
 func measureCurve(env *environment, t transport) (curve, error) {
@@ -107,29 +108,37 @@ func measureLatency(env *environment, s side) (latency, error) {
 	return latency{turn.rate(), quantile(all, 0.5), quantile(all, 0.99)}, err
 }
 
-func speedPlot(curves []curve) (*plot.Plot, error) {
-	p := newPlot("Throughput", "calls per second")
-	for i, c := range curves {
-		if err := addLine(p, c.name, c.rate, i, false); err != nil {
-			return nil, err
-		}
-	}
-	wholeDecades(p)
-	return p, nil
+// A panel is one of the plots that stand side by side.
+type panel struct {
+	title, y string
+	of       func(curve) plotter.XYs
 }
 
-func latencyPlot(curves []curve) (*plot.Plot, error) {
-	p := newPlot("Latency", "milliseconds")
+func panels() []panel {
+	return []panel{
+		{"Throughput", "calls per second", func(c curve) plotter.XYs { return c.rate }},
+		{"Latency, median", "milliseconds", func(c curve) plotter.XYs { return c.p50 }},
+		{"Latency, 99th percentile", "milliseconds", func(c curve) plotter.XYs { return c.p99 }},
+	}
+}
+
+// draw draws the curves of a panel. The legend of the first is for all.
+func (p panel) draw(curves []curve, legend bool) (*plot.Plot, error) {
+	drawn := newPlot(p.title, p.y)
 	for i, c := range curves {
-		if err := addLine(p, c.name+", p50", c.p50, i, false); err != nil {
+		line, points, err := plotter.NewLinePoints(p.of(c))
+		if err != nil {
 			return nil, err
 		}
-		if err := addLine(p, c.name+", p99", c.p99, i, true); err != nil {
-			return nil, err
+		line.Color, points.Color = plotutil.Color(i), plotutil.Color(i)
+		line.Width, points.Shape = vg.Points(1.5), plotutil.Shape(i)
+		drawn.Add(line, points)
+		if legend {
+			drawn.Legend.Add(c.name, line, points)
 		}
 	}
-	wholeDecades(p)
-	return p, nil
+	wholeDecades(drawn)
+	return drawn, nil
 }
 
 // newPlot returns a plot with logarithmic axes, over the number of callers.
@@ -140,17 +149,30 @@ func newPlot(title, y string) *plot.Plot {
 	p.Y.Label.Text = y
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker = callerTicks()
-	p.Y.Tick.Marker = plot.LogTicks{Prec: -1}
-	p.Legend.Top, p.Legend.Left = true, true
+	p.Y.Tick.Marker = plot.TickerFunc(decadeTicks)
+	p.Legend.TextStyle.Font.Size = vg.Points(9)
+	p.Legend.Padding = vg.Points(2)
+	p.Legend.Left, p.Legend.XOffs = true, vg.Points(100) // below the curves
 	p.Add(plotter.NewGrid())
 	return p
 }
 
-// wholeDecades widens the y axis so that both its ends have a label, and room
-// for the legend.
+// wholeDecades widens the y axis so that both its ends have a label.
 func wholeDecades(p *plot.Plot) {
 	p.Y.Min = math.Pow(10, math.Floor(math.Log10(p.Y.Min)))
-	p.Y.Max = math.Pow(10, math.Ceil(math.Log10(p.Y.Max))+1)
+	p.Y.Max = math.Pow(10, math.Ceil(math.Log10(p.Y.Max)))
+}
+
+// decadeTicks labels the powers of ten in full.
+func decadeTicks(low, high float64) (ticks []plot.Tick) {
+	for exponent := math.Round(math.Log10(low)); exponent <= math.Log10(high)+0.5; exponent++ {
+		decade := math.Pow(10, exponent)
+		ticks = append(ticks, plot.Tick{Value: decade, Label: strconv.FormatFloat(decade, 'f', -1, 64)})
+		for minor := 2.0; minor < 10; minor++ {
+			ticks = append(ticks, plot.Tick{Value: minor * decade})
+		}
+	}
+	return ticks
 }
 
 func callerTicks() plot.ConstantTicks {
@@ -161,25 +183,9 @@ func callerTicks() plot.ConstantTicks {
 	return ticks
 }
 
-func addLine(p *plot.Plot, name string, points plotter.XYs, color int, dashed bool) error {
-	line, dots, err := plotter.NewLinePoints(points)
-	if err != nil {
-		return err
-	}
-	line.Color, dots.Color = plotutil.Color(color), plotutil.Color(color)
-	dots.Shape = draw.CircleGlyph{}
-	line.Width = vg.Points(1.5)
-	if dashed {
-		line.Dashes = []vg.Length{vg.Points(4), vg.Points(3)}
-	}
-	p.Add(line, dots)
-	p.Legend.Add(name, line)
-	return nil
-}
-
 // save draws the plots side by side.
 func save(file string, plots ...*plot.Plot) error {
-	canvas := vgsvg.New(vg.Length(len(plots))*5*vg.Inch, 4*vg.Inch)
+	canvas := vgsvg.New(vg.Length(len(plots))*4*vg.Inch, 4*vg.Inch)
 	tiles := draw.Tiles{Rows: 1, Cols: len(plots), PadX: vg.Points(20), PadTop: vg.Points(6), PadBottom: vg.Points(6), PadLeft: vg.Points(6), PadRight: vg.Points(12)}
 	row := [][]*plot.Plot{plots}
 	for i, cell := range plot.Align(row, tiles, draw.New(canvas))[0] {

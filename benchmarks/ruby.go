@@ -1,63 +1,146 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"strings"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/rubytest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
 // rubyRows are those with the foreign programs of the wire contract.
 func rubyRows() []row {
+	const server, client = "calls/s of our server vs a Ruby one", "a Ruby client with 300 calls, time with our server vs a Ruby one"
 	return []row{
-		speedRow("Redis, 64 callers, calls/s of our server vs a Ruby one", bound{}, side{redisCalc, 64}, side{redisRubyServer, 64}),
-		timeRow("Redis, a Ruby client with 300 calls, time with our server vs a Ruby one", bound{}, side{rubyClient(redisCalc), 1}, side{rubyClient(redisRubyServer), 1}),
+		speedRow("Redis, 64 callers, "+server, bound{}, side{redisCalc, 64}, side{redisRubyServer, 64}),
+		timeRow("Redis, "+client, bound{}, side{rubyClient(redisCalc), 1}, side{rubyClient(redisRubyServer), 1}),
+		speedRow("RabbitMQ, 64 callers, "+server, bound{}, side{rabbitCalc, 64}, side{rabbitRubyServer, 64}),
+		timeRow("RabbitMQ, "+client, bound{}, side{rubyClient(rabbitCalc), 1}, side{rubyClient(rabbitRubyServer), 1}),
 	}
 }
 
-// calcService is what makes Calc.Add travel as add.
-const calcService = "Calc"
+// rubyCalls is how many calls a client in Ruby makes each time.
+const rubyCalls = 300
+
+// serveCalc serves Calc under the names of the wire contract.
+func serveCalc(t *target, conn jsonrpc2.Conn) error {
+	server, err := newServer()
+	if err == nil {
+		serveWith(t, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
+	}
+	return err
+}
+
+// useCalc calls a service under those names.
+func useCalc(t *target, conn jsonrpc2.Conn) {
+	t.useClient(jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true}))
+}
+
+// startRuby starts a server in Ruby.
+func startRuby(t *target, script string, args ...string) error {
+	h := new(harness)
+	t.onClose(func() { _ = h.try(h.close) })
+	return h.try(func() { rubytest.Start(h, script, args...) })
+}
 
 // redisCalc is redisOurs under the names of the wire contract.
 func redisCalc(env *environment, t *target) error {
-	p, err := newRedisPair(env, t, 0)
+	p, err := newCalcPair(env, t)
 	if err != nil {
 		return err
 	}
-	server, err := newServer()
-	if err != nil {
-		return err
-	}
-	opts := &jsonrpc2.ServerOptions{Service: calcService}
-	serveWith(t, server, redisconn.Listen(p.there, p.queue, nil), opts)
-	useCalc(t, p)
-	return nil
+	return serveCalc(t, redisconn.Listen(p.there, p.queue, nil))
 }
 
 // redisRubyServer is our client with a server in Ruby.
 func redisRubyServer(env *environment, t *target) error {
-	p, err := newRedisPair(env, t, 0)
+	p, err := newCalcPair(env, t)
 	if err != nil {
 		return err
 	}
-	h := new(harness)
-	t.onClose(func() { _ = h.try(h.close) })
-	err = h.try(func() { rubytest.Start(h, "redis_server.rb", env.redis, p.queue, "reply_to") })
-	useCalc(t, p)
+	return startRuby(t, "redis_server.rb", env.redis, p.queue, "reply_to")
+}
+
+// newCalcPair opens a pair, and our client on it.
+func newCalcPair(env *environment, t *target) (*redisPair, error) {
+	p, err := newRedisPair(env, t, 0)
+	if err != nil {
+		return nil, err
+	}
+	t.ruby = []string{"redis_client.rb", env.redis, p.queue, "reply_to"}
+	useCalc(t, redisconn.Dial(p.here, p.queue, nil))
+	return p, nil
+}
+
+// rabbitCalc is rabbitOurs under the names of the wire contract, on a queue that
+// Ruby's programs agree with.
+func rabbitCalc(env *environment, t *target) error {
+	queue, err := newCalcQueue(env, t)
+	if err != nil {
+		return err
+	}
+	plain := amqpconn.Queue{Plain: true}
+	there, err := amqpconn.Listen(env.amqp, queue, &amqpconn.ListenOptions{Queue: plain})
+	if err != nil {
+		return err
+	}
+	if err := serveCalc(t, there); err != nil {
+		return err
+	}
+	here, err := amqpconn.Dial(env.amqp, queue, &amqpconn.DialOptions{Declare: &plain})
+	if err == nil {
+		useCalc(t, here)
+	}
 	return err
 }
 
-func useCalc(t *target, p *redisPair) {
-	opts := &jsonrpc2.ClientOptions{Service: calcService, Positional: true}
-	t.useClient(jsonrpc2.NewClient(redisconn.Dial(p.here, p.queue, nil), opts))
-	t.queue = p.queue
+// rabbitRubyServer is our client with a server in Ruby.
+func rabbitRubyServer(env *environment, t *target) error {
+	queue, err := newCalcQueue(env, t)
+	if err != nil {
+		return err
+	}
+	if err := startRuby(t, "amqp_server.rb", env.amqp, queue, "reply_to"); err != nil {
+		return err
+	}
+	here, err := amqpconn.Dial(env.amqp, queue, nil)
+	if err == nil {
+		useCalc(t, here)
+	}
+	return err
+}
+
+// newCalcQueue returns the name of a queue, which is deleted with the target.
+func newCalcQueue(env *environment, t *target) (string, error) {
+	url, err := env.amqpURL()
+	if err != nil {
+		return "", err
+	}
+	queue := "benchmarks:" + rand.Text()
+	t.ruby = []string{"amqp_client.rb", url, queue, "reply_to"}
+	t.onClose(func() { deleteQueue(url, queue) })
+	return queue, nil
+}
+
+func deleteQueue(url, queue string) {
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		return // with its queues
+	}
+	defer conn.Close()
+	if ch, err := conn.Channel(); err == nil {
+		_, _ = ch.QueueDelete(queue, false, false, false)
+	}
 }
 
 // rubyClient has a program in Ruby call the server of an opener. One call of
-// the target is the program from its start to its end, with 300 calls that
-// are all sent before the first answer is waited for.
+// the target is the program from its start to its end, with all its calls,
+// which are all sent before the first answer is waited for.
 func rubyClient(o opener) opener {
 	return func(env *environment, t *target) error {
 		if err := o(env, t); err != nil {
@@ -65,13 +148,13 @@ func rubyClient(o opener) opener {
 		}
 		h := new(harness)
 		t.onClose(func() { _ = h.try(h.close) })
+		args := append([]string{"--count", fmt.Sprint(rubyCalls)}, t.ruby[1:]...)
+		args = append(args, "add", "[1,5.1]")
 		t.call = func(int) error {
 			var out string
-			err := h.try(func() {
-				out = rubytest.Run(h, "redis_client.rb", "--count", "300", env.redis, t.queue, "reply_to", "add", "[1,5.1]")
-			})
-			if n := strings.Count(out, "6.1"); err == nil && n != 300 {
-				err = fmt.Errorf("%d of 300 answers from Ruby", n)
+			err := h.try(func() { out = rubytest.Run(h, t.ruby[0], args...) })
+			if n := strings.Count(out, "6.1"); err == nil && n != rubyCalls {
+				err = fmt.Errorf("%d of %d answers from Ruby", n, rubyCalls)
 			}
 			return err
 		}

@@ -96,6 +96,23 @@ func TestAMQP(t *testing.T) {
 	}
 }
 
+func TestAMQPManyCalls(t *testing.T) {
+	t.Parallel()
+	url := brokertest.SharedRabbitMQ(t).URL()
+	for _, style := range styles {
+		t.Run(style, func(t *testing.T) {
+			t.Parallel()
+			queue := t.Name()
+			rubytest.Start(t, "amqp_server.rb", url, queue, style)
+			responses := rubytest.Run(t, "amqp_client.rb", "--count", "100", url, queue, style, "add", "[1,5.1]")
+			for response := range strings.Lines(responses) {
+				requireResult(t, 6.1, response)
+			}
+			require.Equal(t, 100, strings.Count(responses, "\n"))
+		})
+	}
+}
+
 func TestAMQPTimeout(t *testing.T) {
 	t.Parallel()
 	url := brokertest.SharedRabbitMQ(t).URL()

@@ -7,12 +7,12 @@
 //	redis_client.rb [--timeout S] [--count N] URL QUEUE id|reply_to METHOD PARAMS
 //	redis_client.rb [--timeout S] URL QUEUE raw TEXT [REPLY_LIST]
 //	redis_server.rb URL QUEUE id|reply_to
-//	amqp_client.rb [--timeout S] [--passive] URL QUEUE id|reply_to METHOD PARAMS
+//	amqp_client.rb [--timeout S] [--count N] [--passive] URL QUEUE id|reply_to METHOD PARAMS
 //	amqp_server.rb [--passive] URL QUEUE id|reply_to
 //	http_client.rb URL METHOD PARAMS
 //	http_server.rb PORT
 //
-// The clients are for [Run]: they print the response, and nothing for a
+// The clients are for [Run]: they print the responses, and nothing for a
 // notification, which is what "!METHOD" sends. The servers are for [Start]:
 // they serve add and subtract on two numbers by position. The comment at the
 // head of each tells more.

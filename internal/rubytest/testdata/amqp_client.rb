@@ -1,13 +1,14 @@
 # frozen_string_literal: true
 
-# Calls a service over RabbitMQ and prints the response.
+# Calls a service over RabbitMQ and prints each response on a line.
 #
-#   amqp_client.rb [--timeout S] [--passive] URL QUEUE id|reply_to METHOD PARAMS
+#   amqp_client.rb [--timeout S] [--count N] [--passive] URL QUEUE id|reply_to METHOD PARAMS
 #
-# The style id consumes the response from an auto-delete queue named by the
-# request's id, which no property mentions; reply_to from an exclusive one
+# The style id consumes each response from an auto-delete queue named by the
+# request's id, which no property mentions; reply_to all from an exclusive one
 # named by the broker, in the properties reply_to and correlation_id. A
-# "!METHOD" is a notification and waits for nothing. QUEUE is declared plain
+# "!METHOD" is a notification and waits for nothing. With a count, all requests
+# are sent before the first response is waited for. QUEUE is declared plain
 # unless passive asks for one that is there, whatever its attributes.
 
 require 'bunny'
@@ -16,11 +17,11 @@ require 'optparse'
 require 'timeout'
 require_relative 'request'
 
-options = ARGV.getopts('', 'timeout:10', 'passive')
+options = ARGV.getopts('', 'timeout:10', 'count:1', 'passive')
 timeout = Float(options['timeout'])
 url, queue, style, *message = ARGV
-request = new_request(*message)
-id = request[:id]
+requests = Array.new(Integer(options['count'])) { new_request(*message) }
+asked = requests.filter_map { |request| request[:id] }
 
 connection = Bunny.new(url.chomp('/')).start # a bare / would mean the vhost ""
 at_exit { connection.close }
@@ -28,20 +29,24 @@ channel = connection.create_channel
 channel.queue(queue, passive: options['passive'])
 
 responses = Queue.new
-properties = { routing_key: queue }
-if id && style == 'id'
-  channel.queue(id, auto_delete: true).subscribe { |_, _, text| responses << text }
-elsif id
+if style == 'reply_to' && asked.any?
   replies = channel.queue('', exclusive: true)
-  replies.subscribe { |_, reply, text| responses << text if reply.correlation_id == id }
-  properties.update(reply_to: replies.name, correlation_id: id)
+  replies.subscribe { |_, reply, text| responses << text if asked.include?(reply.correlation_id) }
 end
 
-channel.default_exchange.publish(JSON.generate(request), properties)
-exit unless id
+requests.each do |request|
+  id = request[:id]
+  properties = { routing_key: queue }
+  if id && style == 'id'
+    channel.queue(id, auto_delete: true).subscribe { |_, _, text| responses << text }
+  elsif id
+    properties.update(reply_to: replies.name, correlation_id: id)
+  end
+  channel.default_exchange.publish(JSON.generate(request), properties)
+end
 
 begin
-  puts Timeout.timeout(timeout) { responses.pop }
+  asked.each { puts Timeout.timeout(timeout) { responses.pop } }
 rescue Timeout::Error
   abort "no response within #{timeout} s"
 end
