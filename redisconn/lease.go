@@ -128,6 +128,7 @@ func (l *lease) take(n int) ([]delivery, error) {
 			return nil, err
 		}
 	}
+	begun := l.hasBegun()
 	ctx := context.Background()
 	cmd := takeScript.run(ctx, l.rdb, []string{l.queue, l.workers(), l.wip(), l.staging()},
 		n, l.worker, l.term.Milliseconds(), l.token)
@@ -138,7 +139,7 @@ func (l *lease) take(n int) ([]delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.renewed(result[0])
+	l.renewed(begun, result[0])
 	requests, _ := result[1].([]any)
 	l.dry, l.moved = len(requests) == 0, false
 	taken := make([]delivery, len(requests))
@@ -283,17 +284,21 @@ func (l *lease) begin(d delivery) (bool, error) {
 	return held == 1, err
 }
 
-// renewed notes that the lease was renewed, or begun if new is 1. It has begun
-// once that is said: of two who renew it at first, the second may be heard first.
-func (l *lease) renewed(new any) {
-	if new != int64(1) {
-		return
-	}
+// hasBegun reports whether there is a lease to renew, as far as we have heard.
+func (l *lease) hasBegun() bool {
 	l.mu.Lock()
-	before := l.begun
+	defer l.mu.Unlock()
+	return l.begun
+}
+
+// renewed notes that the lease was renewed, or begun if new is 1. It had run out
+// if there was one before we asked: two who renew it at first may both begin it.
+func (l *lease) renewed(before bool, new any) {
+	l.mu.Lock()
+	lapsed := before && l.begun && new == int64(1)
 	l.begun = true
 	l.mu.Unlock()
-	if before {
+	if lapsed {
 		l.state.Logger.Error("the lease had run out: other servers run what this one had taken", slog.Duration("lease", l.term))
 	}
 }
@@ -353,6 +358,7 @@ return {new, back, buried, redis.call('HKEYS', own .. 'wip:' .. worker)}`)
 // beat renews the lease until ctx is done. It hands over the requests that died.
 func (l *lease) beat(ctx context.Context, bury func(request string, attempts int)) {
 	for {
+		begun := l.hasBegun()
 		held, next := l.lookAhead()
 		cmd := beatScript.run(ctx, l.rdb, []string{l.queue, l.workers(), l.own + "dead"},
 			l.worker, l.term.Milliseconds(), l.maxAttempts, l.own)
@@ -364,6 +370,7 @@ func (l *lease) beat(ctx context.Context, bury func(request string, attempts int
 			impaired(l.state, l.rdb, "renewing the lease", err)
 		default:
 			l.state.Worked("renewing the lease")
+			l.renewed(begun, result[0])
 			l.note(result, bury)
 			tokens, _ := result[3].([]any)
 			l.giveBack(ctx, orphans(tokens, held, next))
@@ -376,7 +383,6 @@ func (l *lease) beat(ctx context.Context, bury func(request string, attempts int
 
 // note notes what a beat returned.
 func (l *lease) note(result []any, bury func(string, int)) {
-	l.renewed(result[0])
 	if back, _ := result[1].(int64); back > 0 {
 		l.takenOver.Add(back)
 		l.state.Logger.Warn("requests of a server that died put back into the queue", slog.Int64("requests", back))
