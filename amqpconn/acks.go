@@ -1,13 +1,16 @@
 package amqpconn
 
 import (
+	"context"
 	"sync"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Acks acknowledges the answers that a client has taken. It needs that only so
-// that the broker sends more, for an answer is of no use to anybody else: many
-// are acknowledged at once, and a lone call is spared the message.
+// acks acknowledges the answers that a client has taken. Only the broker's
+// prefetch needs that, for an answer is of no use to anybody else: many are
+// acknowledged at once, and a lone call is spared the message.
 type acks struct {
 	channel interface {
 		Ack(tag uint64, multiple bool) error
@@ -24,10 +27,10 @@ const (
 	// acknowledged: a server that floods its client is held up.
 	replyPrefetch = 512
 
-	// What the broker has to keep until it is acknowledged, at most.
+	// What was taken and the broker still keeps, at most.
 	maxUnacked      = replyPrefetch / 2 // answers
-	maxUnackedBytes = 256 << 10
-	maxUnackedTime  = time.Minute // RabbitMQ closes a channel after half an hour
+	maxUnackedBytes = 64 << 10
+	maxUnackedTime  = 10 * time.Second // RabbitMQ's consumer_timeout is half an hour by default
 )
 
 // took notes an answer.
@@ -51,8 +54,9 @@ func (a *acks) acknowledge() {
 	a.count, a.bytes = 0, 0
 }
 
-// sweep acknowledges from time to time what has not come to many, until done.
-func (a *acks) sweep(done <-chan struct{}) {
+// await is await for the connection and the channel of a. It acknowledges from
+// time to time what has not come to many.
+func (a *acks) await(ctx context.Context, conn, ch <-chan *amqp.Error) error {
 	ticker := time.NewTicker(maxUnackedTime)
 	defer ticker.Stop()
 	for {
@@ -61,8 +65,12 @@ func (a *acks) sweep(done <-chan struct{}) {
 			a.mu.Lock()
 			a.acknowledge()
 			a.mu.Unlock()
-		case <-done:
-			return
+		case err := <-conn:
+			return closeError(err)
+		case err := <-ch:
+			return closeError(err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package amqpconn
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -40,12 +42,14 @@ func TestAcks(t *testing.T) {
 	}
 }
 
-func TestAcksSweep(t *testing.T) {
+// A few answers are acknowledged after a while, for as long as the connection
+// lasts.
+func TestAcksOfFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var book ackBook
 		a := acks{channel: &book}
-		done := make(chan struct{})
-		go a.sweep(done)
+		conn, ended := make(chan *amqp.Error, 1), make(chan error, 1)
+		go func() { ended <- a.await(context.Background(), conn, nil) }()
 		wait := func(d time.Duration) {
 			time.Sleep(d)
 			synctest.Wait()
@@ -59,6 +63,7 @@ func TestAcksSweep(t *testing.T) {
 		a.took(3, 1)
 		wait(maxUnackedTime)
 		require.Equal(t, ackBook{{2, true}, {3, true}}, book)
-		close(done)
+		conn <- amqp.ErrChannelMax
+		require.Equal(t, amqp.ErrChannelMax, <-ended)
 	})
 }

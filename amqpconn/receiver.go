@@ -54,10 +54,7 @@ func (r *receiver) run(ctx context.Context, conn *amqp.Connection, _ *wire, up f
 	r.set(s)
 	up()
 	r.caller.publisher.wakeUp()
-	ending, end := context.WithCancel(ctx)
-	s.waiting.Go(func() { s.acks.sweep(ending.Done()) })
-	err = await(ctx, connClosed, chClosed)
-	end()
+	err = s.acks.await(ctx, connClosed, chClosed)
 	r.set(nil)
 	close(s.ended)
 	closeSoon(conn) // ends what waits for it
