@@ -54,7 +54,7 @@ type caller struct {
 	sending  sync.WaitGroup
 	fetching sync.WaitGroup
 
-	inFlight atomic.Int64 // requests without an answer, about
+	single atomic.Bool // the last pop brought one answer at most
 
 	requests, replies, unsent, expired, overloaded, withdrawn atomic.Int64
 }
@@ -84,7 +84,7 @@ func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *calle
 		asker:   link.NewAsker(),
 		closed:  make(chan struct{}),
 	}
-	c.out.Lone = func() bool { return c.inFlight.Load() <= 0 && c.out.Len() <= 1 }
+	c.out.Lone = func() bool { return c.single.Load() && c.out.Len() <= 1 }
 	c.clock = &clock{ask: c.brokerTime, state: c.state}
 	c.backlog = backlog{limit: int64(opts.MaxBacklog), ask: c.length}
 	c.sending.Go(c.send)
@@ -148,7 +148,6 @@ func (c *caller) push(work []*request) (again []*request) {
 	case err == nil:
 		c.state.Worked("sending requests")
 		c.requests.Add(int64(len(work)))
-		c.inFlight.Add(int64(len(work)))
 	case certainlyNotRun(err, true):
 		impaired(c.state, c.rdb, "sending requests", err)
 		return c.refused(work, err)
@@ -283,16 +282,6 @@ func (c *caller) fetch() {
 	}
 }
 
-// note keeps count of what is in flight. Of requests that will have no answer,
-// as they got lost, it learns by a pop that finds none for long.
-func (c *caller) note(answers int) {
-	if answers == 0 {
-		c.inFlight.Store(0)
-	} else {
-		c.inFlight.Add(-int64(answers))
-	}
-}
-
 // nextPop returns how many answers to take at once after these, of which n were
 // asked for: fewer when they are long, lest a flood of them fills the memory.
 func nextPop(n int, values []string) int {
@@ -315,10 +304,10 @@ func (c *caller) isClosed() bool {
 	}
 }
 
-// hand hands answers to ReadMessage. A single one it lets be read: to send the
-// next pop takes longer than to wake its caller, who is to come first.
+// hand hands answers to ReadMessage. A single one it first lets ReadMessage take,
+// for to send the next pop would keep its caller waiting for longer.
 func (c *caller) hand(values []string) {
-	c.note(len(values))
+	c.single.Store(len(values) <= 1)
 	if len(values) == 0 {
 		return
 	}
@@ -327,12 +316,11 @@ func (c *caller) hand(values []string) {
 	case <-c.closed:
 		return
 	}
-	if len(values) > 1 {
-		return
-	}
-	select {
-	case <-c.read:
-	case <-c.closed:
+	if len(values) == 1 {
+		select {
+		case <-c.read:
+		case <-c.closed:
+		}
 	}
 }
 

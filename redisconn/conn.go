@@ -111,9 +111,10 @@ const (
 	DefaultLease       = 30 * time.Second
 	DefaultMaxAttempts = 5
 
-	// DefaultReplyPrefix is what only names of reply lists begin with: a server
-	// lets any such list expire. Of others it first looks whether they are new or
-	// expire anyway, by a script.
+	// DefaultReplyPrefix is what names of reply lists begin with, and those of
+	// nothing else may: a server that is told to answer there lets expire what it
+	// finds. Of a list of another name it first looks whether it is new or expires
+	// anyway, by a script.
 	DefaultReplyPrefix = "jsonrpc2:reply:"
 )
 
@@ -142,8 +143,8 @@ const (
 // nil pointer to it.
 type DialOptions struct {
 	// ReplyPrefix is what the name of the reply list begins with;
-	// "jsonrpc2:reply:" if empty, which is a little faster than any other. Servers
-	// may restrict replies to a prefix.
+	// "jsonrpc2:reply:" if empty. A name that does not begin so takes servers a
+	// little longer. They may restrict replies to a prefix.
 	ReplyPrefix string
 
 	// ReplyPerCall has each call answered on a list of its own, named by its

@@ -53,8 +53,8 @@ func TestPrefetch(t *testing.T) {
 	require.EqualValues(t, 4, slow.most.Load())
 }
 
-// A request that nobody has read yet keeps the next ones in the queue, for
-// servers that do read.
+// A request that came alone and is not read yet keeps the next ones in the
+// queue, for servers that do read.
 func TestUnreadKeepsOthersInQueue(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)

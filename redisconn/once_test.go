@@ -68,19 +68,29 @@ func TestRequestPushedOnce(t *testing.T) {
 // reply list.
 func TestAnswerRepeated(t *testing.T) {
 	t.Parallel()
-	broker := brokertest.StartRedis(t)
-	proxy := brokertest.StartProxy(t, broker.Addr)
-	rdb := broker.Client(t)
-	var log logBook
-	w := serve(t, through(t, proxy), &redisconn.ListenOptions{Logger: log.logger()})
-	push(t, rdb, add("warm")) // the script is known from here on
-	require.Equal(t, six, pop(t, rdb, "warm"))
-	for n := range int64(5) {
-		proxy.DropReply([]byte("evalsha"))
-		push(t, rdb, add("there"))
-		eventually(t, func() bool { return w.conn.Stats().Replies == n+2 })
+	for command, list := range map[string]string{
+		"evalsha": "there",
+		"rpush":   redisconn.DefaultReplyPrefix + "there",
+	} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			ctx := context.Background()
+			broker := brokertest.StartRedis(t)
+			proxy := brokertest.StartProxy(t, broker.Addr)
+			rdb := broker.Client(t)
+			var log logBook
+			w := serve(t, through(t, proxy), &redisconn.ListenOptions{Logger: log.logger()})
+			push(t, rdb, add("warm")) // the script is known from here on
+			require.Equal(t, six, pop(t, rdb, "warm"))
+			for n := range int64(5) {
+				proxy.DropReply([]byte(command))
+				push(t, rdb, add(list))
+				eventually(t, func() bool { return w.conn.Stats().Replies == n+2 })
+			}
+			require.Equal(t, []string{six}, rdb.LRange(ctx, list, 0, -1).Val())
+			require.Positive(t, rdb.PTTL(ctx, list).Val())
+		})
 	}
-	require.Equal(t, []string{six}, rdb.LRange(context.Background(), "there", 0, -1).Val())
 }
 
 // A pop whose reply is lost costs what it took, is seen as a fault, and is not

@@ -40,10 +40,7 @@ func (p *perCall) add(ctx context.Context, list string) {
 	p.mu.Lock()
 	p.calls[list] = ctx
 	p.mu.Unlock()
-	select {
-	case p.added <- struct{}{}:
-	default:
-	}
+	signal(p.added)
 }
 
 // isBlocked reports whether the fetcher has to be woken to see a new call.

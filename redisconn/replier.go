@@ -18,12 +18,13 @@ import (
 // A replier is a server's one writer: all that waits goes out in one pipeline,
 // with one push for each list.
 type replier struct {
-	rdb    redis.UniversalClient
-	server *server
-	out    *link.Outbox[push]
-	woke   bool // the wake list may have to be removed
-	apart  bool // requests are held on one node and answered on others
-	unsent bool // something was left when the outbox was closed
+	rdb     redis.UniversalClient
+	server  *server
+	out     *link.Outbox[push]
+	woke    bool // the wake list may have to be removed
+	apart   bool // requests are held on one node and answered on others
+	unsent  bool // something was left when the outbox was closed
+	lasting bool // Redis won't let reply lists expire
 
 	replies, givenBack, expired, undelivered atomic.Int64
 }
@@ -51,7 +52,7 @@ const (
 
 // replyScript pushes answers and lets the list expire: only where this push
 // made it or it expires anyway, for a reply address may name somebody else's
-// list. A list that is by its name a reply list needs no such care: see isPlain.
+// list. A list that is by its name a reply list needs no such care: see group.
 // Answers that may have got there before, ARGV[2] of them, are removed
 // first. A key of another type is left as it is; pcall has it reported as plain
 // WRONGTYPE, where call would wrap it up before Redis 7.0.
@@ -168,8 +169,13 @@ type group struct {
 	kind   pushKind
 	list   string
 	pushes []push
+	again  bool // some may have got there before
 	cmd    once
-	expire once // where it takes a second one
+
+	// A list that is by its name a reply list is let expire by a command, in place
+	// of a script that looks first whether it may, which takes longer.
+	expires bool
+	expire  once
 }
 
 // send sends all pushes and returns those to send again.
@@ -205,13 +211,18 @@ func (r *replier) group(work []push) []*group {
 		}
 		g := last[p.list]
 		if g == nil || len(g.pushes) == maxPush {
-			g = &group{kind: p.kind, list: p.list}
+			g = &group{kind: p.kind, list: p.list, expires: r.expires(p)}
 			last[p.list] = g
 			groups = append(groups, g)
 		}
 		g.pushes = append(g.pushes, p)
+		g.again = g.again || p.again
 	}
 	return groups
+}
+
+func (r *replier) expires(p push) bool {
+	return p.kind == pushReply && (r.server.lease == nil || r.apart) && strings.HasPrefix(p.list, DefaultReplyPrefix)
 }
 
 // exec sends a command for each group, all in one go.
@@ -222,21 +233,12 @@ func (r *replier) exec(groups []*group, bySHA bool) {
 	for _, g := range groups {
 		g.cmd = newOnce(context.Background(), r.command(g, bySHA)...)
 		_ = pipeline.Process(ctx, g.cmd)
-		if r.isPlain(g) {
+		if g.expires {
 			g.expire = newOnce(context.Background(), "pexpire", g.list, r.server.opts.ReplyTTL.Milliseconds())
 			_ = pipeline.Process(ctx, g.expire)
 		}
 	}
 	_, _ = pipeline.Exec(ctx) // each command has its own error
-}
-
-// isPlain reports whether the answers of a group can be pushed, and their list
-// be let expire, by two commands in place of a script, which takes longer: the
-// list is a reply list by its name, and no answer may be there already.
-func (r *replier) isPlain(g *group) bool {
-	return g.kind == pushReply && (r.server.lease == nil || r.apart) &&
-		strings.HasPrefix(g.list, DefaultReplyPrefix) &&
-		!slices.ContainsFunc(g.pushes, func(p push) bool { return p.again })
 }
 
 func (r *replier) command(g *group, bySHA bool) []any {
@@ -246,7 +248,7 @@ func (r *replier) command(g *group, bySHA bool) []any {
 		return appendTokens([]any{"hdel", lease.wip()}, g.pushes)
 	case g.kind == pushBack && lease != nil:
 		return backScript.args(bySHA, []string{g.list, lease.wip()}, appendTokens(nil, g.pushes))
-	case g.kind == pushBack || r.isPlain(g):
+	case g.kind == pushBack || g.expires && !g.again:
 		return appendBodies([]any{"rpush", g.list}, g.pushes, false)
 	case g.kind == pushReply && lease != nil && !r.apart:
 		args := append(make([]any, 0, 2*len(g.pushes)+1), r.server.opts.ReplyTTL.Milliseconds())
@@ -333,15 +335,20 @@ func (r *replier) settle(g *group) (failed []push) {
 	return g.pushes
 }
 
-// noteExpiry notes whether the list of a group whose answers are there expires.
+// noteExpiry logs when Redis begins to refuse to let reply lists expire, and when
+// it does so no more.
 func (r *replier) noteExpiry(g *group) {
-	const activity = "letting reply lists expire"
-	switch {
-	case g.expire.Cmd == nil:
-	case g.expire.Err() != nil:
-		r.server.state.Failed(activity, g.expire.Err())
-	default:
-		r.server.state.Worked(activity)
+	if !g.expires {
+		return
+	}
+	err := g.expire.Err()
+	switch log := r.server.state.Logger; {
+	case !r.lasting && isRefusal(err, "NOPERM"):
+		r.lasting = true
+		log.Error("reply lists do not expire: answers that nobody takes stay for ever", slog.Any("error", err))
+	case r.lasting && err == nil:
+		r.lasting = false
+		log.Info("reply lists expire again")
 	}
 }
 

@@ -36,7 +36,7 @@ type server struct {
 	lease   *lease // nil: at most once
 	places  *link.Places
 	fetched chan struct{} // holds one if there may be a request
-	read    chan struct{} // holds one if all that was taken is read
+	read    chan struct{} // holds one if all that was taken may be read
 	state   *link.State
 	notes   *link.Notes
 	replier *replier
@@ -164,8 +164,8 @@ func (s *server) fetch() {
 	}
 }
 
-// letRead waits until all that was taken is read. To send the next pop takes
-// longer than to start a call, which is to come first.
+// letRead waits until all that was taken is read, for to send the next pop would
+// keep a lone call waiting for longer.
 func (s *server) letRead() {
 	for s.isUnread() {
 		select {

@@ -18,8 +18,8 @@ const maxWaiting = 16 << 20
 type Outbox[T any] struct {
 	Limited bool // to 16 MiB
 
-	// Lone, if set, reports that what waits is all that can be handed over soon.
-	// A guess will do.
+	// Lone, if set before Run, reports that what waits is all that can be handed
+	// over soon. A guess will do.
 	Lone func() bool
 
 	wake    chan struct{} // holds one if there may be something to take
@@ -70,7 +70,7 @@ func (o *Outbox[T]) Ready() <-chan struct{} { return o.wake }
 // It first lets callers that are about to hand something over do so, as long as
 // some do: net/rpc hands over one message after the other, and a writer that
 // did not yield would send each alone. For a lone caller that would be in vain,
-// and others would come before it.
+// and let other work go before its call.
 func (o *Outbox[T]) Take(spare []T) (items []T, open bool) {
 	if o.Lone == nil || !o.Lone() {
 		o.settle()
