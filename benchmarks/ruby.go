@@ -80,19 +80,19 @@ func newCalcPair(env *environment, t *target) (*redisPair, error) {
 // rabbitCalc is rabbitOurs under the names of the wire contract, on a queue that
 // Ruby's programs agree with.
 func rabbitCalc(env *environment, t *target) error {
-	queue, err := newCalcQueue(env, t)
+	url, queue, err := newCalcQueue(env, t)
 	if err != nil {
 		return err
 	}
 	plain := amqpconn.Queue{Plain: true}
-	there, err := amqpconn.Listen(env.amqp, queue, &amqpconn.ListenOptions{Queue: plain})
+	there, err := amqpconn.Listen(url, queue, &amqpconn.ListenOptions{Queue: plain})
 	if err != nil {
 		return err
 	}
 	if err := serveCalc(t, there); err != nil {
 		return err
 	}
-	here, err := amqpconn.Dial(env.amqp, queue, &amqpconn.DialOptions{Declare: &plain})
+	here, err := amqpconn.Dial(url, queue, &amqpconn.DialOptions{Declare: &plain})
 	if err == nil {
 		useCalc(t, here)
 	}
@@ -101,30 +101,30 @@ func rabbitCalc(env *environment, t *target) error {
 
 // rabbitRubyServer is our client with a server in Ruby.
 func rabbitRubyServer(env *environment, t *target) error {
-	queue, err := newCalcQueue(env, t)
+	url, queue, err := newCalcQueue(env, t)
 	if err != nil {
 		return err
 	}
-	if err := startRuby(t, "amqp_server.rb", env.amqp, queue, "reply_to"); err != nil {
+	if err := startRuby(t, "amqp_server.rb", url, queue, "reply_to"); err != nil {
 		return err
 	}
-	here, err := amqpconn.Dial(env.amqp, queue, nil)
+	here, err := amqpconn.Dial(url, queue, nil)
 	if err == nil {
 		useCalc(t, here)
 	}
 	return err
 }
 
-// newCalcQueue returns the name of a queue, which is deleted with the target.
-func newCalcQueue(env *environment, t *target) (string, error) {
-	url, err := env.amqpURL()
-	if err != nil {
-		return "", err
+// newCalcQueue returns the name of a queue and the URL of its broker. The queue
+// is deleted with the target.
+func newCalcQueue(env *environment, t *target) (url, queue string, err error) {
+	if url, err = env.amqpURL(); err != nil {
+		return "", "", err
 	}
-	queue := "benchmarks:" + rand.Text()
+	queue = "benchmarks:" + rand.Text()
 	t.ruby = []string{"amqp_client.rb", url, queue, "reply_to"}
 	t.onClose(func() { deleteQueue(url, queue) })
-	return queue, nil
+	return url, queue, nil
 }
 
 func deleteQueue(url, queue string) {
@@ -139,8 +139,8 @@ func deleteQueue(url, queue string) {
 }
 
 // rubyClient has a program in Ruby call the server of an opener. One call of
-// the target is the program from its start to its end, with all its calls,
-// which are all sent before the first answer is waited for.
+// the target is the program from its start to its end. It sends all requests
+// before it waits for the first answer.
 func rubyClient(o opener) opener {
 	return func(env *environment, t *target) error {
 		if err := o(env, t); err != nil {
