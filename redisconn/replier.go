@@ -203,7 +203,7 @@ func (r *replier) group(work []push) []*group {
 	now := time.Now()
 	var groups []*group
 	last := make(map[string]*group)
-	for _, p := range work {
+	for i, p := range work {
 		if p.kind == pushReply && now.After(p.until) {
 			r.expired.Add(1)
 			r.drop(p, fmt.Errorf("redisconn: answer to %q not delivered within %v", p.list, r.server.opts.ReplyTTL))
@@ -211,7 +211,7 @@ func (r *replier) group(work []push) []*group {
 		}
 		g := last[p.list]
 		if g == nil || len(g.pushes) == maxPush {
-			g = &group{kind: p.kind, list: p.list, expires: r.expires(p)}
+			g = &group{kind: p.kind, list: p.list, expires: r.expires(p), pushes: make([]push, 0, run(work[i:]))}
 			last[p.list] = g
 			groups = append(groups, g)
 		}
@@ -219,6 +219,16 @@ func (r *replier) group(work []push) []*group {
 		g.again = g.again || p.again
 	}
 	return groups
+}
+
+// run returns how many pushes go to the first one's list in a row: all, most
+// often.
+func run(work []push) int {
+	n := 1
+	for n < min(len(work), maxPush) && work[n].list == work[0].list {
+		n++
+	}
+	return n
 }
 
 func (r *replier) expires(p push) bool {

@@ -219,6 +219,11 @@ func (s *server) hand(taken []delivery) {
 	s.requests.Add(int64(len(taken)))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer signal(s.fetched)
+	if len(s.taken) == 0 && s.lease == nil { // most often
+		s.taken = taken
+		return
+	}
 	for _, d := range taken {
 		if d.isSuspect() {
 			s.suspects = append(s.suspects, d)
@@ -226,7 +231,6 @@ func (s *server) hand(taken []delivery) {
 			s.taken = append(s.taken, d)
 		}
 	}
-	signal(s.fetched)
 }
 
 // signal has who waits on a channel look again.
