@@ -51,6 +51,7 @@ func TestRabbitMQKilled(t *testing.T) {
 	t.Parallel()
 	r := brokertest.StartRabbitMQ(t)
 	put(t, r, "durable", "persistent")
+	r.Ctl("eval", "mnesia:sync_log().") // RabbitMQ writes down later that there is a queue
 	r.Kill()
 	r.Kill() // a dead one may be killed again
 	_, err := amqp.Dial(r.URL())
