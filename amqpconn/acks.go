@@ -1,11 +1,8 @@
 package amqpconn
 
 import (
-	"context"
 	"sync"
 	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // acks acknowledges the answers that a client has taken. Only the broker's
@@ -45,6 +42,14 @@ func (a *acks) took(tag uint64, bytes int) {
 	}
 }
 
+// few acknowledges what has not come to many. It is to be called every
+// maxUnackedTime.
+func (a *acks) few() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.acknowledge()
+}
+
 // acknowledge is called with a.mu held. If it fails the channel is gone, and the
 // queue with it.
 func (a *acks) acknowledge() {
@@ -52,25 +57,4 @@ func (a *acks) acknowledge() {
 		_ = a.channel.Ack(a.last, true)
 	}
 	a.count, a.bytes = 0, 0
-}
-
-// await is await for the connection and the channel of a. It acknowledges from
-// time to time what has not come to many.
-func (a *acks) await(ctx context.Context, conn, ch <-chan *amqp.Error) error {
-	ticker := time.NewTicker(maxUnackedTime)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			a.mu.Lock()
-			a.acknowledge()
-			a.mu.Unlock()
-		case err := <-conn:
-			return closeError(err)
-		case err := <-ch:
-			return closeError(err)
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }

@@ -3,7 +3,6 @@ package amqpconn
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -42,28 +41,32 @@ func TestAcks(t *testing.T) {
 	}
 }
 
-// A few answers are acknowledged after a while, for as long as the connection
+// A few answers are acknowledged at each tick, for as long as the connection
 // lasts.
 func TestAcksOfFew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var book ackBook
-		a := acks{channel: &book}
-		conn, ended := make(chan *amqp.Error, 1), make(chan error, 1)
-		go func() { ended <- a.await(context.Background(), conn, nil) }()
-		wait := func(d time.Duration) {
-			time.Sleep(d)
-			synctest.Wait()
-		}
-		a.took(1, 1)
-		a.took(2, 1)
-		wait(maxUnackedTime)
-		require.Equal(t, ackBook{{2, true}}, book)
-		wait(10 * maxUnackedTime)
-		require.Len(t, book, 1, "there is nothing to acknowledge")
-		a.took(3, 1)
-		wait(maxUnackedTime)
-		require.Equal(t, ackBook{{2, true}, {3, true}}, book)
-		conn <- amqp.ErrChannelMax
-		require.Equal(t, amqp.ErrChannelMax, <-ended)
-	})
+	var book ackBook
+	a := acks{channel: &book}
+	conn, ticks, ended := make(chan *amqp.Error), make(chan time.Time), make(chan error, 1)
+	did := make(chan struct{})
+	go func() {
+		ended <- awaitAnd(context.Background(), conn, nil, ticks, func() {
+			a.few()
+			did <- struct{}{}
+		})
+	}()
+	tick := func() {
+		ticks <- time.Time{}
+		<-did
+	}
+	a.took(1, 1)
+	a.took(2, 1)
+	tick()
+	require.Equal(t, ackBook{{2, true}}, book)
+	tick()
+	require.Len(t, book, 1, "there is nothing to acknowledge")
+	a.took(3, 1)
+	tick()
+	require.Equal(t, ackBook{{2, true}, {3, true}}, book)
+	conn <- amqp.ErrChannelMax
+	require.Equal(t, amqp.ErrChannelMax, <-ended)
 }

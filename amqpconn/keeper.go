@@ -152,13 +152,22 @@ func stop(writer *sync.WaitGroup, keepers ...*keeper) {
 
 // await waits until the connection or the channel fails, or ctx is done.
 func await(ctx context.Context, conn, ch <-chan *amqp.Error) error {
-	select {
-	case err := <-conn:
-		return closeError(err)
-	case err := <-ch:
-		return closeError(err)
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	return awaitAnd(ctx, conn, ch, nil, nil)
+}
+
+// awaitAnd is await, and calls do at each tick meanwhile.
+func awaitAnd(ctx context.Context, conn, ch <-chan *amqp.Error, ticks <-chan time.Time, do func()) error {
+	for {
+		select {
+		case <-ticks:
+			do()
+		case err := <-conn:
+			return closeError(err)
+		case err := <-ch:
+			return closeError(err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -54,7 +55,9 @@ func (r *receiver) run(ctx context.Context, conn *amqp.Connection, _ *wire, up f
 	r.set(s)
 	up()
 	r.caller.publisher.wakeUp()
-	err = s.acks.await(ctx, connClosed, chClosed)
+	ticker := time.NewTicker(maxUnackedTime)
+	defer ticker.Stop()
+	err = awaitAnd(ctx, connClosed, chClosed, ticker.C, s.acks.few)
 	r.set(nil)
 	close(s.ended)
 	closeSoon(conn) // ends what waits for it
