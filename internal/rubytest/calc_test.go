@@ -42,10 +42,7 @@ func TestRedisManyCalls(t *testing.T) {
 			redis := brokertest.StartRedis(t)
 			rubytest.Start(t, "redis_server.rb", redis.URL(), "calc", style)
 			responses := rubytest.Run(t, "redis_client.rb", "--count", "100", redis.URL(), "calc", style, "add", "[1,5.1]")
-			for response := range strings.Lines(responses) {
-				requireResult(t, 6.1, response)
-			}
-			require.Equal(t, 100, strings.Count(responses, "\n"))
+			requireResults(t, 100, 6.1, responses)
 			require.Zero(t, redis.Client(t).DBSize(context.Background()).Val())
 		})
 	}
@@ -105,10 +102,7 @@ func TestAMQPManyCalls(t *testing.T) {
 			queue := t.Name()
 			rubytest.Start(t, "amqp_server.rb", url, queue, style)
 			responses := rubytest.Run(t, "amqp_client.rb", "--count", "100", url, queue, style, "add", "[1,5.1]")
-			for response := range strings.Lines(responses) {
-				requireResult(t, 6.1, response)
-			}
-			require.Equal(t, 100, strings.Count(responses, "\n"))
+			requireResults(t, 100, 6.1, responses)
 		})
 	}
 }
@@ -194,6 +188,15 @@ func requireResult(t *testing.T, want float64, text string) {
 	require.Nil(t, r.Error)
 	require.NotNil(t, r.Result)
 	require.Equal(t, want, *r.Result)
+}
+
+// requireResults requires a line with a result for each of n calls.
+func requireResults(t *testing.T, n int, want float64, lines string) {
+	t.Helper()
+	for line := range strings.Lines(lines) {
+		requireResult(t, want, line)
+	}
+	require.Equal(t, n, strings.Count(lines, "\n"))
 }
 
 func requireError(t *testing.T, want int, text string) {
