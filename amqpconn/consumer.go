@@ -155,10 +155,7 @@ func (c *consumer) set(s *consuming) {
 	c.mu.Lock()
 	c.session = s
 	c.mu.Unlock()
-	select {
-	case c.changed <- struct{}{}:
-	default:
-	}
+	link.Signal(c.changed)
 }
 
 func (c *consumer) current() *consuming {

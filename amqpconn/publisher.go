@@ -8,6 +8,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // A publisher publishes on whatever connection there is. One goroutine, the
@@ -93,10 +95,7 @@ func (p *publisher) set(s *publishing) {
 
 // wakeUp has the writer try again now.
 func (p *publisher) wakeUp() {
-	select {
-	case p.kick <- struct{}{}:
-	default:
-	}
+	link.Signal(p.kick)
 }
 
 // current returns the connection to publish on, nil if there is none, and

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // A receiver keeps a connection with an exclusive reply queue, which lives as
@@ -88,10 +90,7 @@ func (r *receiver) set(s *receiving) {
 	r.mu.Lock()
 	r.session = s
 	r.mu.Unlock()
-	select {
-	case r.changed <- struct{}{}:
-	default:
-	}
+	link.Signal(r.changed)
 }
 
 func (r *receiver) current() *receiving {

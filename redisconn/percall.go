@@ -40,7 +40,7 @@ func (p *perCall) add(ctx context.Context, list string) {
 	p.mu.Lock()
 	p.calls[list] = ctx
 	p.mu.Unlock()
-	signal(p.added)
+	link.Signal(p.added)
 }
 
 // isBlocked reports whether the fetcher has to be woken to see a new call.

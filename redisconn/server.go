@@ -219,7 +219,7 @@ func (s *server) hand(taken []delivery) {
 	s.requests.Add(int64(len(taken)))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer signal(s.fetched)
+	defer link.Signal(s.fetched)
 	if len(s.taken) == 0 && s.lease == nil { // most often
 		s.taken = taken
 		return
@@ -233,28 +233,20 @@ func (s *server) hand(taken []delivery) {
 	}
 }
 
-// signal has who waits on a channel look again.
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
 // bury has the caller of a request that is dead told so.
 func (s *server) bury(request string, attempts int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.buried = append(s.buried, delivery{body: request, attempt: attempts, dead: true})
 	s.places.Take(1)
-	signal(s.fetched)
+	link.Signal(s.fetched)
 }
 
 func (s *server) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fatal = err
-	signal(s.fetched)
+	link.Signal(s.fetched)
 }
 
 // giveBack gives back what was taken and not read.
@@ -317,7 +309,7 @@ func (s *server) next() (d delivery, ok bool, err error) {
 	case len(s.taken) > 0:
 		d = shift(&s.taken)
 		if len(s.taken) == 0 {
-			signal(s.read)
+			link.Signal(s.read)
 		}
 	default:
 		return d, false, nil
@@ -366,7 +358,7 @@ func (s *server) tried() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.trying = false
-	signal(s.fetched)
+	link.Signal(s.fetched)
 }
 
 // message makes a message of a request.

@@ -46,6 +46,14 @@ func Wait(d time.Duration, done <-chan struct{}) bool {
 	}
 }
 
+// Signal has who waits on a channel, which has room for one, look again.
+func Signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
 // A State knows which of a connection's activities fail, and logs when the
 // first of them begins to fail and when all work again: a line per change.
 type State struct {

@@ -29,7 +29,7 @@ func (n *Notes) Add(body []byte, err error) {
 		return
 	}
 	n.notes = append(n.notes, jsonrpc2.Message{Body: body, Reply: noReply, Err: err})
-	n.signal()
+	Signal(n.ready)
 }
 
 // noReply is a note's: nothing is to be settled.
@@ -49,14 +49,7 @@ func (n *Notes) Next() (note jsonrpc2.Message, ok bool) {
 	if len(n.notes) == 0 {
 		n.notes = nil
 	} else {
-		n.signal()
+		Signal(n.ready)
 	}
 	return note, true
-}
-
-func (n *Notes) signal() {
-	select {
-	case n.ready <- struct{}{}:
-	default:
-	}
 }

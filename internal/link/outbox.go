@@ -49,7 +49,7 @@ func (o *Outbox[T]) Put(item T, bytes int) error {
 	}
 	o.waiting = append(o.waiting, item)
 	o.bytes += bytes
-	o.signal()
+	Signal(o.wake)
 	return nil
 }
 
@@ -170,12 +170,5 @@ func (o *Outbox[T]) Close() {
 	}
 	o.closed = true
 	close(o.closing)
-	o.signal()
-}
-
-func (o *Outbox[T]) signal() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
+	Signal(o.wake)
 }

@@ -56,8 +56,5 @@ func (p *Places) Free(n int) {
 	p.mu.Lock()
 	p.free += n
 	p.mu.Unlock()
-	select {
-	case p.freed <- struct{}{}:
-	default:
-	}
+	Signal(p.freed)
 }
