@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/rubytest"
@@ -121,21 +119,18 @@ func newCalcQueue(env *environment, t *target) (url, queue string, err error) {
 	if url, err = env.amqpURL(); err != nil {
 		return "", "", err
 	}
+	conn, err := dialRabbit(t, url)
+	if err != nil {
+		return "", "", err
+	}
+	ch, err := conn.Channel()
+	if err != nil {
+		return "", "", err
+	}
 	queue = "benchmarks:" + rand.Text()
 	t.ruby = []string{"amqp_client.rb", url, queue, "reply_to"}
-	t.onClose(func() { deleteQueue(url, queue) })
+	t.onClose(func() { _, _ = ch.QueueDelete(queue, false, false, false) })
 	return url, queue, nil
-}
-
-func deleteQueue(url, queue string) {
-	conn, err := amqp.Dial(url)
-	if err != nil {
-		return // with its queues
-	}
-	defer conn.Close()
-	if ch, err := conn.Channel(); err == nil {
-		_, _ = ch.QueueDelete(queue, false, false, false)
-	}
 }
 
 // rubyClient has a program in Ruby call the server of an opener. One call of
