@@ -211,7 +211,7 @@ func (r *replier) group(work []push) []*group {
 		}
 		g := last[p.list]
 		if g == nil || len(g.pushes) == maxPush {
-			g = &group{kind: p.kind, list: p.list, expires: r.expires(p), pushes: make([]push, 0, run(work[i:]))}
+			g = &group{kind: p.kind, list: p.list, expires: r.expires(p), pushes: make([]push, 0, runLength(work[i:]))}
 			last[p.list] = g
 			groups = append(groups, g)
 		}
@@ -221,9 +221,9 @@ func (r *replier) group(work []push) []*group {
 	return groups
 }
 
-// run returns how many pushes go to the first one's list in a row: all, most
-// often.
-func run(work []push) int {
+// runLength returns how many pushes go to the first one's list in a row: all,
+// most often.
+func runLength(work []push) int {
 	n := 1
 	for n < min(len(work), maxPush) && work[n].list == work[0].list {
 		n++
