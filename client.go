@@ -47,7 +47,7 @@ type clientCodec struct {
 	next    int        // index of the item that is next
 	decoder *decoder
 	request []byte    // that the message in hand answers, if that is known
-	whole   bool      // no other message answers it
+	missing error     // ends the calls in request that are not answered; nil if they may still be
 	result  []byte    // of the response in hand
 	unnamed *envelope // the message's first error without an id
 
@@ -282,7 +282,7 @@ var errManyItems = fmt.Errorf("batch exceeds the limit of %d items", maxBatchIte
 func (c *clientCodec) open(msg Message) {
 	c.next = 0
 	clear(c.items)
-	c.items, c.request, c.whole = c.items[:0], msg.Request, msg.Whole
+	c.items, c.request, c.missing = c.items[:0], msg.Request, msg.Missing
 	if msg.Err != nil {
 		c.stats.Unsent.Add(int64(c.failAll(msg.Body, msg.Err)))
 		return
@@ -307,9 +307,14 @@ func (c *clientCodec) open(msg Message) {
 		return
 	}
 	c.stats.Invalid.Add(1)
-	c.log.drop("broken reply dropped", msg.Body, slog.Any("error", err))
-	if c.request != nil {
+	switch {
+	case c.missing != nil:
+		c.failAll(c.request, fmt.Errorf("%w: %w", c.missing, err))
+		c.missing = nil
+	case c.request != nil:
 		c.failAll(c.request, fmt.Errorf("%w: %w", ErrBadReply, err))
+	default:
+		c.log.drop("broken reply dropped", msg.Body, slog.Any("error", err))
 	}
 }
 
@@ -345,7 +350,7 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 		p = c.takeID(e.id)
 	}
 	if p != nil && kindOf(c.request) == '{' && bytes.Contains(c.request, e.id) {
-		c.whole = false // most often: it was its only call
+		c.missing = nil // most often: it was its only call
 	}
 	switch {
 	case p == nil && e.isNameless():
@@ -398,16 +403,14 @@ func (c *clientCodec) failNameless(e *envelope) {
 	}
 }
 
-var errUnanswered = fmt.Errorf("%w: no response to this call", ErrBadReply)
-
 // failUnanswered fails the calls that the message in hand should have answered,
 // where no other message will.
 func (c *clientCodec) failUnanswered() {
-	if !c.whole {
+	if c.missing == nil {
 		return
 	}
-	c.whole = false
-	failed := c.takeAll(c.request, errUnanswered)
+	failed := c.takeAll(c.request, c.missing)
+	c.missing = nil
 	c.stats.Errors.Add(int64(len(failed)))
 	c.mu.Lock()
 	defer c.mu.Unlock()

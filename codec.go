@@ -64,14 +64,19 @@ type Message struct {
 	// network; the place is free once the reply has left or was given up.
 	Reply func(body []byte) error
 
+	// NotRun, if set, settles a received request message in place of Reply when
+	// nothing in it was begun, since nobody waits for its answers any more.
+	NotRun func()
+
 	// Request is, on a calling Conn, the request message that Body answers,
 	// where the transport knows: an error without an id is then that
 	// request's. It is valid until the next ReadMessage.
 	Request []byte
 
-	// Whole says that no other message will answer Request: the calls in it that
-	// Body does not answer fail.
-	Whole bool
+	// Missing says that no other message will answer Request: the calls in it
+	// that Body does not answer fail with this error. Its text begins with that
+	// of a sentinel.
+	Missing error
 
 	// Deadline is, on a serving Conn, when nobody will wait for the answer any
 	// more, by the clock of this machine; zero where that is not known. What has

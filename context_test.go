@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/rpc"
 	stdjson "net/rpc/jsonrpc"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -111,7 +112,7 @@ const (
 // offerUnder is offer with the context and the deadline of another message.
 func (s *service) offerUnder(of jsonrpc2.Message, body string) bool {
 	msg := s.message(body)
-	msg.Context, msg.Deadline = of.Context, of.Deadline
+	msg.Context, msg.Deadline, msg.NotRun = of.Context, of.Deadline, of.NotRun
 	synctest.Wait()
 	select {
 	case s.conn.messages <- msg:
@@ -183,7 +184,40 @@ func TestGivenUpIsNotRun(t *testing.T) {
 	}
 }
 
-// A batch that waits for places may be given up meanwhile: what ran is answered.
+// A transport that asks for it learns that nothing in a message was begun: it must
+// not take that for a notification that has run.
+func TestTransportLearnsOfWhatWasNotRun(t *testing.T) {
+	const notification = `{"jsonrpc":"2.0","method":"Watch.Add","params":[1]}`
+	ended, end := context.WithCancel(context.Background())
+	end()
+	for name, test := range map[string]struct {
+		ctx    context.Context
+		body   string
+		notRun int64
+		reply  string
+	}{
+		"a call":                   {ended, watch("Add", 1), 1, ""},
+		"a notification":           {ended, notification, 1, ""},
+		"a batch":                  {ended, "[" + watch("Add", 1) + "," + notification + "]", 1, ""},
+		"a batch with a bad item":  {ended, "[1," + notification + "]", 1, ""},
+		"a call in time":           {nil, watch("Add", 1), 0, watched(1, "6")},
+		"a notification in time":   {nil, notification, 0, "-"},
+		"a response":               {ended, `{"jsonrpc":"2.0","id":1,"result":1}`, 0, "-"},
+		"a request that is broken": {ended, `{"jsonrpc":"2.0","id":1}`, 0, `{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"invalid request: member \"method\" must be a string"}}`},
+	} {
+		t.Run(name, inBubble(func(t *testing.T) {
+			s := newService(t, jsonrpc2.ServerOptions{}, newWatch())
+			var notRun atomic.Int64
+			require.True(t, s.offerUnder(jsonrpc2.Message{Context: test.ctx, NotRun: func() { notRun.Add(1) }}, test.body))
+			require.Equal(t, test.reply, s.lastReply(t))
+			require.Equal(t, test.notRun, notRun.Load())
+			s.end(t)
+		}))
+	}
+}
+
+// A batch that waits for places may be given up meanwhile: what ran is answered,
+// and so is each of its other calls, as the specification has it.
 func TestBatchIsGivenUpInBetween(t *testing.T) {
 	for name, giveUp := range map[string]func(end func()){
 		"by its deadline": func(func()) { time.Sleep(time.Minute) },
@@ -204,11 +238,15 @@ func TestBatchIsGivenUpInBetween(t *testing.T) {
 			require.Empty(t, s.lastReply(t), "one still runs")
 			require.EqualValues(t, 3, s.stats.Expired.Load())
 			s.gate.open <- struct{}{}
-			requireSameSet(t, batchOf(passed, 2), s.lastReply(t))
+			requireSameSet(t, "["+strings.Trim(batchOf(passed, 2), "[]")+","+notRun(2)+","+notRun(3)+","+notRun(4)+"]", s.lastReply(t))
 			require.EqualValues(t, 2, s.stats.Calls.Load())
 			s.end(t)
 		}))
 	}
+}
+
+func notRun(id int) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"error":{"code":-32000,"message":"not run: its caller had given up"}}`, id)
 }
 
 func TestContextEnds(t *testing.T) {

@@ -67,9 +67,12 @@ type serverCall struct {
 // An exchange is a message on its way to its one reply.
 type exchange struct {
 	reply    func([]byte) error
+	notRun   func()          // in place of reply where nothing was begun; nil: not wanted
 	deadline time.Time       // zero: not known
 	ctx      context.Context // nil: not known
 	batch    bool
+	begun    bool   // some item of a batch was
+	expired  bool   // some item was not begun, for nobody waits
 	left     int    // items of a batch that are not done
 	answers  []byte // of a batch, so far
 
@@ -177,7 +180,7 @@ func (c *serverCodec) open(msg Message) {
 		c.refuse(msg, err)
 		return
 	}
-	c.single = exchange{reply: msg.Reply, deadline: msg.Deadline, ctx: msg.Context}
+	c.single = exchange{reply: msg.Reply, notRun: msg.NotRun, deadline: msg.Deadline, ctx: msg.Context}
 	c.exchange = &c.single
 	if batch {
 		x := c.single
@@ -271,13 +274,25 @@ func (c *serverCodec) nextItem(r *rpc.Request) bool {
 	}
 	c.takePlace(nil)
 	if c.exchange.isGivenUp() { // perhaps while it waited for the place
-		c.stats.Expired.Add(1)
-		c.log.drop("request whose caller has given up not run", item.text)
-		c.finish(c.exchange, nil, nil)
+		c.expire(item)
 		return false
 	}
 	c.start(item, r)
 	return true
+}
+
+// expire lets an item be that nobody waits for. It has an answer, which is sent
+// if other items of its message have begun.
+func (c *serverCodec) expire(item *envelope) {
+	c.stats.Expired.Add(1)
+	c.log.drop("request whose caller has given up not run", item.text)
+	c.exchange.expired = true
+	if item.id == nil {
+		c.finish(c.exchange, nil, nil)
+		return
+	}
+	c.answer = appendError(c.answer[:0], item.id, errorf(CodeServer, "not run: its caller had given up"))
+	c.finish(c.exchange, item.id, c.answer)
 }
 
 func (c *serverCodec) start(item *envelope, r *rpc.Request) {
@@ -300,6 +315,7 @@ func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 		call = new(serverCall)
 	}
 	call.exchange = c.exchange
+	c.exchange.begun = true
 	if !c.exchange.batch { // spares an allocation
 		call.single = *c.exchange
 		call.exchange = &call.single
@@ -409,7 +425,14 @@ func (c *serverCodec) finish(x *exchange, id, answer []byte) {
 		}
 		answer = x.answers
 	}
-	c.reply(x.reply, answer)
+	switch {
+	case !x.expired || x.begun:
+		c.reply(x.reply, answer)
+	case x.notRun != nil:
+		x.notRun()
+	default:
+		c.reply(x.reply, nil)
+	}
 }
 
 // add adds an answer to a batch's, and ends the array with the last. Where the

@@ -291,11 +291,17 @@ func (c *caller) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 		if ok {
 			r, _ := c.calls.take(answer.CorrelationId)
 			c.replies.Add(1)
-			single := len(r.body) > 0 && r.body[0] == '{' // the items of a batch may be answered one by one
-			return jsonrpc2.Message{Body: answer.Body, Request: r.body, Whole: single, Reply: noReply}, nil
+			msg := jsonrpc2.Message{Body: answer.Body, Request: r.body, Reply: noReply}
+			if len(r.body) > 0 && r.body[0] == '{' { // the items of a batch may be answered one by one
+				msg.Missing = errNoResponse
+			}
+			return msg, nil
 		}
 	}
 }
+
+// errNoResponse ends a call whose answer holds no response to it.
+var errNoResponse = fmt.Errorf("%w: no response to this call", jsonrpc2.ErrBadReply)
 
 // noReply is an answer's: it has none of its own.
 func noReply([]byte) error { return nil }

@@ -202,7 +202,7 @@ func (c *Conn) exchange(call context.Context, request []byte) {
 	c.mu.Lock()
 	c.bytes -= len(request)
 	c.mu.Unlock()
-	msg := jsonrpc2.Message{Body: answer, Request: request, Whole: true, Reply: noReply}
+	msg := jsonrpc2.Message{Body: answer, Request: request, Missing: errNoResponse, Reply: noReply}
 	switch {
 	case err != nil && call.Err() != nil: // nobody waits for it any more
 		return
@@ -216,6 +216,9 @@ func (c *Conn) exchange(call context.Context, request []byte) {
 	case <-c.closed:
 	}
 }
+
+// errNoResponse ends a call that its answer holds no response to.
+var errNoResponse = fmt.Errorf("%w: no response to this call", jsonrpc2.ErrBadReply)
 
 // noReply is an answer's: it has none of its own.
 func noReply([]byte) error { return nil }
