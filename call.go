@@ -46,10 +46,7 @@ func Call[R any](ctx context.Context, client *rpc.Client, method string, args an
 	case <-pending.Done:
 	case <-ctx.Done():
 		err := ctxError(ctx, method)
-		if c.codec != nil && c.codec.giveUp(c.seq, err) {
-			err = c.await(pending, err)
-		}
-		return none, err
+		return none, c.giveUp(pending, err)
 	}
 	switch {
 	case c.err != nil:
@@ -58,6 +55,18 @@ func Call[R any](ctx context.Context, client *rpc.Client, method string, args an
 		return none, pending.Error
 	}
 	return *result, nil
+}
+
+// giveUp ends the call with an error of its ctx, and returns what it is to end with.
+func (c *call) giveUp(pending *rpc.Call, err error) error {
+	if c.codec == nil { // the request could not be sent
+		return err
+	}
+	err, more := c.codec.giveUp(c.seq, err)
+	if more {
+		err = c.await(pending, err)
+	}
+	return err
 }
 
 // await waits for the error that tells more than err does.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,6 +65,14 @@ type clientCodec struct {
 	reading   context.Context
 	interrupt context.CancelFunc // of reading
 	closed    bool
+	sent      uint64 // the last call
+	nameless  nameless
+}
+
+// A nameless error says of no call that it is about it.
+type nameless struct {
+	err  error  // nil: there was none
+	sent uint64 // the last call before it
 }
 
 // A pendingCall waits for its answer. It is the context that its request
@@ -320,34 +327,43 @@ func (c *clientCodec) open(msg Message) {
 
 // failAll fails the calls whose ids are in body, and returns their number.
 func (c *clientCodec) failAll(body []byte, err error) int {
-	failed := c.takeAll(body, err)
-	if len(failed) == 0 { // notifications, or calls that were given up
+	failed, late := c.takeAll(body, err)
+	switch {
+	case failed > 0:
+	case late > 0:
+		c.stats.Dropped.Add(1)
+		c.log.late(body)
+	default: // notifications, or nothing of ours
 		c.stats.Dropped.Add(1)
 		c.log.drop("message dropped", body, slog.Any("error", err))
-		return 0
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.failures = append(c.failures, failed...)
-	return len(failed)
+	return failed
 }
 
-// takeAll removes the calls whose ids are in body, which fail with err.
-func (c *clientCodec) takeAll(body []byte, err error) (failed []failure) {
+// takeAll fails the calls whose ids are in body, and returns their number and that
+// of the calls among them that had ended before.
+func (c *clientCodec) takeAll(body []byte, err error) (failed, late int) {
 	_, _ = scanMessage(body, headerDepth, func(e envelope) error {
-		if p := c.takeID(e.id); p != nil {
-			failed = append(failed, failure{p, err})
+		switch p, ours := c.takeID(e.id); {
+		case p != nil:
+			c.mu.Lock()
+			c.failures = append(c.failures, failure{p, err})
+			c.mu.Unlock()
+			failed++
+		case ours:
+			late++
 		}
 		return nil
 	})
-	return failed
+	return failed, late
 }
 
 // answer makes r the response that e is, and reports whether it is one.
 func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 	var p *pendingCall
+	var ours bool
 	if e.method == nil {
-		p = c.takeID(e.id)
+		p, ours = c.takeID(e.id)
 	}
 	if p != nil && kindOf(c.request) == '{' && bytes.Contains(c.request, e.id) {
 		c.missing = nil // most often: it was its only call
@@ -362,22 +378,34 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 		c.stats.Invalid.Add(1)
 		c.log.drop("reply that is no response dropped", e.text)
 		return false
-	case p == nil: // late, duplicate, or somebody else's
+	case p == nil && ours:
+		c.stats.Dropped.Add(1)
+		c.log.late(e.text)
+		return false
+	case p == nil:
 		c.stats.Dropped.Add(1)
 		c.log.drop("reply that nobody waits for dropped", e.text)
 		return false
-	case e.invalid != "":
-		p.fail(r, fmt.Errorf("%w: %s", ErrBadReply, e.invalid))
-	case e.err != nil && kindOf(e.err) != 'n':
-		p.fail(r, wireError(e.err))
-	case e.result == nil:
-		p.fail(r, fmt.Errorf("%w: neither a result nor an error", ErrBadReply))
-	default:
-		r.Seq, c.result = p.seq, e.result
+	}
+	if err := e.failure(); err != nil {
+		c.stats.Errors.Add(1)
+		p.fail(r, err)
 		return true
 	}
-	c.stats.Errors.Add(1)
+	r.Seq, c.result = p.seq, e.result
 	return true
+}
+
+// failure returns the error that a response to a call of ours is, nil if it has a
+// result.
+func (e *envelope) failure() error {
+	if err := e.checkResponse(); err != nil {
+		return fmt.Errorf("%w: %w: %s", ErrBadReply, err, excerpt(e.text))
+	}
+	if e.err == nil || kindOf(e.err) == 'n' {
+		return nil
+	}
+	return wireError(e.err)
 }
 
 // failNameless fails the calls that an error without an id is about, if it is
@@ -398,6 +426,7 @@ func (c *clientCodec) failNameless(e *envelope) {
 	}
 	c.stats.Errors.Add(int64(len(batch)))
 	if len(batch) == 0 {
+		c.nameless = nameless{err, c.sent}
 		c.stats.Dropped.Add(1)
 		c.log.drop("reply that nobody waits for dropped", e.text)
 	}
@@ -409,12 +438,9 @@ func (c *clientCodec) failUnanswered() {
 	if c.missing == nil {
 		return
 	}
-	failed := c.takeAll(c.request, c.missing)
+	failed, _ := c.takeAll(c.request, c.missing)
 	c.missing = nil
-	c.stats.Errors.Add(int64(len(failed)))
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.failures = append(c.failures, failed...)
+	c.stats.Errors.Add(int64(failed))
 }
 
 // onlyBatch returns the calls that a Batch has sent, if all of them in one
@@ -431,16 +457,6 @@ func (c *clientCodec) onlyBatch() (batch []*pendingCall) {
 		}
 	}
 	return batch
-}
-
-// wireError decodes an error object. A peer that sends something else for one
-// has still said that the call failed.
-func wireError(raw []byte) *Error {
-	e := new(Error)
-	if err := json.Unmarshal(raw, e); err != nil || kindOf(raw) != '{' {
-		return errorf(CodeServer, "error that is no error object: %.200s", raw)
-	}
-	return e
 }
 
 // ReadResponseBody decodes the result. An error here would end the client; a

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/rpc"
 	"strconv"
 	"strings"
@@ -29,8 +30,8 @@ const (
 var (
 	// ErrTimeout ends a call whose answer did not come in time. It may have
 	// run, or may still run, unless the error is an ErrNotRun, too. Its text
-	// tells what else the transport could find out: how many requests wait, how
-	// many servers there are.
+	// tells what else is known: how many requests wait, how many servers there
+	// are, what error came meanwhile that named no call.
 	ErrTimeout = errors.New("jsonrpc2: call timed out")
 	// ErrNotRun stands beside ErrTimeout where it is certain that the call did
 	// not run and will not: its request still waited and was withdrawn, or had
@@ -49,8 +50,9 @@ var (
 	// ErrReplyLost says that the answer can no longer come, for the place it
 	// would have come to is gone. The call may have run.
 	ErrReplyLost = errors.New("jsonrpc2: reply lost")
-	// ErrBadReply says that the server answered the call with something that
-	// is no response, or with a result that doesn't fit the reply's type.
+	// ErrBadReply says that what came for the call is no response, or a result
+	// that doesn't fit the reply's type. The call may have run, and has if there
+	// was a result.
 	ErrBadReply = errors.New("jsonrpc2: bad reply")
 )
 
@@ -94,8 +96,16 @@ const (
 //	no such account (JSON-RPC error 404, data {"account":7})
 //
 // [AsError] takes it apart again, also where another error's text stands before
-// it, as in fmt.Errorf("transfer: %w", err).
+// it, as in fmt.Errorf("transfer: %w", err): a method that returns what a call of
+// its own has failed with returns the code with it, and its caller can't tell the
+// two apart. Return an Error of your own where that matters.
+//
+// A nil *Error that a method returns is an error, too, as in all of Go: it is sent
+// as a [CodeInternal].
 func (e *Error) Error() string {
+	if e == nil {
+		e = &Error{Code: CodeInternal, Message: "nil *jsonrpc2.Error"}
+	}
 	if e.isPlain() {
 		return e.Message
 	}
@@ -178,7 +188,7 @@ func parseSuffix(s string) (*Error, bool) {
 // the server is.
 func AsError(err error) (*Error, bool) {
 	var e *Error
-	if errors.As(err, &e) {
+	if errors.As(err, &e) && e != nil {
 		return e, true
 	}
 	text, ok := serverText(err)
@@ -212,4 +222,66 @@ func serverText(err error) (string, bool) {
 	var text rpc.ServerError
 	ok := errors.As(err, &text)
 	return string(text), ok
+}
+
+// wireError decodes the error object of a response. It is as strict as the server
+// is with requests: what is no error object (section 5.1) is an ErrBadReply.
+func wireError(raw []byte) error {
+	e, err := scanError(raw)
+	if err != nil {
+		return fmt.Errorf("%w: %w: %s", ErrBadReply, err, excerpt(raw))
+	}
+	return e
+}
+
+func scanError(raw []byte) (*Error, error) {
+	if kindOf(raw) != '{' {
+		return nil, errors.New("error that is no object")
+	}
+	var code, message, data []byte
+	s := scanner{text: raw, maxDepth: headerDepth}
+	err := s.object(func(name []byte) error {
+		value, err := s.value()
+		if err != nil {
+			return err
+		}
+		name = unescaped(name)
+		members := map[string]*[]byte{"code": &code, "message": &message, "data": &data}
+		switch member := members[string(name)]; {
+		case member == nil:
+			if known := folded(name, "code", "message", "data"); known != "" {
+				return fmt.Errorf("error's member %q must be written %q", name, known)
+			}
+		case *member != nil:
+			return fmt.Errorf("error's member %q stands twice", name)
+		default:
+			*member = value
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	number, ok := integer(code)
+	switch {
+	case !ok:
+		return nil, errors.New("error's code must be an integer")
+	case kindOf(message) != '"':
+		return nil, errors.New("error's message must be a string")
+	}
+	return &Error{Code: number, Message: unquote(message), Data: bytes.Clone(data)}, nil
+}
+
+// integer returns the integer that raw stands for, be it written as -32601.0 or
+// as -3.2601e4.
+func integer(raw []byte) (int64, bool) {
+	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		return n, true
+	}
+	const exact = 1 << 53 // beyond it a float64 is no integer alone
+	f, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || kindOf(raw) == '"' || f != math.Trunc(f) || math.Abs(f) > exact {
+		return 0, false
+	}
+	return int64(f), true
 }

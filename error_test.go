@@ -64,6 +64,17 @@ func TestErrorRoundTrip(t *testing.T) {
 	}
 }
 
+// A nil *Error in an error is an error, and no reason to panic: net/rpc would end
+// the process.
+func TestNilError(t *testing.T) {
+	var none *jsonrpc2.Error
+	require.EqualError(t, none, "nil *jsonrpc2.Error (JSON-RPC error -32603)")
+	for _, err := range []error{none, fmt.Errorf("transfer: %w", none), errors.Join(none)} {
+		_, ok := jsonrpc2.AsError(err)
+		require.False(t, ok)
+	}
+}
+
 func TestAsError(t *testing.T) {
 	gone := &jsonrpc2.Error{Code: 404, Message: "gone", Data: json.RawMessage(`7`)}
 	plain := &jsonrpc2.Error{Code: jsonrpc2.CodeServer, Message: "divide by zero"}

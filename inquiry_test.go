@@ -104,7 +104,7 @@ func TestInquiry(t *testing.T) {
 				require.Equal(t, name == "withdrawn", errors.Is(err, jsonrpc2.ErrNotRun))
 				require.EqualError(t, err, "jsonrpc2: call timed out: Test.Call: context deadline exceeded"+test.text)
 				require.Equal(t, time.Minute, took)
-				require.EqualValues(t, 2, stats.Timeouts.Load())
+				require.EqualValues(t, 3, stats.Timeouts.Load())
 			})
 		})
 	}

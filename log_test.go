@@ -39,7 +39,7 @@ func (r *recorder) take() (lines []line) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, rec := range r.records {
-		l := line{Message: rec.Message, attrs: map[string]string{}}
+		l := line{Message: rec.Message, level: rec.Level, attrs: map[string]string{}}
 		rec.Attrs(func(a slog.Attr) bool {
 			l.attrs[a.Key] = a.Value.String()
 			return true
@@ -53,19 +53,20 @@ func (r *recorder) take() (lines []line) {
 type line struct {
 	Message string
 	attrs   map[string]string
+	level   slog.Level
 }
 
 // Each thing that nobody else is told of is a line.
 func TestServerLogs(t *testing.T) {
 	for body, want := range map[string]line{
-		`nonsense`: {"jsonrpc2: message refused", map[string]string{"message": "nonsense", "bytes": "8", "error": "not valid JSON: at byte 0"}},
-		`[]`:       {"jsonrpc2: message refused", map[string]string{"message": "[]"}},
-		`{"jsonrpc":"1.0","id":1,"method":"Calc.Add"}`:         {`jsonrpc2: invalid request: member "jsonrpc" must be "2.0"`, map[string]string{"message": `{"jsonrpc":"1.0","id":1,"method":"Calc.Add"}`}},
-		`{"jsonrpc":"2.0","id":1,"result":{"a":1}}`:            {"jsonrpc2: response in place of a request dropped", map[string]string{"message": `{"jsonrpc":"2.0","id":1,"result":{"a":1}}`}},
-		`{"jsonrpc":"2.0","method":"Odd.Fail"}`:                {"jsonrpc2: notification failed", map[string]string{"method": "Odd.Fail", "error": `no such account (JSON-RPC error 404, data {"account":7})`}},
-		`{"jsonrpc":"2.0","method":"Gone.Gone"}`:               {"jsonrpc2: notification failed", map[string]string{"method": "Gone.Gone"}},
-		`{"jsonrpc":"2.0","method":"Calc.Add","params":["x"]}`: {"jsonrpc2: notification failed", map[string]string{"method": "Calc.Add"}},
-		`{"jsonrpc":"2.0","id":1,"method":"Odd.NaN"}`:          {"jsonrpc2: response can't be sent", map[string]string{"method": "Odd.NaN", "error": "json: unsupported value: NaN"}},
+		`nonsense`: {"jsonrpc2: message refused", map[string]string{"message": "nonsense", "bytes": "8", "error": "not valid JSON: at byte 0"}, slog.LevelWarn},
+		`[]`:       {"jsonrpc2: message refused", map[string]string{"message": "[]"}, slog.LevelWarn},
+		`{"jsonrpc":"1.0","id":1,"method":"Calc.Add"}`:         {`jsonrpc2: invalid request: member "jsonrpc" must be "2.0"`, map[string]string{"message": `{"jsonrpc":"1.0","id":1,"method":"Calc.Add"}`}, slog.LevelWarn},
+		`{"jsonrpc":"2.0","id":1,"result":{"a":1}}`:            {"jsonrpc2: response in place of a request dropped", map[string]string{"message": `{"jsonrpc":"2.0","id":1,"result":{"a":1}}`}, slog.LevelWarn},
+		`{"jsonrpc":"2.0","method":"Odd.Fail"}`:                {"jsonrpc2: notification failed", map[string]string{"method": "Odd.Fail", "error": `no such account (JSON-RPC error 404, data {"account":7})`}, slog.LevelWarn},
+		`{"jsonrpc":"2.0","method":"Gone.Gone"}`:               {"jsonrpc2: notification failed", map[string]string{"method": "Gone.Gone"}, slog.LevelWarn},
+		`{"jsonrpc":"2.0","method":"Calc.Add","params":["x"]}`: {"jsonrpc2: notification failed", map[string]string{"method": "Calc.Add"}, slog.LevelWarn},
+		`{"jsonrpc":"2.0","id":1,"method":"Odd.NaN"}`:          {"jsonrpc2: response can't be sent", map[string]string{"method": "Odd.NaN", "error": "json: unsupported value: NaN"}, slog.LevelWarn},
 		`{"jsonrpc":"2.0","id":1,"method":"Odd.Fail"}`:         {},
 		`{"jsonrpc":"2.0","method":"Calc.Add"}`:                {},
 	} {
@@ -163,12 +164,12 @@ func TestLostReplyIsLogged(t *testing.T) {
 
 func TestClientLogs(t *testing.T) {
 	for reply, want := range map[string]line{
-		`nonsense`:                        {"jsonrpc2: broken reply dropped", map[string]string{"message": "nonsense"}},
-		`{"id":"late","result":1}`:        {"jsonrpc2: reply that nobody waits for dropped", map[string]string{"message": `{"id":"late","result":1}`}},
-		`{"id":1,"method":"x"}`:           {"jsonrpc2: reply that is no response dropped", map[string]string{"message": `{"id":1,"method":"x"}`}},
-		`5`:                               {"jsonrpc2: reply that is no response dropped", nil},
-		strings.Repeat("[", 2000):         {"jsonrpc2: message dropped", nil},
-		`"` + strings.Repeat("x", 30_000): {"jsonrpc2: message dropped", map[string]string{"message": `"` + strings.Repeat("x", 199)}},
+		`nonsense`:                        {"jsonrpc2: broken reply dropped", map[string]string{"message": "nonsense"}, slog.LevelWarn},
+		`{"id":"late","result":1}`:        {"jsonrpc2: reply that nobody waits for dropped", map[string]string{"message": `{"id":"late","result":1}`}, slog.LevelWarn},
+		`{"id":1,"method":"x"}`:           {"jsonrpc2: reply that is no response dropped", map[string]string{"message": `{"id":1,"method":"x"}`}, slog.LevelWarn},
+		`5`:                               {"jsonrpc2: reply that is no response dropped", nil, slog.LevelWarn},
+		strings.Repeat("[", 2000):         {"jsonrpc2: message dropped", nil, slog.LevelWarn},
+		`"` + strings.Repeat("x", 30_000): {"jsonrpc2: message dropped", map[string]string{"message": `"` + strings.Repeat("x", 199)}, slog.LevelWarn},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			record := new(recorder)
@@ -185,6 +186,38 @@ func TestClientLogs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answer that comes when its call has ended, or once more, is no warning: each
+// call that times out may have one.
+func TestLateReplyIsNoWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		record := new(recorder)
+		p := newPeer(t, jsonrpc2.ClientOptions{Logger: slog.New(record)})
+		require.ErrorIs(t, callTest(t.Context(), p.client), jsonrpc2.ErrTimeout)
+		timedOut := <-p.requests
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, callTest(ctx, p.client), jsonrpc2.ErrTimeout)
+		given := <-p.requests
+		for _, r := range []request{timedOut, given, given} {
+			p.answer(t, r, "7")
+		}
+		synctest.Wait()
+		lines := record.take()
+		require.Len(t, lines, 3)
+		for _, l := range lines {
+			require.Equal(t, "jsonrpc2: late or repeated reply dropped", l.Message)
+			require.Equal(t, slog.LevelDebug, l.level)
+		}
+
+		p.send(t, given, `{"jsonrpc":"2.0","id":"-ID0","result":7}`) // of no call that there was
+		synctest.Wait()
+		lines = record.take()
+		require.Len(t, lines, 1)
+		require.Equal(t, "jsonrpc2: reply that nobody waits for dropped", lines[0].Message)
+		require.Equal(t, slog.LevelWarn, lines[0].level)
+	})
 }
 
 // slog.Default is the Logger where there is none.

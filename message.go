@@ -3,6 +3,7 @@ package jsonrpc2
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 )
@@ -72,13 +73,11 @@ func (s *scanner) item(item func(envelope) error) error {
 // in the specification, and once: a peer that reads the same text by other
 // rules must not see another request in it.
 func (e *envelope) set(name, value []byte) {
-	if bytes.IndexByte(name, '\\') >= 0 {
-		name = []byte(unquote(append(append([]byte{'"'}, name...), '"')))
-	}
+	name = unescaped(name)
 	member := e.member(name)
 	switch {
 	case member == nil:
-		if known := foldedMember(name); known != "" {
+		if known := folded(name, "id", "jsonrpc", "method", "params", "result", "error"); known != "" {
 			e.invalid = fmt.Sprintf("member %q must be written %q", name, known)
 		}
 	case *member == nil:
@@ -86,6 +85,14 @@ func (e *envelope) set(name, value []byte) {
 	case member != &e.replyTo && member != &e.deadline:
 		e.invalid = fmt.Sprintf("duplicate member %q", name)
 	}
+}
+
+// unescaped returns a member's name without escape sequences.
+func unescaped(name []byte) []byte {
+	if bytes.IndexByte(name, '\\') < 0 {
+		return name
+	}
+	return []byte(unquote(append(append([]byte{'"'}, name...), '"')))
 }
 
 func (e *envelope) member(name []byte) *[]byte {
@@ -110,8 +117,9 @@ func (e *envelope) member(name []byte) *[]byte {
 	return nil
 }
 
-func foldedMember(name []byte) string {
-	for _, known := range [...]string{"id", "jsonrpc", "method", "params", "result", "error"} {
+// folded returns the one of the names that name is but for case, "" for none.
+func folded(name []byte, names ...string) string {
+	for _, known := range names {
 		if len(name) < 2*len(known) && bytes.EqualFold(name, []byte(known)) {
 			return known
 		}
@@ -129,7 +137,7 @@ func (e *envelope) isResponse() bool {
 // about it.
 func (e *envelope) isNameless() bool {
 	id := kindOf(e.id)
-	return e.invalid == "" && e.method == nil && (id == 0 || id == 'n') && kindOf(e.err) == '{'
+	return e.method == nil && (id == 0 || id == 'n') && kindOf(e.err) == '{' && e.checkResponse() == nil
 }
 
 // isNotification reports whether a request must not be answered. The absence
@@ -144,7 +152,7 @@ func (e *envelope) checkRequest() *Error {
 	switch {
 	case e.invalid != "":
 		return errorf(CodeInvalidRequest, "invalid request: %s", e.invalid)
-	case string(e.version) != `"2.0"` && unquote(e.version) != "2.0":
+	case !e.isVersion2():
 		return errorf(CodeInvalidRequest, `invalid request: member "jsonrpc" must be "2.0"`)
 	case kindOf(e.method) != '"':
 		return errorf(CodeInvalidRequest, `invalid request: member "method" must be a string`)
@@ -156,6 +164,27 @@ func (e *envelope) checkRequest() *Error {
 		return nil
 	}
 	return errorf(CodeInvalidRequest, `invalid request: member "params" must be an object or an array`)
+}
+
+// checkResponse returns nil for a response object (section 5), else what is wrong
+// with it. A member null beside the other one is none.
+func (e *envelope) checkResponse() error {
+	result, failed := e.result != nil, kindOf(e.err) != 0 && kindOf(e.err) != 'n'
+	switch {
+	case e.invalid != "":
+		return errors.New(e.invalid)
+	case !e.isVersion2():
+		return errors.New(`member "jsonrpc" must be "2.0"`)
+	case !result && !failed:
+		return errors.New("neither a result nor an error")
+	case failed && kindOf(e.result) != 0 && kindOf(e.result) != 'n':
+		return errors.New("both a result and an error")
+	}
+	return nil
+}
+
+func (e *envelope) isVersion2() bool {
+	return string(e.version) == `"2.0"` || unquote(e.version) == "2.0"
 }
 
 // answerID is the id to answer with: null where none can be told.

@@ -18,7 +18,7 @@ func (c *clientCodec) add(p *pendingCall) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pending[p.seq] = p
+	c.pending[p.seq], c.sent = p, p.seq
 	if timeout == 0 {
 		return
 	}
@@ -56,7 +56,7 @@ func (c *clientCodec) expire() {
 	for p := c.oldest; p != nil && !now.Before(p.deadline); p = c.oldest {
 		c.remove(p)
 		c.stats.Timeouts.Add(1)
-		c.failOverdue(p, fmt.Errorf("%w after %v", ErrTimeout, c.opts.Timeout), now)
+		c.failOverdue(p, c.explain(p, fmt.Errorf("%w after %v", ErrTimeout, c.opts.Timeout)), now)
 	}
 	if c.oldest != nil {
 		c.arm(c.oldest.deadline.Sub(now))
@@ -69,22 +69,33 @@ func (c *clientCodec) fail(p *pendingCall, err error) {
 	c.interrupt()
 }
 
-// giveUp ends a call whose caller is gone or, where err is an ErrTimeout, may
-// wait for what else is told of it: then it is true.
-func (c *clientCodec) giveUp(seq uint64, err error) (more bool) {
+// giveUp ends a call with an error of its ctx, and returns the error with what is
+// known beside it. It reports whether the caller should wait for an inquiry.
+func (c *clientCodec) giveUp(seq uint64, err error) (explained error, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.pending[seq]
 	if p == nil {
-		return false
+		return err, false
 	}
 	c.remove(p)
 	if errors.Is(err, ErrTimeout) {
-		return c.failOverdue(p, err, time.Now())
+		c.stats.Timeouts.Add(1)
+		err = c.explain(p, err)
+		return err, c.failOverdue(p, err, time.Now())
 	}
 	c.fail(p, err)
 	c.withdraw(p)
-	return false
+	return err, false
+}
+
+// explain adds to the error of a call that was not answered in time the last error
+// without an id that came while it waited. It is called with c.mu locked.
+func (c *clientCodec) explain(p *pendingCall, err error) error {
+	if c.nameless.err == nil || p.seq > c.nameless.sent {
+		return err
+	}
+	return fmt.Errorf("%w; an error that names no call came meanwhile: %q", err, quote(c.nameless.err.Error()))
 }
 
 // take removes a call that is answered, or was not sent. It is nil for one that
@@ -99,18 +110,24 @@ func (c *clientCodec) take(seq uint64) *pendingCall {
 	return p
 }
 
-// takeID is take by the id on the wire. Only the very text that we sent counts.
-func (c *clientCodec) takeID(id []byte) *pendingCall {
+// takeID is take by the id on the wire, and reports whether it is one of ours,
+// though the call may have ended. Only the very text that we sent counts.
+func (c *clientCodec) takeID(id []byte) (p *pendingCall, ours bool) {
 	digits, ok := bytes.CutPrefix(id, []byte(c.id))
 	if !ok || len(digits) == 0 {
-		return nil
+		return nil, false
 	}
 	digits = digits[:len(digits)-1]
 	seq, err := strconv.ParseUint(string(digits), 10, 64)
 	if err != nil || len(digits) > 1 && digits[0] == '0' {
-		return nil
+		return nil, false
 	}
-	return c.take(seq)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p = c.pending[seq]; p != nil {
+		c.remove(p)
+	}
+	return p, seq <= c.sent
 }
 
 func (c *clientCodec) remove(p *pendingCall) {

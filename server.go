@@ -198,7 +198,7 @@ func (c *serverCodec) open(msg Message) {
 // nil if they are not to be answered.
 func (c *serverCodec) answerAll(msg Message) []byte {
 	var failure *Error
-	if !errors.As(msg.Err, &failure) {
+	if !errors.As(msg.Err, &failure) || failure == nil {
 		return nil
 	}
 	var answers []byte
@@ -346,7 +346,7 @@ func (c *serverCodec) goName(quoted []byte) string {
 // knows no such method, and for nothing else.
 func (c *serverCodec) ReadRequestBody(body any) error {
 	if body == nil {
-		c.call.err = errorf(CodeMethodNotFound, "method not found: %.100s", unquote(c.method))
+		c.call.err = c.notFound(unquote(c.method))
 		return nil
 	}
 	if _, ok := c.names[string(c.method)]; !ok && len(c.names) < maxNames {
@@ -358,6 +358,14 @@ func (c *serverCodec) ReadRequestBody(body any) error {
 	}
 	c.setContext(c.call, body)
 	return nil
+}
+
+func (c *serverCodec) notFound(method string) *Error {
+	hint := ""
+	if c.opts.Service == "" && c.opts.Name == nil && !strings.Contains(method, ".") {
+		hint = " (the server has no Service for names without a dot)"
+	}
+	return errorf(CodeMethodNotFound, "method not found: %.100s%s", method, hint)
 }
 
 // WriteResponse answers a call, or lets a notification end. net/rpc discards

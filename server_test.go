@@ -274,6 +274,28 @@ func TestDrainInBatch(t *testing.T) {
 	})
 }
 
+// A bare name that can't mean anything says what it would need.
+func TestMethodNotFound(t *testing.T) {
+	const hint = " (the server has no Service for names without a dot)"
+	for _, test := range []struct {
+		opts   jsonrpc2.ServerOptions
+		method string
+		want   string
+	}{
+		{jsonrpc2.ServerOptions{}, "add", "method not found: add" + hint},
+		{jsonrpc2.ServerOptions{}, "calc.add", "method not found: calc.add"},
+		{jsonrpc2.ServerOptions{Service: "Calc"}, "multiply", "method not found: multiply"},
+		{jsonrpc2.ServerOptions{Name: strings.ToUpper}, "add", "method not found: add"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService(t, test.opts)
+			require.True(t, s.offer(`{"jsonrpc":"2.0","id":1,"method":"`+test.method+`"}`))
+			require.JSONEq(t, `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"`+test.want+`"}}`, s.lastReply(t))
+			s.end(t)
+		})
+	}
+}
+
 func TestServeReturns(t *testing.T) {
 	broken := errors.New("broken")
 	done, cancel := context.WithCancel(t.Context())

@@ -80,6 +80,12 @@ func (Odd) FailWrapped(_ struct{}, _ *int) error {
 // FailWith fails with the text alone.
 func (Odd) FailWith(text string, _ *int) error { return errors.New(text) }
 
+// FailNil returns an error that is not nil, though the Error in it is.
+func (Odd) FailNil(_ struct{}, _ *int) error {
+	var e *jsonrpc2.Error
+	return e
+}
+
 func (Odd) FailEmpty(_ struct{}, _ *int) error { return &jsonrpc2.Error{} }
 
 func (Odd) NaN(_ struct{}, reply *float64) error {

@@ -3,6 +3,7 @@ package jsonrpc2
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,7 @@ type Stats struct {
 	Calls         atomic.Int64 // calls sent, or taken to be run
 	Notifications atomic.Int64 // the same of notifications
 	Errors        atomic.Int64 // calls that were answered with an error
-	Timeouts      atomic.Int64 // calls ended by their timeout (client)
+	Timeouts      atomic.Int64 // calls ended by Timeout or by their ctx's deadline (client)
 	Unsent        atomic.Int64 // calls and notifications that did not get through (client)
 	Invalid       atomic.Int64 // messages and items that were no request or no response
 	Dropped       atomic.Int64 // well-formed ones that nobody waited for or could be answered
@@ -67,9 +68,27 @@ func (l *dropLog) drop(why string, body []byte, attrs ...slog.Attr) {
 	l.logger.LogAttrs(context.Background(), slog.LevelWarn, "jsonrpc2: "+why, attrs...)
 }
 
+// late logs, for debugging, what came for calls that had ended: each call that
+// timed out may have such an answer.
+func (l *dropLog) late(body []byte) {
+	ctx := context.Background()
+	if l.logger.Enabled(ctx, slog.LevelDebug) {
+		l.logger.LogAttrs(ctx, slog.LevelDebug, "jsonrpc2: late or repeated reply dropped",
+			slog.Int("bytes", len(body)), slog.String("message", quote(body)))
+	}
+}
+
 // quote returns as much of a text as may be logged.
 func quote[T string | []byte](text T) string {
 	return string(text[:min(len(text), maxQuote)])
+}
+
+// excerpt is quote for the text of an error: it shows where it was cut off.
+func excerpt(text []byte) string {
+	if len(text) <= maxQuote {
+		return string(text)
+	}
+	return strings.ToValidUTF8(quote(text), "") + "…"
 }
 
 // close logs how many went unlogged last.

@@ -62,6 +62,60 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// Timeouts counts the calls that a deadline ended, whose ever it was, and not
+// those whose caller went away.
+func TestTimeoutsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stats := new(jsonrpc2.Stats)
+		p := newPeer(t, jsonrpc2.ClientOptions{Timeout: time.Minute, Stats: stats})
+		require.ErrorIs(t, callTest(t.Context(), p.client), jsonrpc2.ErrTimeout)
+		require.EqualValues(t, 1, stats.Timeouts.Load())
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, callTest(ctx, p.client), jsonrpc2.ErrTimeout)
+		require.EqualValues(t, 2, stats.Timeouts.Load())
+
+		ctx, cancel = context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		require.ErrorIs(t, callTest(ctx, p.client), context.Canceled)
+		require.EqualValues(t, 2, stats.Timeouts.Load())
+	})
+}
+
+// An error that names no call may be about any of those that wait. Which one is
+// not certain, so none fails of it; but those that time out say that it came.
+func TestTimeoutTellsOfNamelessError(t *testing.T) {
+	const nameless = `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no such version"}}`
+	const told = `; an error that names no call came meanwhile: "no such version (JSON-RPC error -32600)"`
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, jsonrpc2.ClientOptions{})
+		plain := p.client.Go("Test.Call", nil, new(int), nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		typed := make(chan error, 1)
+		go func() { typed <- callTest(ctx, p.client) }()
+		<-p.requests
+		p.send(t, <-p.requests, nameless)
+		synctest.Wait()
+		later := p.client.Go("Test.Call", nil, new(int), nil)
+
+		err := (<-plain.Done).Error
+		require.EqualError(t, err, "jsonrpc2: call timed out after 30s"+told)
+		_, answered := jsonrpc2.AsError(err)
+		require.False(t, answered, "no server sent that error for this call")
+		require.EqualError(t, (<-later.Done).Error, "jsonrpc2: call timed out after 30s", "it was sent afterwards")
+		err = <-typed
+		require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.True(t, strings.HasSuffix(err.Error(), told), err)
+		_, answered = jsonrpc2.AsError(err)
+		require.False(t, answered)
+		synctest.Wait()
+		p.requireNothingLeft(t)
+	})
+}
+
 func TestTimeoutNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeer(t, jsonrpc2.ClientOptions{Timeout: -1})
