@@ -47,6 +47,9 @@ func (f *framer) scan(p []byte) (used int, state frameState) {
 			}
 			continue
 		case inNameEscape, inStringEscape:
+			if p[i] < ' ' { // as a newline, where the text broke off
+				return i, frameBroken
+			}
 			f.expect--
 			continue
 		}
@@ -163,12 +166,13 @@ func (f *framer) reset() {
 }
 
 // A frameReader cuts a stream into messages. What is broken is a message, too,
-// for the codec to answer; the stream then goes on behind the next newline.
+// for the codec to answer; the stream then goes on with the next line.
 type frameReader struct {
 	framer  framer
 	store   []byte // what buf is a part of
 	buf     []byte // what was read and not cut off yet
 	scanned int    // bytes of buf that the framer has seen
+	retried int    // bytes of buf that are scanned once more
 	limit   int    // of a message
 	skip    skip
 }
@@ -201,8 +205,8 @@ func (r *frameReader) next() (message []byte, ok bool) {
 			r.skip = skipNothing
 			continue
 		case skipNothing:
-			if r.scanned == 0 {
-				r.cut(len(r.buf) - len(bytes.TrimLeft(r.buf, " \t\r\n")))
+			if r.scanned == 0 && !r.skipBlanks() {
+				return nil, false
 			}
 		}
 		n, state := r.framer.scan(r.buf[r.scanned:])
@@ -215,6 +219,24 @@ func (r *frameReader) next() (message []byte, ok bool) {
 	return nil, false
 }
 
+// byteOrderMark may stand before a text (RFC 8259, section 8.1).
+var byteOrderMark = []byte("\ufeff")
+
+// skipBlanks skips what may stand before a text, and reports whether one begins.
+func (r *frameReader) skipBlanks() bool {
+	for {
+		r.cut(len(r.buf) - len(bytes.TrimLeft(r.buf, " \t\r\n")))
+		switch {
+		case bytes.HasPrefix(r.buf, byteOrderMark):
+			r.cut(len(byteOrderMark))
+		case bytes.HasPrefix(byteOrderMark, r.buf): // a part of it, or nothing
+			return false
+		default:
+			return true
+		}
+	}
+}
+
 // frame cuts off what the framer has seen, if it is to be cut off now.
 func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
 	skipped := r.skip == skipText
@@ -225,6 +247,7 @@ func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
 	case frameBroken:
 		var end int
 		end, r.skip = r.brokenEnd()
+		r.retried = max(r.retried, r.scanned)
 		message = r.cut(end)
 		r.scanned = 0
 		r.framer.reset()
@@ -239,9 +262,24 @@ func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
 }
 
 // brokenEnd returns where the text that is broken at scanned ends, and what is to
-// be skipped behind it: the rest of the line. Where the line begins with the
-// bracket that broke the text, the text broke off before, and this is the next.
+// be skipped behind it.
+//
+// The texts may stand one in a line, and one of them have broken off: as it had
+// brackets open, it went on in the lines behind it. So it ends where the next line
+// begins with a bracket, which may be a text, and what was scanned is scanned again.
+// Where that breaks, too, before as many new bytes have come, all of it goes: a stream
+// of brackets would else be scanned again for each of them.
 func (r *frameReader) brokenEnd() (end int, skip skip) {
+	if r.scanned >= 2*r.retried {
+		for _, line := range [...]string{"\n{", "\n["} {
+			if at := bytes.Index(r.buf[:r.scanned+1], []byte(line)); at >= 0 && (end == 0 || at < end) {
+				end = at + 1
+			}
+		}
+		if end > 0 {
+			return end, skipNothing
+		}
+	}
 	line := bytes.LastIndexByte(r.buf[:r.scanned], '\n') + 1
 	bracket := r.buf[r.scanned] == '{' || r.buf[r.scanned] == '['
 	if line > 0 && bracket && len(bytes.TrimSpace(r.buf[line:r.scanned])) == 0 {
@@ -256,7 +294,7 @@ func (r *frameReader) brokenEnd() (end int, skip skip) {
 func (r *frameReader) cut(n int) []byte {
 	cut := r.buf[:n:n]
 	r.buf = r.buf[n:]
-	r.scanned = max(0, r.scanned-n)
+	r.scanned, r.retried = max(0, r.scanned-n), max(0, r.retried-n)
 	return cut
 }
 

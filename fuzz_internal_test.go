@@ -29,6 +29,7 @@ func isText(text []byte) bool { return json.Valid(text) && utf8.Valid(text) }
 func FuzzScan(f *testing.F) {
 	addTexts(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
+		text = bytes.TrimPrefix(text, byteOrderMark)
 		items := 0
 		batch, err := scanMessage(text, headerDepth, func(e envelope) error {
 			items++
@@ -95,6 +96,7 @@ func FuzzFrame(f *testing.F) {
 	for _, cuts := range []string{"", "\x00", "\x01\x02\x03", "\x10"} {
 		f.Add([]byte(`{"a":[1,"\"}"],"b":{}} [[]]{"c":1`+"\n"+`{"d":2}x`+"\n{}"), []byte(cuts))
 		f.Add([]byte("nonsense\n{\"a\":1\n{\"b\":2}\n[1}\n{}{}"), []byte(cuts))
+		f.Add([]byte("[1,\n[2,\n{\"a\":\n{}\n{}\n[\"\\\n\ufeff[]"), []byte(cuts))
 	}
 	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
 		whole := frames(stream, nil)

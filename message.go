@@ -26,7 +26,7 @@ var jsonNull = []byte("null")
 // object in turn. The text may still turn out to be broken after the first
 // items; then the error wraps errSyntax.
 func scanMessage(text []byte, maxDepth int, item func(envelope) error) (batch bool, err error) {
-	s := scanner{text: text, maxDepth: maxDepth}
+	s := scanner{text: bytes.TrimPrefix(text, byteOrderMark), maxDepth: maxDepth}
 	batch = s.next() == '['
 	if batch {
 		err = s.array(func() error { return s.item(item) })

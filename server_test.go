@@ -274,6 +274,20 @@ func TestDrainInBatch(t *testing.T) {
 	})
 }
 
+// A byte order mark is no error of a message, whatever carries it.
+func TestByteOrderMark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, jsonrpc2.ServerOptions{})
+		require.True(t, s.offer("\ufeff"+pass(1)))
+		s.gate.openWide()
+		require.Equal(t, passed(1), s.lastReply(t))
+		s.end(t)
+	})
+	header, err := jsonrpc2.ScanHeader([]byte("\ufeff" + `{"id":"a","reply_to":"b"}`))
+	require.NoError(t, err)
+	require.Equal(t, jsonrpc2.Header{ID: "a", ReplyTo: "b", Answer: true}, header)
+}
+
 // A bare name that can't mean anything says what it would need.
 func TestMethodNotFound(t *testing.T) {
 	const hint = " (the server has no Service for names without a dot)"

@@ -118,16 +118,16 @@ func TestStreamEndsWithData(t *testing.T) {
 // What no transcript can hold: bytes that are no text.
 func TestStreamBrokenBytes(t *testing.T) {
 	for name, broken := range map[string]string{
-		"invalid UTF-8":         `{"jsonrpc":"2.0","id":"` + "\xff" + `","method":"Calc.Add"}`,
-		"half a rune":           `{"jsonrpc":"2.0","id":"` + "\xc3" + `"}`,
-		"surrogate in UTF-8":    `{"jsonrpc":"2.0","id":"` + "\xed\xa0\x80" + `"}`,
-		"control character":     "{\"jsonrpc\":\"2.0\",\"id\":\"\x01\"}",
-		"NUL":                   "\x00",
-		"NUL inside":            "{\x00}",
-		"NUL behind":            "5\x00",
-		"byte order mark":       "\ufeff" + addOne,
-		"no-break space inside": "{\u00a0}",
-		"carriage return alone": "nonsense\r" + addOne,
+		"invalid UTF-8":          `{"jsonrpc":"2.0","id":"` + "\xff" + `","method":"Calc.Add"}`,
+		"half a rune":            `{"jsonrpc":"2.0","id":"` + "\xc3" + `"}`,
+		"surrogate in UTF-8":     `{"jsonrpc":"2.0","id":"` + "\xed\xa0\x80" + `"}`,
+		"control character":      "{\"jsonrpc\":\"2.0\",\"id\":\"\x01\"}",
+		"NUL":                    "\x00",
+		"NUL inside":             "{\x00}",
+		"NUL behind":             "5\x00",
+		"byte order mark inside": "{\ufeff}",
+		"no-break space inside":  "{\u00a0}",
+		"carriage return alone":  "nonsense\r" + addOne,
 	} {
 		t.Run(name, func(t *testing.T) {
 			answers := serveText(t, strings.NewReader(broken+"\r\n"+addOne+"\r\n"), nil)
@@ -137,6 +137,24 @@ func TestStreamBrokenBytes(t *testing.T) {
 			require.Contains(t, joined, `{"jsonrpc":"2.0","id":1,"result":6.1}`)
 		})
 	}
+}
+
+// A byte order mark before a text says nothing (RFC 8259, section 8.1).
+func TestStreamByteOrderMark(t *testing.T) {
+	const mark = "\ufeff"
+	answer := `{"jsonrpc":"2.0","id":1,"result":6.1}`
+	for name, r := range map[string]io.Reader{
+		"one read":    strings.NewReader(mark + addOne + "\n" + mark + " " + mark + addOne),
+		"single byte": iotest.OneByteReader(strings.NewReader(mark + addOne + mark + addOne)),
+	} {
+		require.Equal(t, []string{answer, answer}, serveText(t, r, nil), name)
+	}
+
+	p := newPeer(t, jsonrpc2.ClientOptions{})
+	call := p.client.Go("Test.Call", nil, new(int), nil)
+	p.send(t, <-p.requests, mark+`{"jsonrpc":"2.0","id":ID,"result":7}`)
+	require.NoError(t, (<-call.Done).Error)
+	require.Equal(t, 7, *call.Reply.(*int))
 }
 
 // A text over the limit is neither kept nor the end of the session, wherever it
