@@ -266,13 +266,18 @@ func NewClient(conn Conn, opts *ClientOptions) *rpc.Client {
 // The end of ctx is the drain: the codec takes no further message, the running
 // calls are finished and answered (a batch whole, once it has begun), conn is
 // closed, and ServeCodec returns.
+//
+// rpc.Server.ServeRequest serves one call, and returns when its answer was handed
+// over, not when it was sent; it never closes the codec. Close it afterwards: that
+// sends the answer and ends the goroutines of conn.
 func NewServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) rpc.ServerCodec {
 	return newServerCodec(ctx, conn, opts)
 }
 
 // Serve serves conn with the services of server (rpc.DefaultServer if nil)
 // until ctx is done, as NewServerCodec has it, or the other side is gone. It
-// returns nil then, else the error that ended conn.
+// returns nil then, else the error that ended conn, or that of its Close: answers
+// could not be sent.
 func Serve(ctx context.Context, server *rpc.Server, conn Conn, opts *ServerOptions) error {
 	if server == nil {
 		server = rpc.DefaultServer

@@ -29,7 +29,7 @@ type serverCodec struct {
 	opts  ServerOptions
 	log   *dropLog
 	stats *Stats
-	err   error // what ended conn; read when ServeCodec has returned
+	err   error // what ended conn, or its Close; read when ServeCodec has returned
 
 	places chan struct{} // holds one for each running call, and one if placed
 	grace  *grace
@@ -487,9 +487,17 @@ func (c *serverCodec) release(call *serverCall) {
 	<-c.places
 }
 
-// Close closes the Conn. ServeCodec calls it when the last call is answered.
+// Close closes the Conn. ServeCodec calls it when the last call is answered, and
+// discards what it returns.
 func (c *serverCodec) Close() error {
 	c.grace.close()
+	err := c.conn.Close()
+	if err != nil {
+		c.log.drop("Conn closed with an error", nil, slog.Any("error", err))
+	}
 	c.log.close()
-	return c.conn.Close()
+	if c.err == nil {
+		c.err = err
+	}
+	return err
 }

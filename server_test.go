@@ -368,6 +368,23 @@ func TestServeDefaultServer(t *testing.T) {
 }
 
 // The codecs do without our Serve and NewClient.
+// ServeRequest leaves the codec open: its Close sends the answer, and leaves nothing
+// behind.
+func TestServeRequest(t *testing.T) {
+	there, here := tcpPair(t)
+	defer here.Close()
+	codec := jsonrpc2.NewServerCodec(t.Context(), jsonrpc2.NewStreamConn(there), nil)
+	for range 2 {
+		_, err := io.WriteString(here, addOne)
+		require.NoError(t, err)
+		require.NoError(t, newServer(t).ServeRequest(codec))
+	}
+	require.NoError(t, codec.Close())
+	answers, err := io.ReadAll(here)
+	require.NoError(t, err)
+	require.Equal(t, strings.Repeat(`{"jsonrpc":"2.0","id":1,"result":6.1}`+"\n", 2), string(answers))
+}
+
 func TestCodecsInNetRPC(t *testing.T) {
 	there, here := net.Pipe()
 	done := make(chan struct{})

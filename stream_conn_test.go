@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -254,9 +255,105 @@ func TestStreamDrainWhileAnswersWait(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		drain()
-		require.NoError(t, <-done, "nobody reads: Close gives up")
+		require.ErrorContains(t, <-done, "bytes unsent: the peer has read nothing for 2s")
 		require.Equal(t, 2*time.Second, time.Since(start))
 	})
+}
+
+// A peer that has no more to say may still read, however slowly: it gets the whole
+// answer as long as it reads at all.
+func TestStreamHalfClosedPeerIsAnswered(t *testing.T) {
+	const length = 4_000_000
+	request := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"Long.Repeat","params":[%d]}`, length)
+	t.Run("pipe", inBubble(func(t *testing.T) {
+		requests, toServer := io.Pipe()
+		fromServer, answers := io.Pipe()
+		done := make(chan error, 1)
+		go func() {
+			conn := jsonrpc2.NewStreamConn(stdio{requests, answers, answers.Close})
+			done <- jsonrpc2.Serve(t.Context(), newServer(t), conn, &jsonrpc2.ServerOptions{Logger: quiet})
+		}()
+		_, err := io.WriteString(toServer, request)
+		require.NoError(t, err)
+		require.NoError(t, toServer.Close())
+		received, piece := 0, make([]byte, 64<<10)
+		for err == nil {
+			var n int
+			time.Sleep(1900 * time.Millisecond)
+			n, err = fromServer.Read(piece)
+			received += n
+		}
+		require.ErrorIs(t, err, io.EOF)
+		require.Greater(t, received, length)
+		require.NoError(t, <-done)
+	}))
+	t.Run("tcp", func(t *testing.T) {
+		there, here := tcpPair(t)
+		done := make(chan error, 1)
+		go func() {
+			done <- jsonrpc2.Serve(t.Context(), newServer(t), jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Logger: quiet})
+		}()
+		_, err := io.WriteString(here, request)
+		require.NoError(t, err)
+		require.NoError(t, here.(*net.TCPConn).CloseWrite())
+		answer, err := io.ReadAll(here)
+		require.NoError(t, err)
+		require.Greater(t, len(answer), length)
+		require.NoError(t, <-done)
+	})
+}
+
+// One that never reads is given up, and what was lost is said.
+func TestStreamPeerThatNeverReads(t *testing.T) {
+	there, here := tcpPair(t)
+	defer here.Close()
+	record := new(recorder)
+	done := make(chan error, 1)
+	go func() {
+		done <- jsonrpc2.Serve(t.Context(), newServer(t), jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Logger: slog.New(record), MaxMessageSize: 64 << 20})
+	}()
+	_, err := io.WriteString(here, `{"jsonrpc":"2.0","id":1,"method":"Long.Repeat","params":[32000000]}`)
+	require.NoError(t, err)
+	require.NoError(t, here.(*net.TCPConn).CloseWrite())
+	require.ErrorContains(t, <-done, "bytes unsent: the peer has read nothing for 2s")
+	lines := record.take()
+	require.Len(t, lines, 1)
+	require.Equal(t, "jsonrpc2: Conn closed with an error", lines[0].Message)
+}
+
+// A reset ends the contexts of the calls that run: nobody can be answered any more.
+func TestStreamResetEndsContexts(t *testing.T) {
+	for name, hangUp := range map[string]func(t *testing.T, here net.Conn){
+		"reset": func(t *testing.T, here net.Conn) {
+			require.NoError(t, here.(*net.TCPConn).SetLinger(0))
+			require.NoError(t, here.Close())
+		},
+		"a write that fails": func(t *testing.T, here net.Conn) {
+			require.NoError(t, here.(*net.TCPConn).CloseWrite()) // so that nobody reads from it any more
+			_, err := io.ReadFull(here, make([]byte, 1))         // the answer to the call beside
+			require.NoError(t, err)
+			require.NoError(t, here.(*net.TCPConn).SetLinger(0))
+			require.NoError(t, here.Close())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			there, here := tcpPair(t)
+			w := newWatch()
+			done := make(chan error, 1)
+			go func() {
+				done <- jsonrpc2.Serve(t.Context(), newServer(t, w), jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Logger: quiet})
+			}()
+			_, err := io.WriteString(here, watch("Wait", 1))
+			require.NoError(t, err)
+			<-w.seen
+			if name != "reset" {
+				_, err = io.WriteString(here, `{"jsonrpc":"2.0","id":1,"method":"Long.Repeat","params":[4000000]}`)
+				require.NoError(t, err)
+			}
+			hangUp(t, here)
+			require.Error(t, <-done, "the method has seen that nobody waits")
+		})
+	}
 }
 
 // A request is not lost on a client that is closed at once.
@@ -285,7 +382,8 @@ func TestStreamOverloaded(t *testing.T) {
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	require.Equal(t, 16, taken, "16 MiB may wait")
 	require.NoError(t, there.Close())
-	require.NoError(t, conn.Close())
+	require.ErrorContains(t, conn.Close(), "bytes unsent")
+	require.NoError(t, conn.Close(), "once is enough")
 }
 
 // A write that fails ends the reading, too, with its error.
@@ -298,7 +396,7 @@ func TestStreamWriteFails(t *testing.T) {
 	_, err := conn.ReadMessage(t.Context())
 	require.ErrorIs(t, err, broken)
 	require.ErrorIs(t, conn.WriteMessage(t.Context(), []byte(addOne)), broken)
-	require.NoError(t, conn.Close())
+	require.ErrorIs(t, conn.Close(), broken)
 }
 
 type failingWriter struct{ err error }

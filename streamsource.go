@@ -1,0 +1,140 @@
+package jsonrpc2
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// A source reads from a stream, and stops when a context is done.
+type source interface {
+	read(ctx context.Context, p []byte) (int, error)
+	close() // by the reading goroutine, when it has read its last
+}
+
+func newSource(rwc io.ReadWriteCloser, closed chan struct{}) source {
+	d, ok := rwc.(deadliner)
+	if ok && d.SetReadDeadline(time.Time{}) == nil {
+		return &deadlineSource{deadliner: d}
+	}
+	return &pumpSource{r: rwc, closed: closed}
+}
+
+type deadliner interface {
+	io.Reader
+	SetReadDeadline(time.Time) error
+}
+
+// A deadlineSource stops reading by a deadline in the past. It watches one
+// context over many reads.
+type deadlineSource struct {
+	deadliner
+	watched <-chan struct{} // the Done of the context
+	stop    func() bool     // ends the watch
+	fired   chan struct{}   // closed when the deadline was set
+}
+
+func (s *deadlineSource) read(ctx context.Context, p []byte) (int, error) {
+	if s.watched != ctx.Done() {
+		s.watch(ctx)
+	}
+	n, err := s.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
+		return n, ctx.Err()
+	}
+	return n, err
+}
+
+func (s *deadlineSource) watch(ctx context.Context) {
+	s.close()
+	s.watched = ctx.Done()
+	if s.watched == nil {
+		return
+	}
+	fired := make(chan struct{})
+	s.fired = fired
+	s.stop = context.AfterFunc(ctx, func() {
+		defer close(fired)
+		_ = s.SetReadDeadline(time.Unix(1, 0))
+	})
+}
+
+// close ends the watch.
+func (s *deadlineSource) close() {
+	if s.stop == nil {
+		return
+	}
+	if !s.stop() {
+		<-s.fired
+		_ = s.SetReadDeadline(time.Time{})
+	}
+	s.stop = nil
+}
+
+// A pumpSource reads on a goroutine of its own, one piece ahead.
+type pumpSource struct {
+	r       io.Reader
+	closed  chan struct{}
+	pieces  chan piece
+	resume  chan struct{}
+	current piece
+}
+
+type piece struct {
+	data []byte
+	err  error
+}
+
+func (s *pumpSource) read(ctx context.Context, p []byte) (int, error) {
+	if s.pieces == nil {
+		s.pieces, s.resume = make(chan piece), make(chan struct{})
+		go s.pump()
+	}
+	if len(s.current.data) == 0 && s.current.err == nil {
+		select {
+		case s.current = <-s.pieces:
+		case <-s.closed:
+			return 0, net.ErrClosed
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	n := copy(p, s.current.data)
+	s.current.data = s.current.data[n:]
+	if len(s.current.data) > 0 {
+		return n, nil
+	}
+	err := s.current.err
+	if err == nil {
+		select {
+		case s.resume <- struct{}{}:
+		case <-s.closed:
+		}
+	}
+	return n, err
+}
+
+func (s *pumpSource) pump() {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := s.r.Read(buf)
+		select {
+		case s.pieces <- piece{buf[:n], err}:
+		case <-s.closed:
+			return
+		}
+		if err != nil {
+			return
+		}
+		select {
+		case <-s.resume:
+		case <-s.closed:
+			return
+		}
+	}
+}
+
+func (s *pumpSource) close() {}
