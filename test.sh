@@ -47,6 +47,13 @@ step go vet and staticcheck
 go vet ./...
 go run "$staticcheck" ./...
 
+step build and vet for other systems
+for target in darwin/arm64 windows/amd64 linux/386; do
+	echo "$target"
+	GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go build ./...
+	GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go vet ./...
+done
+
 step known vulnerabilities
 if curl -sfI -m 10 -o /dev/null https://vuln.go.dev/index/modules.json.gz; then
 	go run "$govulncheck" ./...
@@ -56,6 +63,9 @@ fi
 
 step tests
 go test -race -count=1 -timeout=30m ./...
+
+step tests with the next encoding/json
+GOEXPERIMENT=jsonv2 go test -count=1 -timeout=30m . ./httpconn
 
 step the demo
 demo=$(go run ./calc/cmd/calc)

@@ -129,7 +129,7 @@ func (c *caller) describe(f fate, waiting int64) error {
 	queue := fmt.Sprintf("requests waiting in queue %q: %d", c.queue, waiting)
 	switch f {
 	case withdrawn:
-		return fmt.Errorf("%w: it still waited and was withdrawn; %s", jsonrpc2.ErrNotRun, queue)
+		return fmt.Errorf("%w: no server took it: it still waited and was withdrawn; %s", jsonrpc2.ErrNotRun, queue)
 	case taken:
 		return fmt.Errorf("it waits no more and may have run; %s", queue)
 	}

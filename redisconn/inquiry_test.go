@@ -38,7 +38,7 @@ func TestWithdrawn(t *testing.T) {
 			rdb := brokertest.StartRedis(t).Client(t)
 			c := dial(t, rdb, &opts, brief)
 			_, err := jsonrpc2.Call[int64](context.Background(), c.Client, "Counter.Count", struct{}{})
-			requireTimeout(t, err, true, `it still waited and was withdrawn; requests waiting in queue "calc": 0`)
+			requireTimeout(t, err, true, `no server took it: it still waited and was withdrawn; requests waiting in queue "calc": 0`)
 			requireLen(t, rdb, queue, 0)
 
 			ctx, cancel := context.WithTimeout(context.Background(), brief)
