@@ -6,8 +6,10 @@ package link
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,8 +56,9 @@ func Signal(c chan<- struct{}) {
 	}
 }
 
-// A State knows which of a connection's activities fail, and logs when the
-// first of them begins to fail and when all work again: a line per change.
+// A State knows which of a connection's activities fail and why, and logs when the
+// first of them begins to fail, when the cause changes, and when all work again: a
+// line per change.
 type State struct {
 	Logger     *slog.Logger // with what tells the connection apart
 	Recoveries atomic.Int64
@@ -64,6 +67,7 @@ type State struct {
 	mu      sync.Mutex // protects following
 	failing map[string]bool
 	since   time.Time
+	cause   error // the last one; nil while all work
 }
 
 // NewState returns the State of one end of a queue. It logs to slog.Default() if
@@ -86,18 +90,41 @@ func NewName() string {
 func (s *State) Failed(activity string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failing[activity] {
-		return
+	before := s.cause
+	s.cause = err
+	begins := len(s.failing) == 0
+	if !s.failing[activity] {
+		if s.failing == nil {
+			s.failing = make(map[string]bool)
+		}
+		s.failing[activity] = true
+		s.Changes.Add(1)
 	}
-	if s.failing == nil {
-		s.failing = make(map[string]bool)
-	}
-	s.failing[activity] = true
-	s.Changes.Add(1)
-	if len(s.failing) == 1 {
+	switch {
+	case begins:
 		s.since = time.Now()
 		s.Logger.Error("connection impaired, trying again", slog.String("while", activity), slog.Any("error", err))
+	case causeText(before) != causeText(err):
+		s.Logger.Error("connection impaired by another cause", slog.String("while", activity), slog.Any("error", err))
 	}
+}
+
+// causeText returns what tells one cause from another: not the ports of this
+// machine, which differ from one try to the next.
+func causeText(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		return op.Err.Error()
+	}
+	return err.Error()
+}
+
+// Cause returns why the connection is impaired: the last failure, nil while all
+// work.
+func (s *State) Cause() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
 }
 
 // Worked notes that an activity worked.
@@ -110,6 +137,7 @@ func (s *State) Worked(activity string) {
 	delete(s.failing, activity)
 	s.Changes.Add(1)
 	if len(s.failing) == 0 {
+		s.cause = nil
 		s.Recoveries.Add(1)
 		s.Logger.Info("connection works again", slog.Duration("after", time.Since(s.since).Round(time.Millisecond)))
 	}

@@ -3,7 +3,9 @@ package link
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -80,6 +82,31 @@ func TestState(t *testing.T) {
 	s.Worked("taking")
 	lines(4)
 	require.EqualValues(t, 2, s.Recoveries.Load())
+}
+
+// Another cause is another line; the same one seen from another port is not.
+func TestStateCause(t *testing.T) {
+	var log bytes.Buffer
+	s := State{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	require.NoError(t, s.Cause())
+	refused := func(port int) error {
+		return fmt.Errorf("redis: %w", &net.OpError{Op: "read", Net: "tcp", Source: &net.TCPAddr{Port: port}, Err: errors.New("connection refused")})
+	}
+	for port := range 3 {
+		s.Failed("sending", refused(port))
+		s.Failed("taking", refused(port))
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "\n"), log.String())
+	denied := errors.New("WRONGPASS invalid username-password pair")
+	s.Failed("taking", denied)
+	s.Failed("taking", denied)
+	require.Equal(t, 2, strings.Count(log.String(), "\n"), log.String())
+	require.Contains(t, log.String(), `level=ERROR msg="connection impaired by another cause" while=taking error="WRONGPASS`)
+	require.ErrorIs(t, s.Cause(), denied)
+	s.Worked("sending")
+	require.ErrorIs(t, s.Cause(), denied)
+	s.Worked("taking")
+	require.NoError(t, s.Cause())
 }
 
 func TestStateConcurrently(t *testing.T) {

@@ -1,0 +1,65 @@
+package readmetest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// root is the module's folder, seen from the tests.
+const root = "../.."
+
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// block returns the only code block of a language that holds a text.
+func block(t *testing.T, language, holds string) string {
+	t.Helper()
+	var found []string
+	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(readme(t), -1) {
+		if strings.Contains(m[1], holds) {
+			found = append(found, m[1])
+		}
+	}
+	require.Len(t, found, 1, "code blocks with %q", holds)
+	return found[0]
+}
+
+// The README's program runs in a module of its own, by the commands that stand
+// below it.
+func TestCheckout(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	program := block(t, "go", "package main")
+	require.Contains(t, program, `"localhost:6379"`)
+	program = strings.ReplaceAll(program, "localhost:6379", broker.Addr)
+
+	folder := t.TempDir()
+	checkout, err := filepath.Abs(root)
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(checkout, filepath.Join(folder, "jsonrpc2")))
+	yours := filepath.Join(folder, "yours")
+	require.NoError(t, os.Mkdir(yours, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(yours, "main.go"), []byte(program), 0o644))
+
+	run := exec.CommandContext(t.Context(), "bash", "-e")
+	run.Dir = yours
+	run.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+	run.Stdin = strings.NewReader(block(t, "sh", "go mod edit"))
+	var stderr strings.Builder
+	run.Stderr = &stderr
+	stdout, err := run.Output()
+	require.NoError(t, err, "%s", &stderr)
+	require.Equal(t, "6.1\n", string(stdout), "%s", &stderr)
+}

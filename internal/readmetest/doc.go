@@ -1,0 +1,2 @@
+// Package readmetest holds README.md to what it says.
+package readmetest
