@@ -67,8 +67,12 @@ type State struct {
 	mu      sync.Mutex // protects following
 	failing map[string]bool
 	since   time.Time
-	cause   error // the last one; nil while all work
+	cause   error           // the last one; nil while all work
+	logged  map[string]bool // causes of this outage
 }
+
+// maxCauses is how many causes of one outage are logged.
+const maxCauses = 10
 
 // NewState returns the State of one end of a queue. It logs to slog.Default() if
 // logger is nil.
@@ -90,7 +94,6 @@ func NewName() string {
 func (s *State) Failed(activity string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.cause
 	s.cause = err
 	begins := len(s.failing) == 0
 	if !s.failing[activity] {
@@ -100,11 +103,13 @@ func (s *State) Failed(activity string, err error) {
 		s.failing[activity] = true
 		s.Changes.Add(1)
 	}
+	text := causeText(err)
 	switch {
 	case begins:
-		s.since = time.Now()
+		s.since, s.logged = time.Now(), map[string]bool{text: true}
 		s.Logger.Error("connection impaired, trying again", slog.String("while", activity), slog.Any("error", err))
-	case causeText(before) != causeText(err):
+	case !s.logged[text] && len(s.logged) < maxCauses:
+		s.logged[text] = true
 		s.Logger.Error("connection impaired by another cause", slog.String("while", activity), slog.Any("error", err))
 	}
 }

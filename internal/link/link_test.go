@@ -99,6 +99,7 @@ func TestStateCause(t *testing.T) {
 	require.Equal(t, 1, strings.Count(log.String(), "\n"), log.String())
 	denied := errors.New("WRONGPASS invalid username-password pair")
 	s.Failed("taking", denied)
+	s.Failed("sending", refused(4)) // known already
 	s.Failed("taking", denied)
 	require.Equal(t, 2, strings.Count(log.String(), "\n"), log.String())
 	require.Contains(t, log.String(), `level=ERROR msg="connection impaired by another cause" while=taking error="WRONGPASS`)
