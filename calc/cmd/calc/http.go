@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -22,7 +21,7 @@ const (
 // queue.
 func (f flags) openHTTP(u *url.URL) (*broker, error) {
 	if u.Hostname() == "" && u.Port() == "" {
-		return nil, fmt.Errorf("%w: bad HTTP URL: want %s://host[:port]/path", errUsage, u.Scheme)
+		return nil, f.badURL(u)
 	}
 	web := &webServer{url: u}
 	b := &broker{
@@ -47,7 +46,7 @@ type webServer struct {
 // listen returns the Conn to serve, and the URL, with the port where that said 0.
 func (w *webServer) listen() (conn jsonrpc2.Conn, url string, err error) {
 	if w.url.Scheme != "http" {
-		return nil, "", fmt.Errorf("%w: https:// is for calls: serve http://, behind a server that has a certificate", errUsage)
+		return nil, "", misused("https:// is for calls: serve http://, behind a server that has a certificate")
 	}
 	port := w.url.Port()
 	if port == "" {

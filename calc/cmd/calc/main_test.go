@@ -94,41 +94,6 @@ func TestDemo(t *testing.T) {
 	require.Contains(t, got.stdout, "1 + 5.1 = 6.1\n")
 }
 
-func TestUsage(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		args []string
-		env  []string
-		want string
-	}{
-		{"no such command", []string{"multiply", "1", "2"}, nil, `no command "multiply"`},
-		{"one operand", []string{"add", "1"}, nil, "two numbers"},
-		{"no number", []string{"add", "1", "x"}, nil, `"x" is not a number`},
-		{"no broker", []string{"add", "1", "2"}, nil, "no broker"},
-		{"too many operands", []string{"add", "-broker", "redis://h", "1", "2", "3"}, nil, `unexpected "1"`},
-		{"no such flag", []string{"serve", "-x"}, nil, "-x"},
-		{"reply", []string{"add", "-broker", "redis://h", "-reply", "x", "1", "2"}, nil, "-reply is list or id"},
-		{"queue", []string{"add", "-broker", "redis://h", "-queue", "", "1", "2"}, nil, "queue has no name"},
-		{"unknown scheme", []string{"serve", "-broker", "kafka://user:secret@h"}, nil, "redis://, rediss://, amqp://, amqps://, http:// and https://"},
-		{"broken URL", []string{"serve", "-broker", "redis://user:secret@h:port"}, nil, "can't be parsed"},
-		{"bad database", []string{"serve"}, []string{"REDIS_URL=redis://user:secret@h/secret"}, "bad Redis URL"},
-		{"blank in the host", []string{"serve"}, []string{"CLOUDAMQP_URL=amqp://user:secret@h%20h"}, "can't be parsed"},
-		{"bad heartbeat", []string{"add", "1", "2"}, []string{"CLOUDAMQP_URL=amqps://user:secret@h?heartbeat=x"}, "bad RabbitMQ URL: want amqps://"},
-		{"later variable", []string{"serve"}, []string{"CLOUDAMQP_URL=amqp://h", "REDIS_URL=redis://user:secret@h/secret"}, "bad Redis URL"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			cmd := command(test.args...)
-			cmd.Env = append(cmd.Env, test.env...)
-			got := output(t, cmd)
-			require.Equal(t, 2, got.code)
-			require.Empty(t, got.stdout)
-			require.Contains(t, got.stderr, test.want)
-			require.Contains(t, got.stderr, "usage: calc")
-			require.NotContains(t, got.stderr, "secret")
-		})
-	}
-}
-
 func TestServeAndCall(t *testing.T) {
 	redis := brokertest.StartRedis(t)
 	server := startServing(t, "-broker", redis.URL())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/rpc"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -16,8 +15,8 @@ const service = "Calc"
 
 // serve serves until ctx is done, and then until the running calls are
 // answered.
-func serve(ctx context.Context, f flags, stderr io.Writer) (err error) {
-	b, err := f.open()
+func serve(ctx context.Context, in invocation) (err error) {
+	b, err := in.flags.open()
 	if err != nil {
 		return err
 	}
@@ -27,7 +26,7 @@ func serve(ctx context.Context, f flags, stderr io.Writer) (err error) {
 		return err
 	}
 	if b.ping(ctx) != nil {
-		fmt.Fprintf(stderr, "calc: waiting for %s\n", b.where)
+		fmt.Fprintf(in.stderr, "calc: waiting for %s\n", b.where)
 	}
 	if b.await(ctx) != nil {
 		return nil // stopped before it began
@@ -36,6 +35,6 @@ func serve(ctx context.Context, f flags, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stderr, "calc: ready: serving add and subtract %s\n", b.place(f.queue))
+	fmt.Fprintf(in.stderr, "calc: ready: serving add and subtract %s\n", b.place(in.flags.queue))
 	return jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: service})
 }

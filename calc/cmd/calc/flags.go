@@ -1,0 +1,180 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// exampleURL is what messages propose for -broker.
+const exampleURL = "redis://localhost:6379"
+
+// flagKinds are the flags that a command has.
+type flagKinds int
+
+const (
+	brokerFlags flagKinds = 1 << iota
+	callFlags
+)
+
+const brokerUsage = `  -broker URL    redis://host:port/db, amqp://host:port/vhost, rediss://…, amqps://…,
+                 or http://host:port/path, to call https://… too
+                 (default $BROKER_URL, then $REDIS_URL, then $CLOUDAMQP_URL)
+  -queue NAME    the queue's name (default "calc"); with HTTP the URL's path stands for it
+`
+
+const callUsage = `  -timeout D     how long a call may take, such as 500ms or 1m (default 30s)
+  -reply list    one reply list or queue for all calls (the default), or
+  -reply id      one for each, for servers that know no other way
+`
+
+func (k flagKinds) usage() string {
+	if k&callFlags == 0 {
+		return "flags:\n" + brokerUsage
+	}
+	return "flags, before or behind the numbers:\n" + brokerUsage + callUsage
+}
+
+// flags are the values of all commands' flags.
+type flags struct {
+	broker  string
+	source  string // of broker: -broker or a variable
+	queue   string
+	timeout time.Duration
+	reply   string
+}
+
+// define adds the flags of some kinds to set. All of them take a value: in place
+// of a usage they have an example of it.
+func (f *flags) define(set *flag.FlagSet, kinds flagKinds) {
+	if kinds&brokerFlags != 0 {
+		f.broker, f.source = firstEnv("BROKER_URL", "REDIS_URL", "CLOUDAMQP_URL")
+		set.Func("broker", exampleURL, func(url string) error {
+			f.broker, f.source = url, "-broker"
+			return nil
+		})
+		set.StringVar(&f.queue, "queue", "calc", "calc")
+	}
+	if kinds&callFlags != 0 {
+		f.timeout = 30 * time.Second
+		set.Func("timeout", "30s", f.setTimeout)
+		set.StringVar(&f.reply, "reply", "list", "list")
+	}
+}
+
+func (f *flags) setTimeout(value string) (err error) {
+	f.timeout, err = time.ParseDuration(value)
+	if err == nil && f.timeout <= 0 {
+		err = errors.New("not more than 0")
+	}
+	return err
+}
+
+// parse parses the arguments behind the command's name. The error is
+// flag.ErrHelp if they ask for help.
+func (c subcommand) parse(args []string) (f flags, operands []string, err error) {
+	set := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	f.define(set, c.flags)
+	operands, err = c.interleaved(set, args)
+	switch {
+	case err != nil:
+		return f, nil, err
+	case c.operands == "" && len(operands) > 0:
+		return f, nil, misused("calc %s takes no operands: write calc %s", c.name, strings.TrimSpace(c.name+" "+c.example))
+	case set.Lookup("queue") != nil && f.queue == "":
+		return f, nil, misused(`the queue has no name: without -queue it is "calc"`)
+	case set.Lookup("reply") != nil && f.reply != "list" && f.reply != "id":
+		return f, nil, misused("-reply is list or id, not %s", quoted(f.reply))
+	}
+	return f, operands, nil
+}
+
+// interleaved sets the flags, wherever they stand, and returns the operands. The
+// Parse of a FlagSet stops at the first operand and takes a negative number for
+// a flag.
+func (c subcommand) interleaved(set *flag.FlagSet, args []string) (operands []string, err error) {
+	for len(args) > 0 {
+		arg, rest := args[0], args[1:]
+		switch {
+		case arg == "--":
+			return append(operands, rest...), nil
+		case !isFlag(arg):
+			operands, args = append(operands, arg), rest
+		default:
+			args, err = c.setFlag(set, arg, rest)
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	return operands, nil
+}
+
+// setFlag sets the flag that arg is, to what stands behind its = or else to the
+// first of the arguments after it, and returns those that are left.
+func (c subcommand) setFlag(set *flag.FlagSet, arg string, after []string) (left []string, err error) {
+	name := flagName(arg)
+	if name == "h" || name == "help" {
+		return nil, flag.ErrHelp
+	}
+	known := set.Lookup(name)
+	if known == nil {
+		return nil, misused("calc %s has no flag %s: %s", c.name, quoted("-"+name), flagNames(set))
+	}
+	_, value, ok := strings.Cut(arg, "=")
+	switch {
+	case ok:
+	case len(after) == 0:
+		return nil, misused("-%s has no value: write -%s %s, for example", name, name, known.Usage)
+	default:
+		value, after = after[0], after[1:]
+	}
+	if err := set.Set(name, value); err != nil {
+		return nil, misused("-%s can't be %s: write -%s %s, for example", name, quoted(value), name, known.Usage)
+	}
+	return after, nil
+}
+
+// flagNames says which flags there are.
+func flagNames(set *flag.FlagSet) string {
+	var names []string
+	set.VisitAll(func(f *flag.Flag) { names = append(names, "-"+f.Name) })
+	if len(names) == 0 {
+		return "it has none"
+	}
+	return "it has " + strings.Join(names, ", ")
+}
+
+// isFlag reports whether an argument is a flag. A negative number is none.
+func isFlag(arg string) bool {
+	name, ok := strings.CutPrefix(arg, "-")
+	if !ok || name == "" {
+		return false
+	}
+	_, err := strconv.ParseFloat(arg, 64) // -Inf is one, too
+	return err != nil && !strings.ContainsAny(name[:1], ".0123456789")
+}
+
+// flagName returns the name in -name, --name and -name=value, and "" of what is
+// no flag.
+func flagName(arg string) string {
+	name, ok := strings.CutPrefix(arg, "-")
+	if !ok {
+		return ""
+	}
+	name, _, _ = strings.Cut(strings.TrimPrefix(name, "-"), "=")
+	return name
+}
+
+// firstEnv returns the value and the name of the first variable that is set.
+func firstEnv(names ...string) (value, name string) {
+	for _, name := range names {
+		if value := os.Getenv(name); value != "" {
+			return value, "$" + name
+		}
+	}
+	return "", ""
+}

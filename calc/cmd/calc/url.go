@@ -1,0 +1,102 @@
+package main
+
+import (
+	"net/url"
+	"strings"
+)
+
+// brokerURL parses the URL of a broker. Errors show nothing of it that could be
+// a password, as net/url's do.
+func (f flags) brokerURL() (*url.URL, error) {
+	if f.broker == "" {
+		return nil, misused("no broker: set -broker or $BROKER_URL, such as: -broker %s", exampleURL)
+	}
+	u, err := url.Parse(f.broker)
+	if err != nil {
+		return nil, f.noURL()
+	}
+	name, _ := kind(u.Scheme)
+	slashes := strings.HasPrefix(f.broker[len(u.Scheme):], "://")
+	switch {
+	case slashes && name != "":
+		return u, nil
+	case slashes:
+		return nil, misused("%s: there is no broker for %q: there are redis://, rediss://, amqp://, amqps://, http:// and https://", f.source, u.Scheme)
+	case name != "":
+		return nil, f.badURL(u)
+	default:
+		return nil, f.noURL()
+	}
+}
+
+// noURL is the error for what is no URL.
+func (f flags) noURL() error {
+	if written := suggest(f.broker); written != "" {
+		return misused("%s: %q is no URL: write %s", f.source, f.broker, written)
+	}
+	return misused("%s: the URL can't be parsed: write it like redis://user:password@host:6379, with %%2F for a / in the password, %%40 for an @", f.source)
+}
+
+// badURL is the error for a URL of a scheme that is served.
+func (f flags) badURL(u *url.URL) error {
+	name, shape := kind(u.Scheme)
+	written := suggest(f.broker)
+	if written == "" {
+		return misused("%s: bad %s URL: want %s://%s", f.source, name, u.Scheme, shape)
+	}
+	return misused("%s: bad %s URL: write %s", f.source, name, written)
+}
+
+// kind returns what serves the URLs of a scheme, and what stands behind the
+// scheme. It returns "" for schemes that are not served.
+func kind(scheme string) (name, shape string) {
+	switch scheme {
+	case "redis", "rediss":
+		return "Redis", "[user:password@]host:port[/db]"
+	case "amqp", "amqps":
+		return "RabbitMQ", "[user:password@]host[:port][/vhost]"
+	case "http", "https":
+		return "HTTP", "host[:port]/path"
+	default:
+		return "", ""
+	}
+}
+
+// suggest returns what to write in place of an address that lacks the scheme or
+// its slashes. It returns "" for what is no such address, or may hold a password.
+func suggest(text string) string {
+	if strings.Contains(text, "://") || strings.ContainsAny(text, "@?") {
+		return ""
+	}
+	scheme, address, _ := strings.Cut(text, ":")
+	name, _ := kind(scheme)
+	known := name != "" && strings.Trim(address, "0123456789") != "" // redis:6379 is a host of that name
+	if !known {
+		scheme, address = "redis", text
+	}
+	address = strings.TrimLeft(address, "/")
+	if strings.HasPrefix(address, ":") {
+		address = "localhost" + address
+	}
+	u, err := url.Parse(scheme + "://" + address)
+	if err != nil || u.Hostname() == "" || strings.HasSuffix(u.Hostname(), ":") {
+		return ""
+	}
+	switch {
+	case known || u.Port() == "6379":
+		return scheme + "://" + address
+	case u.Port() == "5671":
+		return "amqps://" + address
+	case u.Port() == "5672":
+		return "amqp://" + address
+	default:
+		return "redis://" + address + " for Redis, amqp://" + address + " for RabbitMQ or http://" + address + " for HTTP"
+	}
+}
+
+// shown returns a URL with the address that it stands for, and without what could
+// be a secret.
+func shown(u *url.URL, address string) string {
+	bare := url.URL{Scheme: u.Scheme, User: u.User, Host: address, Path: u.Path}
+	return bare.Redacted()
+}
