@@ -17,12 +17,17 @@ import (
 
 // A broker is what -broker names.
 type broker struct {
+	name   string // Redis, RabbitMQ or HTTP
+	scheme string // of its URL
 	where  string // its URL, without what could be a secret
 	served string // where requests come in, if not to a queue; set by listen
 	dial   func() (jsonrpc2.Conn, error)
 	listen func() (jsonrpc2.Conn, error)
 	ping   func(context.Context) error
 	close  func() error
+
+	// refusal says what the broker refuses, if that is the error of ping.
+	refusal func(error) string
 }
 
 // open makes a broker of the URL. Errors say nothing of it that could be a
@@ -49,15 +54,17 @@ func (f flags) openRedis(u *url.URL) (*broker, error) {
 	}
 	rdb := redis.NewClient(opts)
 	return &broker{
-		where: shown(u, opts.Addr),
+		name: "Redis", scheme: u.Scheme, where: shown(u, opts.Addr),
 		dial: func() (jsonrpc2.Conn, error) {
 			return redisconn.Dial(rdb, f.queue, &redisconn.DialOptions{ReplyPerCall: f.reply == "id"}), nil
 		},
 		listen: func() (jsonrpc2.Conn, error) {
 			return redisconn.Listen(rdb, f.queue, nil), nil
 		},
-		ping:  func(ctx context.Context) error { return rdb.Ping(ctx).Err() },
+		ping:  func(ctx context.Context) error { return pingRedis(ctx, *opts) },
 		close: rdb.Close,
+
+		refusal: redisRefusal(u),
 	}, nil
 }
 
@@ -67,7 +74,7 @@ func (f flags) openRabbitMQ(u *url.URL) (*broker, error) {
 		return nil, f.badURL(u)
 	}
 	return &broker{
-		where: shown(u, net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port))),
+		name: "RabbitMQ", scheme: u.Scheme, where: shown(u, net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port))),
 		dial: func() (jsonrpc2.Conn, error) {
 			return amqpconn.Dial(f.broker, f.queue, &amqpconn.DialOptions{ReplyPerCall: f.reply == "id"})
 		},
@@ -76,6 +83,8 @@ func (f flags) openRabbitMQ(u *url.URL) (*broker, error) {
 		},
 		ping:  func(ctx context.Context) error { return pingRabbitMQ(ctx, f.broker) },
 		close: func() error { return nil }, // the Conns own their connections
+
+		refusal: rabbitMQRefusal(u),
 	}, nil
 }
 

@@ -25,10 +25,7 @@ func serve(ctx context.Context, in invocation) (err error) {
 	if err := server.Register(calc.Calc{}); err != nil {
 		return err
 	}
-	if b.ping(ctx) != nil {
-		fmt.Fprintf(in.stderr, "calc: waiting for %s\n", b.where)
-	}
-	if b.await(ctx) != nil {
+	if b.await(ctx, in.stderr) != nil {
 		return nil // stopped before it began
 	}
 	conn, err := b.listen()

@@ -2,47 +2,91 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
 	"net"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/redis/go-redis/v9"
 )
 
-// pingTimeout is how long a broker may take to answer.
-const pingTimeout = 5 * time.Second
+const (
+	pingTimeout = 5 * time.Second        // for the broker to answer
+	pingPause   = 200 * time.Millisecond // between two tries to reach it
+)
 
-// pingRabbitMQ reports whether a connection can be made.
-func pingRabbitMQ(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
-	defer cancel()
-	conn, err := amqp.DialConfig(url, amqp.Config{
-		Dial: func(network, addr string) (net.Conn, error) {
-			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-			if err == nil {
-				context.AfterFunc(ctx, func() { _ = conn.Close() })
-			}
-			return conn, err
-		},
-	})
-	if err != nil {
-		return err
-	}
-	return conn.Close()
-}
-
-// pingPause is between two tries to reach the broker.
-const pingPause = 200 * time.Millisecond
-
-// await waits until the broker can be reached.
-func (b *broker) await(ctx context.Context) error {
+// await waits until the broker can be reached. It writes why it can't, once and
+// again when that changes.
+func (b *broker) await(ctx context.Context, stderr io.Writer) error {
+	var written string
 	for {
-		err := b.ping(ctx)
+		err := b.reach(ctx)
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if cause := b.causeOf(err); cause != written {
+			fmt.Fprintf(stderr, "calc: waiting for %s: %s\n", b.where, cause)
+			written = cause
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pingPause):
 		}
 	}
+}
+
+// reach returns nil if the broker answers within pingTimeout.
+func (b *broker) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	err := b.ping(ctx)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err() // err is of the connection that ctx has closed
+	}
+	return err
+}
+
+// dialPing dials a connection that ends with ctx: an interrupt does not wait for
+// the broker.
+func dialPing(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err == nil {
+		context.AfterFunc(ctx, func() { _ = conn.Close() })
+	}
+	return conn, err
+}
+
+// pingRedis pings once: a client's own tries and its backoff would hide the
+// cause.
+func pingRedis(ctx context.Context, opts redis.Options) error {
+	opts.MaxRetries, opts.DialerRetries = -1, 1
+	opts.ReadTimeout, opts.WriteTimeout = -1, -1 // ctx has one
+	opts.Dialer = func(_ context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialPing(ctx, network, addr)
+		if err != nil || opts.TLSConfig == nil {
+			return conn, err
+		}
+		secure := tls.Client(conn, opts.TLSConfig)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return secure, nil
+	}
+	client := redis.NewClient(&opts)
+	defer client.Close()
+	return client.Ping(ctx).Err()
+}
+
+// pingRabbitMQ reports whether a connection can be made.
+func pingRabbitMQ(ctx context.Context, url string) error {
+	conn, err := amqp.DialConfig(url, amqp.Config{
+		Dial: func(network, addr string) (net.Conn, error) { return dialPing(ctx, network, addr) },
+	})
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
