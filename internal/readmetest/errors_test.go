@@ -1,0 +1,100 @@
+package readmetest
+
+import (
+	"errors"
+	"maps"
+	"net/rpc"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// A failure is a case of an error over a transport.
+type failure struct {
+	transport string
+	name      string // in the table
+	ran       int    // how often the method runs at least, where it may
+	make      func(t *testing.T, s *Counted) outcome
+}
+
+// An outcome is what came of the call "it".
+type outcome struct {
+	err   error
+	alive *rpc.Client // of a server that takes from the same place; nil if there is none
+}
+
+var sentinels = map[string]error{
+	"ErrUnavailable":           jsonrpc2.ErrUnavailable,
+	"ErrOverloaded":            jsonrpc2.ErrOverloaded,
+	"ErrNoServer":              jsonrpc2.ErrNoServer,
+	"ErrTooLarge of a request": jsonrpc2.ErrTooLarge,
+	"ErrNotRun":                jsonrpc2.ErrNotRun,
+	"ErrTimeout":               jsonrpc2.ErrTimeout,
+	"ErrReplyLost":             jsonrpc2.ErrReplyLost,
+	"ErrBadReply":              jsonrpc2.ErrBadReply,
+	"ErrTooLarge of a reply":   jsonrpc2.ErrTooLarge,
+}
+
+// errorTable returns what the README's table says of each error: whether its
+// request may have run.
+func errorTable(t *testing.T) map[string]bool {
+	t.Helper()
+	_, section, ok := strings.Cut(readme(t), "\n## Errors\n")
+	require.True(t, ok)
+	section, _, _ = strings.Cut(section, "\n## ")
+	table := make(map[string]bool)
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 {
+			continue
+		}
+		never, perhaps := strings.Contains(cells[2], "did not run"), strings.Contains(cells[2], "may have run")
+		for _, m := range regexp.MustCompile("`(Err[A-Za-z]+)`( of a [a-z]+)?").FindAllStringSubmatch(cells[1], -1) {
+			if m[1] == "ErrTimeout" && strings.Contains(cells[1], "beside `ErrTimeout`") {
+				continue
+			}
+			require.True(t, never != perhaps, "says of %s whether it ran: %s", m[0], line)
+			table[m[1]+m[2]] = perhaps
+		}
+	}
+	return table
+}
+
+// The table of errors is true, in each row and over each transport.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	table := errorTable(t)
+	require.ElementsMatch(t, slices.Collect(maps.Keys(sentinels)), slices.Collect(maps.Keys(table)))
+	shown := make(map[string]bool)
+	for _, f := range slices.Concat(streamFailures, redisFailures, rabbitFailures, httpFailures) {
+		shown[f.name] = true
+		t.Run(f.transport+"/"+f.name, func(t *testing.T) {
+			t.Parallel()
+			s := newCounted(t)
+			got := f.make(t, s)
+			require.ErrorIs(t, got.err, sentinels[f.name])
+			for name, sentinel := range sentinels { // no other is true of it
+				beside := f.name == "ErrNotRun" && name == "ErrTimeout"
+				if sentinel != sentinels[f.name] && !beside {
+					require.NotErrorIs(t, got.err, sentinel)
+				}
+			}
+			var answer *jsonrpc2.Error
+			require.False(t, errors.As(got.err, &answer), "no server's error")
+			if got.alive != nil {
+				require.NoError(t, call(got.alive, "Quick", Args{Name: "after"}))
+			}
+			if table[f.name] {
+				require.GreaterOrEqual(t, s.runs("it"), f.ran)
+			} else {
+				require.Zero(t, s.runs("it"), "%v", got.err)
+			}
+		})
+	}
+	require.Len(t, shown, len(table), "each row has a case")
+}

@@ -1,0 +1,87 @@
+package readmetest
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+var rabbitFailures = []failure{
+	{"rabbitmq", "ErrUnavailable", 0, func(t *testing.T, s *Counted) outcome {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		require.NoError(t, l.Close()) // nobody listens there
+		client := dial(t, dialRabbit(t, "amqp://"+l.Addr().String(), t.Name(), nil), jsonrpc2.ClientOptions{})
+		return outcome{err: call(client, "Quick", Args{Name: "it"})}
+	}},
+	{"rabbitmq", "ErrNoServer", 0, func(t *testing.T, s *Counted) outcome {
+		url := brokertest.SharedRabbitMQ(t).URL()
+		client := dial(t, dialRabbit(t, url, t.Name(), nil), jsonrpc2.ClientOptions{})
+		err := call(client, "Quick", Args{Name: "it"})
+		return outcome{err, dial(t, s.onRabbit(t, url), jsonrpc2.ClientOptions{})}
+	}},
+	{"rabbitmq", "ErrOverloaded", 0, func(t *testing.T, s *Counted) outcome {
+		url := brokertest.SharedRabbitMQ(t).URL()
+		conn := dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{Declare: &amqpconn.Queue{}, MaxBacklog: 1, Persistent: true})
+		client := dial(t, conn, jsonrpc2.ClientOptions{})
+		waits := client.Go("Counted.Quick", Args{Name: "first"}, new(string), nil)
+		require.Eventually(t, func() bool { return conn.Stats().Confirmed == 1 }, soon, time.Millisecond)
+		limited := dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{MaxBacklog: 1})
+		err := call(dial(t, limited, jsonrpc2.ClientOptions{}), "Quick", Args{Name: "it"})
+		alive := dial(t, s.onRabbit(t, url), jsonrpc2.ClientOptions{})
+		require.NoError(t, (<-waits.Done).Error)
+		return outcome{err, alive}
+	}},
+	{"rabbitmq", "ErrTooLarge of a request", 0, func(t *testing.T, s *Counted) outcome {
+		url := brokertest.SharedRabbitMQ(t).URL()
+		return tooLargeRequest(t, s.onRabbit(t, url), dialRabbit(t, url, t.Name(), nil))
+	}},
+	{"rabbitmq", "ErrTimeout", 1, func(t *testing.T, s *Counted) outcome {
+		return timeout(t, s, s.onRabbit(t, brokertest.SharedRabbitMQ(t).URL()))
+	}},
+	{"rabbitmq", "ErrReplyLost", 1, func(t *testing.T, s *Counted) outcome {
+		broker := brokertest.StartRabbitMQ(t)
+		client := dial(t, s.onRabbit(t, broker.URL()), jsonrpc2.ClientOptions{})
+		under := client.Go("Counted.Wait", Args{Name: "it"}, new(string), nil)
+		require.Eventually(t, func() bool { return s.runs("it") > 0 }, soon, time.Millisecond)
+		typed := make(chan error, 1)
+		go func() { typed <- call(client, "Wait", Args{Name: "it"}) }()
+		require.Eventually(t, func() bool { return s.runs("it") > 1 }, soon, time.Millisecond)
+		broker.Ctl("close_all_connections", "--vhost", "/", "test")
+		require.Error(t, (<-under.Done).Error)
+		err := <-typed
+		s.end()
+		return outcome{err, client}
+	}},
+	{"rabbitmq", "ErrBadReply", 1, func(t *testing.T, s *Counted) outcome {
+		return badReply(t, s.onRabbit(t, brokertest.SharedRabbitMQ(t).URL()))
+	}},
+	{"rabbitmq", "ErrTooLarge of a reply", 1, func(t *testing.T, s *Counted) outcome {
+		return tooLargeReply(t, s.onRabbit(t, brokertest.SharedRabbitMQ(t).URL()))
+	}},
+}
+
+func dialRabbit(t *testing.T, url, queue string, opts *amqpconn.DialOptions) *amqpconn.Conn {
+	if opts == nil {
+		opts = &amqpconn.DialOptions{}
+	}
+	opts.Logger = quiet
+	conn, err := amqpconn.Dial(url, queue, opts)
+	require.NoError(t, err)
+	return conn
+}
+
+// onRabbit serves a queue named like the test, and returns a Conn that calls it.
+func (s *Counted) onRabbit(t *testing.T, url string) jsonrpc2.Conn {
+	plain := amqpconn.Queue{Plain: true}
+	conn, err := amqpconn.Listen(url, t.Name(), &amqpconn.ListenOptions{Queue: plain, Logger: quiet})
+	require.NoError(t, err)
+	s.serve(t, conn, jsonrpc2.ServerOptions{})
+	return dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{Declare: &plain})
+}

@@ -1,0 +1,75 @@
+package readmetest
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+const smallLimit = 1000 // bytes of a message
+
+var long = strings.Repeat("x", 2*smallLimit)
+
+var streamFailures = []failure{
+	{"stream", "ErrTooLarge of a request", 0, func(t *testing.T, s *Counted) outcome {
+		return tooLargeRequest(t, s.overStream(t), s.overStream(t))
+	}},
+	{"stream", "ErrOverloaded", 0, func(t *testing.T, s *Counted) outcome {
+		here, there := net.Pipe() // which nobody reads
+		t.Cleanup(func() { _ = there.Close() })
+		client := dial(t, jsonrpc2.NewStreamConn(here), jsonrpc2.ClientOptions{})
+		fill := strings.Repeat("x", 1<<20)
+		for range 17 {
+			client.Go("Counted.Quick", Args{Fill: fill}, new(string), nil)
+		}
+		return outcome{err: call(client, "Quick", Args{Name: "it", Fill: fill})}
+	}},
+	{"stream", "ErrTimeout", 1, func(t *testing.T, s *Counted) outcome { return timeout(t, s, s.overStream(t)) }},
+	{"stream", "ErrBadReply", 1, func(t *testing.T, s *Counted) outcome { return badReply(t, s.overStream(t)) }},
+	{"stream", "ErrTooLarge of a reply", 1, func(t *testing.T, s *Counted) outcome { return tooLargeReply(t, s.overStream(t)) }},
+}
+
+// overStream serves over TCP, and returns the other end.
+func (s *Counted) overStream(t *testing.T) jsonrpc2.Conn {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	here, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	there, err := l.Accept()
+	require.NoError(t, err)
+	s.serve(t, jsonrpc2.NewStreamConn(there), jsonrpc2.ServerOptions{})
+	return jsonrpc2.NewStreamConn(here)
+}
+
+// What follows is alike over all transports.
+
+func tooLargeRequest(t *testing.T, limited, alive jsonrpc2.Conn) outcome {
+	client := dial(t, limited, jsonrpc2.ClientOptions{MaxMessageSize: smallLimit})
+	return outcome{call(client, "Quick", Args{Name: "it", Fill: long}), dial(t, alive, jsonrpc2.ClientOptions{})}
+}
+
+func tooLargeReply(t *testing.T, conn jsonrpc2.Conn) outcome {
+	client := dial(t, conn, jsonrpc2.ClientOptions{MaxMessageSize: smallLimit})
+	return outcome{call(client, "Long", Args{Name: "it"}), client}
+}
+
+// timeout has a call time out that has begun.
+func timeout(t *testing.T, s *Counted, conn jsonrpc2.Conn) outcome {
+	client := dial(t, conn, jsonrpc2.ClientOptions{Timeout: 2 * time.Second})
+	err := call(client, "Wait", Args{Name: "it"})
+	s.end()
+	return outcome{err: err}
+}
+
+// badReply has a call answered with a result that does not fit.
+func badReply(t *testing.T, conn jsonrpc2.Conn) outcome {
+	client := dial(t, conn, jsonrpc2.ClientOptions{})
+	_, err := jsonrpc2.Call[int](t.Context(), client, "Counted.Quick", Args{Name: "it"})
+	return outcome{err, client}
+}
