@@ -118,7 +118,7 @@ func newClientCodec(conn Conn, opts *ClientOptions) *clientCodec {
 		c.opts.Timeout = DefaultTimeout
 	}
 	c.opts.MaxMessageSize = orDefault(opts.MaxMessageSize, DefaultMaxMessageSize)
-	c.opts.MaxDepth = orDefault(opts.MaxDepth, DefaultMaxDepth)
+	c.opts.MaxDepth = depthLimit(opts.MaxDepth)
 	c.log = newDropLog(opts.Logger)
 	c.stats = opts.Stats
 	if c.stats == nil {

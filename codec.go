@@ -192,7 +192,8 @@ type ClientOptions struct {
 	// beyond it fails with ErrTooLarge.
 	MaxMessageSize int
 
-	// MaxDepth limits how deep the values of a reply may nest; 500 if 0.
+	// MaxDepth limits how deep the values of a reply may nest; 500 if 0, at most
+	// 10,000, which is encoding/json's own limit.
 	MaxDepth int
 
 	// Logger is told what could be told to nobody else; slog.Default() if nil.
@@ -228,8 +229,9 @@ type ServerOptions struct {
 	// answered with one CodeInvalidRequest.
 	MaxBatch int
 
-	// MaxDepth limits how deep the values of a request may nest; 500 if 0. A
-	// request beyond it is answered with CodeInvalidRequest.
+	// MaxDepth limits how deep the values of a request may nest; 500 if 0, at
+	// most 10,000, which is encoding/json's own limit. A request beyond it is
+	// answered with CodeInvalidRequest.
 	MaxDepth int
 
 	// Grace is how long after the drain began (ctx done) the contexts of running
@@ -285,6 +287,11 @@ func Serve(ctx context.Context, server *rpc.Server, conn Conn, opts *ServerOptio
 	codec := newServerCodec(ctx, conn, opts)
 	server.ServeCodec(codec)
 	return codec.err
+}
+
+// depthLimit returns a MaxDepth that encoding/json has no objection to.
+func depthLimit(limit int) int {
+	return min(orDefault(limit, DefaultMaxDepth), headerDepth)
 }
 
 // orDefault returns a limit, or the standard one where there is no usable one.

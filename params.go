@@ -262,15 +262,19 @@ type decoder struct {
 
 func newDecoder() *decoder {
 	d := new(decoder)
-	d.json = json.NewDecoder(&d.data)
+	d.renew()
 	return d
 }
+
+// renew replaces a json.Decoder that may be out of step: it keeps an error of
+// syntax, such as too deep a nesting, for ever.
+func (d *decoder) renew() { d.json = json.NewDecoder(&d.data) }
 
 // decode decodes into v. A panic in a method of v's is an error.
 func (d *decoder) decode(data []byte, v any) (err error, panicked bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			d.json = json.NewDecoder(&d.data)
+			d.renew()
 			err, panicked = fmt.Errorf("panic while decoding %T: %v", v, p), true
 		}
 	}()
@@ -282,7 +286,10 @@ func (d *decoder) decode(data []byte, v any) (err error, panicked bool) {
 		return json.Unmarshal(data, v), false
 	}
 	d.data.Reset(data)
-	return d.json.Decode(v), false
+	if err = d.json.Decode(v); err != nil {
+		d.renew()
+	}
+	return err, false
 }
 
 // A shape says how positional params meet a type.

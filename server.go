@@ -101,7 +101,7 @@ func newServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) *server
 	c.opts.MaxInFlight = orDefault(opts.MaxInFlight, DefaultMaxInFlight)
 	c.opts.MaxMessageSize = orDefault(opts.MaxMessageSize, DefaultMaxMessageSize)
 	c.opts.MaxBatch = orDefault(opts.MaxBatch, DefaultMaxBatch)
-	c.opts.MaxDepth = orDefault(opts.MaxDepth, DefaultMaxDepth)
+	c.opts.MaxDepth = depthLimit(opts.MaxDepth)
 	c.log = newDropLog(opts.Logger)
 	c.stats = opts.Stats
 	if c.stats == nil {
