@@ -179,7 +179,9 @@ type ClientOptions struct {
 	Name func(serviceMethod string) string
 
 	// Positional sends the exported fields of a struct as an array, in their
-	// order, in place of an object.
+	// order, in place of an object. A field that encoding/json leaves out is sent
+	// as its zero value: a number, a string, a bool, else null. A struct that would
+	// become another in this way is sent by name.
 	Positional bool
 
 	// Timeout ends a call that was not answered in time with ErrTimeout; 30 s

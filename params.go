@@ -2,13 +2,11 @@ package jsonrpc2
 
 import (
 	"bytes"
-	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -17,6 +15,8 @@ type encoder struct {
 	b      []byte
 	json   *json.Encoder // appends to b
 	shapes shapes
+
+	arranger arranger
 }
 
 // maxKeptBuffer is what a buffer may hold on to when its message is gone.
@@ -102,7 +102,7 @@ func (e *encoder) params(v any, positional bool) error {
 		return err
 	}
 	switch value := e.b[open:]; {
-	case string(value) == "null", string(value) == "{}" && structOf(v).IsValid():
+	case string(value) == "null", string(value) == "{}" && e.isPlainStruct(v):
 		e.b = e.b[:start]
 	case value[0] != '{' && value[0] != '[': // params are never a scalar
 		e.b = append(e.b, ']', 0)
@@ -114,30 +114,23 @@ func (e *encoder) params(v any, positional bool) error {
 }
 
 func (e *encoder) paramsValue(v any, positional bool) error {
-	s := structOf(v)
-	if !positional || !s.IsValid() {
-		return e.value(v)
+	start := len(e.b)
+	if err := e.value(v); err != nil {
+		return err
 	}
-	shape := e.shapes.of(s.Type())
-	if shape.kind != structShape || len(shape.fields) == 0 {
-		return e.value(v)
-	}
-	for i, field := range shape.fields {
-		e.b = append(e.b, "[,"[min(i, 1)])
-		var value any // null where an embedded pointer is nil
-		if f, err := s.FieldByIndexErr(field.index); err == nil {
-			value = f.Interface()
-		}
-		start := len(e.b)
-		if err := e.value(value); err != nil {
-			return err
-		}
-		if field.quoted && e.b[start] != 'n' {
-			e.b = appendQuoted(e.b[:start], string(e.b[start:]))
+	if positional && e.b[start] == '{' {
+		if s := structOf(v); s.IsValid() {
+			e.arrange(start, e.shapes.of(s.Type()))
 		}
 	}
-	e.b = append(e.b, ']')
 	return nil
+}
+
+// isPlainStruct reports whether v is or points to a struct that encoding/json
+// decodes field by field: an empty object says nothing to it.
+func (e *encoder) isPlainStruct(v any) bool {
+	s := structOf(v)
+	return s.IsValid() && e.shapes.of(s.Type()).kind == structShape
 }
 
 // structOf returns the struct that v is or points to, the zero Value if none.
@@ -169,25 +162,18 @@ func newParamsDecoder() *paramsDecoder {
 func (d *paramsDecoder) decode(params []byte, v any) *Error {
 	switch {
 	case isEmpty(params):
-		return nil
+		return d.decodeEmpty(params, v)
 	case params[0] == '{':
 		return d.unmarshal(params, v)
 	}
 	d.split(params)
-	t := reflect.TypeOf(v).Elem()
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	shape := d.shapes.of(t)
+	shape := d.shapes.of(pointed(reflect.TypeOf(v)))
 	if most := shape.most; most >= 0 && len(d.elements) > most {
 		return errorf(CodeInvalidParams, "invalid params: %d elements where %d are taken", len(d.elements), most)
 	}
 	switch shape.kind {
 	case structShape:
-		if len(d.elements) == 1 && shape.isWhole(d.elements[0]) {
-			return d.unmarshal(d.elements[0], v)
-		}
-		return d.unmarshal(d.zip(shape.fields), v)
+		return d.decodeStruct(shape, v)
 	case scalarShape:
 		return d.unmarshal(d.elements[0], v)
 	case bytesShape:
@@ -203,6 +189,28 @@ func (d *paramsDecoder) decode(params []byte, v any) *Error {
 		}
 	}
 	return d.unmarshal(params, v)
+}
+
+// decodeEmpty gives params that hold nothing to what decodes itself, if they are
+// there at all. Where it refuses them they are as good as absent.
+func (d *paramsDecoder) decodeEmpty(params []byte, v any) *Error {
+	if kindOf(params) == 0 || kindOf(params) == 'n' || d.shapes.of(pointed(reflect.TypeOf(v))).kind != customShape {
+		return nil
+	}
+	err := d.unmarshal(params, v)
+	if err != nil && err.Code == CodeInvalidParams {
+		reflect.ValueOf(v).Elem().SetZero()
+		return nil
+	}
+	return err
+}
+
+// pointed returns what t points to, through any number of pointers.
+func pointed(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t
 }
 
 // isEmpty reports whether params, a value the scanner saw, hold nothing.
@@ -221,23 +229,6 @@ func (d *paramsDecoder) split(array []byte) {
 		d.elements = append(d.elements, element)
 		return err
 	})
-}
-
-// zip makes an object of the elements, so that encoding/json applies all that
-// the fields' tags say.
-func (d *paramsDecoder) zip(fields []field) []byte {
-	if cap(d.object) > maxKeptBuffer {
-		d.object = nil
-	}
-	b := append(d.object[:0], '{')
-	for i, element := range d.elements {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(append(b, fields[i].key...), element...)
-	}
-	d.object = append(b, '}')
-	return d.object
 }
 
 // unmarshal decodes into v. A panic in a method of v's is an internal error,
@@ -290,171 +281,4 @@ func (d *decoder) decode(data []byte, v any) (err error, panicked bool) {
 		d.renew()
 	}
 	return err, false
-}
-
-// A shape says how positional params meet a type.
-type shape struct {
-	kind   shapeKind
-	most   int     // elements taken; -1: any number
-	fields []field // of a structShape
-}
-
-type shapeKind int
-
-const (
-	wholeShape  shapeKind = iota // takes the array as it is
-	structShape                  // an element for each exported field
-	scalarShape                  // takes the one element
-	bytesShape                   // takes the array, or one base64 string
-	customShape                  // decodes itself, from the array or else its one element
-)
-
-// A field is one positional param of a struct.
-type field struct {
-	index []int
-	name  string
-	key   string // `"name":`
-
-	quoted bool // the tag says ",string"
-}
-
-// shapes remembers the shapes of the types seen. It belongs to one goroutine.
-type shapes map[reflect.Type]*shape
-
-var (
-	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
-	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
-	jsonMarshaler   = reflect.TypeFor[json.Marshaler]()
-	textMarshaler   = reflect.TypeFor[encoding.TextMarshaler]()
-)
-
-func (s shapes) of(t reflect.Type) *shape {
-	known := s[t]
-	if known == nil {
-		known = newShape(t)
-		s[t] = known
-	}
-	return known
-}
-
-func newShape(t reflect.Type) *shape {
-	ptr := reflect.PointerTo(t)
-	for _, custom := range []reflect.Type{jsonUnmarshaler, textUnmarshaler, jsonMarshaler, textMarshaler} {
-		if ptr.Implements(custom) {
-			return &shape{kind: customShape, most: -1}
-		}
-	}
-	switch t.Kind() {
-	case reflect.Struct:
-		fields := dominant(appendFields(nil, t, nil))
-		return &shape{kind: structShape, most: max(len(fields), 1), fields: fields}
-	case reflect.Array:
-		return &shape{kind: wholeShape, most: t.Len()}
-	case reflect.Slice:
-		if t.Elem().Kind() == reflect.Uint8 {
-			return &shape{kind: bytesShape, most: -1}
-		}
-		return &shape{kind: wholeShape, most: -1}
-	case reflect.Interface:
-		return &shape{kind: wholeShape, most: -1}
-	}
-	return &shape{kind: scalarShape, most: 1}
-}
-
-// maxEmbedding ends the search in a type that embeds itself.
-const maxEmbedding = 10
-
-// appendFields appends the fields that encoding/json knows of t, in order;
-// those of an embedded struct in its place.
-func appendFields(fields []field, t reflect.Type, index []int) []field {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		tag := f.Tag.Get("json")
-		if tag == "-" {
-			continue
-		}
-		at := append(index[:len(index):len(index)], i)
-		name, options, _ := strings.Cut(tag, ",")
-		if embedded, ok := embeddedStruct(f); ok && name == "" {
-			if len(at) < maxEmbedding {
-				fields = appendFields(fields, embedded, at)
-			}
-			continue
-		}
-		if !f.IsExported() {
-			continue
-		}
-		if name == "" {
-			name = f.Name
-		}
-		fields = append(fields, field{
-			index:  at,
-			name:   name,
-			key:    string(appendQuoted(nil, name)) + ":",
-			quoted: isQuoted(f.Type, options),
-		})
-	}
-	return fields
-}
-
-// isQuoted reports whether a field is encoded in a string, by encoding/json's
-// rules.
-func isQuoted(t reflect.Type, options string) bool {
-	if !slices.Contains(strings.Split(options, ","), "string") {
-		return false
-	}
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch kind := t.Kind(); kind {
-	case reflect.String, reflect.Bool, reflect.Float32, reflect.Float64:
-		return true
-	default:
-		return reflect.Int <= kind && kind <= reflect.Uintptr
-	}
-}
-
-// dominant leaves out the fields that encoding/json doesn't see: of those of one
-// name all but the one that is embedded least deep.
-func dominant(fields []field) []field {
-	depth, count := make(map[string]int), make(map[string]int)
-	for _, f := range fields {
-		switch d, ok := depth[f.name]; {
-		case !ok || len(f.index) < d:
-			depth[f.name], count[f.name] = len(f.index), 1
-		case len(f.index) == d:
-			count[f.name]++
-		}
-	}
-	return slices.DeleteFunc(fields, func(f field) bool {
-		return len(f.index) > depth[f.name] || count[f.name] > 1
-	})
-}
-
-func embeddedStruct(f reflect.StructField) (reflect.Type, bool) {
-	t := f.Type
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	return t, f.Anonymous && t.Kind() == reflect.Struct
-}
-
-// isWhole reports whether the only element of an array stands for the whole
-// struct, as net/rpc/jsonrpc sends it, and not for its first field. It does if
-// it is an object, unless the struct has no member of that name anyway.
-func (s *shape) isWhole(element []byte) bool {
-	if element[0] != '{' {
-		return len(s.fields) == 0
-	}
-	members, known := 0, false
-	scan := scanner{text: element, maxDepth: headerDepth}
-	_ = scan.object(func(name []byte) error {
-		members++
-		for _, f := range s.fields {
-			known = known || strings.EqualFold(f.name, string(name))
-		}
-		_, err := scan.value()
-		return err
-	})
-	return known || members == 0 || len(s.fields) == 0
 }

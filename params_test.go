@@ -2,7 +2,6 @@ package jsonrpc2
 
 import (
 	"encoding/json"
-	"errors"
 	"math/big"
 	"reflect"
 	"strings"
@@ -47,6 +46,33 @@ type (
 		A int `json:",omitempty"`
 	}
 	textual   struct{ s string }
+	account   struct{ Account, Owner string }
+	ambiguous struct{ Account account }
+	middle    struct {
+		*Nulls
+		N *int
+	}
+	deepPointers struct {
+		*middle
+		M string
+	}
+	pointerMethods struct {
+		A jsonByPointer
+		B textByPointer
+	}
+	omittingMany struct {
+		I  int            `json:",omitempty"`
+		S  string         `json:",omitzero"`
+		Q  int            `json:",omitempty,string"`
+		QS string         `json:",omitempty,string"`
+		B  bool           `json:",omitempty"`
+		P  *int           `json:",omitempty"`
+		M  map[string]int `json:",omitempty"`
+		E  pair           `json:",omitzero"`
+		T  time.Time      `json:",omitzero"`
+		J  jsonOneWay     `json:",omitzero"`
+		N  json.Number    `json:",omitempty"`
+	}
 	recursive struct {
 		Next *recursive
 		N    int
@@ -75,6 +101,12 @@ func TestParamsDecode(t *testing.T) {
 		{params: `[]`, want: map[string]int(nil)},
 		{params: `[]`, want: (*pair)(nil)},
 		{params: `null`, want: ""},
+		{params: `{}`, want: jsonObject{map[string]int{}}},
+		{params: `{}`, want: json.RawMessage(`{}`)},
+		{params: `[]`, want: json.RawMessage(`[]`)},
+		{params: `{}`, want: time.Time{}},
+		{params: `[]`, want: time.Time{}},
+		{params: `[]`, want: jsonObject{}},
 
 		// Objects.
 		{params: `{"A":1,"B":2}`, want: pair{1, 2}},
@@ -109,6 +141,8 @@ func TestParamsDecode(t *testing.T) {
 		// One object stands for the struct, unless it must be the first field.
 		{params: `[{"A":1,"B":2}]`, want: pair{1, 2}},
 		{params: `[{"a":1}]`, want: pair{A: 1}},
+		{params: `[{"FIRST":1}]`, want: tagged{First: 1}},
+		{params: `[{"\u0066irst":1}]`, want: tagged{First: 1}},
 		{params: `[{"A":1,"C":2}]`, want: pair{A: 1}},
 		{params: `[{"A":1,"B":2}]`, want: &pair{1, 2}},
 		{params: `[{}]`, want: pair{}},
@@ -118,6 +152,33 @@ func TestParamsDecode(t *testing.T) {
 		{params: `[{"x":1}]`, want: mapFirst{M: map[string]int{"x": 1}}},
 		{params: `[{"x":1},2]`, want: mapFirst{M: map[string]int{"x": 1}, N: 2}},
 		{params: `[{"A":1},{"B":2}]`, want: pair{}, code: CodeInvalidParams},
+		{params: `[{"C":1}]`, want: pair{}, code: CodeInvalidParams},
+		{params: `[{"x":1}]`, want: struct{ N int }{}, code: CodeInvalidParams},
+		{params: `[{"N":1}]`, want: struct{ N int }{1}},
+		{params: `[{}]`, want: struct{ N int }{}},
+		{params: `[{}]`, want: struct{ N []int }{}},
+		{params: `[{}]`, want: struct{ M map[string]int }{map[string]int{}}},
+		{params: `[{}]`, want: struct{ P *pair }{&pair{}}},
+		{params: `[{}]`, want: mapFirst{}},
+		{params: `[{"M":{"x":1}}]`, want: mapFirst{M: map[string]int{"x": 1}}},
+		{params: `[{"X":1,"Y":2}]`, want: struct {
+			In Base
+			X  int
+		}{In: Base{1, 2}}},
+		{params: `[{"X":1}]`, want: struct {
+			In Base
+			X  int
+		}{X: 1}},
+		{params: `[{"Account":"a","Owner":"b"}]`, want: ambiguous{account{"a", "b"}}},
+		{params: `[{"Account":{"Account":"a"}}]`, want: ambiguous{account{Account: "a"}}},
+		{params: `[{"Account":{"Account":1}}]`, want: ambiguous{}, code: CodeInvalidParams},
+		{params: `[{"Account":1,"Other":2}]`, want: ambiguous{}, code: CodeInvalidParams},
+		{params: `[{"At":"2026-01-02T03:04:05Z"}]`, want: struct{ At time.Time }{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}},
+		{params: `[{"M":{"x":1}}]`, want: struct{ M map[string]int }{map[string]int{"x": 1}}},
+		{params: `[{"M":1}]`, want: struct{ M map[string]int }{map[string]int{"M": 1}}},
+		{params: `[{"Owner":"b"}]`, want: ambiguous{account{Owner: "b"}}},
+		{params: `[null,null,5]`, want: embeddedPointer{nil, 5}},
+		{params: `[null,2,5]`, want: embeddedPointer{&Base{0, 2}, 5}},
 
 		// Arrays into slices and arrays.
 		{params: `[1,2]`, want: []int{1, 2}},
@@ -203,124 +264,6 @@ func TestParamsDecodePanics(t *testing.T) {
 		require.NotNil(t, err, "%T", v)
 		require.EqualValues(t, CodeInternal, err.Code, "%T", v)
 		require.Contains(t, err.Message, "unmarshal")
-	}
-}
-
-type failing struct{}
-
-func (failing) MarshalJSON() ([]byte, error) { return nil, errors.New("never") }
-
-func TestParamsEncode(t *testing.T) {
-	var (
-		one     = 1
-		nowhere *pair
-		self    = &pair{1, 2}
-	)
-	for _, test := range []struct {
-		args       any
-		named      string // "": absent
-		positional string // "=": as named
-	}{
-		// Structs and maps as objects, or structs as arrays.
-		{pair{1, 2}, `{"A":1,"B":2}`, `[1,2]`},
-		{&pair{1, 2}, `{"A":1,"B":2}`, `[1,2]`},
-		{&self, `{"A":1,"B":2}`, `[1,2]`},
-		{pair{}, `{"A":0,"B":0}`, `[0,0]`},
-		{nested{pair{1, 2}}, `{"In":{"A":1,"B":2}}`, `[{"A":1,"B":2}]`},
-		{tagged{1, "s", 2, 0, 9, 4}, `{"first":1,"-":2,"quo<é>ted":4}`, `[1,2,0,4]`},
-		{embedded{base{1, 2}, 3}, `{"X":1,"Y":2,"Z":3}`, `[1,2,3]`},
-		{embeddedPointer{&Base{1, 2}, 3}, `{"X":1,"Y":2,"Z":3}`, `[1,2,3]`},
-		{embeddedPointer{nil, 3}, `{"Z":3}`, `[null,null,3]`},
-		{map[string]int{"a": 1}, `{"a":1}`, `=`},
-		{map[string]int{}, `{}`, `=`},
-
-		// Slices and arrays as arrays.
-		{[]int{1, 2}, `[1,2]`, `=`},
-		{[2]int{1, 2}, `[1,2]`, `=`},
-		{[]int{}, `[]`, `=`},
-		{[]any{1, "x", nil}, `[1,"x",null]`, `=`},
-		{[]pair{{1, 2}}, `[{"A":1,"B":2}]`, `=`},
-		{&[]int{1}, `[1]`, `=`},
-
-		// Scalars in an array of one.
-		{1, `[1]`, `=`},
-		{-1.5, `[-1.5]`, `=`},
-		{"<&>é\n", `["<&>é\n"]`, `=`},
-		{"", `[""]`, `=`},
-		{"null", `["null"]`, `=`},
-		{false, `[false]`, `=`},
-		{&one, `[1]`, `=`},
-		{[]byte("hi"), `["aGk="]`, `=`},
-		{uint64(1<<64 - 1), `[18446744073709551615]`, `=`},
-		{json.Number("1.0"), `[1.0]`, `=`},
-		{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), `["2026-01-02T03:04:05Z"]`, `=`},
-		{textual{"x"}, `["x"]`, `=`},
-		{json.RawMessage(`[1, 2]`), `[1,2]`, `=`},
-		{json.RawMessage(`7`), `[7]`, `=`},
-
-		// Nothing.
-		{nil, ``, `=`},
-		{nowhere, ``, `=`},
-		{&nowhere, ``, `=`},
-		{[]int(nil), ``, `=`},
-		{map[string]int(nil), ``, `=`},
-		{json.RawMessage(nil), ``, `=`},
-		{struct{}{}, ``, `=`},
-		{&empty{}, ``, `=`},
-		{noneExported{5}, ``, `=`},
-		{omitting{}, ``, `[0]`},
-		{omitting{1}, `{"A":1}`, `[1]`},
-	} {
-		if test.positional == "=" {
-			test.positional = test.named
-		}
-		require.Equal(t, member(test.named), encoded(t, test.args, false), "%T %+v", test.args, test.args)
-		require.Equal(t, member(test.positional), encoded(t, test.args, true), "%T %+v, positional", test.args, test.args)
-	}
-}
-
-func member(params string) string {
-	if params == "" {
-		return "before"
-	}
-	return `before,"params":` + params
-}
-
-func encoded(t *testing.T, args any, positional bool) string {
-	t.Helper()
-	e := newEncoder()
-	e.b = append(e.b, "before"...)
-	require.NoError(t, e.params(args, positional))
-	return string(e.b)
-}
-
-// What is sent by position arrives in the same fields.
-func TestParamsPositionalRoundTrip(t *testing.T) {
-	for _, args := range []any{
-		pair{1, 2}, nested{pair{1, 2}}, tagged{First: 1, Dash: 2, Hidden: 3, Quoted: 4}, embedded{base{1, 2}, 3},
-		embeddedPointer{&Base{1, 2}, 3}, namedBase{Base{1, 2}}, mapFirst{M: map[string]int{"x": 1}, N: 2},
-		recursive{Next: &recursive{N: 1}, N: 2}, []int{1}, [1]int{1}, 1, "x", true, textual{"x"},
-	} {
-		e := newEncoder()
-		require.NoError(t, e.params(args, true))
-		got := reflect.New(reflect.TypeOf(args))
-		d := *newParamsDecoder()
-		require.Nil(t, d.decode(e.b[len(`,"params":`):], got.Interface()), "%s", e.b)
-		require.Equal(t, args, got.Elem().Interface(), "%s", e.b)
-	}
-}
-
-func TestParamsEncodeFails(t *testing.T) {
-	for _, args := range []any{
-		make(chan int), func() {}, failing{}, panicking{}, &panicking{}, []any{1, make(chan int)},
-		struct{ A, B any }{1, make(chan int)}, struct{ A panicking }{}, json.RawMessage("nonsense"), json.RawMessage("\"\xff\""),
-	} {
-		e := newEncoder()
-		require.Error(t, e.params(args, false), "%T", args)
-		require.Error(t, e.params(args, true), "%T, positional", args)
-		e.reset()
-		require.NoError(t, e.params(pair{1, 2}, false), "the encoder goes on")
-		require.Equal(t, `,"params":{"A":1,"B":2}`, string(e.b))
 	}
 }
 

@@ -1,0 +1,109 @@
+package jsonrpc2
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A tag is what encoding/json makes of a field's tag.
+type tag struct {
+	key    string // `"name":`, "" if the field is none of JSON's
+	named  bool   // the name is the tag's
+	omits  bool
+	quoted bool // the value stands in a string, where its type allows for that
+}
+
+func readTag(f reflect.StructField) tag {
+	text := f.Tag.Get("json")
+	name, rest, _ := strings.Cut(text, ",")
+	options := strings.Split(rest, ",")
+	t := tag{
+		key:    string(appendQuoted(nil, f.Name)) + ":",
+		omits:  slices.Contains(options, "omitempty") || slices.Contains(options, "omitzero"),
+		quoted: slices.Contains(options, "string"),
+	}
+	switch {
+	case isWord(name):
+		t.key, t.named = `"`+name+`":`, true
+	case name != "":
+		t.ask(text, f.Tag)
+	}
+	return t
+}
+
+// isWord reports whether a name has nothing but letters, digits and underscores,
+// and is one.
+func isWord(name string) bool {
+	for _, c := range name {
+		if c >= utf8.RuneSelf || c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// ask has encoding/json itself say what it takes for the name in a tag: its rules
+// for odd ones depend on its version.
+func (t *tag) ask(text string, whole reflect.StructTag) {
+	name := "Probe"
+	for strings.Contains(text, name) {
+		name += "s"
+	}
+	v := reflect.New(reflect.StructOf([]reflect.StructField{{Name: name, Type: reflect.TypeFor[probe](), Tag: whole}})).Elem()
+	v.Field(0).SetBool(true)
+	e := newEncoder()
+	err := e.value(v.Interface())
+	key, ok := strings.CutSuffix(string(e.b), "1}")
+	switch {
+	case err != nil || !ok: // `{}`
+		t.key = ""
+	case key[1:] != `"`+name+`":`:
+		t.key, t.named = key[1:], true
+	}
+}
+
+// A probe stands for a field's value where encoding/json is asked for a name.
+type probe bool
+
+// MarshalJSON implements json.Marshaler.
+func (probe) MarshalJSON() ([]byte, error) { return []byte("1"), nil }
+
+// field makes the field of a tag.
+func (t tag) field(f reflect.StructField) field {
+	return field{
+		typ:    f.Type,
+		name:   unquote([]byte(strings.TrimSuffix(t.key, ":"))),
+		key:    t.key,
+		tagged: t.named,
+		omits:  t.omits,
+		zero:   t.zero(f.Type),
+	}
+}
+
+var numberType = reflect.TypeFor[json.Number]()
+
+// zero returns the text of a type's zero value, if it has a natural one, else
+// null.
+func (t tag) zero(typ reflect.Type) string {
+	var zero string
+	switch kind := typ.Kind(); {
+	case isCustom(typ) || typ == numberType:
+		return "null"
+	case kind == reflect.Bool:
+		zero = "false"
+	case kind == reflect.String:
+		zero = `""`
+	case reflect.Int <= kind && kind <= reflect.Float64:
+		zero = "0"
+	default:
+		return "null"
+	}
+	if t.quoted {
+		return string(appendQuoted(nil, zero))
+	}
+	return zero
+}
