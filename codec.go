@@ -236,6 +236,19 @@ type ServerOptions struct {
 	// answered with CodeInvalidRequest.
 	MaxDepth int
 
+	// Strict refuses params that have members which the method's argument has no
+	// field for, or that lack one, with CodeInvalidParams and a message that names
+	// all of them. A field may be left out if it is a pointer, or its tag says
+	// omitempty or omitzero, or if all fields of the same embedded pointer are; null
+	// is a value. So it is for params by name, by position and absent, and in the
+	// structs in them, also in slices, arrays and maps. The elements of an array of
+	// fixed length must be as many. A slice, a map, an interface or a pointer as the
+	// whole argument may be absent, any other type may not.
+	//
+	// What is in an interface, or in a type with methods of its own for JSON or
+	// text, is not looked at, nor are the members beside params.
+	Strict bool
+
 	// Grace is how long after the drain began (ctx done) the contexts of running
 	// calls stay alive; 30 s if 0, not at all if negative. See [Context]. A method
 	// that does not look at its context is waited for all the same.

@@ -147,6 +147,7 @@ func structOf(v any) reflect.Value {
 
 // A paramsDecoder decodes one request's params after the other.
 type paramsDecoder struct {
+	strict   bool // see ServerOptions.Strict
 	decoder  *decoder
 	shapes   shapes
 	elements [][]byte
@@ -160,6 +161,11 @@ func newParamsDecoder() *paramsDecoder {
 // decode decodes params into what v points to. Absent and empty params leave
 // it as it is.
 func (d *paramsDecoder) decode(params []byte, v any) *Error {
+	if d.strict {
+		if err := d.check(params, reflect.TypeOf(v).Elem()); err != nil {
+			return err
+		}
+	}
 	switch {
 	case isEmpty(params):
 		return d.decodeEmpty(params, v)
@@ -198,7 +204,7 @@ func (d *paramsDecoder) decodeEmpty(params []byte, v any) *Error {
 		return nil
 	}
 	err := d.unmarshal(params, v)
-	if err != nil && err.Code == CodeInvalidParams {
+	if err != nil && err.Code == CodeInvalidParams && !d.strict {
 		reflect.ValueOf(v).Elem().SetZero()
 		return nil
 	}

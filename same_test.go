@@ -266,6 +266,7 @@ func (s *sameness) require(args any) {
 		s.encoder.reset()
 		require.NoError(s.t, s.encoder.params(args, positional), s.about)
 		s.requireDecoded(strings.TrimPrefix(string(s.encoder.b), `,"params":`))
+		s.requireStrict(strings.TrimPrefix(string(s.encoder.b), `,"params":`))
 	}
 	shape := s.decoder.shapes.of(s.typ)
 	if shape.kind != structShape || string(s.text) == "null" {
@@ -330,6 +331,15 @@ func (s *sameness) members(shape *shape) (values []string, nulls bool) {
 		leaveOut()
 	}
 	return values, nulls
+}
+
+// requireStrict requires a strict server to find nothing amiss with what our
+// client sends. That a type with methods of its own becomes null it can't know.
+func (s *sameness) requireStrict(params string) {
+	s.t.Helper()
+	if params != "" || s.decoder.shapes.of(s.typ).kind != customShape {
+		require.Nil(s.t, s.decoder.check([]byte(params), s.typ), "%s\nmembers: %s\nparams:  %s", s.about, s.text, params)
+	}
 }
 
 func (s *sameness) requireDecoded(params string) {

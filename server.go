@@ -114,6 +114,7 @@ func newServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) *server
 	c.grace = newGrace(ctx, c.opts.Grace)
 	c.names = make(map[string]string)
 	c.decoder = newParamsDecoder()
+	c.decoder.strict = opts.Strict
 	c.out = newEncoder()
 	c.running = make(map[uint64]*serverCall)
 	if l, ok := conn.(Limiter); ok {
