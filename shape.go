@@ -1,7 +1,6 @@
 package jsonrpc2
 
 import (
-	"bytes"
 	"cmp"
 	"encoding"
 	"encoding/json"
@@ -244,9 +243,7 @@ func (f *field) readsNull() bool {
 // find returns the index of the field that encoding/json decodes a member into,
 // -1 if there is none. name is what stands between the quotes.
 func (s *shape) find(name []byte) int {
-	if bytes.IndexByte(name, '\\') >= 0 {
-		name = []byte(unescaped(name))
-	}
+	name = unescaped(name)
 	if i, ok := s.names[string(name)]; ok {
 		return i
 	}
@@ -255,11 +252,6 @@ func (s *shape) find(name []byte) int {
 		return i
 	}
 	return -1
-}
-
-// unescaped returns the name that stands between quotes as name.
-func unescaped(name []byte) string {
-	return unquote(append(append([]byte{'"'}, name...), '"'))
 }
 
 // appendFolded appends a name such that all that are equal but for case append

@@ -123,7 +123,7 @@ func (c *checker) object(shape *shape) error {
 	err := c.scanner.object(func(name []byte) error {
 		i := shape.find(name)
 		if i < 0 {
-			c.unknown.add(c.member(unescaped(name)))
+			c.unknown.add(c.member(string(unescaped(name))))
 			_, err := c.scanner.value()
 			return err
 		}
@@ -139,7 +139,7 @@ func (c *checker) object(shape *shape) error {
 
 func (c *checker) mapping(t reflect.Type) error {
 	return c.scanner.object(func(name []byte) error {
-		return c.within(c.member(unescaped(name)), t.Elem())
+		return c.within(c.member(string(unescaped(name))), t.Elem())
 	})
 }
 
