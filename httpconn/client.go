@@ -3,16 +3,11 @@ package httpconn
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"mime"
 	"net"
 	"net/http"
-	"net/url"
-	"strconv"
+	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,18 +40,19 @@ const (
 // A Conn is a calling jsonrpc2.Conn: each message is one POST, on a goroutine
 // that has no other meanwhile. Close awaits them all.
 type Conn struct {
-	where  string // the URL as it may be shown
-	err    error  // a bad option
+	target
+	err error // a bad option
+
 	client *http.Client
 	own    bool // client is ours to close
 	do     func(*http.Request) (*http.Response, error)
 
-	template *http.Request // that all requests are copies of
-	timed    atomic.Pointer[timedHeader]
-	header   func(context.Context, http.Header)
-	maxBody  int64
-	answers  chan jsonrpc2.Message
-	posts    chan post // to the workers that are idle
+	traced  context.Context // has a trace if the requests can have one, see watch
+	timed   atomic.Pointer[timedHeader]
+	header  func(context.Context, http.Header)
+	maxBody int64
+	answers chan jsonrpc2.Message
+	posts   chan post // to the workers that are idle
 
 	closing sync.Once
 	closed  chan struct{}   // no answer is wanted any more
@@ -92,34 +88,29 @@ func Dial(url string, opts *DialOptions) *Conn {
 		closed:  make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.template, c.where, c.err = newTemplate(url)
 	c.client, c.own = newClient(opts.Client)
 	c.do = c.client.Do
 	if c.own { // which needs nothing of what a Client does beyond
 		c.do = c.client.Transport.RoundTrip
 	}
+	c.target, c.err = newTarget(url)
+	if transport, ok := c.transport(); ok && c.err == nil {
+		c.traced = httptrace.WithClientTrace(context.Background(), new(httptrace.ClientTrace))
+		if transport.DisableCompression { // others ask for it, and undo it
+			c.template.Header.Set("Accept-Encoding", "identity")
+		}
+	}
 	return c
 }
 
-// newTemplate returns the request that all are copies of, and the URL as it may
-// be shown: without user, password and query.
-func newTemplate(text string) (template *http.Request, where string, err error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, "", fmt.Errorf("%w: bad URL: want http://host/path or https://", jsonrpc2.ErrUnavailable)
+// transport returns what sends the requests, if it is net/http's own.
+func (c *Conn) transport() (transport *http.Transport, ok bool) {
+	if c.client.Transport == nil {
+		transport, ok = http.DefaultTransport.(*http.Transport)
+	} else {
+		transport, ok = c.client.Transport.(*http.Transport)
 	}
-	where = u.Scheme + "://" + u.Host + u.Path
-	template, err = http.NewRequest(http.MethodPost, text, nil)
-	if err != nil {
-		return nil, "", fmt.Errorf("%w: bad URL: %s", jsonrpc2.ErrUnavailable, where)
-	}
-	template.Header.Set("Content-Type", "application/json")
-	template.Header.Set("Accept", "application/json")
-	if u.User != nil {
-		password, _ := u.User.Password()
-		template.SetBasicAuth(u.User.Username(), password)
-	}
-	return template, where, nil
+	return transport, ok
 }
 
 // newClient returns a client that follows no redirects, and whether its
@@ -179,8 +170,9 @@ type post struct {
 // work makes one request after the other, and waits in between: net/http needs
 // more stack than a new goroutine has.
 func (c *Conn) work(p post) {
+	w := c.newWatch()
 	for {
-		c.exchange(p.ctx, p.body)
+		c.exchange(p.ctx, p.body, w)
 		if c.idle.Add(1) > maxIdleWorkers {
 			c.idle.Add(-1)
 			return
@@ -194,21 +186,15 @@ func (c *Conn) work(p post) {
 	}
 }
 
-// exchange makes one request and hands its answer to ReadMessage.
-func (c *Conn) exchange(call context.Context, request []byte) {
+// exchange makes one request and hands what came of it to ReadMessage.
+func (c *Conn) exchange(call context.Context, request []byte, w *watch) {
 	ctx, cancel := c.under(call)
-	answer, err := c.post(ctx, call, request)
+	msg, due := c.post(c.newAttempt(ctx, call, w, request))
 	cancel()
 	c.mu.Lock()
 	c.bytes -= len(request)
 	c.mu.Unlock()
-	msg := jsonrpc2.Message{Body: answer, Request: request, Missing: errNoResponse, Reply: noReply}
-	switch {
-	case err != nil && call.Err() != nil: // nobody waits for it any more
-		return
-	case err != nil:
-		msg = jsonrpc2.Message{Body: request, Err: err}
-	case answer == nil: // none is due
+	if !due || msg.Err != nil && call.Err() != nil { // nobody waits for it any more
 		return
 	}
 	select {
@@ -217,194 +203,19 @@ func (c *Conn) exchange(call context.Context, request []byte) {
 	}
 }
 
-// errNoResponse ends a call that its answer holds no response to.
-var errNoResponse = fmt.Errorf("%w: no response to this call", jsonrpc2.ErrBadReply)
-
-// noReply is an answer's: it has none of its own.
-func noReply([]byte) error { return nil }
-
-// under returns a context that ends with the call's, soon after its deadline,
-// and when the Conn is closed.
-func (c *Conn) under(call context.Context) (context.Context, func()) {
-	ended := call.Done() != nil // by its caller, at any time
-	deadline, limited := call.Deadline()
-	switch {
-	case !ended && limited: // most calls
-		return valued{c.until(deadline), call}, func() {}
-	case !ended:
-		return valued{c.ctx, call}, func() {}
-	}
-	var ctx context.Context
-	var cancel context.CancelFunc
-	if limited { // by the codec, too
-		ctx, cancel = context.WithDeadline(call, deadline)
-	} else {
-		ctx, cancel = context.WithCancel(call)
-	}
-	stop := context.AfterFunc(c.ctx, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-	}
-}
-
-// until returns a context that ends at a deadline or up to a second later, when
-// nobody waits for the answer any more: one for many requests, as timers cost.
-func (c *Conn) until(deadline time.Time) context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.window != nil {
-		end, _ := c.window.Deadline()
-		if late := end.Sub(deadline); 0 <= late && late <= time.Second {
-			return c.window
-		}
-	}
-	c.window, c.endWindow = context.WithDeadline(c.ctx, deadline.Add(time.Second))
-	return c.window
-}
-
-// A valued is a context with the values of another.
-type valued struct {
-	context.Context
-	values context.Context
-}
-
-func (v valued) Value(key any) any {
-	if value := v.Context.Value(key); value != nil {
-		return value
-	}
-	return v.values.Value(key)
-}
-
-// request makes the request from the one that all are copies of.
-func (c *Conn) request(ctx context.Context, header http.Header, body []byte) *http.Request {
-	r := c.template.WithContext(ctx)
-	r.Header = header
-	r.ContentLength = int64(len(body))
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	if !c.own || c.header != nil { // a Client adds its cookies
-		r.Header = header.Clone()
-	}
-	if c.header != nil {
-		c.header(ctx, r.Header)
-	}
-	return r
-}
-
-// A timedHeader is the header of the requests that have so long.
-type timedHeader struct {
-	milliseconds int64
-	header       http.Header
-}
-
-// headerFor returns the header of a call's request, which others share: those
-// that are sent one soon after the other mostly have as long.
-func (c *Conn) headerFor(call context.Context) (http.Header, error) {
-	deadline, ok := call.Deadline()
-	if !ok {
-		return c.template.Header, nil
-	}
-	left := time.Until(deadline)
-	if left <= 0 {
-		return nil, context.DeadlineExceeded
-	}
-	milliseconds := int64((left + time.Millisecond - 1) / time.Millisecond)
-	timed := c.timed.Load()
-	if timed == nil || timed.milliseconds != milliseconds {
-		timed = &timedHeader{milliseconds, maps.Clone(c.template.Header)}
-		timed.header[TimeoutHeader] = []string{strconv.FormatInt(milliseconds, 10)}
-		c.timed.Store(timed)
-	}
-	return timed.header, nil
-}
-
-// post returns the body of the answer, nil if there is none and none is due.
-func (c *Conn) post(ctx, call context.Context, request []byte) ([]byte, error) {
-	header, err := c.headerFor(call)
+// post makes a request. It returns what the codec is to learn of it: false if
+// there is nothing.
+func (c *Conn) post(a *attempt) (msg jsonrpc2.Message, due bool) {
+	header, err := c.headerFor(a.values)
 	if err != nil {
-		return nil, c.requestError(err)
+		return jsonrpc2.Message{Body: a.body, Err: a.failed(err)}, true
 	}
-	response, err := c.do(c.request(ctx, header, request))
+	response, err := c.do(a.request(header))
 	if err != nil {
-		return nil, c.requestError(err)
+		return jsonrpc2.Message{Body: a.body, Err: a.failed(err)}, true
 	}
 	defer response.Body.Close()
-	body, err := readBody(response.Body, response.ContentLength, c.maxBody+1)
-	if failed := c.check(response, body, err); failed != nil {
-		if header, _ := jsonrpc2.ScanHeader(request); !header.Answer && response.StatusCode/100 == 2 {
-			return nil, nil
-		}
-		return nil, failed
-	}
-	return body, nil
-}
-
-// check returns an error unless a response, whose body was read with err, brings
-// an answer.
-func (c *Conn) check(response *http.Response, body []byte, err error) error {
-	switch {
-	case response.StatusCode != http.StatusOK:
-		return c.statusError(response)
-	case err != nil:
-		return c.failed(jsonrpc2.ErrReplyLost, fmt.Sprintf("the body was cut off: %v", err))
-	case int64(len(body)) > c.maxBody:
-		return c.failed(jsonrpc2.ErrTooLarge, fmt.Sprintf("the reply exceeds the limit of %d bytes", c.maxBody))
-	case len(bytes.TrimSpace(body)) == 0:
-		return c.failed(jsonrpc2.ErrBadReply, "the body is empty")
-	case !saysJSON(response.Header.Get("Content-Type")):
-		return c.failed(jsonrpc2.ErrBadReply, fmt.Sprintf("its type is %.100q, not application/json", response.Header.Get("Content-Type")))
-	}
-	return nil
-}
-
-// saysJSON reports whether a content type is JSON's, or says nothing.
-func saysJSON(contentType string) bool {
-	if contentType == "" || contentType == "application/json" {
-		return true
-	}
-	media, _, err := mime.ParseMediaType(contentType)
-	return err == nil && isJSON(media)
-}
-
-func (c *Conn) failed(what error, why string) error {
-	return fmt.Errorf("%w: POST %s: %s", what, c.where, why)
-}
-
-// requestError says whether a request that failed may have arrived.
-func (c *Conn) requestError(err error) error {
-	var wrapped *url.Error // which quotes the whole URL
-	if errors.As(err, &wrapped) {
-		err = wrapped.Err
-	}
-	what := jsonrpc2.ErrReplyLost
-	var op *net.OpError
-	var certificate *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect"), errors.As(err, &certificate):
-		what = jsonrpc2.ErrUnavailable
-	case errors.Is(err, context.DeadlineExceeded):
-		what = jsonrpc2.ErrTimeout
-	}
-	return fmt.Errorf("%w: POST %s: %w", what, c.where, err)
-}
-
-// statusError makes an error of a status that is no answer.
-func (c *Conn) statusError(response *http.Response) error {
-	what := jsonrpc2.ErrBadReply
-	why := response.Status
-	switch response.StatusCode {
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		what = jsonrpc2.ErrOverloaded
-	case http.StatusNotFound:
-		what = jsonrpc2.ErrNoServer
-	case http.StatusRequestEntityTooLarge:
-		what = jsonrpc2.ErrTooLarge
-	}
-	if response.StatusCode/100 == 3 {
-		why += ", a redirect, which is not followed"
-	}
-	return c.failed(what, why)
+	return c.read(response, a.body)
 }
 
 // ReadMessage implements jsonrpc2.Conn.
@@ -441,15 +252,4 @@ func (c *Conn) Close() error {
 		}
 	})
 	return nil
-}
-
-// readBody reads up to limit bytes, in one go where it is known how many there
-// are.
-func readBody(r io.Reader, length, limit int64) ([]byte, error) {
-	if length < 0 {
-		return io.ReadAll(io.LimitReader(r, limit))
-	}
-	body := make([]byte, min(length, limit))
-	n, err := io.ReadFull(r, body)
-	return body[:n], err
 }

@@ -302,26 +302,35 @@ func TestFailures(t *testing.T) {
 		want error
 		says string
 	}{
-		{"500", status(500), jsonrpc2.ErrBadReply, "500 Internal Server Error"},
+		{"500", status(500), jsonrpc2.ErrBadReply, "500 Internal Server Error: the body is empty"},
 		{"400", status(400), jsonrpc2.ErrBadReply, "400 Bad Request"},
-		{"401", status(401), jsonrpc2.ErrBadReply, "401 Unauthorized"},
+		{"401", status(401, `WWW-Authenticate: Basic realm="x"`), jsonrpc2.ErrUnavailable, `401 Unauthorized, WWW-Authenticate: Basic realm="x": the body is empty`},
 		{"404", status(404), jsonrpc2.ErrNoServer, "404 Not Found"},
 		{"413", status(413), jsonrpc2.ErrTooLarge, "413 Request Entity Too Large"},
-		{"429", status(429), jsonrpc2.ErrOverloaded, "429 Too Many Requests"},
-		{"503", status(503), jsonrpc2.ErrOverloaded, "503 Service Unavailable"},
+		{"429", status(429, "Retry-After: 7"), jsonrpc2.ErrOverloaded, "429 Too Many Requests, Retry-After: 7"},
+		{"503", status(503), jsonrpc2.ErrReplyLost, "503 Service Unavailable"},
 		{"201", status(201), jsonrpc2.ErrBadReply, "201 Created"},
 		{"204 for a call", status(204), jsonrpc2.ErrBadReply, "204 No Content"},
-		{"301", status(301, "Location: /calc?secret"), jsonrpc2.ErrBadReply, "301 Moved Permanently, a redirect"},
-		{"302", status(302, "Location: http://127.0.0.1:1/?secret"), jsonrpc2.ErrBadReply, "302 Found, a redirect"},
-		{"307", status(307, "Location: /calc"), jsonrpc2.ErrBadReply, "307 Temporary Redirect, a redirect"},
-		{"308", status(308, "Location: /calc"), jsonrpc2.ErrBadReply, "308 Permanent Redirect, a redirect"},
-		{"304", status(304), jsonrpc2.ErrBadReply, "304 Not Modified"},
-		{"empty", status(200, "Content-Type: application/json"), jsonrpc2.ErrBadReply, "the body is empty"},
+		{"301", status(301, "Location: /calc?secret"), jsonrpc2.ErrUnavailable, "301 Moved Permanently, a redirect"},
+		{"302", status(302, "Location: http://127.0.0.1:1/?secret"), jsonrpc2.ErrUnavailable, "302 Found, a redirect"},
+		{"307", status(307, "Location: /calc"), jsonrpc2.ErrUnavailable, "307 Temporary Redirect, a redirect"},
+		{"308", status(308, "Location: /calc"), jsonrpc2.ErrUnavailable, "308 Permanent Redirect, a redirect"},
+		{"304", status(304), jsonrpc2.ErrUnavailable, "304 Not Modified"},
+		{"101", hijack("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n{}"), jsonrpc2.ErrBadReply, "101 Switching Protocols"},
+		{"a status of its own", hijack("HTTP/1.1 599 \x01 x\xff (JSON-RPC error 7)\r\nContent-Length: 0\r\n\r\n"), jsonrpc2.ErrReplyLost, "599 \ufffd x\ufffd (JSON-RPC error 7): the body is empty"},
+		{"500, cut", hijack("HTTP/1.1 500 x\r\nContent-Length: 9\r\n\r\n{}"), jsonrpc2.ErrReplyLost, "500 x: the body was cut off"},
+		{"404, cut", hijack("HTTP/1.1 404 x\r\nContent-Length: 9\r\n\r\n{}"), jsonrpc2.ErrNoServer, "404 x: the body was cut off"},
+		{"500, too large", hijack("HTTP/1.1 500 x\r\n\r\n{" + strings.Repeat(" ", limit)), jsonrpc2.ErrTooLarge, "limit of 1000 bytes"},
+		{"502, a large page", hijack("HTTP/1.1 502 x\r\n\r\n<p>" + strings.Repeat("-", limit)), jsonrpc2.ErrReplyLost, `502 x: "<p>--`},
+		{"an announced length", hijack(head + "Content-Length: 9223372036854775807\r\n\r\n{"), jsonrpc2.ErrReplyLost, "cut off"},
+		{"empty", status(200, "Content-Type: application/json"), jsonrpc2.ErrBadReply, "200 OK, application/json: the body is empty"},
 		{"empty, chunked", chunked(""), jsonrpc2.ErrBadReply, "the body is empty"},
 		{"blank", body("application/json", " \r\n"), jsonrpc2.ErrBadReply, "the body is empty"},
-		{"HTML", body("text/html; charset=utf-8", "<html>"), jsonrpc2.ErrBadReply, `its type is "text/html; charset=utf-8"`},
-		{"text", body("text/plain", `{"jsonrpc":"2.0"}`), jsonrpc2.ErrBadReply, `its type is "text/plain"`},
-		{"no type at all", body("/", `{}`), jsonrpc2.ErrBadReply, `its type is "/"`},
+		{"HTML", body("text/html; charset=utf-8", "<html>"), jsonrpc2.ErrBadReply, `200 OK, text/html; charset=utf-8: "<html>"`},
+		{"text", body("text/plain", `{"message":"hello"}`), jsonrpc2.ErrBadReply, `200 OK, no response to this call: "{\"message\":\"hello\"}"`},
+		{"JSON, but no response", body("text/plain", `{"jsonrpc":"2.0"}`), jsonrpc2.ErrBadReply, "200 OK, no response to this call"},
+		{"no type at all", body("/", "x"), jsonrpc2.ErrBadReply, `200 OK, /: "x"`},
+		{"no JSON", body("application/json", "garbage"), jsonrpc2.ErrBadReply, `200 OK, application/json: "garbage"`},
 		{"cut at once", hijack(""), jsonrpc2.ErrReplyLost, "EOF"},
 		{"cut in the header", hijack(head[:30]), jsonrpc2.ErrReplyLost, "EOF"},
 		{"cut before the body", hijack(head + "Content-Length: 5\r\n\r\n"), jsonrpc2.ErrReplyLost, "cut off"},
@@ -345,7 +354,7 @@ func TestFailures(t *testing.T) {
 // What a body says is the codec's to judge; its error names no URL.
 func TestBrokenReply(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"garbage", `{"jsonrpc":"2.0","result":`, `[{]`} {
+	for _, text := range []string{`{"garbage"`, `{"jsonrpc":"2.0","result":`, `[{]`} {
 		s := newOddSite(t, body("application/json", text))
 		client := dial(t, httpconn.Dial(s.secret, nil))
 		_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
@@ -370,7 +379,10 @@ func TestNamelessError(t *testing.T) {
 
 func TestAnswersTaken(t *testing.T) {
 	t.Parallel()
-	for _, contentType := range []string{"", "application/json", "application/json; charset=utf-8", "application/json-rpc", "text/json", "application/vnd.api+json"} {
+	for _, contentType := range []string{
+		"", "application/json", "application/json; charset=utf-8", "application/json-rpc", "text/json", "application/vnd.api+json",
+		"application/json; charset: utf-8", "text/html", "text/plain; charset=utf-8", "/", // the body is judged, not its label
+	} {
 		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			request, _ := io.ReadAll(r.Body)
 			_, id, _ := strings.Cut(string(request), `"id":"`)

@@ -23,8 +23,6 @@ func TestAnswerToNoCall(t *testing.T) {
 		"number id":     `{"jsonrpc":"2.0","id":0,"result":1}`,
 		"no id":         `{"jsonrpc":"2.0","result":1}`,
 		"request":       `{"jsonrpc":"2.0","id":1,"method":"add"}`,
-		"no object":     `5`,
-		"null":          `null`,
 		"empty batch":   `[]`,
 		"batch of junk": `[1,[{"jsonrpc":"2.0"}],"x"]`,
 		"odd error":     `{"jsonrpc":"2.0","id":null,"error":7}`,

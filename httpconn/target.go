@@ -1,0 +1,71 @@
+package httpconn
+
+import (
+	"encoding/base64"
+	"fmt"
+	"html"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// A target is where the requests go.
+type target struct {
+	where    string        // the URL as it may be shown: without user, password and query
+	template *http.Request // that all requests are copies of
+
+	secrets    *strings.Replacer // takes what may not be shown out of a text
+	unanswered error             // of a call that a JSON-RPC response is no answer to
+}
+
+func newTarget(text string) (to target, err error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return to, fmt.Errorf("%w: bad URL: want http://host/path or https://", jsonrpc2.ErrUnavailable)
+	}
+	to.where = u.Scheme + "://" + u.Host + u.Path
+	to.template, err = http.NewRequest(http.MethodPost, text, nil)
+	if err != nil {
+		return to, fmt.Errorf("%w: bad URL: %s", jsonrpc2.ErrUnavailable, to.where)
+	}
+	to.template.Header.Set("Content-Type", "application/json")
+	to.template.Header.Set("Accept", "application/json")
+	if u.User != nil {
+		password, _ := u.User.Password()
+		to.template.SetBasicAuth(u.User.Username(), password)
+	}
+	to.secrets = newSecrets(u)
+	to.unanswered = fmt.Errorf("%w: POST %s: 200 OK, no response to this call", jsonrpc2.ErrBadReply, to.where)
+	return to, nil
+}
+
+// minSecret is how long what is secret must be to be looked for.
+const minSecret = 4
+
+// newSecrets returns what takes the secrets of a URL out of a text that may quote
+// it: user, password and query, in any form that they are sent or shown in.
+func newSecrets(u *url.URL) *strings.Replacer {
+	texts := []string{u.RawQuery}
+	if u.User != nil {
+		password, _ := u.User.Password()
+		basic := u.User.Username() + ":" + password
+		texts = append(texts, u.User.Username(), password, basic, base64.StdEncoding.EncodeToString([]byte(basic)))
+	}
+	for _, values := range u.Query() {
+		texts = append(texts, values...)
+	}
+	for _, text := range texts {
+		texts = append(texts, url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text))
+	}
+	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) }) // the whole before its parts
+	var pairs []string
+	for _, text := range slices.Compact(texts) {
+		if len(text) >= minSecret {
+			pairs = append(pairs, text, "***")
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
