@@ -95,6 +95,7 @@ func TestGivenUpWhileItWaits(t *testing.T) {
 	}{
 		"too late":           {"999", pass, 1},
 		"batch, too late":    {"999", "[" + pass + "," + pass + "]", 2},
+		"notification":       {"999", `{"jsonrpc":"2.0","method":"Gate.Pass","params":[7]}`, 1},
 		"over when it came":  {"0", pass, 1},
 		"in time":            {"1001", pass, 0},
 		"with nothing known": {"", pass, 0},
@@ -115,7 +116,8 @@ func TestGivenUpWhileItWaits(t *testing.T) {
 				waiting.requireAnswer(t, passed)
 				require.EqualValues(t, 2, s.gate.ran.Load())
 			} else {
-				require.Equal(t, http.StatusNoContent, waiting.Code)
+				waiting.requireBusy(t, "not begun") // a 204 would say that a notification has run
+				require.Equal(t, "true", waiting.Header().Get(httpconn.NotBegunHeader))
 				require.EqualValues(t, 1, s.gate.ran.Load())
 			}
 			visitOf(s.handler, add).requireAnswer(t, added)

@@ -26,6 +26,7 @@ func TestMethods(t *testing.T) {
 		got := s.do(t, r)
 		require.Equal(t, http.StatusMethodNotAllowed, got.status, method)
 		require.Equal(t, "POST", got.header.Get("Allow"), method)
+		require.Equal(t, "true", got.header.Get(httpconn.NotBegunHeader), method)
 	}
 	require.Equal(t, httpconn.Stats{Refused: int64(len(methods))}, s.handler.Stats())
 	s.requireAdds(t)
@@ -133,6 +134,7 @@ func requireServed(t *testing.T, s *site, served bool, refusal int, headers ...s
 	}
 	require.Equal(t, refusal, got.status, "%q: %s", headers, got.body)
 	require.NotEmpty(t, got.body, "says why")
+	require.Equal(t, "true", got.header.Get(httpconn.NotBegunHeader), "%q", headers)
 }
 
 func TestAccept(t *testing.T) {
@@ -192,6 +194,7 @@ func TestTooLarge(t *testing.T) {
 			response, err := s.Client().Do(r)
 			require.NoError(t, err, name)
 			require.Equal(t, want, response.StatusCode, "%s, %d bytes", name, size)
+			require.Equal(t, want != http.StatusOK, response.Header.Get(httpconn.NotBegunHeader) == "true")
 			require.NoError(t, response.Body.Close())
 		}
 	}

@@ -78,6 +78,7 @@ func (v *visit) requireBusy(t *testing.T, why string) {
 	v.requireDone(t)
 	require.Equal(t, http.StatusServiceUnavailable, v.Code, v.Body)
 	require.Equal(t, "1", v.Header().Get("Retry-After"))
+	require.Equal(t, "true", v.Header().Get(httpconn.NotBegunHeader))
 	require.Contains(t, v.Body.String(), why)
 }
 
@@ -150,8 +151,7 @@ func TestClientHangsUpBeforeItIsTaken(t *testing.T) {
 		gone := visitOf(s.handler, pass)
 		gone.requireWaiting(t)
 		gone.hangUp()
-		gone.requireDone(t)
-		require.Empty(t, gone.Body)
+		gone.requireBusy(t, "not begun")
 
 		s.gate.openWide()
 		running.requireAnswer(t, passed)
@@ -168,6 +168,8 @@ func TestClientHangsUpWhileItRuns(t *testing.T) {
 		gone.requireWaiting(t)
 		gone.hangUp()
 		gone.requireDone(t)
+		require.Equal(t, http.StatusGatewayTimeout, gone.Code)
+		require.Empty(t, gone.Header().Get(httpconn.NotBegunHeader), "it runs on")
 
 		waiting := visitOf(s.handler, add)
 		time.Sleep(httpconn.DefaultMaxWait - 1)
@@ -246,7 +248,9 @@ func TestBodyIsCut(t *testing.T) {
 		v.requireWaiting(t)
 		_ = w.CloseWithError(io.ErrUnexpectedEOF)
 		v.requireDone(t)
-		require.Empty(t, v.Body)
+		require.Equal(t, http.StatusBadRequest, v.Code)
+		require.Equal(t, "true", v.Header().Get(httpconn.NotBegunHeader))
+		require.Contains(t, v.Body.String(), "the body broke off: unexpected EOF")
 		require.Equal(t, httpconn.Stats{Gone: 1}, s.handler.Stats())
 		visitOf(s.handler, add).requireAnswer(t, added) // has room
 	})

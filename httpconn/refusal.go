@@ -1,0 +1,78 @@
+package httpconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// A refusal is an answer by HTTP alone: no JSON-RPC was spoken.
+type refusal struct {
+	status int
+	reason string
+
+	begun bool // the request may run, or have run
+	close bool // its connection is no use any more
+}
+
+// The refusals of requests that were taken.
+var (
+	notRun  = &refusal{status: http.StatusServiceUnavailable, reason: "not begun: nobody waits for it any more"}
+	givenUp = &refusal{status: http.StatusGatewayTimeout, reason: "it runs, but nobody waits for it any more", begun: true}
+)
+
+// The other refusals are counted by what makes them.
+
+func (h *Handler) refuse(status int, reason string) *refusal {
+	h.count.refused.Add(1)
+	return &refusal{status: status, reason: reason}
+}
+
+func (h *Handler) bodyTooLarge(limit int64) *refusal {
+	h.count.tooLarge.Add(1)
+	return &refusal{status: http.StatusRequestEntityTooLarge, reason: fmt.Sprintf("the body exceeds the limit of %d bytes", limit)}
+}
+
+func (h *Handler) busy(why string) *refusal {
+	h.count.busy.Add(1)
+	return &refusal{status: http.StatusServiceUnavailable, reason: why}
+}
+
+func (h *Handler) gone(ctx context.Context) *refusal {
+	h.count.gone.Add(1)
+	return &refusal{status: http.StatusServiceUnavailable, reason: fmt.Sprintf("not begun: %v", ctx.Err())}
+}
+
+// badBody refuses a request whose body could not be read.
+func (h *Handler) badBody(ctx context.Context, err error) *refusal {
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long): // perhaps the limit of a handler around
+		return h.bodyTooLarge(long.Limit)
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return h.gone(ctx)
+	case isTimeout(err):
+		h.count.late.Add(1)
+		return &refusal{status: http.StatusRequestTimeout, reason: "the body came too late", close: true}
+	}
+	h.count.gone.Add(1)
+	return &refusal{status: http.StatusBadRequest, reason: fmt.Sprintf("the body broke off: %v", err), close: true}
+}
+
+func (r *refusal) write(w http.ResponseWriter, request *http.Request) {
+	header := w.Header()
+	if !r.begun {
+		header.Set(NotBegunHeader, "true")
+	}
+	if r.close && request.ProtoMajor == 1 { // to HTTP/2 it would mean all other requests
+		header.Set("Connection", "close")
+	}
+	switch r.status {
+	case http.StatusMethodNotAllowed:
+		header.Set("Allow", http.MethodPost)
+	case http.StatusServiceUnavailable:
+		header.Set("Retry-After", "1")
+	}
+	http.Error(w, r.reason, r.status)
+}
