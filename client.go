@@ -273,7 +273,7 @@ func (c *clientCodec) nextFailure(r *rpc.Response) (context.Context, bool) {
 
 // fail makes r the error response to p.
 func (p *pendingCall) fail(r *rpc.Response, err error) {
-	r.Seq, r.Error = p.seq, err.Error()
+	r.Seq, r.Error = p.seq, flatText(err)
 	if p.call != nil {
 		p.call.err = err
 	}

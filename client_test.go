@@ -210,6 +210,23 @@ func TestReplyOfWrongType(t *testing.T) {
 	require.ErrorIs(t, p.client.Call("Test.Late", nil, new(int)), rpc.ErrShutdown)
 }
 
+// What a stranger puts into the text of an error that is no server's does not make
+// it one.
+func TestFailureIsNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := newScriptedConn()
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: quiet})
+		defer client.Close()
+		call := client.Go("Test.Call", nil, nil, nil)
+		refused := fmt.Errorf("%w: the proxy says: no (JSON-RPC error 5)", jsonrpc2.ErrUnavailable)
+		conn.messages <- jsonrpc2.Message{Body: []byte(<-conn.written), Err: refused}
+		err := (<-call.Done).Error
+		require.EqualError(t, err, refused.Error()+".")
+		_, answered := jsonrpc2.AsError(err)
+		require.False(t, answered)
+	})
+}
+
 // Whoever calls without a reply wants to know whether it worked, no more.
 func TestReplyUnwanted(t *testing.T) {
 	p := newPeer(t, jsonrpc2.ClientOptions{})

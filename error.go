@@ -204,6 +204,19 @@ func AsError(err error) (*Error, bool) {
 	return &Error{Code: CodeServer, Message: text}, true
 }
 
+// flatText returns the text of an error of a call, for net/rpc. AsError does not
+// take it for a server's if it is none, whatever strangers have put into it.
+func flatText(err error) string {
+	text := err.Error()
+	if _, answered := err.(*Error); answered {
+		return text
+	}
+	if _, flattened := parseErrorText(text); flattened {
+		text += "."
+	}
+	return text
+}
+
 // errorFromText is the way back on the server: net/rpc gives a method's error
 // as a text, which becomes the error object to send.
 func errorFromText(text string) *Error {
