@@ -12,32 +12,33 @@ import (
 
 func httpRows() []row {
 	return []row{
-		timeRow("HTTP, 2 callers, time per call vs powerman/rpc-codec", atMost(0.8), side{httpOurs, 2}, side{httpPowerman, 2}),
-		speedRow("HTTP, 64 callers, calls/s vs powerman/rpc-codec", bound{}, side{httpOurs, 64}, side{httpPowerman, 64}),
-		speedRow("HTTP with Batch, 64 callers, calls/s vs powerman/rpc-codec", atLeast(5), side{httpBatch, 64}, side{httpPowerman, 64}),
+		timeRow("time per call vs powerman/rpc-codec", atMost(0.8), httpOurs.with(2), theirs(httpPowerman, 2)),
+		speedRow("calls/s vs powerman/rpc-codec", bound{}, httpOurs.with(64), theirs(httpPowerman, 64)),
+		speedRow("calls/s vs powerman/rpc-codec", atLeast(5), httpBatch.with(64), theirs(httpPowerman, 64)),
 	}
 }
 
-func httpOurs(_ *environment, t *target) error {
-	return openHTTPOurs(t, func(conn jsonrpc2.Conn) jsonrpc2.Conn { return conn })
-}
-
-func httpBatch(_ *environment, t *target) error { return openHTTPOurs(t, batch) }
+var (
+	httpOurs  = transport{"HTTP", openHTTPOurs(asItIs)}
+	httpBatch = transport{"HTTP with Batch", openHTTPOurs(batch)}
+)
 
 // openHTTPOurs opens our server, and our client over a Conn around the Conn.
-func openHTTPOurs(t *target, around func(jsonrpc2.Conn) jsonrpc2.Conn) error {
-	server, err := newServer()
-	if err != nil {
-		return err
+func openHTTPOurs(around func(jsonrpc2.Conn) jsonrpc2.Conn) opener {
+	return func(_ *environment, t *target) error {
+		server, err := newServer()
+		if err != nil {
+			return err
+		}
+		handler := httpconn.NewHandler(nil)
+		url, err := serveHTTP(t, handler)
+		if err != nil {
+			return err
+		}
+		serveOurs(t, server, handler)
+		t.useClient(jsonrpc2.NewClient(around(httpconn.Dial(url, nil)), nil))
+		return nil
 	}
-	handler := httpconn.NewHandler(nil)
-	url, err := serveHTTP(t, handler)
-	if err != nil {
-		return err
-	}
-	serveOurs(t, server, handler)
-	t.useClient(jsonrpc2.NewClient(around(httpconn.Dial(url, nil)), nil))
-	return nil
 }
 
 // httpPowerman is the other net/rpc codec for HTTP as it comes: its client keeps

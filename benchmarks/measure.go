@@ -48,10 +48,36 @@ type target struct {
 // An opener makes t ready for t.callers.
 type opener func(env *environment, t *target) error
 
-// open opens a target. Its caller closes it.
-func open(env *environment, callers int, o opener) (*target, error) {
-	t := &target{callers: callers}
-	if err := o(env, t); err != nil {
+// A transport is a way of ours for calls to travel. Its name begins the names of
+// the rows that measure it.
+type transport struct {
+	name string
+	open opener
+}
+
+// with returns the side that calls over a transport.
+func (t transport) with(callers int) side { return side{t, callers} }
+
+// A side of a comparison. Without an opener it is not there to be measured.
+type side struct {
+	transport
+	callers int
+}
+
+// theirs returns a side that is not ours, and needs no name.
+func theirs(o opener, callers int) side { return transport{open: o}.with(callers) }
+
+func (s side) String() string {
+	if s.callers == 1 {
+		return s.name + ", 1 caller"
+	}
+	return fmt.Sprintf("%s, %d callers", s.name, s.callers)
+}
+
+// open opens a side. Its caller closes the target.
+func open(env *environment, s side) (*target, error) {
+	t := &target{callers: s.callers}
+	if err := s.open(env, t); err != nil {
 		t.close()
 		return nil, err
 	}
@@ -128,12 +154,6 @@ func (t *target) callWhile(more func() bool) (sample, error) {
 	return s, cmp.Or(errs...)
 }
 
-// A side of a comparison. Without an opener it is not there to be measured.
-type side struct {
-	open    opener
-	callers int
-}
-
 // A duel is what the rounds of two sides showed.
 type duel struct {
 	ours, theirs []float64 // calls per second
@@ -169,7 +189,7 @@ func fight(env *environment, ours, theirs side) (d duel, err error) {
 
 // warm opens a side and has it called for a while.
 func warm(env *environment, s side) (*target, error) {
-	t, err := open(env, s.callers, s.open)
+	t, err := open(env, s)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +275,7 @@ func allocations(env *environment, s side) (float64, error) {
 
 // heapGrowth returns by how many bytes per call the heap of a target grows.
 func heapGrowth(env *environment, s side) (float64, error) {
-	t, err := open(env, s.callers, s.open)
+	t, err := open(env, s)
 	if err != nil {
 		return 0, err
 	}

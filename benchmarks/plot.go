@@ -16,21 +16,9 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// A transport is a curve of the plot.
-type transport struct {
-	name string
-	open opener
-}
-
-func transports() []transport {
-	return []transport{
-		{"stream over TCP", streamOurs},
-		{"Redis", redisOurs},
-		{"RabbitMQ", rabbitOurs},
-		{"RabbitMQ, Batch", rabbitBatch},
-		{"HTTP", httpOurs},
-		{"HTTP, Batch", httpBatch},
-	}
+// plottedTransports are those with a curve in the plot.
+func plottedTransports() []transport {
+	return []transport{streamOurs, redisOurs, rabbitOurs, rabbitBatch, httpOurs, httpBatch}
 }
 
 // plottedCallers are the numbers of callers that the plot is over.
@@ -45,7 +33,7 @@ type curve struct {
 // drawPlot measures all transports and draws them into an SVG file.
 func drawPlot(env *environment, file string) error {
 	var curves []curve
-	for _, t := range transports() {
+	for _, t := range plottedTransports() {
 		c, err := measureCurve(env, t)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
@@ -66,7 +54,7 @@ func drawPlot(env *environment, file string) error {
 func measureCurve(env *environment, t transport) (curve, error) {
 	c := curve{name: t.name}
 	for _, callers := range plottedCallers() {
-		l, err := measureLatency(env, side{t.open, callers})
+		l, err := measureLatency(env, t.with(callers))
 		if err != nil {
 			return c, err
 		}
@@ -74,7 +62,7 @@ func measureCurve(env *environment, t transport) (curve, error) {
 		c.rate = append(c.rate, plotter.XY{X: x, Y: l.rate})
 		c.p50 = append(c.p50, plotter.XY{X: x, Y: milliseconds(l.p50)})
 		c.p99 = append(c.p99, plotter.XY{X: x, Y: milliseconds(l.p99)})
-		fmt.Printf("%-16s %5d callers %8.0f calls/s  p50 %8v  p99 %8v\n",
+		fmt.Printf("%-19s %5d callers %8.0f calls/s  p50 %8v  p99 %8v\n",
 			t.name, callers, l.rate, l.p50.Round(time.Microsecond), l.p99.Round(time.Microsecond))
 	}
 	return c, nil

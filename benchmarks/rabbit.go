@@ -20,47 +20,50 @@ const loopPrefetch = 64
 
 func rabbitRows() []row {
 	return []row{
-		timeRow("RabbitMQ, 1 caller, time per call vs hand-written loop", atMost(1.1), side{rabbitOurs, 1}, side{rabbitLoop, 1}),
-		speedRow("RabbitMQ, 64 callers, calls/s vs hand-written loop, manual ack", atLeast(1), side{rabbitOurs, 64}, side{rabbitLoop, 64}),
-		speedRow("RabbitMQ, 64 callers, calls/s vs a channel for each caller", bound{}, side{rabbitOurs, 64}, side{rabbitNaive, 64}),
-		speedRow("RabbitMQ, 64 callers, calls/s vs best loop, grouped acks", bound{}, side{rabbitOurs, 64}, side{rabbitBest, 64}),
-		speedRow("RabbitMQ with Batch, 64 callers, calls/s vs hand-written loop", atLeast(3.5), side{rabbitBatch, 64}, side{rabbitLoop, 64}),
-		speedRow("RabbitMQ with Batch, 512 callers, calls/s vs hand-written loop", atLeast(7), side{rabbitBatch, 512}, side{rabbitLoop, 512}),
+		timeRow("time per call vs hand-written loop", atMost(1.1), rabbitOurs.with(1), theirs(rabbitLoop, 1)),
+		speedRow("calls/s vs hand-written loop, manual ack", atLeast(1), rabbitOurs.with(64), theirs(rabbitLoop, 64)),
+		speedRow("calls/s vs a channel for each caller", bound{}, rabbitOurs.with(64), theirs(rabbitNaive, 64)),
+		speedRow("calls/s vs best loop, grouped acks", bound{}, rabbitOurs.with(64), theirs(rabbitBest, 64)),
+		speedRow("calls/s vs hand-written loop", atLeast(3.5), rabbitBatch.with(64), theirs(rabbitLoop, 64)),
+		speedRow("calls/s vs hand-written loop", atLeast(7), rabbitBatch.with(512), theirs(rabbitLoop, 512)),
 	}
 }
 
-func rabbitOurs(env *environment, t *target) error {
-	return openRabbitOurs(env, t, func(conn jsonrpc2.Conn) jsonrpc2.Conn { return conn })
-}
+var (
+	rabbitOurs  = transport{"RabbitMQ", openRabbitOurs(asItIs)}
+	rabbitBatch = transport{"RabbitMQ with Batch", openRabbitOurs(batch)}
+)
 
-func rabbitBatch(env *environment, t *target) error { return openRabbitOurs(env, t, batch) }
+func asItIs(conn jsonrpc2.Conn) jsonrpc2.Conn { return conn }
 
 // batch has calls that wait travel together.
 func batch(conn jsonrpc2.Conn) jsonrpc2.Conn { return jsonrpc2.Batch(conn, nil) }
 
 // openRabbitOurs opens our server, and our client over a Conn around the Conn.
-func openRabbitOurs(env *environment, t *target, around func(jsonrpc2.Conn) jsonrpc2.Conn) error {
-	url, err := env.amqpURL()
-	if err != nil {
-		return err
+func openRabbitOurs(around func(jsonrpc2.Conn) jsonrpc2.Conn) opener {
+	return func(env *environment, t *target) error {
+		url, err := env.amqpURL()
+		if err != nil {
+			return err
+		}
+		server, err := newServer()
+		if err != nil {
+			return err
+		}
+		queue := amqpconn.Queue{Args: amqp.Table{"x-expires": queueExpiry}}
+		name := "benchmarks:" + rand.Text()
+		there, err := amqpconn.Listen(url, name, &amqpconn.ListenOptions{Queue: queue})
+		if err != nil {
+			return err
+		}
+		serveOurs(t, server, there)
+		here, err := amqpconn.Dial(url, name, &amqpconn.DialOptions{Declare: &queue})
+		if err != nil {
+			return err
+		}
+		t.useClient(jsonrpc2.NewClient(around(here), nil))
+		return nil
 	}
-	server, err := newServer()
-	if err != nil {
-		return err
-	}
-	queue := amqpconn.Queue{Args: amqp.Table{"x-expires": queueExpiry}}
-	name := "benchmarks:" + rand.Text()
-	there, err := amqpconn.Listen(url, name, &amqpconn.ListenOptions{Queue: queue})
-	if err != nil {
-		return err
-	}
-	serveOurs(t, server, there)
-	here, err := amqpconn.Dial(url, name, &amqpconn.DialOptions{Declare: &queue})
-	if err != nil {
-		return err
-	}
-	t.useClient(jsonrpc2.NewClient(around(here), nil))
-	return nil
 }
 
 // queueExpiry is when the broker deletes a queue that nobody uses, in

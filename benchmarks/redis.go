@@ -18,14 +18,19 @@ import (
 
 func redisRows() []row {
 	return []row{
-		timeRow("Redis, 1 caller, time per call vs naive loop", atMost(1.2), side{redisOurs, 1}, side{redisNaive, 1}),
-		speedRow("Redis, 64 callers, calls/s vs naive loop", atLeast(4), side{redisOurs, 64}, side{redisNaive, 64}),
-		speedRow("Redis, 64 callers, calls/s vs best loop", atLeast(0.9), side{redisOurs, 64}, side{redisBest, 64}),
-		speedRow("Redis, 512 callers, calls/s vs best loop", atLeast(0.9), side{redisOurs, 512}, side{redisBest, 512}),
-		noMoreConns(speedRow("Redis, 4096 callers, calls/s vs 512, on no more connections", atLeast(0.9), side{redisOurs, 4096}, side{redisOurs, 512})),
-		speedRow("Redis, 64 callers, calls/s at least once vs at most once", atLeast(0.5), side{redisAtLeastOnce, 64}, side{redisOurs, 64}),
+		timeRow("time per call vs naive loop", atMost(1.2), redisOurs.with(1), theirs(redisNaive, 1)),
+		speedRow("calls/s vs naive loop", atLeast(4), redisOurs.with(64), theirs(redisNaive, 64)),
+		speedRow("calls/s vs best loop", atLeast(0.9), redisOurs.with(64), theirs(redisBest, 64)),
+		speedRow("calls/s vs best loop", atLeast(0.9), redisOurs.with(512), theirs(redisBest, 512)),
+		noMoreConns(speedRow("calls/s vs 512, on no more connections", atLeast(0.9), redisOurs.with(4096), redisOurs.with(512))),
+		speedRow("calls/s vs at most once", atLeast(0.5), redisAtLeastOnce.with(64), redisOurs.with(64)),
 	}
 }
+
+var (
+	redisOurs        = transport{"Redis", openRedisOurs(nil)}
+	redisAtLeastOnce = transport{"Redis at least once", openRedisOurs(&redisconn.ListenOptions{AtLeastOnce: true})}
+)
 
 // noMoreConns makes a row short where our side keeps more connections to the
 // broker than the other.
@@ -69,24 +74,20 @@ func newRedisPair(env *environment, t *target, pool int) (*redisPair, error) {
 	return p, p.here.Ping(env.ctx).Err()
 }
 
-func redisOurs(env *environment, t *target) error { return openRedisOurs(env, t, nil) }
-
-func redisAtLeastOnce(env *environment, t *target) error {
-	return openRedisOurs(env, t, &redisconn.ListenOptions{AtLeastOnce: true})
-}
-
-func openRedisOurs(env *environment, t *target, opts *redisconn.ListenOptions) error {
-	p, err := newRedisPair(env, t, 0)
-	if err != nil {
-		return err
+func openRedisOurs(opts *redisconn.ListenOptions) opener {
+	return func(env *environment, t *target) error {
+		p, err := newRedisPair(env, t, 0)
+		if err != nil {
+			return err
+		}
+		server, err := newServer()
+		if err != nil {
+			return err
+		}
+		serveOurs(t, server, redisconn.Listen(p.there, p.queue, opts))
+		t.useClient(jsonrpc2.NewClient(redisconn.Dial(p.here, p.queue, nil), nil))
+		return nil
 	}
-	server, err := newServer()
-	if err != nil {
-		return err
-	}
-	serveOurs(t, server, redisconn.Listen(p.there, p.queue, opts))
-	t.useClient(jsonrpc2.NewClient(redisconn.Dial(p.here, p.queue, nil), nil))
-	return nil
 }
 
 // The texts of the loops, as encoding/json has them.
@@ -205,7 +206,7 @@ func (p *redisPair) callNaively(int) error {
 // idleCommands returns how many commands a minute an idle client and server
 // send.
 func idleCommands(env *environment) (float64, error) {
-	t, err := open(env, 1, redisOurs)
+	t, err := open(env, redisOurs.with(1))
 	if err != nil {
 		return 0, err
 	}

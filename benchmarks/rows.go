@@ -86,24 +86,38 @@ func allRows() []row {
 	return slices.Concat(streamRows(), redisRows(), rabbitRows(), httpRows(), rubyRows(), steadyRows())
 }
 
+// row returns a row that measures a side of ours. Its name begins with the
+// side's.
+func (s side) row(what string, b bound, measure func(*environment) (outcome, error)) row {
+	return row{s.String() + ", " + what, b, measure}
+}
+
 // speedRow compares calls per second: ours to theirs.
-func speedRow(name string, b bound, ours, theirs side) row {
-	return row{name, b, func(env *environment) (outcome, error) {
+func speedRow(what string, b bound, ours, theirs side) row {
+	return ours.row(what, b, func(env *environment) (outcome, error) {
 		d, err := fight(env, ours, theirs)
 		return d.outcome(d.ratios()), err
-	}}
+	})
 }
 
 // timeRow compares the time per call: ours to theirs.
-func timeRow(name string, b bound, ours, theirs side) row {
-	return row{name, b, func(env *environment) (outcome, error) {
+func timeRow(what string, b bound, ours, theirs side) row {
+	return ours.row(what, b, func(env *environment) (outcome, error) {
 		d, err := fight(env, ours, theirs)
 		ratios := d.ratios()
 		for i, r := range ratios {
 			ratios[i] = 1 / r
 		}
 		return d.outcome(ratios), err
-	}}
+	})
+}
+
+// allocationRow counts the allocations per call.
+func allocationRow(what string, b bound, ours side) row {
+	return ours.row(what, b, func(env *environment) (outcome, error) {
+		value, err := allocations(env, ours)
+		return outcome{value: value}, err
+	})
 }
 
 func (d *duel) outcome(ratios []float64) outcome {
@@ -121,16 +135,19 @@ func (d *duel) outcome(ratios []float64) outcome {
 
 // steadyRows are those that watch one pair for long.
 func steadyRows() []row {
+	stream := streamOurs.with(64)
 	return []row{
-		{"stream, 64 callers, growth of the heap, bytes per call", atMost(0.1),
-			func(env *environment) (outcome, error) {
-				value, err := heapGrowth(env, side{streamOurs, 64})
-				return outcome{value: value, note: fmt.Sprintf("over %d calls", env.effort.heapCalls)}, err
-			}},
-		{"Redis, idle client and server, broker commands per minute", atMost(60),
-			func(env *environment) (outcome, error) {
+		stream.row("growth of the heap, bytes per call", atMost(0.1), func(env *environment) (outcome, error) {
+			value, err := heapGrowth(env, stream)
+			return outcome{value: value, note: fmt.Sprintf("over %d calls", env.effort.heapCalls)}, err
+		}),
+		{
+			name:  "Redis, idle client and server, broker commands per minute",
+			bound: atMost(60),
+			measure: func(env *environment) (outcome, error) {
 				value, err := idleCommands(env)
 				return outcome{value: value, note: fmt.Sprintf("over %v", env.effort.idle)}, err
-			}},
+			},
+		},
 	}
 }

@@ -13,14 +13,20 @@ import (
 
 // rubyRows are those with the foreign programs of the wire contract.
 func rubyRows() []row {
-	const server, client = "calls/s of our server vs a Ruby one", "a Ruby client with 300 calls, time with our server vs a Ruby one"
 	return []row{
-		speedRow("Redis, 64 callers, "+server, bound{}, side{redisCalc, 64}, side{redisRubyServer, 64}),
-		timeRow("Redis, "+client, bound{}, side{rubyClient(redisCalc), 1}, side{rubyClient(redisRubyServer), 1}),
-		speedRow("RabbitMQ, 64 callers, "+server, bound{}, side{rabbitCalc, 64}, side{rabbitRubyServer, 64}),
-		timeRow("RabbitMQ, "+client, bound{}, side{rubyClient(rabbitCalc), 1}, side{rubyClient(rabbitRubyServer), 1}),
+		speedRow("calls/s of our server vs a Ruby one", bound{}, redisCalc.with(64), theirs(redisRubyServer, 64)),
+		timeRow("time with our server vs a Ruby one", bound{}, redisRubyClient.with(1), theirs(rubyClient(redisRubyServer), 1)),
+		speedRow("calls/s of our server vs a Ruby one", bound{}, rabbitCalc.with(64), theirs(rabbitRubyServer, 64)),
+		timeRow("time with our server vs a Ruby one", bound{}, rabbitRubyClient.with(1), theirs(rubyClient(rabbitRubyServer), 1)),
 	}
 }
+
+var (
+	redisCalc        = transport{"Redis, wire contract", openRedisCalc}
+	redisRubyClient  = transport{"Redis, 300 calls of Ruby", rubyClient(openRedisCalc)}
+	rabbitCalc       = transport{"RabbitMQ, wire contract", openRabbitCalc}
+	rabbitRubyClient = transport{"RabbitMQ, 300 calls of Ruby", rubyClient(openRabbitCalc)}
+)
 
 // rubyCalls is how many calls a client in Ruby makes each time.
 const rubyCalls = 300
@@ -46,8 +52,8 @@ func startRuby(t *target, script string, args ...string) error {
 	return h.try(func() { rubytest.Start(h, script, args...) })
 }
 
-// redisCalc is redisOurs under the names of the wire contract.
-func redisCalc(env *environment, t *target) error {
+// openRedisCalc opens what redisOurs has, under the names of the wire contract.
+func openRedisCalc(env *environment, t *target) error {
 	p, err := newCalcPair(env, t)
 	if err != nil {
 		return err
@@ -75,9 +81,9 @@ func newCalcPair(env *environment, t *target) (*redisPair, error) {
 	return p, nil
 }
 
-// rabbitCalc is rabbitOurs under the names of the wire contract, on a queue that
-// Ruby's programs agree with.
-func rabbitCalc(env *environment, t *target) error {
+// openRabbitCalc opens what rabbitOurs has, under the names of the wire contract
+// and on a queue that Ruby's programs agree with.
+func openRabbitCalc(env *environment, t *target) error {
 	url, queue, err := newCalcQueue(env, t)
 	if err != nil {
 		return err

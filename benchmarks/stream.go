@@ -20,23 +20,21 @@ import (
 
 func streamRows() []row {
 	return []row{
-		{"stream, 64 callers, allocations per call, both sides", atMost(13), streamAllocations(64)},
-		{"stream, 1 caller, allocations per call, both sides", bound{}, streamAllocations(1)},
-		timeRow("stream, 64 callers, time per call vs stdlib gob", atMost(0.6), side{streamOurs, 64}, side{streamGob, 64}),
-		timeRow("stream, 2 callers, time per call vs stdlib gob", atMost(0.9), side{streamOurs, 2}, side{streamGob, 2}),
-		timeRow("stream, 64 callers, time per call vs stdlib jsonrpc", bound{}, side{streamOurs, 64}, side{streamJSON, 64}),
-		timeRow("stream, 64 callers, time per call vs powerman/rpc-codec", bound{}, side{streamOurs, 64}, side{streamPowerman, 64}),
-		timeRow("stream, 64 callers, time per call vs creachadair/jrpc2", bound{}, side{streamOurs, 64}, side{streamJrpc2, 64}),
-		speedRow("stream, a string of 1 MiB there and back, MB/s vs stdlib jsonrpc", atLeast(1.5), side{echo(streamOurs), 1}, side{echo(streamJSON), 1}),
+		allocationRow("allocations per call, both sides", atMost(13), streamOurs.with(64)),
+		allocationRow("allocations per call, both sides", bound{}, streamOurs.with(1)),
+		timeRow("time per call vs stdlib gob", atMost(0.6), streamOurs.with(64), theirs(streamGob, 64)),
+		timeRow("time per call vs stdlib gob", atMost(0.9), streamOurs.with(2), theirs(streamGob, 2)),
+		timeRow("time per call vs stdlib jsonrpc", bound{}, streamOurs.with(64), theirs(streamJSON, 64)),
+		timeRow("time per call vs powerman/rpc-codec", bound{}, streamOurs.with(64), theirs(streamPowerman, 64)),
+		timeRow("time per call vs creachadair/jrpc2", bound{}, streamOurs.with(64), theirs(streamJrpc2, 64)),
+		speedRow("MB/s vs stdlib jsonrpc", atLeast(1.5), streamEcho.with(1), theirs(echo(streamJSON), 1)),
 	}
 }
 
-func streamAllocations(callers int) func(*environment) (outcome, error) {
-	return func(env *environment) (outcome, error) {
-		value, err := allocations(env, side{streamOurs, callers})
-		return outcome{value: value}, err
-	}
-}
+var (
+	streamOurs = transport{"stream", openStreamOurs}
+	streamEcho = transport{"stream, a string of 1 MiB there and back", echo(openStreamOurs)}
+)
 
 // newServer returns the server that all sides made of net/rpc share in kind.
 func newServer() (*rpc.Server, error) {
@@ -85,7 +83,7 @@ func (t *target) useClient(client *rpc.Client) {
 	}
 }
 
-func streamOurs(env *environment, t *target) error {
+func openStreamOurs(env *environment, t *target) error {
 	return overTCP(func(t *target, server *rpc.Server, there, here net.Conn) *rpc.Client {
 		serveOurs(t, server, jsonrpc2.NewStreamConn(there))
 		return jsonrpc2.NewClient(jsonrpc2.NewStreamConn(here), nil)
