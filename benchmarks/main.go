@@ -7,6 +7,7 @@
 //	go run . -rows 'Redis'    the rows whose names match
 //	go run . -plot FILE.svg   the rows, and throughput and latency over the
 //	                          number of callers, drawn into a file
+//	go run . -compare FOLDER  our time per call, beside that of another checkout
 //
 // A row compares two sides in one run: they take turns, and the value is the
 // median of the ratios of neighbours, so that what else the machine does meets
@@ -17,6 +18,20 @@
 // private one is started (redis-server, rabbitmq-server) and ended. A Redis that
 // others use, too, has their commands counted in the row of the idle pair. The
 // rows with Ruby need ruby and its packages redis and bunny.
+//
+// # Comparing two checkouts
+//
+// To judge a change, have it measured beside the commit before it:
+//
+//	git worktree add ../../before COMMIT
+//	go run . -compare ../../before -rows 'Redis, 64' -within 1.03
+//
+// The sources in this folder measure both, each in a process of its own, on the
+// same brokers. The two take short turns, A B B A A B and so on, so that a drift
+// of the machine's speed cancels out. The value is the median of 20 ratios, this
+// checkout's time to the other's; 95 % is the range in which more pairs would find
+// it. Where the bound lies within that range, the verdict may be chance. If the
+// sources do not compile with the other checkout, its own benchmarks measure it.
 //
 // # What is at its bound
 //
@@ -68,18 +83,29 @@ func run(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("benchmarks", flag.ExitOnError)
 	quick := flags.Bool("quick", false, "make fewer calls")
 	pattern := flags.String("rows", "", "measure the rows whose names match this `regexp`")
+	other := flags.String("compare", "", "compare this checkout with the one in this `folder`")
+	within := flags.Float64("within", 1.03, "with -compare: the greatest `ratio` that is ok")
+	onOrder := flags.Bool("measure", false, "measure what the lines on the standard input order, as -compare has two processes do")
 	file := flags.String("plot", "", "draw throughput and latency over the number of callers into this SVG `file`, too")
 	_ = flags.Parse(args) // it exits
 	wanted, err := regexp.Compile(*pattern)
 	if err != nil {
 		return err
 	}
+	if *onOrder {
+		signal.Ignore(syscall.SIGPIPE) // or a report to a parent that died ends this process before measureOnOrder closes all
+		measureOnOrder(ctx, os.Stdin, os.Stdout)
+		return nil
+	}
 	env := &environment{ctx: ctx, effort: fullEffort}
 	if *quick {
 		env.effort = quickEffort
 	}
 	defer env.close()
-	err = printRows(env, wanted)
+	if *other != "" {
+		return compare(env, *other, *within, wanted)
+	}
+	err = printRows(env, allRows(), wanted)
 	if *file != "" && ctx.Err() == nil {
 		err = errors.Join(err, drawPlot(env, *file))
 	}

@@ -18,11 +18,12 @@ type effort struct {
 	warmUp    time.Duration // before the first turn
 	heapCalls int           // over which the heap must not grow
 	idle      time.Duration // over which an idle pair is watched
+	processes int           // of either checkout, one after the other
 }
 
 var (
-	fullEffort  = effort{slices: 10, warmUp: time.Second, heapCalls: 5_000_000, idle: time.Minute}
-	quickEffort = effort{slices: 2, warmUp: 100 * time.Millisecond, heapCalls: 200_000, idle: 6 * time.Second}
+	fullEffort  = effort{slices: 10, warmUp: time.Second, heapCalls: 5_000_000, idle: time.Minute, processes: 5}
+	quickEffort = effort{slices: 2, warmUp: 100 * time.Millisecond, heapCalls: 200_000, idle: 6 * time.Second, processes: 2}
 )
 
 // rounds is how many ratios a row is the median of.
@@ -239,7 +240,19 @@ func (d *duel) ratios() []float64 {
 	return ratios
 }
 
-func median(values []float64) float64 { return quantile(values, 0.5) }
+// median returns the middle one of the values, or what lies between the middle
+// two; 0 of none.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	switch {
+	case n == 0:
+		return 0
+	case n%2 == 0:
+		return (sorted[n/2-1] + sorted[n/2]) / 2
+	}
+	return sorted[n/2]
+}
 
 // quantile returns the value that a share q of the values does not exceed.
 func quantile[T float64 | time.Duration](values []T, q float64) T {
@@ -259,18 +272,23 @@ func allocations(env *environment, s side) (float64, error) {
 	defer t.close()
 	var perCall []float64
 	for range rounds {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
+		before := mallocs()
 		var turn sample
 		for range env.effort.slices {
 			if err := turn.add(env, t); err != nil {
 				return 0, err
 			}
 		}
-		runtime.ReadMemStats(&after)
-		perCall = append(perCall, float64(after.Mallocs-before.Mallocs)/float64(turn.calls))
+		perCall = append(perCall, float64(mallocs()-before)/float64(turn.calls))
 	}
 	return median(perCall), nil
+}
+
+// mallocs returns how many allocations this process has made.
+func mallocs() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.Mallocs
 }
 
 // heapGrowth returns by how many bytes per call the heap of a target grows.

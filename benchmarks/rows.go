@@ -11,6 +11,7 @@ import (
 type row struct {
 	name    string
 	bound   bound
+	ours    side // the side of ours that it measures; zero where it is not one
 	measure func(*environment) (outcome, error)
 }
 
@@ -61,10 +62,10 @@ func (o outcome) shown() string {
 
 // printRows measures the rows whose names match, and prints each when it is
 // done.
-func printRows(env *environment, wanted *regexp.Regexp) error {
+func printRows(env *environment, rows []row, wanted *regexp.Regexp) error {
 	var failures []error
 	fmt.Printf("%-78s %8s %8s  %s\n", "row", "value", "bound", "verdict")
-	for _, r := range allRows() {
+	for _, r := range rows {
 		if !wanted.MatchString(r.name) {
 			continue
 		}
@@ -89,7 +90,19 @@ func allRows() []row {
 // row returns a row that measures a side of ours. Its name begins with the
 // side's.
 func (s side) row(what string, b bound, measure func(*environment) (outcome, error)) row {
-	return row{s.String() + ", " + what, b, measure}
+	return row{s.String() + ", " + what, b, s, measure}
+}
+
+// ourSides returns the sides of ours that rows measure, each once.
+func ourSides() (sides []side) {
+	known := make(map[string]bool)
+	for _, r := range allRows() {
+		if name := r.ours.String(); r.ours.open != nil && !known[name] {
+			known[name] = true
+			sides = append(sides, r.ours)
+		}
+	}
+	return sides
 }
 
 // speedRow compares calls per second: ours to theirs.

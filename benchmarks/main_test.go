@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// playVariable has the test binary play another program.
+const playVariable = "BENCHMARKS_TEST_PLAY"
+
+func TestMain(m *testing.M) {
+	play, ok := map[string]func() error{
+		"measurer": func() error { return run(context.Background(), []string{"-measure"}) },
+		"parent":   playParent,
+		"old":      func() error { return errors.New("flag provided but not defined: -measure") },
+		"deaf":     playDeaf,
+	}[os.Getenv(playVariable)]
+	if !ok {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	if err := play(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+)
+
+// endTimeout is how long a process may take to end by itself.
+const endTimeout = 10 * time.Second
+
+// A measurer is a benchmarks program that runs to measure on order: see measureOnOrder.
+type measurer struct {
+	cmd     *exec.Cmd
+	cancel  context.CancelFunc
+	orders  *json.Encoder
+	reports *json.Decoder
+}
+
+// startMeasurer starts a program with further environment variables. The process
+// ends with end, with ctx, or with this process.
+func startMeasurer(ctx context.Context, program string, env ...string) (*measurer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	m := &measurer{cmd: exec.CommandContext(ctx, program, "-measure"), cancel: cancel}
+	if err := m.start(env); err != nil {
+		cancel()
+		return nil, err
+	}
+	var g greeting
+	if err := m.reports.Decode(&g); err != nil || g.Version != protocolVersion {
+		m.end()
+		return nil, fmt.Errorf("%s does not measure on order as this program does", program)
+	}
+	return m, nil
+}
+
+// start starts the process. It ends with its standard input, and is killed if it
+// does not.
+func (m *measurer) start(env []string) error {
+	in, err := m.cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := m.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	m.cmd.Env = append(os.Environ(), env...)
+	m.cmd.Stderr = os.Stderr
+	m.cmd.Cancel = in.Close
+	m.cmd.WaitDelay = endTimeout
+	m.orders, m.reports = json.NewEncoder(in), json.NewDecoder(out)
+	return m.cmd.Start()
+}
+
+// measure has a side called for a while, and opens it before if it has a name.
+func (m *measurer) measure(o order) (r report, err error) {
+	if err := m.orders.Encode(o); err != nil {
+		return r, err
+	}
+	if err := m.reports.Decode(&r); err != nil {
+		return r, fmt.Errorf("%s: no report: %w", m.cmd.Path, err)
+	}
+	if r.Error != "" {
+		return r, errors.New(r.Error)
+	}
+	return r, nil
+}
+
+// end ends the process and waits for it.
+func (m *measurer) end() {
+	m.cancel()
+	_ = m.cmd.Wait() // the reports have told
+}

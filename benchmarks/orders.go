@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"time"
+)
+
+// protocolVersion is what a measuring process greets with. It changes when an
+// order or a report changes its meaning.
+const protocolVersion = 1
+
+// A greeting is the first line that a measuring process writes.
+type greeting struct {
+	Version int `json:"version"`
+}
+
+// An order is a line that a measuring process reads. It has a side called for a
+// while: the side that it opens, or else the one that is open.
+type order struct {
+	Open string        `json:"open,omitempty"`
+	For  time.Duration `json:"for"` // in nanoseconds
+}
+
+// A report is the line that answers an order.
+type report struct {
+	Calls       int           `json:"calls"`
+	Elapsed     time.Duration `json:"elapsed"`     // in nanoseconds
+	Allocations uint64        `json:"allocations"` // at both ends
+	Error       string        `json:"error,omitempty"`
+}
+
+func (r *report) add(more report) {
+	r.Calls += more.Calls
+	r.Elapsed += more.Elapsed
+	r.Allocations += more.Allocations
+}
+
+// perCall returns the seconds per call.
+func (r report) perCall() float64 { return r.Elapsed.Seconds() / float64(r.Calls) }
+
+func (r report) allocationsPerCall() float64 { return float64(r.Allocations) / float64(r.Calls) }
+
+// measureOnOrder carries out the orders from in until in ends or ctx is done. Then it
+// closes what it opened. The end of the parent is an end of in.
+func measureOnOrder(ctx context.Context, in io.Reader, out io.Writer) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	finished := make(chan struct{})
+	defer close(finished)
+	context.AfterFunc(ctx, func() { exitUnless(finished) })
+
+	s := openSide{env: &environment{ctx: ctx}}
+	defer s.close()
+	reports := json.NewEncoder(out)
+	if reports.Encode(greeting{protocolVersion}) != nil {
+		return // nobody reads any more
+	}
+	orders := readOrders(ctx, in, cancel)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case next := <-orders:
+			if reports.Encode(s.carryOut(next)) != nil {
+				return
+			}
+		}
+	}
+}
+
+// exitUnless ends this process unless it finishes within endTimeout. A private
+// broker dies with the parent, and calls under way may then wait for it forever.
+func exitUnless(finished <-chan struct{}) {
+	select {
+	case <-finished:
+	case <-time.After(endTimeout):
+		os.Exit(1)
+	}
+}
+
+// readOrders returns a channel of the orders from in. It calls ended at the end
+// of in.
+func readOrders(ctx context.Context, in io.Reader, ended func()) <-chan order {
+	orders := make(chan order)
+	go func() {
+		defer ended()
+		lines := json.NewDecoder(in)
+		for {
+			var next order
+			if err := lines.Decode(&next); err != nil {
+				return
+			}
+			select {
+			case orders <- next:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return orders
+}
+
+// An openSide is the side that a measuring process has open.
+type openSide struct {
+	env    *environment
+	target *target // nil when no side is open
+}
+
+func (s *openSide) carryOut(next order) report {
+	r, err := s.measure(next)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	return r
+}
+
+// measure calls the side for a while, and opens it before if the order says so.
+// It leaves no work to the collector: the other process has the next turn.
+func (s *openSide) measure(next order) (r report, err error) {
+	if next.Open != "" {
+		if err := s.open(next.Open); err != nil {
+			return r, err
+		}
+	}
+	if s.target == nil {
+		return r, errors.New("no side is open")
+	}
+	defer runtime.GC()
+	before := mallocs()
+	turn, err := s.target.during(s.env.ctx, next.For)
+	return report{Calls: turn.calls, Elapsed: turn.elapsed, Allocations: mallocs() - before}, err
+}
+
+// open opens the side of ours with a name, in place of the one that is open.
+func (s *openSide) open(name string) (err error) {
+	s.close()
+	for _, ours := range ourSides() {
+		if ours.String() == name {
+			s.target, err = open(s.env, ours)
+			return err
+		}
+	}
+	return fmt.Errorf("there is no side %q", name)
+}
+
+func (s *openSide) close() {
+	if s.target != nil {
+		s.target.close()
+		s.target = nil
+	}
+}
