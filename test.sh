@@ -73,7 +73,7 @@ echo "$demo"
 grep -qF '1 + 5.1 = 6.1' <<<"$demo"
 
 step benchmarks
-(cd benchmarks && go vet ./... && go run . -quick)
+(cd benchmarks && go vet ./... && go test -race -count=1 ./... && go run . -quick)
 go test -run='^$' -bench=. -benchtime=1000x .
 
 step fuzzing, "$fuzztime" each
