@@ -34,7 +34,7 @@ func TestMeasurer(t *testing.T) {
 		r, err := m.measure(o)
 		require.NoError(t, err)
 		require.Positive(t, r.Calls)
-		require.GreaterOrEqual(t, r.Elapsed, d)
+		require.Positive(t, r.Elapsed)
 		require.Greater(t, r.Allocations, uint64(r.Calls))
 	}
 	m.end()
