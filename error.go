@@ -252,6 +252,7 @@ func scanError(raw []byte) (*Error, error) {
 		return nil, errors.New("error that is no object")
 	}
 	var code, message, data []byte
+	members := map[string]*[]byte{"code": &code, "message": &message, "data": &data}
 	s := scanner{text: raw, maxDepth: headerDepth}
 	err := s.object(func(name []byte) error {
 		value, err := s.value()
@@ -259,7 +260,6 @@ func scanError(raw []byte) (*Error, error) {
 			return err
 		}
 		name = unescaped(name)
-		members := map[string]*[]byte{"code": &code, "message": &message, "data": &data}
 		switch member := members[string(name)]; {
 		case member == nil:
 			if known := folded(name, "code", "message", "data"); known != "" {
