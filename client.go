@@ -291,7 +291,7 @@ func (c *clientCodec) open(msg Message) {
 	clear(c.items)
 	c.items, c.request, c.missing = c.items[:0], msg.Request, msg.Missing
 	if msg.Err != nil {
-		c.stats.Unsent.Add(int64(c.failAll(msg.Body, msg.Err)))
+		c.count(c.failAll(msg.Body, msg.Err), msg.Err)
 		return
 	}
 	if limit := c.opts.MaxMessageSize; len(msg.Body) > limit {
@@ -316,10 +316,10 @@ func (c *clientCodec) open(msg Message) {
 	c.stats.Invalid.Add(1)
 	switch {
 	case c.missing != nil:
-		c.failAll(c.request, fmt.Errorf("%w: %w", c.missing, err))
+		c.count(c.failAll(c.request, fmt.Errorf("%w: %w", c.missing, err)), c.missing)
 		c.missing = nil
 	case c.request != nil:
-		c.failAll(c.request, fmt.Errorf("%w: %w", ErrBadReply, err))
+		c.count(c.failAll(c.request, fmt.Errorf("%w: %w", ErrBadReply, err)), ErrBadReply)
 	default:
 		c.log.drop("broken reply dropped", msg.Body, slog.Any("error", err))
 	}
@@ -362,7 +362,7 @@ func (c *clientCodec) takeAll(body []byte, err error) (failed, late int) {
 func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 	var p *pendingCall
 	var ours bool
-	if e.method == nil {
+	if e.method == nil || e.result != nil || e.err != nil { // some servers repeat it
 		p, ours = c.takeID(e.id)
 	}
 	if p != nil && kindOf(c.request) == '{' && bytes.Contains(c.request, e.id) {
@@ -439,8 +439,20 @@ func (c *clientCodec) failUnanswered() {
 		return
 	}
 	failed, _ := c.takeAll(c.request, c.missing)
+	c.count(failed, c.missing)
 	c.missing = nil
-	c.stats.Errors.Add(int64(failed))
+}
+
+// count counts calls that failed on the way: as unsent if it is certain that they
+// did not run.
+func (c *clientCodec) count(calls int, err error) {
+	for _, sentinel := range [...]error{ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge} {
+		if errors.Is(err, sentinel) {
+			c.stats.Unsent.Add(int64(calls))
+			return
+		}
+	}
+	c.stats.Errors.Add(int64(calls))
 }
 
 // onlyBatch returns the calls that a Batch has sent, if all of them in one

@@ -81,6 +81,8 @@ func TestReplies(t *testing.T) {
 	}{
 		{name: "plain", reply: good, want: 7},
 		{name: "members in another order", reply: `{"result":7,"id":ID,"jsonrpc":"2.0"}`, want: 7},
+		{name: "method repeated", reply: `{"jsonrpc":"2.0","method":"Test.Call","id":ID,"result":7}`, want: 7},
+		{name: "method null", reply: `{"jsonrpc":"2.0","method":null,"id":ID,"result":7}`, want: 7},
 		{name: "extra members", reply: `{"trace":{"id":1},"jsonrpc":"2.0","id":ID,"result":7,"params":[1]}`, want: 7},
 		{name: "error null", reply: `{"jsonrpc":"2.0","id":ID,"result":7,"error":null}`, want: 7},
 		{name: "result null beside an error", reply: `{"jsonrpc":"2.0","id":ID,"result":null,"error":{"code":5,"message":"m"}}`, wantErr: "m (JSON-RPC error 5)"},
@@ -208,6 +210,39 @@ func TestReplyOfWrongType(t *testing.T) {
 	require.ErrorContains(t, (<-plain.Done).Error, jsonrpc2.ErrBadReply.Error())
 	require.Error(t, (<-other.Done).Error)
 	require.ErrorIs(t, p.client.Call("Test.Late", nil, new(int)), rpc.ErrShutdown)
+}
+
+// Unsent counts the calls of which it is certain that they did not run.
+func TestFailuresAreCounted(t *testing.T) {
+	for _, test := range []struct {
+		err            error
+		unsent, errors int64
+	}{
+		{jsonrpc2.ErrUnavailable, 1, 0},
+		{jsonrpc2.ErrNoServer, 1, 0},
+		{jsonrpc2.ErrOverloaded, 1, 0},
+		{jsonrpc2.ErrTooLarge, 1, 0},
+		{jsonrpc2.ErrReplyLost, 0, 1},
+		{jsonrpc2.ErrBadReply, 0, 1},
+	} {
+		for _, missing := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				conn, stats := newScriptedConn(), new(jsonrpc2.Stats)
+				client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: quiet, Stats: stats})
+				defer client.Close()
+				call := client.Go("Test.Call", nil, nil, nil)
+				request := []byte(<-conn.written)
+				msg := jsonrpc2.Message{Body: request, Err: test.err}
+				if missing {
+					msg = jsonrpc2.Message{Body: []byte("[]"), Request: request, Missing: test.err}
+				}
+				conn.messages <- msg
+				require.EqualError(t, (<-call.Done).Error, test.err.Error())
+				require.Equal(t, test.unsent, stats.Unsent.Load(), "%v", test.err)
+				require.Equal(t, test.errors, stats.Errors.Load(), "%v", test.err)
+			})
+		}
+	}
 }
 
 // What a stranger puts into the text of an error that is no server's does not make

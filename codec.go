@@ -242,8 +242,8 @@ type ServerOptions struct {
 	// omitempty or omitzero, or if all fields of the same embedded pointer are; null
 	// is a value. So it is for params by name, by position and absent, and in the
 	// structs in them, also in slices, arrays and maps. The elements of an array of
-	// fixed length must be as many. A slice, a map, an interface or a pointer as the
-	// whole argument may be absent, any other type may not.
+	// fixed length must be as many. A slice, a map or an interface as the whole
+	// argument may be absent, any other type may not.
 	//
 	// What is in an interface, or in a type with methods of its own for JSON or
 	// text, is not looked at, nor are the members beside params.

@@ -175,6 +175,7 @@ type frameReader struct {
 	retried int    // bytes of buf that are scanned once more
 	limit   int    // of a message
 	skip    skip
+	ended   bool // nothing more is read: what is not whole is broken
 }
 
 type skip int
@@ -211,6 +212,9 @@ func (r *frameReader) next() (message []byte, ok bool) {
 		}
 		n, state := r.framer.scan(r.buf[r.scanned:])
 		r.scanned += n
+		if r.ended && state == frameMore {
+			state = frameBroken
+		}
 		message, ok = r.frame(state)
 		if ok || state == frameMore {
 			return message, ok
@@ -230,7 +234,7 @@ func (r *frameReader) skipBlanks() bool {
 		case bytes.HasPrefix(r.buf, byteOrderMark):
 			r.cut(len(byteOrderMark))
 		case bytes.HasPrefix(byteOrderMark, r.buf): // a part of it, or nothing
-			return false
+			return r.ended && len(r.buf) > 0
 		default:
 			return true
 		}
@@ -270,9 +274,10 @@ func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
 // Where that breaks, too, before as many new bytes have come, all of it goes: a stream
 // of brackets would else be scanned again for each of them.
 func (r *frameReader) brokenEnd() (end int, skip skip) {
+	seen := r.buf[:min(r.scanned+1, len(r.buf))]
 	if r.scanned >= 2*r.retried {
 		for _, line := range [...]string{"\n{", "\n["} {
-			if at := bytes.Index(r.buf[:r.scanned+1], []byte(line)); at >= 0 && (end == 0 || at < end) {
+			if at := bytes.Index(seen, []byte(line)); at >= 0 && (end == 0 || at < end) {
 				end = at + 1
 			}
 		}
@@ -280,12 +285,13 @@ func (r *frameReader) brokenEnd() (end int, skip skip) {
 			return end, skipNothing
 		}
 	}
+	rest := r.buf[r.scanned:]
 	line := bytes.LastIndexByte(r.buf[:r.scanned], '\n') + 1
-	bracket := r.buf[r.scanned] == '{' || r.buf[r.scanned] == '['
+	bracket := len(rest) > 0 && (rest[0] == '{' || rest[0] == '[')
 	if line > 0 && bracket && len(bytes.TrimSpace(r.buf[line:r.scanned])) == 0 {
 		return line, skipNothing
 	}
-	if newline := bytes.IndexByte(r.buf[r.scanned:], '\n'); newline >= 0 {
+	if newline := bytes.IndexByte(rest, '\n'); newline >= 0 {
 		return r.scanned + newline, skipLine
 	}
 	return len(r.buf), skipLine
@@ -318,14 +324,4 @@ func (r *frameReader) space() []byte {
 // extend adds the n bytes that were read to the space.
 func (r *frameReader) extend(n int) {
 	r.buf = r.buf[:len(r.buf)+n]
-}
-
-// rest cuts off what the stream ended in the middle of.
-func (r *frameReader) rest() []byte {
-	rest := r.buf
-	r.buf, r.scanned = nil, 0
-	if r.skip != skipNothing {
-		return nil
-	}
-	return bytes.TrimSpace(rest)
 }

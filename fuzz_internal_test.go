@@ -135,8 +135,9 @@ func frames(stream, cuts []byte) (messages [][]byte) {
 			messages = append(messages, bytes.Clone(message))
 		}
 	}
-	if rest := r.rest(); len(rest) > 0 {
-		messages = append(messages, bytes.Clone(rest))
+	r.ended = true
+	for message, ok := r.next(); ok; message, ok = r.next() {
+		messages = append(messages, bytes.Clone(message))
 	}
 	return messages
 }

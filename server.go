@@ -427,8 +427,12 @@ func (c *serverCodec) unsendable(method string, err error) *Error {
 func (c *serverCodec) finish(x *exchange, id, answer []byte) {
 	if x.batch {
 		c.mu.Lock()
-		last := x.add(id, answer, c.opts.MaxMessageSize)
+		last, replaced := x.add(id, answer, c.opts.MaxMessageSize)
 		c.mu.Unlock()
+		if replaced {
+			c.stats.Errors.Add(1)
+			c.log.drop("response can't be sent: those of its batch exceed the limit", answer)
+		}
 		if !last {
 			return
 		}
@@ -447,10 +451,11 @@ func (c *serverCodec) finish(x *exchange, id, answer []byte) {
 // add adds an answer to a batch's, and ends the array with the last. Where the
 // answers would get too long, an error stands in for this one; there is always
 // room for those of the items that are left.
-func (x *exchange) add(id, answer []byte, limit int) (last bool) {
+func (x *exchange) add(id, answer []byte, limit int) (last, replaced bool) {
 	if answer != nil {
 		x.reserved -= len(id) + standInSize
-		if len(answer) > len(id)+standInSize && len(x.answers)+len(answer)+len("[]")+x.reserved > limit {
+		replaced = len(answer) > len(id)+standInSize && len(x.answers)+len(answer)+len("[]")+x.reserved > limit
+		if replaced {
 			answer = appendError(nil, id, errorf(CodeInternal, "internal error: the batch's responses exceed the limit of %d bytes", limit))
 		}
 		separator := byte(',')
@@ -463,7 +468,7 @@ func (x *exchange) add(id, answer []byte, limit int) (last bool) {
 	if x.left == 0 && x.answers != nil {
 		x.answers = append(x.answers, ']')
 	}
-	return x.left == 0
+	return x.left == 0, replaced
 }
 
 func (c *serverCodec) reply(reply func([]byte) error, body []byte) {

@@ -488,6 +488,7 @@ func TestBatchResponsesExceedLimit(t *testing.T) {
 		require.LessOrEqual(t, len(got), 1000)
 		require.Equal(t, 1, strings.Count(got, `"result"`))
 		require.Equal(t, 3, strings.Count(got, `"code":-32603,"message":"internal error: the batch's responses exceed the limit of 1000 bytes"`))
+		require.EqualValues(t, 3, s.stats.Errors.Load())
 		for id := range 4 {
 			require.Contains(t, got, fmt.Sprintf(`"id":%d,`, id))
 		}

@@ -13,7 +13,7 @@ import (
 type Stats struct {
 	Calls         atomic.Int64 // calls sent, or taken to be run
 	Notifications atomic.Int64 // the same of notifications
-	Errors        atomic.Int64 // calls that were answered with an error
+	Errors        atomic.Int64 // calls that were answered with an error, or (client) with no answer at all
 	Timeouts      atomic.Int64 // calls ended by Timeout or by their ctx's deadline (client)
 	Unsent        atomic.Int64 // calls and notifications that did not get through (client)
 	Invalid       atomic.Int64 // messages and items that were no request or no response
@@ -61,7 +61,9 @@ func (l *dropLog) drop(why string, body []byte, attrs ...slog.Attr) {
 	for i, attr := range attrs { // a stranger may have chosen these, too
 		attrs[i].Value = slog.StringValue(quote(attr.Value.String()))
 	}
-	attrs = append(attrs, slog.Int("bytes", len(body)), slog.String("message", quote(body)))
+	if body != nil {
+		attrs = append(attrs, slog.Int("bytes", len(body)), slog.String("message", quote(body)))
+	}
 	if unlogged > 0 {
 		attrs = append(attrs, slog.Int("unlogged_before", unlogged))
 	}

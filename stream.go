@@ -22,9 +22,13 @@ import (
 // when a read or a write fails. The end of what the peer sends is no such failure:
 // it may still read, and is answered.
 //
+// A broken stream is seen by reading or writing: not while MaxInFlight calls run,
+// in a drain, or when the peer has closed its sending side before.
+//
 // Close returns an error if it could not send all that was handed over: it waits for
-// a peer that reads slowly, and gives up when 2 s pass without progress. (How far the
-// peer has read is known of TCP on Linux; elsewhere only how much a Write took.)
+// a peer that reads slowly, and gives up when 2 s pass without progress. (Sockets show
+// it on Linux as the peer's system takes what was sent; else each Write does, of 4 or
+// 64 KiB. A peer slower than some 50 kB/s may show none.)
 //
 // Where rwc has a SetReadDeadline that works, as a net.Conn has, the Conn uses
 // it to stop reading, and resets it; Close must make a Write that hangs return.
@@ -49,7 +53,6 @@ type streamConn struct {
 	source source
 	out    streamWriter
 	err    error // what ended the reading
-	eof    bool  // it was the peer, perhaps in the middle of a text
 	ended  atomic.Bool
 
 	unbroken context.Context // done when a read or a write has failed
@@ -84,9 +87,6 @@ func (c *streamConn) ReadMessage(ctx context.Context) (Message, error) {
 			return c.message(body), nil
 		}
 		if c.err != nil {
-			if rest := c.in.rest(); c.eof && len(rest) > 0 {
-				return c.message(rest), nil
-			}
 			return Message{}, c.err
 		}
 		n, err := c.source.read(ctx, c.in.space())
@@ -108,11 +108,13 @@ func (c *streamConn) message(body []byte) Message {
 // end notes what ended the reading.
 func (c *streamConn) end(err error) {
 	c.source.close()
-	c.err, c.eof = c.final(err), err == io.EOF
+	c.err = c.final(err)
 	c.ended.Store(true)
-	if !c.eof {
+	if err != io.EOF {
 		c.breaks()
+		return
 	}
+	c.in.ended = true // perhaps in the middle of a text
 }
 
 // A valued is a context with the values of another. Its own come first, or package
@@ -151,7 +153,7 @@ func (c *streamConn) WriteMessage(_ context.Context, body []byte) error {
 func (c *streamConn) Close() error {
 	var err error
 	c.closing.Do(func() {
-		c.out.close(closeGrace, func() int { return unacknowledged(c.rwc) })
+		c.out.close(closeGrace, func() backlog { return backlogOf(c.rwc) })
 		close(c.closed)
 		closeErr := c.rwc.Close()
 		<-c.out.done

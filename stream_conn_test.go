@@ -3,11 +3,14 @@ package jsonrpc2_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -112,6 +115,27 @@ func TestStreamEndsWithData(t *testing.T) {
 				counts[answer]++
 			}
 			require.Equal(t, 3, counts[`{"jsonrpc":"2.0","id":1,"result":6.1}`], "%s", answers)
+		})
+	}
+}
+
+// The end of the stream breaks a text like anything else that can't be in it.
+func TestStreamEndsBehindBrokenText(t *testing.T) {
+	for name, text := range map[string]string{
+		"in an array":      "[\n" + addOne,
+		"in params":        `{"jsonrpc":"2.0","id":9,"method":"Calc.Add","params":` + "\n" + addOne + "\n\n",
+		"in a batch":       "[" + addOne + ",\n" + addOne,
+		"with half an end": "[1,\n" + addOne + "\n\xef\xbb",
+	} {
+		t.Run(name, func(t *testing.T) {
+			answers := serveText(t, strings.NewReader(text), nil)
+			require.Contains(t, answers, `{"jsonrpc":"2.0","id":1,"result":6.1}`)
+			require.Contains(t, answers[0]+answers[1], `"id":null,"error":{"code":-32700,`)
+			want := 2
+			if name == "with half an end" {
+				want = 3
+			}
+			require.Len(t, answers, want)
 		})
 	}
 }
@@ -255,7 +279,7 @@ func TestStreamDrainWhileAnswersWait(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		drain()
-		require.ErrorContains(t, <-done, "bytes unsent: the peer has read nothing for 2s")
+		require.ErrorContains(t, <-done, "bytes unsent: the peer took nothing more for 2s")
 		require.Equal(t, 2*time.Second, time.Since(start))
 	})
 }
@@ -315,10 +339,38 @@ func TestStreamPeerThatNeverReads(t *testing.T) {
 	_, err := io.WriteString(here, `{"jsonrpc":"2.0","id":1,"method":"Long.Repeat","params":[32000000]}`)
 	require.NoError(t, err)
 	require.NoError(t, here.(*net.TCPConn).CloseWrite())
-	require.ErrorContains(t, <-done, "bytes unsent: the peer has read nothing for 2s")
+	require.ErrorContains(t, <-done, "bytes unsent: the peer took nothing more for 2s")
 	lines := record.take()
 	require.Len(t, lines, 1)
 	require.Equal(t, "jsonrpc2: Conn closed with an error", lines[0].Message)
+}
+
+// A call that is given up in the middle of a TLS handshake leaves the stream as it is.
+func TestStreamInterruptedHandshake(t *testing.T) {
+	certificates := httptest.NewTLSServer(nil)
+	certificates.Close()
+	there, here := tcpPair(t)
+	trusted := certificates.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	client := jsonrpc2.NewClient(
+		jsonrpc2.NewStreamConn(tls.Client(here, &tls.Config{RootCAs: trusted, ServerName: "example.com"})),
+		&jsonrpc2.ClientOptions{Service: "Calc", Logger: quiet})
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	patient := client.Go("Calc.Add", map[string]float64{"A": 1, "B": 5.1}, new(float64), nil)
+	_, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", nil)
+	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+
+	done := make(chan error, 1)
+	served, drain := context.WithCancel(t.Context())
+	go func() {
+		conn := jsonrpc2.NewStreamConn(tls.Server(there, &tls.Config{Certificates: certificates.TLS.Certificates}))
+		done <- jsonrpc2.Serve(served, newServer(t), conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet})
+	}()
+	require.NoError(t, (<-patient.Done).Error)
+	require.EqualValues(t, 6.1, *patient.Reply.(*float64))
+	drain()
+	require.NoError(t, <-done)
 }
 
 // A reset ends the contexts of the calls that run: nobody can be answered any more.

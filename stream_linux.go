@@ -3,30 +3,39 @@ package jsonrpc2
 import (
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"unsafe"
 )
 
-// unacknowledged returns how many bytes the kernel still holds for the peer of a TCP
-// connection, also of one below TLS; 0 where there is none.
-func unacknowledged(rwc io.ReadWriteCloser) int {
+// backlogOf returns what the kernel holds of what was written to a socket, also of
+// one below TLS. Of TCP that is what the peer has not acknowledged, of a Unix socket
+// what it has not read, which is not lost when the socket is closed.
+func backlogOf(rwc io.ReadWriteCloser) (held backlog) {
 	if outer, ok := rwc.(interface{ NetConn() net.Conn }); ok {
 		rwc = outer.NetConn()
 	}
-	tcp, ok := rwc.(*net.TCPConn)
-	if !ok {
-		return 0
+	switch rwc.(type) {
+	case *net.TCPConn:
+		held.lost = true
+	case *net.UnixConn:
+	default:
+		return held
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := rwc.(syscall.Conn).SyscallConn()
 	if err != nil {
-		return 0
+		return held
 	}
-	var n int32
 	_ = raw.Control(func(fd uintptr) {
-		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n)))
-		if errno != 0 {
-			n = 0
+		var n int32
+		_, _, failed := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n)))
+		if failed == 0 {
+			held.bytes = int(n)
+		}
+		broken, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
+		if err == nil && broken != 0 {
+			held.err = os.NewSyscallError("write", syscall.Errno(broken))
 		}
 	})
-	return int(n)
+	return held
 }

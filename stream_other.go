@@ -4,5 +4,5 @@ package jsonrpc2
 
 import "io"
 
-// unacknowledged returns 0: how much the kernel holds for the peer is not known.
-func unacknowledged(io.ReadWriteCloser) int { return 0 }
+// backlogOf returns nothing: what the system holds for the peer is not known.
+func backlogOf(io.ReadWriteCloser) backlog { return backlog{} }

@@ -17,10 +17,48 @@ type source interface {
 
 func newSource(rwc io.ReadWriteCloser, closed chan struct{}) source {
 	d, ok := rwc.(deadliner)
-	if ok && d.SetReadDeadline(time.Time{}) == nil {
-		return &deadlineSource{deadliner: d}
+	if !ok || d.SetReadDeadline(time.Time{}) != nil {
+		return &pumpSource{r: rwc, closed: closed}
 	}
-	return &pumpSource{r: rwc, closed: closed}
+	source := &deadlineSource{deadliner: d}
+	if h, ok := rwc.(handshaker); ok {
+		return &handshakeSource{deadlineSource: source, handshaker: h}
+	}
+	return source
+}
+
+// A handshaker is a TLS connection. A deadline that passes in its handshake, which
+// the first Read or Write else makes, would break it for good.
+type handshaker interface {
+	HandshakeContext(ctx context.Context) error
+}
+
+// A handshakeSource sets no deadline before the handshake is over. It has a
+// goroutine for that, which ends when the connection is closed at the latest.
+type handshakeSource struct {
+	*deadlineSource
+	handshaker
+	shaken chan struct{} // closed when it is over; nil before it begins
+	err    error
+}
+
+func (s *handshakeSource) read(ctx context.Context, p []byte) (int, error) {
+	if s.shaken == nil {
+		s.shaken = make(chan struct{})
+		go func() {
+			defer close(s.shaken)
+			s.err = s.HandshakeContext(context.Background())
+		}()
+	}
+	select {
+	case <-s.shaken:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	return s.deadlineSource.read(ctx, p)
 }
 
 type deadliner interface {

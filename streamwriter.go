@@ -30,7 +30,7 @@ type streamWriter struct {
 	written        int64         // bytes that the stream has taken
 	unsent         int           // bytes that were given up
 	err            error
-	stalled        bool // they were as the peer did not read
+	stalled        bool // they were as the peer took no more
 	closed         bool
 }
 
@@ -166,7 +166,9 @@ func (w *streamWriter) sent(rest int, err error) {
 		w.mu.Unlock()
 		return
 	}
-	w.err = err
+	if w.err == nil {
+		w.err = err
+	}
 	w.unsent += rest + len(w.buf)
 	w.mu.Unlock()
 	_ = w.w.Close() // the reader is to see it, too
@@ -211,15 +213,21 @@ func (w *streamWriter) lost() error {
 	case w.unsent == 0:
 		return nil
 	case w.stalled:
-		return fmt.Errorf("jsonrpc2: stream closed with %d bytes unsent: the peer has read nothing for %v", w.unsent, closeGrace)
+		return fmt.Errorf("jsonrpc2: stream closed with %d bytes unsent: the peer took nothing more for %v", w.unsent, closeGrace)
 	}
 	return fmt.Errorf("jsonrpc2: stream closed with %d bytes unsent: %w", w.unsent, w.err)
 }
 
+// A backlog is what the system holds of what was written.
+type backlog struct {
+	bytes int   // that the peer has not taken
+	lost  bool  // they would be lost with the stream
+	err   error // the stream is broken
+}
+
 // close takes no more, and waits for what was taken to reach the peer, for as long as
-// that makes progress within grace. unacknowledged returns what is under way beyond
-// the stream's Write.
-func (w *streamWriter) close(grace time.Duration, unacknowledged func() int) {
+// that makes progress within grace.
+func (w *streamWriter) close(grace time.Duration, held func() backlog) {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
@@ -235,14 +243,18 @@ func (w *streamWriter) close(grace time.Duration, unacknowledged func() int) {
 			done = nil
 		case <-timer.C:
 		}
-		now := progress{w.bytesWritten(), unacknowledged()}
+		held := held()
+		now := progress{w.bytesWritten(), held.bytes}
 		switch {
-		case done == nil && now.unacknowledged == 0:
+		case done == nil && (held.bytes == 0 || !held.lost):
+			return
+		case held.err != nil:
+			w.giveUp(held, held.err)
 			return
 		case since.IsZero() || now != before:
 			before, since = now, time.Now()
 		case time.Since(since) >= grace:
-			w.stall(now.unacknowledged)
+			w.giveUp(held, nil)
 			return
 		}
 		timer.Reset(min(pause, grace-time.Since(since)))
@@ -252,8 +264,8 @@ func (w *streamWriter) close(grace time.Duration, unacknowledged func() int) {
 
 // A progress is how far the peer has come: it changes while something arrives.
 type progress struct {
-	written        int64
-	unacknowledged int
+	written int64
+	held    int
 }
 
 func (w *streamWriter) bytesWritten() int64 {
@@ -262,10 +274,15 @@ func (w *streamWriter) bytesWritten() int64 {
 	return w.written
 }
 
-// stall notes that the peer does not read what is under way.
-func (w *streamWriter) stall(unacknowledged int) {
+// giveUp notes that the rest is lost: of an error, or as the peer takes no more.
+func (w *streamWriter) giveUp(held backlog, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.stalled = true
-	w.unsent += unacknowledged
+	if held.lost {
+		w.unsent += held.bytes
+	}
+	w.stalled = err == nil
+	if w.err == nil {
+		w.err = err
+	}
 }

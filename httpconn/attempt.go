@@ -3,6 +3,7 @@ package httpconn
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,12 +31,19 @@ type watch struct {
 
 	known atomic.Bool // whether anything was sent is known
 	sent  atomic.Bool // something may have been
+	multi atomic.Bool // over HTTP/2
+	whole atomic.Bool // all of it was
 }
 
 // newWatch returns a watch of one request after the other.
 func (c *Conn) newWatch() *watch {
 	w := new(watch)
-	w.trace.GotConn = func(httptrace.GotConnInfo) { w.sent.Store(true) }
+	w.trace.GotConn = func(info httptrace.GotConnInfo) {
+		w.sent.Store(true)
+		secure, ok := info.Conn.(*tls.Conn)
+		w.multi.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
+	}
+	w.trace.WroteRequest = func(info httptrace.WroteRequestInfo) { w.whole.Store(info.Err == nil) }
 	if !c.own { // it may have another protocol registered, which traces nothing
 		w.trace.GetConn = func(string) { w.known.Store(true) }
 	}
@@ -65,6 +74,7 @@ func (c *Conn) newAttempt(ctx, call context.Context, w *watch, body []byte) *att
 		httptrace.WithClientTrace(call, &w.trace)
 	}
 	w.sent.Store(false)
+	w.whole.Store(false)
 	w.known.Store(c.own || c.traced == nil)
 	a := &attempt{Context: ctx, values: call, conn: c, watch: w, body: body}
 	a.reader.Reset(body)
@@ -95,6 +105,7 @@ func (a *attempt) request(header http.Header) *http.Request {
 	}
 	if c.header != nil {
 		c.header(a, r.Header)
+		once(r.Header)
 	}
 	return r
 }
@@ -106,13 +117,31 @@ func (a *attempt) open(reader *bytes.Reader) io.ReadCloser {
 	return &notedBody{reader, &a.watch.sent}
 }
 
-// reopen is the request's GetBody. An http.Transport calls it when it is certain
-// that nothing was sent, to try again: we follow no redirects.
+// errNoRepeat is what a request fails with that net/http would have repeated.
+var errNoRepeat = errors.New("not repeated: it was sent, and may have run")
+
+// reopen is the request's GetBody, which an http.Transport calls to try again: we
+// follow no redirects. Over HTTP/1 it does so when nothing was sent, see once. Over
+// HTTP/2 it does so, too, when the server has reset the stream with a protocol error.
 func (a *attempt) reopen() (io.ReadCloser, error) {
+	if a.watch.multi.Load() && a.watch.whole.Load() {
+		return nil, errNoRepeat
+	}
 	if a.conn.traced != nil {
 		a.watch.sent.Store(false)
 	}
 	return a.open(bytes.NewReader(a.body)), nil
+}
+
+// once keeps net/http from repeating a request that it takes for idempotent by
+// these headers, which it knows by this spelling alone.
+func once(header http.Header) {
+	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values, ok := header[name]; ok {
+			delete(header, name)
+			header[strings.ToLower(name)] = values
+		}
+	}
 }
 
 // A notedBody notes that it is read.
@@ -204,7 +233,7 @@ func (c *Conn) headerFor(call context.Context) (http.Header, error) {
 	if left <= 0 {
 		return nil, context.DeadlineExceeded
 	}
-	milliseconds := int64((left + time.Millisecond - 1) / time.Millisecond)
+	milliseconds := int64((left-1)/time.Millisecond) + 1
 	timed := c.timed.Load()
 	if timed == nil || timed.milliseconds != milliseconds {
 		timed = &timedHeader{milliseconds, maps.Clone(c.template.Header)}

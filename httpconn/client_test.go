@@ -317,7 +317,7 @@ func TestFailures(t *testing.T) {
 		{"308", status(308, "Location: /calc"), jsonrpc2.ErrUnavailable, "308 Permanent Redirect, a redirect"},
 		{"304", status(304), jsonrpc2.ErrUnavailable, "304 Not Modified"},
 		{"101", hijack("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n{}"), jsonrpc2.ErrBadReply, "101 Switching Protocols"},
-		{"a status of its own", hijack("HTTP/1.1 599 \x01 x\xff (JSON-RPC error 7)\r\nContent-Length: 0\r\n\r\n"), jsonrpc2.ErrReplyLost, "599 \ufffd x\ufffd (JSON-RPC error 7): the body is empty"},
+		{"a status of its own", hijack("HTTP/1.1 599 \x01 x\xff (JSON-RPC error 7)\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), jsonrpc2.ErrReplyLost, "599 \ufffd x\ufffd (JSON-RPC error 7): the body is empty"},
 		{"500, cut", hijack("HTTP/1.1 500 x\r\nContent-Length: 9\r\n\r\n{}"), jsonrpc2.ErrReplyLost, "500 x: the body was cut off"},
 		{"404, cut", hijack("HTTP/1.1 404 x\r\nContent-Length: 9\r\n\r\n{}"), jsonrpc2.ErrNoServer, "404 x: the body was cut off"},
 		{"500, too large", hijack("HTTP/1.1 500 x\r\n\r\n{" + strings.Repeat(" ", limit)), jsonrpc2.ErrTooLarge, "limit of 1000 bytes"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/micromessaging/jsonrpc2/calc"
@@ -53,7 +54,7 @@ func number(operand string) (float64, error) {
 	switch {
 	case errors.Is(err, strconv.ErrRange):
 		return 0, misused("%s is too large a number: there are those up to 1.7e308", quoted(operand))
-	case err != nil:
+	case err != nil, math.IsNaN(n), math.IsInf(n, 0): // which JSON has not
 		return 0, misused("%s is not a number: write one such as 1, -5.1 or 1e3", quoted(operand))
 	}
 	return n, nil

@@ -94,8 +94,8 @@ func TestFlagsStandAnywhere(t *testing.T) {
 		require.Equal(t, result{stdout: test.want + "\n"}, output(t, command(args...)), test.args)
 	}
 	got := output(t, command("add", "-Inf", "-broker", redis.URL(), "1"))
-	require.Equal(t, 1, got.code, "a number, yet none of JSON's")
-	require.Contains(t, got.stderr, "unsupported value: -Inf")
+	require.Equal(t, 2, got.code, "a number, yet none of JSON's")
+	require.Contains(t, got.stderr, "-Inf is not a number")
 	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, server.Wait())
 }
