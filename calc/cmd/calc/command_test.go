@@ -95,7 +95,7 @@ func TestFlagsStandAnywhere(t *testing.T) {
 	}
 	got := output(t, command("add", "-Inf", "-broker", redis.URL(), "1"))
 	require.Equal(t, 2, got.code, "a number, yet none of JSON's")
-	require.Contains(t, got.stderr, "-Inf is not a number")
+	require.Contains(t, got.stderr, `"-Inf" is not a number`)
 	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, server.Wait())
 }
