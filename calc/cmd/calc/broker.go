@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"strconv"
@@ -22,7 +23,7 @@ type broker struct {
 	where  string // its URL, without what could be a secret
 	served string // where requests come in, if not to a queue; set by listen
 	dial   func() (jsonrpc2.Conn, error)
-	listen func() (jsonrpc2.Conn, error)
+	listen func(ctx context.Context, stderr io.Writer) (jsonrpc2.Conn, error)
 	ping   func(context.Context) error
 	close  func() error
 
@@ -36,6 +37,12 @@ func (f flags) open() (*broker, error) {
 	u, err := f.brokerURL()
 	if err != nil {
 		return nil, err
+	}
+	switch u.Scheme {
+	case "redis", "rediss", "http", "https":
+		if f.durable || f.quorum {
+			return nil, misused("-durable and -quorum are for RabbitMQ: write -broker amqp://localhost:5672, for example")
+		}
 	}
 	switch u.Scheme {
 	case "redis", "rediss":
@@ -58,7 +65,7 @@ func (f flags) openRedis(u *url.URL) (*broker, error) {
 		dial: func() (jsonrpc2.Conn, error) {
 			return redisconn.Dial(rdb, f.queue, &redisconn.DialOptions{ReplyPerCall: f.reply == "id"}), nil
 		},
-		listen: func() (jsonrpc2.Conn, error) {
+		listen: func(context.Context, io.Writer) (jsonrpc2.Conn, error) {
 			return redisconn.Listen(rdb, f.queue, nil), nil
 		},
 		ping:  func(ctx context.Context) error { return pingRedis(ctx, *opts) },
@@ -78,8 +85,10 @@ func (f flags) openRabbitMQ(u *url.URL) (*broker, error) {
 		dial: func() (jsonrpc2.Conn, error) {
 			return amqpconn.Dial(f.broker, f.queue, &amqpconn.DialOptions{ReplyPerCall: f.reply == "id"})
 		},
-		listen: func() (jsonrpc2.Conn, error) {
-			return amqpconn.Listen(f.broker, f.queue, nil)
+		listen: func(ctx context.Context, stderr io.Writer) (jsonrpc2.Conn, error) {
+			declare := func(kind amqpconn.Queue) error { return declareQueue(ctx, f.broker, f.queue, kind) }
+			kind := settleKind(f.kind(), f.queue, declare, stderr)
+			return amqpconn.Listen(f.broker, f.queue, &amqpconn.ListenOptions{Queue: kind})
 		},
 		ping:  func(ctx context.Context) error { return pingRabbitMQ(ctx, f.broker) },
 		close: func() error { return nil }, // the Conns own their connections

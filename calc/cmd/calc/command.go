@@ -48,7 +48,7 @@ type invocation struct {
 func commands() []subcommand {
 	add, subtract := (*calc.Client).Add, (*calc.Client).Subtract
 	return []subcommand{
-		{"serve", "", "serve until SIGINT or SIGTERM", "-broker " + exampleURL, brokerFlags, serve},
+		{"serve", "", "serve until SIGINT or SIGTERM", "-broker " + exampleURL, brokerFlags | serveFlags, serve},
 		{"add", "A B", "print A + B", "1 5.1 -broker " + exampleURL, brokerFlags | callFlags, caller("add", add)},
 		{"subtract", "A B", "print A - B", "1 5 -broker " + exampleURL, brokerFlags | callFlags, caller("subtract", subtract)},
 		{"version", "", "print the version", "", 0, version},
@@ -98,7 +98,7 @@ func usage() string {
 	for _, c := range commands() {
 		text += "       " + c.line()
 	}
-	return text + "\n" + (brokerFlags | callFlags).usage()
+	return text + "\n" + (brokerFlags | callFlags | serveFlags).usage()
 }
 
 // usage returns the usage of one command.

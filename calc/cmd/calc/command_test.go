@@ -121,7 +121,7 @@ func TestUsage(t *testing.T) {
 		{"flag for a command", []string{"-broker", "redis://user:secret@h"}, nil, "a command comes first, such as: calc serve -broker redis://"},
 		{"help of no command", []string{"help", "multiply"}, nil, `no command "multiply"`},
 		{"operand of version", []string{"version", "1"}, nil, "calc version takes no operands"},
-		{"no such flag", []string{"serve", "-x"}, nil, `calc serve has no flag "-x": it has -broker, -queue`},
+		{"no such flag", []string{"serve", "-x"}, nil, `calc serve has no flag "-x": it has -broker, -durable, -queue, -quorum`},
 		{"flag of another command", []string{"serve", "-timeout", "1s"}, nil, `no flag "-timeout"`},
 		{"three dashes", []string{"serve", "---broker=redis://user:secret@h"}, nil, `no flag "--broker"`},
 		{"no value", []string{"add", "1", "2", "-broker"}, nil, "-broker has no value: write -broker redis://localhost:6379"},

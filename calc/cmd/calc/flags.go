@@ -18,6 +18,7 @@ type flagKinds int
 const (
 	brokerFlags flagKinds = 1 << iota
 	callFlags
+	serveFlags
 )
 
 const brokerUsage = `  -broker URL    redis://host:port/db, amqp://host:port/vhost, rediss://…, amqps://…,
@@ -31,11 +32,19 @@ const callUsage = `  -timeout D     how long a call may take, such as 500ms or 1
   -reply id      one for each, for servers that know no other way
 `
 
+const serveUsage = `  -durable       serve creates a missing RabbitMQ queue durable, not plain, or
+  -quorum        as a quorum queue; scripts that declare it plain then fail
+`
+
 func (k flagKinds) usage() string {
-	if k&callFlags == 0 {
-		return "flags:\n" + brokerUsage
+	text := "flags:\n" + brokerUsage
+	if k&callFlags != 0 {
+		text = "flags, before or behind the numbers:\n" + brokerUsage + callUsage
 	}
-	return "flags, before or behind the numbers:\n" + brokerUsage + callUsage
+	if k&serveFlags != 0 {
+		text += serveUsage
+	}
+	return text
 }
 
 // flags are the values of all commands' flags.
@@ -45,10 +54,12 @@ type flags struct {
 	queue   string
 	timeout time.Duration
 	reply   string
+	durable bool
+	quorum  bool
 }
 
-// define adds the flags of some kinds to set. All of them take a value: in place
-// of a usage they have an example of it.
+// define adds the flags of some kinds to set. In place of a usage they have an
+// example of their value.
 func (f *flags) define(set *flag.FlagSet, kinds flagKinds) {
 	if kinds&brokerFlags != 0 {
 		f.broker, f.source = firstEnv("BROKER_URL", "REDIS_URL", "CLOUDAMQP_URL")
@@ -62,6 +73,10 @@ func (f *flags) define(set *flag.FlagSet, kinds flagKinds) {
 		f.timeout = 30 * time.Second
 		set.Func("timeout", "30s", f.setTimeout)
 		set.StringVar(&f.reply, "reply", "list", "list")
+	}
+	if kinds&serveFlags != 0 {
+		set.BoolVar(&f.durable, "durable", false, "true")
+		set.BoolVar(&f.quorum, "quorum", false, "true")
 	}
 }
 
@@ -125,8 +140,11 @@ func (c subcommand) setFlag(set *flag.FlagSet, arg string, after []string) (left
 		return nil, misused("calc %s has no flag %s: %s", c.name, quoted("-"+name), flagNames(set))
 	}
 	_, value, ok := strings.Cut(arg, "=")
+	alone, _ := known.Value.(interface{ IsBoolFlag() bool })
 	switch {
 	case ok:
+	case alone != nil:
+		value = "true"
 	case len(after) == 0:
 		return nil, misused("-%s has no value: write -%s %s, for example", name, name, known.Usage)
 	default:

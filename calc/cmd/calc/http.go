@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -30,7 +31,7 @@ func (f flags) openHTTP(u *url.URL) (*broker, error) {
 		ping:  func(context.Context) error { return nil },
 		close: web.close,
 	}
-	b.listen = func() (conn jsonrpc2.Conn, err error) {
+	b.listen = func(context.Context, io.Writer) (conn jsonrpc2.Conn, err error) {
 		conn, b.served, err = web.listen()
 		return conn, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/internal/rubytest"
 )
@@ -129,14 +132,86 @@ func TestServeAndCallRabbitMQ(t *testing.T) {
 		cmd.Env = append(cmd.Env, "CLOUDAMQP_URL="+url)
 		require.Equal(t, result{stdout: "6.1\n"}, output(t, cmd), args)
 	}
-	response := rubytest.Run(t, "amqp_client.rb", "--passive", url, "served", "reply_to", "add", "[1,5.1]")
-	require.JSONEq(t, `6.1`, resultOf(t, response))
+	response := rubytest.Run(t, "amqp_client.rb", url, "served", "reply_to", "add", "[1,5.1]")
+	require.JSONEq(t, `6.1`, resultOf(t, response), "it declares the queue plain")
 
 	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, server.Wait(), "drained")
 }
 
 // Nobody has made the queue.
+// Scripts in other languages declare the queue plain, and fail where it is another:
+// whoever comes first.
+func TestServeCreatesThePlainQueue(t *testing.T) {
+	url := brokertest.SharedRabbitMQ(t).URL()
+	declare := func(queue string, durable bool) error {
+		conn, err := amqp.Dial(url)
+		require.NoError(t, err)
+		defer conn.Close()
+		ch, err := conn.Channel()
+		require.NoError(t, err)
+		_, err = ch.QueueDeclare(queue, durable, false, false, false, nil)
+		return err
+	}
+	for _, test := range []struct {
+		flag    string
+		durable bool
+	}{{"", false}, {"-durable", true}, {"-quorum", true}} {
+		queue := "created" + test.flag
+		args := []string{"-broker", url, "-queue", queue}
+		if test.flag != "" {
+			args = append(args, test.flag)
+		}
+		server := startServing(t, args...)
+		require.Equal(t, result{stdout: "3\n"}, output(t, command("add", "-broker", url, "-queue", queue, "1", "2")))
+		if test.flag != "-quorum" {
+			require.NoError(t, declare(queue, test.durable), test.flag)
+		}
+		require.Error(t, declare(queue, !test.durable), test.flag)
+		require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, server.Wait())
+	}
+
+	require.NoError(t, declare("theirs", false))
+	server := startServing(t, "-broker", url, "-queue", "theirs", "-durable")
+	require.Equal(t, result{stdout: "3\n"}, output(t, command("add", "-broker", url, "-queue", "theirs", "1", "2")))
+	require.NoError(t, declare("theirs", false))
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, server.Wait())
+}
+
+// Later versions of RabbitMQ refuse to create plain queues.
+func TestPlainQueueIsRefused(t *testing.T) {
+	plain, durable, quorum := amqpconn.Queue{Plain: true}, amqpconn.Queue{}, amqpconn.Queue{Quorum: true}
+	deprecated := &amqp.Error{Code: amqp.InternalError, Reason: "INTERNAL_ERROR - Feature is deprecated", Server: true}
+	denied := &amqp.Error{Code: amqp.AccessRefused, Reason: "ACCESS_REFUSED", Server: true}
+	for name, test := range map[string]struct {
+		kind, want amqpconn.Queue
+		errs       []error // of each declaration in turn
+		says       string
+	}{
+		"taken":           {plain, plain, []error{nil}, ""},
+		"refused":         {plain, durable, []error{deprecated, nil}, "created \"calc\" durable"},
+		"both refused":    {plain, plain, []error{deprecated, deprecated}, ""},
+		"no right to":     {plain, plain, []error{denied}, ""},
+		"no connection":   {plain, plain, []error{io.EOF}, ""},
+		"durable wanted":  {durable, durable, nil, ""},
+		"a quorum wanted": {quorum, quorum, nil, ""},
+	} {
+		var stderr strings.Builder
+		errs := test.errs
+		got := settleKind(test.kind, "calc", func(amqpconn.Queue) error {
+			err := errs[0]
+			errs = errs[1:]
+			return err
+		}, &stderr)
+		require.Equal(t, test.want, got, name)
+		require.Empty(t, errs, name)
+		require.Contains(t, stderr.String(), test.says, name)
+		require.Equal(t, test.says == "", stderr.Len() == 0, name)
+	}
+}
+
 func TestNoServer(t *testing.T) {
 	got := output(t, command("add", "-broker", brokertest.SharedRabbitMQ(t).URL(), "-queue", "missing", "1", "2"))
 	require.Equal(t, 1, got.code)

@@ -28,7 +28,7 @@ func serve(ctx context.Context, in invocation) (err error) {
 	if b.await(ctx, in.stderr) != nil {
 		return nil // stopped before it began
 	}
-	conn, err := b.listen()
+	conn, err := b.listen(ctx, in.stderr)
 	if err != nil {
 		return err
 	}
