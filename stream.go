@@ -37,7 +37,9 @@ import (
 // long as the process.
 //
 // The Conn takes no further request while answers of more than 1 MiB wait for a
-// peer that doesn't read them; those of the calls that run still join them.
+// peer that doesn't read them; those of the calls that run still join them. Such a
+// peer may cost MaxInFlight times MaxMessageSize: where strangers connect, set both
+// lower.
 func NewStreamConn(rwc io.ReadWriteCloser) Conn {
 	c := &streamConn{rwc: rwc, closed: make(chan struct{})}
 	c.unbroken, c.breaks = context.WithCancel(context.Background())
