@@ -2,6 +2,7 @@ package amqpconn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -29,7 +30,7 @@ type caller struct {
 	out       *link.Outbox[request]
 	notes     *link.Notes
 	state     *link.State
-	publisher *publisher
+	publisher *publisher[string] // knows requests by their id
 	receiver  *receiver
 	calls     *calls
 	asker     *link.Asker // for Inquire
@@ -60,7 +61,7 @@ func newCaller(d *dialer, queue string, opts DialOptions) *caller {
 		out:       link.NewOutbox[request](true),
 		notes:     link.NewNotes(0),
 		state:     link.NewState(opts.Logger, "rabbitmq", queue, "client"),
-		publisher: newPublisher(),
+		publisher: newPublisher[string](),
 		calls:     newCalls(),
 		asker:     link.NewAsker(),
 		closed:    make(chan struct{}),
@@ -68,9 +69,9 @@ func newCaller(d *dialer, queue string, opts DialOptions) *caller {
 	c.publisher.keeper.dialer, c.publisher.state, c.publisher.doing = d, c.state, "publishing requests"
 	c.publisher.confirm = opts.Persistent
 	c.publisher.returned = c.returned
-	c.publisher.confirmed = c.confirm
+	c.publisher.settled = c.settle
 	if opts.Declare != nil {
-		c.publisher.use = c.declareAndPublish
+		c.publisher.prepare = func(_ context.Context, conn *amqp.Connection) error { return opts.Declare.ensure(conn, queue) }
 	}
 	c.receiver = newReceiver(c, d)
 	c.seen = &inspector{receiver: c.receiver, queue: queue}
@@ -79,13 +80,6 @@ func newCaller(d *dialer, queue string, opts DialOptions) *caller {
 	c.receiver.start()
 	c.sending.Go(c.send)
 	return c
-}
-
-func (c *caller) declareAndPublish(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error {
-	if err := c.opts.Declare.ensure(conn, c.queue); err != nil {
-		return err
-	}
-	return c.publisher.run(ctx, conn, w, up)
 }
 
 func (c *caller) SetLimits(jsonrpc2.Limits) {}
@@ -150,7 +144,7 @@ func (c *caller) publish(work []request) (again []request) {
 	return nil
 }
 
-func (c *caller) publishOne(session *publishing, replyTo string, r request) error {
+func (c *caller) publishOne(session *publishing[string], replyTo string, r request) error {
 	msg := amqp.Publishing{
 		ContentType:   "application/json",
 		CorrelationId: r.id,
@@ -171,7 +165,13 @@ func (c *caller) publishOne(session *publishing, replyTo string, r request) erro
 		}
 		c.calls.add(r)
 	}
-	if err := session.publish(c.queue, msg, c.opts.Persistent); err != nil {
+	var err error
+	if c.opts.Persistent {
+		err = session.publishConfirmed(c.queue, msg, r.id)
+	} else {
+		err = session.publish(c.queue, msg)
+	}
+	if err != nil {
 		c.calls.take(r.id)
 		return err
 	}
@@ -257,15 +257,19 @@ func (c *caller) returned(r amqp.Return) {
 	c.notes.Add(r.Body, fmt.Errorf("%w: queue %q: %s", jsonrpc2.ErrNoServer, c.queue, r.ReplyText))
 }
 
-// confirm notes what the broker says of a persistent request.
-func (c *caller) confirm(id string, ok bool) {
-	if ok {
-		c.confirmed.Add(1)
-		return
+// settle notes what became of persistent requests. Those of which nothing is
+// known may have arrived: their calls wait.
+func (c *caller) settle(fates []fate[string]) {
+	for _, f := range fates {
+		switch {
+		case f.err == nil:
+			c.confirmed.Add(1)
+		case errors.Is(f.err, errNotTaken):
+			r, _ := c.calls.take(f.item) // a notification is not there, and logged without its text
+			c.unsent.Add(1)
+			c.notes.Add(r.body, fmt.Errorf("%w: queue %q: the broker refused the request", jsonrpc2.ErrUnavailable, c.queue))
+		}
 	}
-	r, _ := c.calls.take(id) // a notification is not there, and logged without its text
-	c.unsent.Add(1)
-	c.notes.Add(r.body, fmt.Errorf("%w: queue %q: the broker refused the request", jsonrpc2.ErrUnavailable, c.queue))
 }
 
 // replyQueueLost fails the calls whose answers would have come to it.
@@ -309,7 +313,7 @@ func noReply([]byte) error { return nil }
 func (c *caller) Close() error {
 	c.closing.Do(func() {
 		c.out.Close()
-		stop(&c.sending, &c.publisher.keeper, &c.receiver.keeper)
+		stop(c.sending.Wait, &c.publisher.keeper, &c.receiver.keeper)
 		c.asker.Close() // the end of the connections ends its question
 	})
 	return nil

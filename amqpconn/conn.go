@@ -178,6 +178,12 @@ type ListenOptions struct {
 	// place of when it is answered.
 	AtMostOnce bool
 
+	// ConfirmReplies has a request acknowledged when the broker has confirmed its
+	// answer, in place of when the answer has been written to the connection: an
+	// answer that was lost with a connection is published again. One that can't
+	// be published for 30 s has its request given back.
+	ConfirmReplies bool
+
 	// MaxDeliveries is how often a request is delivered again before it is
 	// dropped to the dead-letter exchange; 20 if 0, without limit if negative.
 	// Only quorum queues count.
@@ -192,7 +198,7 @@ type ListenOptions struct {
 type Stats struct {
 	Requests   int64 // request messages published, or taken
 	Confirmed  int64 // requests that the broker has confirmed
-	Replies    int64 // answers taken, or published
+	Replies    int64 // answers taken, or published less those that were found to be lost
 	Reconnects int64 // times a connection failed and all worked again
 	GivenBack  int64 // requests given back in a drain
 

@@ -291,3 +291,11 @@ func (s *consuming) reject(d delivery) {
 	s.note(d)
 	_ = d.Reject(false)
 }
+
+// requeue has a request delivered again.
+func (s *consuming) requeue(d delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note(d)
+	_ = d.Nack(false, true)
+}

@@ -1,21 +1,26 @@
 package amqpconn
 
-import "errors"
+import (
+	"errors"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
 
 // BreakChannels has the broker close the channels of a Conn with an error, each
 // for the acknowledgement of what it never delivered there.
 func BreakChannels(c *Conn) error {
 	const unknown = 1 << 40
-	var publisher *publisher
 	var err error
+	var ch *amqp.Channel // of the publisher
 	switch end := c.end.(type) {
 	case *caller:
-		publisher = end.publisher
+		session, _ := end.publisher.current()
+		ch = session.ch
 		err = end.receiver.current().ch.Ack(unknown, false)
 	case *server:
-		publisher = end.publisher
+		session, _ := end.publisher.current()
+		ch = session.ch
 		err = end.consumer.current().ch.Ack(unknown, false)
 	}
-	session, _ := publisher.current()
-	return errors.Join(err, session.ch.Ack(unknown, false))
+	return errors.Join(err, ch.Ack(unknown, false))
 }

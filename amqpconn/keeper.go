@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,21 +133,30 @@ func closeSoon(conn *amqp.Connection) {
 	_ = conn.CloseDeadline(time.Now().Add(closeGrace))
 }
 
-// stop ends keepers and waits for them. Before, it waits for their writer, which
-// may hang on a connection whose other side does nothing any more: the end of
-// the connection then ends it.
-func stop(writer *sync.WaitGroup, keepers ...*keeper) {
+// A part of an end has goroutines that end with their connection.
+type part interface {
+	end() // has them end
+	wait()
+}
+
+func (k *keeper) end()  { k.cancel() }
+func (k *keeper) wait() { k.done.Wait() }
+
+// stop ends the parts of an end and waits for them. Before, it waits for their
+// writers, which may hang on a connection whose other side does nothing any more:
+// the end of the connection then ends them.
+func stop(finish func(), parts ...part) {
 	end := func() {
-		for _, k := range keepers {
-			k.cancel()
+		for _, p := range parts {
+			p.end()
 		}
 	}
 	timer := time.AfterFunc(sendGrace+hangGrace, end)
-	writer.Wait()
+	finish()
 	timer.Stop()
 	end()
-	for _, k := range keepers {
-		k.done.Wait()
+	for _, p := range parts {
+		p.wait()
 	}
 }
 
@@ -171,9 +181,17 @@ func awaitAnd(ctx context.Context, conn, ch <-chan *amqp.Error, ticks <-chan tim
 	}
 }
 
+// closeError returns why a connection or a channel was closed. The library puts
+// the text of a network error into its own: without the addresses in it, which
+// differ from one connection to the next, it is the same for the same cause.
 func closeError(err *amqp.Error) error {
 	if err == nil {
 		return amqp.ErrClosed
+	}
+	if _, after, ok := strings.Cut(err.Reason, "->"); ok && !err.Server {
+		if _, reason, ok := strings.Cut(after, ": "); ok {
+			return &amqp.Error{Code: err.Code, Reason: reason}
+		}
 	}
 	return err
 }

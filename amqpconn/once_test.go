@@ -234,5 +234,5 @@ func TestAnswersOfAnotherConnection(t *testing.T) {
 	require.Equal(t, "new", string(take(t, answers).Body))
 	require.NoError(t, conn.Close())
 	s.requireWaiting(t, 2)
-	require.Equal(t, 1, log.count("level=ERROR"), &log)
+	require.Equal(t, 1, log.count("level=ERROR", "trying again"), &log)
 }

@@ -13,7 +13,7 @@ import (
 func TestChannelThatRefusesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var gaveUp error
-		s := &publishing{giveUp: func(err error) { gaveUp = err }}
+		s := &publishing[string]{giveUp: func(err error) { gaveUp = err }}
 		for range 10 {
 			s.noteConfirmation(false)
 			time.Sleep(maxRefusal - 1)

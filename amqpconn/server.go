@@ -8,13 +8,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A server is the serving end. It has three goroutines, started by the first
+// A server is the serving end. It has five goroutines, started by the first
 // ReadMessage and awaited by Close:
 //
 //	consumer      keep a connection to consume requests on
@@ -22,6 +20,8 @@ import (
 //	  Reply         on any: hand the answer over
 //	reply         publish all answers that wait, acknowledge their requests
 //	publisher     keep a connection to publish on
+//	directs       publish the answers to direct reply-to addresses
+//	lates         publish answers again whose queue was not there yet
 type server struct {
 	queue string
 	opts  ListenOptions
@@ -30,14 +30,17 @@ type server struct {
 	notes     *link.Notes
 	state     *link.State
 	consumer  *consumer
-	publisher *publisher
+	publisher *publisher[reply]
+	directs   *directs
+	lates     *lates
 
-	start    sync.Once // runs the goroutines, unless closed first
-	started  bool
-	unwatch  func() bool // ends the watch of ReadMessage's context
-	replying sync.WaitGroup
-	closing  sync.Once
-	closed   chan struct{}
+	start      sync.Once // runs the goroutines, unless closed first
+	started    bool
+	unwatch    func() bool // ends the watch of ReadMessage's context
+	replying   sync.WaitGroup
+	confirming sync.WaitGroup // the answers that the broker has not confirmed
+	closing    sync.Once
+	closed     chan struct{}
 
 	// places holds one for each request that is not answered. The broker limits
 	// those of each connection alone, and none with AtMostOnce.
@@ -45,15 +48,6 @@ type server struct {
 	placed bool // one is taken for the next request; the reading goroutine's own
 
 	requests, replies, givenBack, noAddress, refused, poisoned, undelivered atomic.Int64
-}
-
-// A reply is an answer on its way, and the request to acknowledge behind it.
-type reply struct {
-	queue       string // "": there is none, only to acknowledge
-	correlation string
-	body        []byte
-	until       time.Time // tried for so long
-	request     delivery
 }
 
 // maxNotes bounds the answers that could not be delivered and were not logged.
@@ -72,11 +66,17 @@ func newServer(d *dialer, queue string, opts ListenOptions) *server {
 		out:       link.NewOutbox[reply](false), // the prefetch limits it
 		notes:     link.NewNotes(maxNotes),
 		state:     link.NewState(opts.Logger, "rabbitmq", queue, "server"),
-		publisher: newPublisher(),
+		publisher: newPublisher[reply](),
 		closed:    make(chan struct{}),
 	}
 	s.publisher.keeper.dialer, s.publisher.state, s.publisher.doing = d, s.state, "publishing answers"
-	s.publisher.returned = s.returned
+	s.publisher.prepare = mayPublish
+	if opts.ConfirmReplies {
+		s.publisher.confirm, s.publisher.settled = true, s.confirmed
+	} else {
+		s.publisher.returned, s.publisher.failed = s.returned, s.discount
+	}
+	s.directs, s.lates = newDirects(s, d), newLates(s, d)
 	s.consumer = newConsumer(s, d)
 	return s
 }
@@ -102,6 +102,8 @@ func (s *server) run(ctx context.Context) {
 			Grace:    sendGrace,
 		})
 	})
+	s.directs.start()
+	s.lates.start()
 }
 
 func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
@@ -180,97 +182,13 @@ func (s *server) message(d delivery) jsonrpc2.Message {
 		}
 		return s.hand(reply{
 			queue:       queue,
+			named:       queue == header.ID,
 			correlation: correlation,
 			body:        append([]byte(nil), answer...),
 			until:       time.Now().Add(replyPatience),
 			request:     d,
 		})
 	}}
-}
-
-var (
-	errNoAddress = errors.New("amqpconn: no reply queue: neither a property reply_to nor a string id")
-	errTooLong   = fmt.Errorf("amqpconn: the reply queue's name is longer than %d bytes", maxAddress)
-)
-
-// replyQueue returns the queue to answer to. It comes from a stranger.
-func (s *server) replyQueue(d delivery, h jsonrpc2.Header) (string, error) {
-	queue := d.ReplyTo
-	if queue == "" {
-		queue = h.ID
-	}
-	var err error
-	count := &s.noAddress
-	switch {
-	case queue == "":
-		err = errNoAddress
-	case len(queue) > maxAddress:
-		err = errTooLong
-	case queue == s.queue:
-		err, count = fmt.Errorf("amqpconn: refused to reply to %q: it is the queue being served", queue), &s.refused
-	}
-	if err != nil && h.Answer {
-		count.Add(1)
-	}
-	return queue, err
-}
-
-// hand hands over a reply. One that comes after Close leaves its request
-// unacknowledged, to be delivered again.
-func (s *server) hand(r reply) error { return s.out.Put(r, 0) }
-
-// send publishes all replies and acknowledges their requests. It returns those
-// to try again.
-func (s *server) send(work []reply) (again []reply) {
-	var settled []delivery
-	session, _ := s.publisher.current()
-	if session != nil {
-		session.wire.hold()
-	}
-	again = work[:0:0]
-	for _, r := range work {
-		switch done := s.sendOne(session, r); {
-		case done:
-			settled = append(settled, r.request)
-		default:
-			again = append(again, r)
-		}
-	}
-	if session != nil && session.wire.release() != nil {
-		return work // perhaps some went out; an answer may come twice
-	}
-	settle(settled)
-	for range settled {
-		<-s.places
-	}
-	return again
-}
-
-// sendOne sends a reply, and reports whether it is done with.
-func (s *server) sendOne(session *publishing, r reply) bool {
-	if r.queue == "" {
-		return true
-	}
-	if session != nil && session.publish(r.queue, amqp.Publishing{
-		ContentType:   "application/json",
-		CorrelationId: r.correlation,
-		Body:          r.body,
-	}, false) == nil {
-		s.replies.Add(1)
-		return true
-	}
-	if time.Now().Before(r.until) {
-		return false
-	}
-	s.undelivered.Add(1)
-	s.notes.Add(r.body, fmt.Errorf("amqpconn: answer to %q not published within %v", r.queue, replyPatience))
-	return true
-}
-
-// returned notes an answer whose queue is gone.
-func (s *server) returned(r amqp.Return) {
-	s.undelivered.Add(1)
-	s.notes.Add(r.Body, fmt.Errorf("amqpconn: nobody waits for the answer to %q: %s", r.RoutingKey, r.ReplyText))
 }
 
 func (s *server) WriteMessage(context.Context, []byte) error { return errors.ErrUnsupported }
@@ -280,13 +198,25 @@ func (s *server) Close() error {
 		s.start.Do(func() {}) // or never
 		close(s.closed)
 		s.out.Close()
+		s.directs.out.Close()
 		if !s.started {
 			return
 		}
 		s.unwatch()
-		stop(&s.replying, &s.publisher.keeper, &s.consumer.keeper)
+		stop(s.finish, &s.publisher.keeper, &s.consumer.keeper, &s.directs.lane, &s.lates.lane)
 	})
 	return nil
+}
+
+// finish waits until all answers are sent, or there is no more time for that.
+// Answers may come back until the end of the publisher.
+func (s *server) finish() {
+	s.replying.Wait()
+	s.confirming.Wait()
+	s.publisher.end()
+	s.publisher.wait()
+	s.directs.finish()
+	s.lates.finish()
 }
 
 func (s *server) stats() Stats {

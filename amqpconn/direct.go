@@ -1,0 +1,189 @@
+package amqpconn
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// A directs publishes the answers to direct reply-to addresses. RabbitMQ ends the
+// connection of who publishes to one that it can't decode, such as another
+// cluster's or a forged one. It does the same when such an address is looked for,
+// which finds the others to be alive or dead; so each is looked for before the
+// first answer goes there.
+type directs struct {
+	lane
+
+	mu    sync.Mutex // protects following
+	known map[string]finding
+}
+
+// A finding is what was found out of an address.
+type finding struct {
+	verdict verdict
+	until   time.Time
+}
+
+type verdict int
+
+const (
+	unknown verdict = iota // not looked for yet, or not found out
+	alive
+	absent // nobody listens there
+	fatal  // to a connection
+)
+
+const (
+	findingFresh = time.Minute
+	absenceFresh = 5 * time.Second
+	maxFindings  = 4096
+
+	// maxSearches is how many addresses are looked for before the answers to
+	// those that are known get another turn.
+	maxSearches = 8
+)
+
+var (
+	errFatalAddress = errors.New("the broker ends the connection of who publishes to it")
+	errNobody       = errors.New("nobody listens there")
+)
+
+func newDirects(s *server, d *dialer) *directs {
+	ds := &directs{known: make(map[string]finding)}
+	ds.init(s, d)
+	ds.send = ds.sendAll
+	return ds
+}
+
+// sendAll publishes the answers whose addresses are known, then looks for some of
+// the others.
+func (d *directs) sendAll(work []reply) (again []reply) {
+	var ready, done []reply
+	for _, r := range work {
+		switch d.verdict(r.queue) {
+		case alive:
+			ready = append(ready, r)
+		case absent:
+			d.server.undeliverable(r.queue, r.body, errNobody)
+			done = append(done, r)
+		case fatal:
+			d.server.undeliverable(r.queue, r.body, errFatalAddress)
+			done = append(done, r)
+		default:
+			again = append(again, r)
+		}
+	}
+	if len(ready) > 0 {
+		sent, failed := d.sendReady(ready)
+		done, again = append(done, sent...), append(again, failed...)
+	}
+	d.server.settle(done)
+	if d.search(again) {
+		link.Signal(d.kick)
+	}
+	return d.server.patient(again)
+}
+
+// sendReady publishes to addresses at which somebody listens. The answers are
+// not mandatory: RabbitMQ 3.10 returns all of these, also what it delivers.
+func (d *directs) sendReady(ready []reply) (done, again []reply) {
+	s, err := d.open()
+	if err != nil {
+		return nil, ready
+	}
+	for _, f := range d.publish(s, ready, false) {
+		switch {
+		case f.err == nil:
+			d.count(f.item)
+			done = append(done, f.item)
+		case errors.Is(f.err, errNotTaken):
+			d.server.undeliverable(f.item.queue, f.item.body, f.err)
+			done = append(done, f.item)
+		default:
+			d.found(f.item.queue, unknown) // it may have ended the connection
+			again = append(again, f.item)
+		}
+	}
+	return done, again
+}
+
+// search looks for the addresses of some answers. It reports whether it found
+// something out.
+func (d *directs) search(work []reply) (found bool) {
+	searches := 0
+	for _, r := range work {
+		if d.verdict(r.queue) != unknown {
+			continue
+		}
+		if searches++; searches > maxSearches {
+			return found
+		}
+		verdict := d.look(r.queue)
+		if verdict == unknown { // there is no connection
+			return found
+		}
+		d.found(r.queue, verdict)
+		found = true
+	}
+	return found
+}
+
+// look asks the broker for an address.
+func (d *directs) look(address string) verdict {
+	s, err := d.open()
+	if err != nil {
+		return unknown
+	}
+	err = onChannel(s.conn, func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclarePassive(address, false, false, false, false, nil)
+		return err
+	})
+	switch {
+	case err == nil:
+		return alive
+	case isCode(err, amqp.NotFound):
+		return absent
+	case isException(err):
+		d.server.state.Logger.Warn(fmt.Sprintf("reply address %.100q ended a connection: %v", address, err))
+		return fatal
+	}
+	return unknown
+}
+
+func (d *directs) verdict(address string) verdict {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.known[address]
+	if time.Now().After(f.until) {
+		return unknown
+	}
+	return f.verdict
+}
+
+// isFatal reports whether an address is known to end connections.
+func (d *directs) isFatal(address string) bool {
+	return isDirect(address) && d.verdict(address) == fatal
+}
+
+func (d *directs) found(address string, v verdict) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	if len(d.known) >= maxFindings {
+		for address, f := range d.known {
+			if now.After(f.until) || len(d.known) >= maxFindings {
+				delete(d.known, address)
+			}
+		}
+	}
+	fresh := findingFresh
+	if v == absent {
+		fresh = absenceFresh
+	}
+	d.known[address] = finding{v, now.Add(fresh)}
+}

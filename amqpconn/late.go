@@ -1,0 +1,104 @@
+package amqpconn
+
+import "time"
+
+// A lates publishes answers again whose queue was not there: the oldest clients
+// declare the queue that is named by their request's id after they have published
+// the request.
+type lates struct{ lane }
+
+// A lateness says of an answer that waits for its queue when to try again, how
+// long to wait after that, and when to give up.
+type lateness struct {
+	next  time.Time
+	delay time.Duration
+	until time.Time
+}
+
+const (
+	latePatience = 10 * time.Second
+	minLateDelay = 5 * time.Millisecond
+	maxLateDelay = time.Second
+
+	// maxLates and maxLateBytes bound the answers that wait for their queue:
+	// strangers may name queues that never come. The oldest are given up first.
+	maxLates     = 256
+	maxLateBytes = 16 << 20
+)
+
+func newLates(s *server, d *dialer) *lates {
+	l := &lates{}
+	l.init(s, d)
+	l.send = l.sendAll
+	l.dropped = l.giveUp
+	return l
+}
+
+// add hands over an answer that came back. Its request is settled.
+func (l *lates) add(r reply) {
+	r.settled = true
+	now := time.Now()
+	r.late = lateness{next: now, delay: minLateDelay, until: now.Add(latePatience)}
+	if l.put(r) != nil {
+		l.giveUp([]reply{r})
+	}
+}
+
+// sendAll publishes the answers whose turn it is, and returns those that still
+// wait.
+func (l *lates) sendAll(work []reply) (again []reply) {
+	work = l.bounded(work)
+	now := time.Now()
+	var due []reply
+	for _, r := range work {
+		if now.Before(r.late.next) {
+			again = append(again, r)
+		} else {
+			due = append(due, r)
+		}
+	}
+	if len(due) == 0 {
+		return again
+	}
+	fates := make([]fate[reply], 0, len(due))
+	if s, err := l.open(); err == nil {
+		fates = l.publish(s, due, true)
+	} else {
+		for _, r := range due {
+			fates = append(fates, fate[reply]{r, errUnknown})
+		}
+	}
+	for _, f := range fates {
+		r := f.item
+		switch {
+		case f.err == nil:
+			l.count(r)
+		case f.err == errNotTaken || l.ctx.Err() != nil || time.Now().After(r.late.until):
+			l.giveUp([]reply{r})
+		default:
+			r.late.next = time.Now().Add(r.late.delay)
+			r.late.delay = min(2*r.late.delay, maxLateDelay)
+			again = append(again, r)
+		}
+	}
+	return again
+}
+
+// bounded gives up the oldest of too many answers. New ones are at the end.
+func (l *lates) bounded(work []reply) []reply {
+	bytes := 0
+	for i := len(work) - 1; i >= 0; i-- {
+		bytes += len(work[i].body)
+		if len(work)-i > maxLates || bytes > maxLateBytes {
+			l.giveUp(work[:i+1])
+			return work[i+1:]
+		}
+	}
+	return work
+}
+
+func (l *lates) giveUp(work []reply) {
+	for _, r := range work {
+		l.server.undeliverable(r.queue, r.body, errUnroutable)
+	}
+}

@@ -1,0 +1,262 @@
+package amqpconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// A reply is an answer on its way, and the request to acknowledge behind it.
+type reply struct {
+	queue       string // "": there is none, only to acknowledge
+	named       bool   // queue is the request's id
+	correlation string
+	body        []byte
+	until       time.Time // tried for so long
+	request     delivery
+	settled     bool // the request is acknowledged
+	counted     bool // in Replies
+	late        lateness
+}
+
+func (r *reply) publishing() amqp.Publishing {
+	return amqp.Publishing{
+		ContentType:   "application/json",
+		CorrelationId: r.correlation,
+		Body:          r.body,
+	}
+}
+
+// hand hands over a reply. One that comes after Close leaves its request
+// unacknowledged, to be delivered again.
+func (s *server) hand(r reply) error {
+	if isDirect(r.queue) {
+		return s.directs.put(r)
+	}
+	return s.out.Put(r, 0)
+}
+
+// send publishes all replies and acknowledges their requests. It returns those
+// to try again.
+func (s *server) send(work []reply) (again []reply) {
+	if s.opts.ConfirmReplies {
+		return s.sendConfirmed(work)
+	}
+	var done []reply
+	session, _ := s.publisher.current()
+	if session != nil {
+		session.wire.hold()
+	}
+	again = work[:0:0]
+	published := 0
+	for _, r := range work {
+		switch {
+		case r.queue == "":
+			done = append(done, r)
+		case session != nil && s.sendOne(session, r) == nil:
+			published++
+			done = append(done, r)
+		default:
+			again = append(again, r)
+		}
+	}
+	if session != nil && session.wire.release() != nil {
+		return work // perhaps some went out; an answer may come twice
+	}
+	s.replies.Add(int64(published))
+	if published > 0 {
+		session.written.add(published)
+	}
+	s.settle(done)
+	return s.patient(again)
+}
+
+func (s *server) sendOne(session *publishing[reply], r reply) error {
+	msg := r.publishing()
+	if r.named {
+		msg.MessageId = r.queue // for returned to see
+	}
+	return session.publish(r.queue, msg)
+}
+
+// sendConfirmed publishes replies whose requests are acknowledged by confirmed.
+func (s *server) sendConfirmed(work []reply) (again []reply) {
+	session, _ := s.publisher.current()
+	if session != nil {
+		session.wire.hold()
+		defer session.wire.release() // what fails then has an unknown fate
+	}
+	var done []reply
+	for _, r := range work {
+		switch {
+		case r.queue == "":
+			done = append(done, r)
+		case session == nil || s.sendOneConfirmed(session, r) != nil:
+			again = append(again, r)
+		}
+	}
+	s.settle(done)
+	return s.patient(again)
+}
+
+func (s *server) sendOneConfirmed(session *publishing[reply], r reply) error {
+	s.confirming.Add(1)
+	err := session.publishConfirmed(r.queue, r.publishing(), r)
+	if err != nil {
+		s.confirming.Done()
+	}
+	return err
+}
+
+// confirmed is told what became of answers.
+func (s *server) confirmed(fates []fate[reply]) {
+	var done []reply
+	for _, f := range fates {
+		r := f.item
+		switch {
+		case f.err == nil:
+			s.replies.Add(1)
+			done = append(done, r)
+		case errors.Is(f.err, errUnroutable) && r.named:
+			s.lates.add(r)
+			done = append(done, r)
+		case errors.Is(f.err, errUnknown):
+			s.retry(r)
+		default:
+			s.undeliverable(r.queue, r.body, f.err)
+			done = append(done, r)
+		}
+	}
+	s.settle(done)
+	s.confirming.Add(-len(fates))
+}
+
+// retry has an answer published that may have been lost. After Close its request
+// is delivered again.
+func (s *server) retry(r reply) { _ = s.out.Put(r, 0) }
+
+// patient drops the answers that have waited for long enough, and returns the
+// others.
+func (s *server) patient(work []reply) (again []reply) {
+	again = work[:0]
+	var late []reply
+	now := time.Now()
+	for _, r := range work {
+		if now.Before(r.until) {
+			again = append(again, r)
+			continue
+		}
+		s.undelivered.Add(1)
+		s.notes.Add(r.body, fmt.Errorf("amqpconn: answer to %q not published within %v: %w", r.queue, replyPatience, s.cause()))
+		late = append(late, r)
+	}
+	if s.opts.ConfirmReplies {
+		s.giveBack(late)
+	} else {
+		s.settle(late)
+	}
+	return again
+}
+
+// cause returns why answers can't be published.
+func (s *server) cause() error {
+	if err := s.state.Cause(); err != nil {
+		return err
+	}
+	return errors.New("the broker takes none")
+}
+
+// settle acknowledges the requests of answers that are done with.
+func (s *server) settle(done []reply) {
+	requests := make([]delivery, 0, len(done))
+	for _, r := range done {
+		if !r.settled {
+			requests = append(requests, r.request)
+		}
+	}
+	settle(requests)
+	s.leave(len(requests))
+}
+
+// giveBack returns the requests of answers that could not be published.
+func (s *server) giveBack(failed []reply) {
+	places := 0
+	for _, r := range failed {
+		if r.settled {
+			continue
+		}
+		places++
+		if r.request.session != nil {
+			r.request.session.requeue(r.request)
+		}
+	}
+	s.leave(places)
+}
+
+// leave frees places.
+func (s *server) leave(places int) {
+	for range places {
+		<-s.places
+	}
+}
+
+// returned sees to an answer whose queue is not there.
+func (s *server) returned(r amqp.Return) {
+	if r.MessageId == r.RoutingKey { // it is the request's id
+		s.lates.add(reply{queue: r.RoutingKey, named: true, correlation: r.CorrelationId, body: r.Body, counted: true})
+		return
+	}
+	s.undeliverable(r.RoutingKey, r.Body, errUnroutable)
+}
+
+// undeliverable notes an answer that the broker did not take.
+func (s *server) undeliverable(queue string, body []byte, err error) {
+	s.undelivered.Add(1)
+	s.notes.Add(body, fmt.Errorf("amqpconn: nobody waits for the answer to %q: %w", queue, err))
+}
+
+// discount takes back what was counted of a channel that the broker closed for an
+// error: it dropped what came behind that.
+func (s *server) discount(session *publishing[reply], err error) {
+	lost := session.written.recent()
+	if lost == 0 || !isException(err) {
+		return
+	}
+	s.replies.Add(-int64(lost))
+	s.undelivered.Add(int64(lost))
+	s.state.Logger.Error("answers were lost with their channel, their requests are acknowledged",
+		slog.Int("answers, at most", lost), slog.Any("error", err))
+}
+
+// isException reports whether the broker ended a channel or a connection for what
+// was sent on it.
+func isException(err error) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && e.Server && e.Code != amqp.ConnectionForced
+}
+
+// mayPublish reports an error if answers can't be published: without the right to
+// write, the broker would close the channel and drop each.
+func mayPublish(ctx context.Context, conn *amqp.Connection) error {
+	return onChannel(conn, func(ch *amqp.Channel) error {
+		returned := ch.NotifyReturn(make(chan amqp.Return, 1))
+		closed := ch.NotifyClose(make(chan *amqp.Error, 1))
+		if err := ch.PublishWithContext(ctx, "", link.NewName(), true, false, amqp.Publishing{}); err != nil {
+			return err
+		}
+		select {
+		case <-returned: // by its name no such queue exists
+			return nil
+		case err := <-closed:
+			return closeError(err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}

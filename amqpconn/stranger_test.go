@@ -1,0 +1,129 @@
+package amqpconn_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+)
+
+// strangers returns reply addresses that are no good.
+func strangers(t *testing.T, s site) map[string]string {
+	t.Helper()
+	ch := s.channel(t)
+	deleted, err := ch.QueueDeclare("", false, false, true, false, nil)
+	require.NoError(t, err)
+	_, err = ch.QueueDelete(deleted.Name, false, false, false)
+	require.NoError(t, err)
+	const direct = "amq.rabbitmq.reply-to"
+	forged := func(term string) string {
+		return direct + "." + base64.StdEncoding.EncodeToString([]byte(term)) + ".key"
+	}
+	return map[string]string{
+		"forged":              direct + ".x.y",
+		"no term":             forged("garbage"),
+		"another term":        forged("\x83d\x00\x03foo"),
+		"giant term":          forged("\x83m\xff\xff\xff\xff"),
+		"another cluster's":   direct + ".g1h3EnJhYmJpdEBlbHNld2hlcmUuZQAAAqwAAAAAawpX5w==.GzHYhjGJmvuMi+ubjtyIaQ==",
+		"no key":              direct + ".",
+		"too many parts":      direct + ".a.b.c",
+		"another of theirs":   "amq.rabbitmq.trace",
+		"reserved":            "amq.nothing",
+		"an exchange's":       "amq.direct",
+		"no queue any more":   deleted.Name,
+		"no queue":            "nobody",
+		"bytes":               "a\xff\x00b",
+		"reserved bytes":      direct + ".\xff.\x00",
+		"the served queue":    s.queue,
+		"as long as can be":   direct + "." + strings.Repeat("x", 230) + ".y",
+		"long and no queue's": strings.Repeat("x", 255),
+	}
+}
+
+// A stranger's request whose reply address is no good costs none of those beside
+// it its answer: RabbitMQ ends the connection of who publishes to a direct
+// reply-to address that it can't decode, and drops what was written behind that.
+// AMQPCONN_TEST_ROUNDS asks for more rounds.
+func TestStrangersAddress(t *testing.T) {
+	t.Parallel()
+	const beside = 10
+	rounds, err := strconv.Atoi(os.Getenv("AMQPCONN_TEST_ROUNDS"))
+	if err != nil {
+		rounds = 3
+	}
+	for name, confirm := range map[string]bool{"written": false, "confirmed": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			var log logBook
+			w := serveWith(t, s, &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: log.logger()}, jsonrpc2.ServerOptions{Logger: quiet})
+			ch, direct := s.channel(t), s.channel(t)
+			own, answers := replyQueue(t, ch, "")
+			const replyTo = "amq.rabbitmq.reply-to"
+			directs, err := direct.Consume(replyTo, "", true, false, false, false, nil)
+			require.NoError(t, err)
+			id, requests := 0, 0
+			request := func() []byte { id++; return []byte(add(fmt.Sprint(id))) }
+			for range rounds {
+				for kind, address := range strangers(t, s) {
+					for _, asID := range []bool{false, true} {
+						bad := amqp.Publishing{ReplyTo: address, Body: request()}
+						if asID {
+							if !isText(address) {
+								continue
+							}
+							bad = amqp.Publishing{Body: []byte(add(fmt.Sprintf("%q", address)))}
+						}
+						good := amqp.Publishing{ReplyTo: own, Body: request()}
+						for i := range beside {
+							if i == beside/2 {
+								s.publish(t, ch, bad)
+								s.publish(t, direct, amqp.Publishing{ReplyTo: replyTo, Body: request()})
+								requests += 2
+							}
+							s.publish(t, ch, good)
+						}
+						for range beside {
+							require.Contains(t, string(take(t, answers).Body), `"result":6.1`, kind)
+						}
+						require.Contains(t, string(take(t, directs).Body), `"result":6.1`, kind)
+						requests += beside
+					}
+				}
+			}
+			s.requireWaiting(t, 0)
+			w.end(t)
+			s.requireWaiting(t, 0)
+			stats := w.conn.Stats()
+			require.EqualValues(t, requests, stats.Requests)
+			require.Zero(t, stats.Reconnects, &log)
+			require.Zero(t, log.count("impaired"), &log)
+		})
+	}
+}
+
+// isText reports whether a name can be an id.
+func isText(name string) bool { return !strings.ContainsAny(name, "\xff\x00") }
+
+// The queues that the broker names are not asked for as ids, and nothing else
+// that is the broker's is.
+func TestReservedID(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	w := serve(t, s, nil)
+	ch := s.channel(t)
+	own, answers := replyQueue(t, ch, "")
+	s.publish(t, ch, amqp.Publishing{Body: []byte(add(fmt.Sprintf("%q", own)))})
+	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
+	require.Equal(t, six("1"), string(take(t, answers).Body))
+	w.end(t)
+	require.Equal(t, amqpconn.Stats{Requests: 2, Replies: 1, NoAddress: 1}, w.conn.Stats())
+}
