@@ -300,7 +300,7 @@ func (q *Queue) ensure(conn *amqp.Connection, name string) error {
 		return err
 	})
 	if !isCode(err, amqp.NotFound) {
-		return err
+		return lacking(err, configure, name)
 	}
 	args := amqp.Table{}
 	for key, value := range q.Args {
@@ -309,10 +309,11 @@ func (q *Queue) ensure(conn *amqp.Connection, name string) error {
 	if q.Quorum {
 		args["x-queue-type"] = "quorum"
 	}
-	return onChannel(conn, func(ch *amqp.Channel) error {
+	err = onChannel(conn, func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(name, !q.Plain, false, false, false, args)
 		return err
 	})
+	return lacking(err, configure, name)
 }
 
 // onChannel runs f on a channel of its own.

@@ -148,7 +148,7 @@ func (c *consumer) open(conn *amqp.Connection, w *wire) (*consuming, error) {
 		ahead:   make(map[uint64]bool),
 	}
 	s.delivered, err = ch.Consume(c.server.queue, s.tag, false, false, false, false, nil)
-	return s, err
+	return s, lacking(err, read, c.server.queue)
 }
 
 func (c *consumer) set(s *consuming) {

@@ -24,3 +24,13 @@ func BreakChannels(c *Conn) error {
 	}
 	return errors.Join(err, ch.Ack(unknown, false))
 }
+
+// BreakPublisher has the broker close the channel on which a Conn publishes, as
+// BreakChannels does.
+func BreakPublisher(c *Conn) error {
+	session, _ := c.end.(*server).publisher.current()
+	if session == nil {
+		return nil
+	}
+	return session.ch.Ack(1<<40, false)
+}

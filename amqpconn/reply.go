@@ -244,7 +244,7 @@ func isException(err error) bool {
 // mayPublish reports an error if answers can't be published: without the right to
 // write, the broker would close the channel and drop each.
 func mayPublish(ctx context.Context, conn *amqp.Connection) error {
-	return onChannel(conn, func(ch *amqp.Channel) error {
+	err := onChannel(conn, func(ch *amqp.Channel) error {
 		returned := ch.NotifyReturn(make(chan amqp.Return, 1))
 		closed := ch.NotifyClose(make(chan *amqp.Error, 1))
 		if err := ch.PublishWithContext(ctx, "", link.NewName(), true, false, amqp.Publishing{}); err != nil {
@@ -259,4 +259,5 @@ func mayPublish(ctx context.Context, conn *amqp.Connection) error {
 			return ctx.Err()
 		}
 	})
+	return lacking(err, write, exchange)
 }

@@ -1,0 +1,163 @@
+package amqpconn_test
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// as is the site as a user sees it who may configure, write and read what the
+// patterns match.
+func (s site) as(t *testing.T, broker *brokertest.RabbitMQ, configure, write, read string) site {
+	t.Helper()
+	u, err := url.Parse(s.url)
+	require.NoError(t, err)
+	name := strings.ToLower(rand.Text())
+	broker.Ctl("add_user", name, "secret")
+	broker.Ctl("set_permissions", name, configure, write, read)
+	u.User = url.UserPassword(name, "secret")
+	return site{u.String(), s.queue}
+}
+
+// A server that may not write says so at once, and has acknowledged nothing that
+// it could not answer.
+func TestNoRightToAnswer(t *testing.T) {
+	t.Parallel()
+	const requests = 40
+	broker := brokertest.SharedRabbitMQ(t)
+	for _, confirm := range []bool{false, true} {
+		t.Run(fmt.Sprint("confirm ", confirm), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			var log logBook
+			ch := s.channel(t)
+			counter := new(Counter)
+			w := start(t, s.as(t, broker, ".*", "", ".*"), &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: log.logger()},
+				jsonrpc2.ServerOptions{Logger: quiet}, counter)
+			eventually(t, func() bool {
+				return log.count("level=ERROR", fmt.Sprintf("queue=%q", s.queue), "ACCESS_REFUSED", "right to write", "amq.default") == 1
+			}, &log)
+			own, answers := replyQueue(t, ch, "")
+			for i := range requests {
+				s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"Counter.Count"}`, i)})
+			}
+			eventually(t, func() bool { return counter.n.Load() == requests })
+			w.end(t)
+			require.Zero(t, w.conn.Stats().Replies)
+			s.requireWaiting(t, requests)
+
+			serve(t, s, nil, counter)
+			for range requests {
+				take(t, answers)
+			}
+		})
+	}
+}
+
+// The right to write may be taken away later. What was confirmed is counted, and
+// nothing else.
+func TestRightToAnswerRevoked(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.SharedRabbitMQ(t)
+	for _, confirm := range []bool{false, true} {
+		t.Run(fmt.Sprint("confirm ", confirm), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			u := s.as(t, broker, ".*", ".*", ".*")
+			var log logBook
+			w := serveWith(t, u, &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: log.logger()}, jsonrpc2.ServerOptions{Logger: quiet})
+			ch := s.channel(t)
+			own, answers := replyQueue(t, ch, "")
+			s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
+			take(t, answers)
+			eventually(t, func() bool { return w.conn.Stats().Replies == 1 })
+			parsed, err := url.Parse(u.url)
+			require.NoError(t, err)
+			broker.Ctl("set_permissions", parsed.User.Username(), ".*", "", ".*")
+			kept := int64(0) // for a channel that is in use the broker remembers what it may
+			require.Eventually(t, func() bool {
+				s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("2"))})
+				select {
+				case <-answers:
+					kept++
+					return false
+				case <-time.After(time.Second):
+					return log.count("level=ERROR", "right to write", "amq.default") > 0
+				}
+			}, time.Minute, 2*time.Second, &log)
+			w.end(t)
+			require.LessOrEqual(t, w.conn.Stats().Replies, 1+kept)
+			if confirm {
+				require.EqualValues(t, 1+kept, w.conn.Stats().Replies)
+				s.requireWaiting(t, 1)
+			} else {
+				require.Equal(t, 1, log.count("level=ERROR", "answers were lost with their channel"), &log)
+				require.NotZero(t, w.conn.Stats().Undelivered)
+			}
+		})
+	}
+}
+
+// An answer that the broker returns or refuses is logged and counted, and its
+// request acknowledged: to run it again would not help.
+func TestConfirmedReplies(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	var log logBook
+	w := serveWith(t, s, &amqpconn.ListenOptions{ConfirmReplies: true, Logger: quiet}, jsonrpc2.ServerOptions{Logger: log.logger()})
+	ch := s.channel(t)
+	full, err := ch.QueueDeclare("", false, false, true, false, amqp.Table{"x-max-length": int32(0), "x-overflow": "reject-publish"})
+	require.NoError(t, err)
+	own, answers := replyQueue(t, ch, "")
+	const each = 50
+	for i := range each {
+		for _, address := range []string{full.Name, "gone", own} {
+			// Strangers choose the correlation: it tells none apart.
+			s.publish(t, ch, amqp.Publishing{ReplyTo: address, CorrelationId: "c", Body: []byte(add(fmt.Sprint(i)))})
+		}
+	}
+	for range each {
+		take(t, answers)
+	}
+	eventually(t, func() bool { return w.conn.Stats().Undelivered == 2*each }, "want %d of %v", 2*each, fmt.Sprint(w.conn.Stats()))
+	w.end(t)
+	require.Equal(t, amqpconn.Stats{Requests: 3 * each, Replies: each, Undelivered: 2 * each}, w.conn.Stats())
+	require.Positive(t, log.count("level=WARN", "nobody waits for the answer"), &log)
+	s.requireWaiting(t, 0)
+}
+
+// An answer that was lost with its connection is published again, and its method
+// does not run again.
+func TestConfirmedRepliesSurviveTheirConnection(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	counter := new(Counter)
+	w := serve(t, s, &amqpconn.ListenOptions{ConfirmReplies: true, Logger: quiet}, counter)
+	ch := s.channel(t)
+	own, answers := replyQueue(t, ch, "")
+	const requests = 2000
+	for i := range requests {
+		s.publish(t, ch, amqp.Publishing{ReplyTo: own, CorrelationId: fmt.Sprint(i),
+			Body: fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"Counter.Count"}`, i)})
+		if i%400 == 200 {
+			require.NoError(t, amqpconn.BreakPublisher(w.conn))
+		}
+	}
+	answered := make(map[string]bool)
+	for len(answered) < requests { // some come twice
+		answered[take(t, answers).CorrelationId] = true
+	}
+	w.end(t)
+	require.EqualValues(t, requests, counter.n.Load())
+	s.requireWaiting(t, 0)
+}
