@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	soon      = 10 * time.Second // for what should not take long
+	soon      = time.Minute // for what should not take long
 	tick      = 10 * time.Millisecond
 	closeTime = 2 * time.Second // for Close, at most
 )

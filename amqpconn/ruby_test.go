@@ -3,6 +3,8 @@ package amqpconn_test
 import (
 	"context"
 	"encoding/json"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,7 +16,7 @@ import (
 )
 
 // The ways in which the Ruby programs know the reply queue.
-var rubyStyles = []string{"id", "reply_to"}
+var rubyStyles = []string{"id", "late", "reply_to"}
 
 // Ruby's clients declare the queue as a plain one, so that ours must use theirs
 // or make one like it. With --passive they use whatever is there.
@@ -75,6 +77,19 @@ func parseResponse(t *testing.T, text string) (r rubyResponse) {
 	require.NotEmpty(t, r.ID)
 	require.NotEqual(t, r.Result == nil, r.Error == nil, text)
 	return r
+}
+
+// The oldest Ruby clients declare their reply queues after they have sent their
+// requests.
+func TestRubyClientsThatDeclareLate(t *testing.T) {
+	t.Parallel()
+	const calls = 100
+	s := newSite(t)
+	w := serve(t, s, nil)
+	lines := rubytest.Run(t, "amqp_client.rb", "--passive", "--count", strconv.Itoa(calls), s.url, s.queue, "late", "add", "[1,5.1]")
+	require.Equal(t, calls, strings.Count(lines, `"result":6.1`))
+	w.end(t)
+	require.Equal(t, amqpconn.Stats{Requests: calls, Replies: calls}, w.conn.Stats())
 }
 
 // Ruby's servers declare a plain queue, which our client then uses, and our

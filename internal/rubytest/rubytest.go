@@ -7,7 +7,7 @@
 //	redis_client.rb [--timeout S] [--count N] URL QUEUE id|reply_to METHOD PARAMS
 //	redis_client.rb [--timeout S] URL QUEUE raw TEXT [REPLY_LIST]
 //	redis_server.rb URL QUEUE id|reply_to
-//	amqp_client.rb [--timeout S] [--count N] [--passive] URL QUEUE id|reply_to METHOD PARAMS
+//	amqp_client.rb [--timeout S] [--count N] [--passive] URL QUEUE id|late|reply_to METHOD PARAMS
 //	amqp_server.rb [--passive] URL QUEUE id|reply_to
 //	http_client.rb URL METHOD PARAMS
 //	http_server.rb PORT
