@@ -159,9 +159,9 @@ func (s *publishing[T]) noteConfirmation(ack bool) {
 // publishConfirmed is publish on a channel that confirms. After an error nothing
 // is told of the message.
 func (s *publishing[T]) publishConfirmed(queue string, msg amqp.Publishing, item T) error {
-	s.messages++
+	s.messages.Add(1)
 	if msg.MessageId == "" {
-		msg.MessageId = strconv.FormatInt(s.messages, 10)
+		msg.MessageId = strconv.FormatInt(s.messages.Load(), 10)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -85,6 +85,10 @@ const (
 	// sendPatience is how long a request waits for a connection.
 	sendPatience = 1500 * time.Millisecond
 
+	// greetedPatience is for how much longer a request waits while a broker does
+	// not say yet whether it lets us in.
+	greetedPatience = 2500 * time.Millisecond
+
 	// replyPatience is how long an answer waits for a connection.
 	replyPatience = 30 * time.Second
 

@@ -50,14 +50,30 @@ func (n *inspector) within(d time.Duration) queueState {
 // when their callers give up.
 func (c *caller) Inquire(ctx context.Context, requests []any) []error {
 	queue, ok := link.Ask(ctx, c.asker, func() queueState { return c.inquired.within(consumersFresh) })
-	if !ok || !queue.known {
+	finding := c.impairment()
+	if ok && queue.known && finding == nil {
+		finding = fmt.Errorf("%w, at %s", queue.describe(c.queue), c.dialer.addresses())
+	}
+	if finding == nil {
 		return nil
 	}
 	found := make([]error, len(requests))
 	for i := range found {
-		found[i] = queue.describe(c.queue)
+		found[i] = finding
 	}
 	return found
+}
+
+// impairment says what keeps requests from being published, or answers from
+// coming.
+func (c *caller) impairment() error {
+	if err := c.state.Cause(); err != nil {
+		return fmt.Errorf("%s: connection impaired: %w", c.where(), err)
+	}
+	if reason := c.publisher.alarm(); reason != "" {
+		return fmt.Errorf("%s: the broker blocks publishers: %s", c.where(), reason)
+	}
+	return nil
 }
 
 // describe says what may be the reason for a timeout.

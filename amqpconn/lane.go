@@ -116,7 +116,7 @@ func (l *lane) open() (*laneSession, error) {
 
 func (l *lane) dial() (*laneSession, error) {
 	l.dials++
-	conn, _, err := l.dialer.dial(l.ctx, l.dials)
+	conn, _, err := l.dialer.dial(l.ctx, l.dials, func(*wire) {})
 	if err != nil {
 		return nil, err
 	}

@@ -36,18 +36,23 @@ type publisher[T any] struct {
 type publishing[T any] struct {
 	ch      *amqp.Channel
 	wire    *wire
-	blocked *atomic.Bool // the connection is, by an alarm of the broker
+	blocked *atomic.Pointer[string] // why the broker blocks the connection, or nil
+
+	messages atomic.Int64 // published; the writer counts
+	taken    atomic.Int64 // messages that the broker is known to have taken
+	checks   sync.WaitGroup
 
 	giveUp       context.CancelCauseFunc
 	written      tally     // without confirms
 	refusedSince time.Time // all messages; zero: none. The listener's own
 
-	messages int64         // published so far; the writer's own
-	added    chan struct{} // holds one if there may be something in unconfirmed
+	added chan struct{} // holds one if there may be something in unconfirmed
 
 	mu          sync.Mutex       // protects following
 	unconfirmed []unconfirmed[T] // not seen by the listener
-	ended       bool             // nothing more is confirmed
+	ended       bool             // nothing more is confirmed, or checked
+	checking    bool
+	checked     time.Time // when the broker was last asked
 }
 
 func newPublisher[T any]() *publisher[T] {
@@ -67,7 +72,7 @@ func (p *publisher[T]) run(ctx context.Context, conn *amqp.Connection, w *wire, 
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	defer closeSoon(conn) // closes what is listened to
-	blocked := new(atomic.Bool)
+	blocked := new(atomic.Pointer[string])
 	alarms := conn.NotifyBlocked(make(chan amqp.Blocking, 8))
 	listening.Go(func() { p.listenBlocked(blocked, alarms) })
 	for {
@@ -106,6 +111,7 @@ func (p *publisher[T]) runChannel(ctx context.Context, conn *amqp.Connection, s 
 		closeSoon(conn)
 	}
 	listening.Wait()
+	s.checks.Wait()
 	if p.failed != nil {
 		p.failed(s, err)
 	}
@@ -129,18 +135,32 @@ func (p *publisher[T]) wakeUp() {
 func (p *publisher[T]) current() (s *publishing[T], blocked bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.session != nil && p.session.blocked.Load() {
+	if p.session != nil && p.session.blocked.Load() != nil {
 		return nil, true
 	}
 	return p.session, false
 }
 
-func (p *publisher[T]) listenBlocked(blocked *atomic.Bool, alarms <-chan amqp.Blocking) {
-	for b := range alarms {
-		blocked.Store(b.Active)
-		if !b.Active {
-			p.wakeUp()
+// alarm returns why the broker blocks publishers, "" if it does not.
+func (p *publisher[T]) alarm() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session != nil {
+		if reason := p.session.blocked.Load(); reason != nil {
+			return *reason
 		}
+	}
+	return ""
+}
+
+func (p *publisher[T]) listenBlocked(blocked *atomic.Pointer[string], alarms <-chan amqp.Blocking) {
+	for b := range alarms {
+		if b.Active {
+			blocked.Store(&b.Reason)
+			continue
+		}
+		blocked.Store(nil)
+		p.wakeUp()
 	}
 }
 
@@ -148,5 +168,29 @@ func (p *publisher[T]) listenBlocked(blocked *atomic.Bool, alarms <-chan amqp.Bl
 // back. An error says that the message did not go out, and that the channel is
 // gone.
 func (s *publishing[T]) publish(queue string, msg amqp.Publishing) error {
+	s.messages.Add(1)
 	return s.ch.PublishWithContext(context.Background(), "", queue, true, false, msg)
+}
+
+// checkPause is between two checks of a session.
+const checkPause = 100 * time.Millisecond
+
+// check finds out how many messages the broker has taken: it answers a question
+// when it has seen to what came before. There is one question at a time.
+func (s *publishing[T]) check() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.checking || time.Since(s.checked) < checkPause {
+		return
+	}
+	s.checking, s.checked = true, time.Now()
+	messages := s.messages.Load()
+	s.checks.Go(func() {
+		if s.ch.Qos(0, 0, false) == nil { // what it sets is for consumers
+			s.taken.Store(messages)
+		}
+		s.mu.Lock()
+		s.checking = false
+		s.mu.Unlock()
+	})
 }

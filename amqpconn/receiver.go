@@ -76,14 +76,14 @@ func (r *receiver) open(conn *amqp.Connection) (*receiving, error) {
 	s := &receiving{conn: conn, ch: ch, acks: acks{channel: ch}, ended: make(chan struct{})}
 	queue, err := ch.QueueDeclare("", false, true, true, false, nil)
 	if err != nil {
-		return nil, err
+		return nil, lacking(err, configure, generated)
 	}
 	if err := ch.Qos(replyPrefetch, 0, false); err != nil {
 		return nil, err
 	}
 	s.queue = queue.Name
 	s.deliveries, err = ch.Consume(queue.Name, "", false, true, false, false, nil)
-	return s, err
+	return s, lacking(err, read, queue.Name)
 }
 
 func (r *receiver) set(s *receiving) {
@@ -145,11 +145,11 @@ func (r *receiver) expect(ctx context.Context, id string) error {
 		return err
 	}
 	if _, err := ch.QueueDeclare(id, false, true, false, false, nil); err != nil {
-		return err
+		return lacking(err, configure, id)
 	}
 	deliveries, err := ch.Consume(id, id, true, false, false, false, nil)
 	if err != nil {
-		return err
+		return lacking(err, read, id)
 	}
 	s.waiting.Go(func() {
 		r.expected(ctx, s, deliveries)

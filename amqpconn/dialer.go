@@ -1,0 +1,134 @@
+package amqpconn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A dialer connects to the nodes of a cluster in turn.
+type dialer struct {
+	urls   []string
+	uris   []amqp.URI
+	config amqp.Config
+}
+
+// newDialer checks the URLs. Their parser's errors quote the password.
+func newDialer(url string, more []string, config amqp.Config, queue, role string) (*dialer, error) {
+	if err := checkQueue(queue); err != nil {
+		return nil, err
+	}
+	d := &dialer{urls: append([]string{url}, more...)}
+	for i, u := range d.urls {
+		uri, err := amqp.ParseURI(u)
+		if err != nil {
+			return nil, fmt.Errorf("amqpconn: queue %q: URL %d of %d is bad: want amqp://user:password@host:port/vhost or amqps://", queue, i+1, len(d.urls))
+		}
+		if config.Vhost != "" {
+			uri.Vhost = config.Vhost
+		}
+		d.uris = append(d.uris, uri)
+	}
+	config.Recovery = nil // a connection of ours is replaced as a whole
+	config.Properties = maps.Clone(config.Properties)
+	if config.Properties == nil {
+		config.Properties = amqp.NewConnectionProperties()
+	}
+	if _, ok := config.Properties["connection_name"]; !ok {
+		config.Properties.SetClientConnectionName(fmt.Sprintf("jsonrpc2 %s of %s", role, queue))
+	}
+	d.config = config
+	return d, nil
+}
+
+// dialTimeout is for the connection, and again for the handshakes.
+const dialTimeout = 5 * time.Second
+
+// dial makes the n'th try to connect. The end of ctx ends it. connected is told
+// of the network connection.
+func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.Connection, *wire, error) {
+	config := d.config
+	config.Properties = maps.Clone(config.Properties) // the library writes to both
+	config.TLSClientConfig = config.TLSClientConfig.Clone()
+	connect := config.Dial
+	if connect == nil {
+		connect = func(network, addr string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
+		}
+	}
+	var w *wire
+	stop := func() bool { return true }
+	config.Dial = func(network, addr string) (net.Conn, error) {
+		conn, err := connect(network, addr)
+		if err != nil {
+			return nil, err
+		}
+		stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+		w = &wire{Conn: conn}
+		connected(w)
+		return w, w.SetDeadline(time.Now().Add(dialTimeout)) // the library resets it
+	}
+	conn, err := amqp.DialConfig(d.urls[n%len(d.urls)], config)
+	stop()
+	if err != nil {
+		err = d.explain(n, w, err)
+	}
+	return conn, w, err
+}
+
+// address returns where the n'th try connects to, as host:port/vhost.
+func (d *dialer) address(n int) string {
+	uri := d.uris[n%len(d.uris)]
+	return net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)) + "/" + strings.TrimPrefix(uri.Vhost, "/")
+}
+
+// addresses returns where connections are made to.
+func (d *dialer) addresses() string {
+	all := make([]string, len(d.uris))
+	for i := range all {
+		all[i] = d.address(i)
+	}
+	return strings.Join(all, ", ")
+}
+
+// located adds to an error where the n'th try connected to.
+func (d *dialer) located(n int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", d.address(n), err)
+}
+
+// explain returns why a connection failed where the library does not know: it
+// takes the first words of any other program for a frame that is too long.
+func (d *dialer) explain(n int, w *wire, err error) error {
+	var record tls.RecordHeaderError
+	var refusal *amqp.Error
+	switch {
+	case errors.As(err, &record):
+		return fmt.Errorf("no TLS is spoken there, which amqps:// asks for: %w", err)
+	case w == nil || !w.isHeard() || d.uris[n%len(d.uris)].Scheme != "amqp":
+	case errors.As(err, &refusal) && refusal.Server:
+	default:
+		const method = 1 // the kind of a broker's first frame
+		switch greeting := *w.greeting.Load(); greeting[0] {
+		case method:
+		case 0x15: // a TLS alert
+			return fmt.Errorf("TLS is spoken there, which amqps:// asks for: %w", err)
+		default:
+			return fmt.Errorf("no RabbitMQ answers there, but something that says %q: %w", greeting, err)
+		}
+	}
+	if errors.As(err, &refusal) {
+		return closeError(refusal)
+	}
+	return err
+}

@@ -1,0 +1,242 @@
+package amqpconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+func (c *caller) send() {
+	c.out.Run(link.Writer[request]{
+		Send:     c.publish,
+		Kick:     c.publisher.kick,
+		MaxPause: maxPause,
+		Grace:    sendGrace,
+	})
+	close(c.closed)
+}
+
+// publish publishes all requests, and returns those to try again.
+func (c *caller) publish(work []request) (again []request) {
+	work = c.wanted(work)
+	session, blocked := c.publisher.current()
+	replyTo, ready := c.receiver.ready()
+	switch {
+	case len(work) == 0:
+		return nil
+	case blocked: // until the calls time out
+		return work
+	case session == nil || !ready:
+		return c.refused(work, c.cause())
+	case c.opts.RequireConsumer && c.seen.within(consumersFresh).isUnserved():
+		c.fail(work, fmt.Errorf("%w: %s has no consumer", jsonrpc2.ErrNoServer, c.where()))
+		return nil
+	}
+	work = c.admitted(work)
+	session.wire.hold()
+	defer session.wire.release() // what fails then may have arrived: the calls wait
+	for i, r := range work {
+		if err := c.publishOne(session, replyTo, r); isException(err) { // for its own reply queue
+			again = append(again, c.refused([]request{r}, err)...)
+			continue
+		} else if err != nil {
+			again = append(again, c.refused(work[i:], err)...)
+			break
+		}
+		c.seen.published++
+		c.out.Done(len(r.body))
+	}
+	session.check()
+	if queue, _ := c.receiver.ready(); queue != replyTo { // lost while we wrote
+		c.replyQueueLost(amqp.ErrClosed)
+	}
+	return again
+}
+
+func (c *caller) publishOne(session *publishing[string], replyTo string, r request) error {
+	msg := amqp.Publishing{
+		ContentType:   "application/json",
+		CorrelationId: r.id,
+		MessageId:     r.id,
+		Body:          r.body,
+		Expiration:    expiration(r.ctx),
+	}
+	if c.opts.Persistent {
+		msg.DeliveryMode = amqp.Persistent
+	}
+	if r.answer {
+		msg.ReplyTo = replyTo
+		if c.opts.ReplyPerCall {
+			if err := c.receiver.expect(r.ctx, r.id); err != nil {
+				return err
+			}
+			msg.ReplyTo = r.id
+		}
+		r.session, r.number = session, session.messages.Load()+1
+		c.calls.add(r)
+	}
+	var err error
+	if c.opts.Persistent {
+		err = session.publishConfirmed(c.queue, msg, r.id)
+	} else {
+		err = session.publish(c.queue, msg)
+	}
+	if err != nil {
+		c.calls.take(r.id)
+		return err
+	}
+	c.requests.Add(1)
+	return nil
+}
+
+// expiration is how long the broker keeps a request: in milliseconds, for as
+// long as its caller waits.
+func expiration(ctx context.Context) string {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return ""
+	}
+	return strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 1), 10)
+}
+
+// wanted drops the requests whose callers have given up.
+func (c *caller) wanted(work []request) []request {
+	wanted := work[:0]
+	for _, r := range work {
+		if r.ctx.Err() == nil {
+			wanted = append(wanted, r)
+			continue
+		}
+		c.expired.Add(1)
+		c.out.Done(len(r.body))
+	}
+	return wanted
+}
+
+// refused fails the requests that have waited for long enough, and returns the
+// others.
+func (c *caller) refused(work []request, cause error) (again []request) {
+	now := time.Now()
+	patience := time.Duration(0)
+	if c.isGreeted() {
+		patience = greetedPatience
+	}
+	hopeless := isCode(cause, amqp.AccessRefused)
+	again = work[:0]
+	var failed []request
+	for _, r := range work {
+		if !hopeless && now.Before(r.until.Add(patience)) {
+			again = append(again, r)
+		} else {
+			failed = append(failed, r)
+		}
+	}
+	c.unsent.Add(int64(len(failed)))
+	c.failAll(failed, fmt.Errorf("%w: %s: no connection to the broker: %w", jsonrpc2.ErrUnavailable, c.where(), cause))
+	return again
+}
+
+// isGreeted reports whether the first connections are being made to a broker that
+// has begun to answer. It may be about to say why not: RabbitMQ takes 3 s to
+// refuse a password.
+func (c *caller) isGreeted() bool {
+	return c.state.Cause() == nil && (c.publisher.isGreeted() || c.receiver.isGreeted())
+}
+
+// cause returns why requests can't be published.
+func (c *caller) cause() error {
+	if err := c.state.Cause(); err != nil {
+		return err
+	}
+	return errConnecting
+}
+
+var errConnecting = errors.New("still connecting")
+
+// where says which queue it is, for errors.
+func (c *caller) where() string {
+	return fmt.Sprintf("queue %q at %s", c.queue, c.dialer.addresses())
+}
+
+// admitted fails the requests for which there is no room in the queue.
+func (c *caller) admitted(work []request) []request {
+	if c.opts.MaxBacklog == 0 {
+		return work
+	}
+	queue := c.seen.within(messagesFresh)
+	if !queue.known {
+		return work
+	}
+	waiting := queue.messages + c.seen.published
+	n := min(len(work), max(c.opts.MaxBacklog-waiting, 0))
+	c.overloaded.Add(int64(len(work) - n))
+	c.failAll(work[n:], fmt.Errorf("%w: messages waiting in queue %q: %d", jsonrpc2.ErrOverloaded, c.queue, waiting+n))
+	return work[:n]
+}
+
+// fail fails requests that have no server.
+func (c *caller) fail(work []request, err error) {
+	c.noServer.Add(int64(len(work)))
+	c.failAll(work, err)
+}
+
+func (c *caller) failAll(work []request, err error) {
+	for _, r := range work {
+		c.out.Done(len(r.body))
+		c.notes.Add(r.body, err)
+	}
+}
+
+// returned fails a call whose queue does not exist.
+func (c *caller) returned(r amqp.Return) {
+	c.calls.take(r.CorrelationId)
+	c.noServer.Add(1)
+	c.notes.Add(r.Body, fmt.Errorf("%w: %s: %s", jsonrpc2.ErrNoServer, c.where(), r.ReplyText))
+}
+
+// settle notes what became of persistent requests. Those of which nothing is
+// known may have arrived: their calls wait.
+func (c *caller) settle(fates []fate[string]) {
+	for _, f := range fates {
+		switch {
+		case f.err == nil:
+			c.confirmed.Add(1)
+		case errors.Is(f.err, errNotTaken):
+			r, _ := c.calls.take(f.item) // a notification is not there, and logged without its text
+			c.unsent.Add(1)
+			c.notes.Add(r.body, fmt.Errorf("%w: %s: the broker refused the request", jsonrpc2.ErrUnavailable, c.where()))
+		}
+	}
+}
+
+// replyQueueLost fails the calls whose answers would have come to it.
+func (c *caller) replyQueueLost(err error) {
+	for _, r := range c.calls.takeAll() {
+		c.lost.Add(1)
+		c.notes.Add(r.body, fmt.Errorf("%w: %s: the reply queue is gone: %w", jsonrpc2.ErrReplyLost, c.where(), err))
+	}
+}
+
+// channelClosed fails the calls that the broker dropped when it closed a channel
+// for an error. If it took none before, it took none of them.
+func (c *caller) channelClosed(session *publishing[string], err error) {
+	if !isException(err) {
+		return
+	}
+	sentinel := jsonrpc2.ErrReplyLost
+	taken := session.taken.Load()
+	if taken == 0 {
+		sentinel = jsonrpc2.ErrUnavailable
+	}
+	for _, r := range c.calls.takeBehind(session, taken) {
+		c.unsent.Add(1)
+		c.notes.Add(r.body, fmt.Errorf("%w: %s: the broker closed the channel: %w", sentinel, c.where(), err))
+	}
+}
