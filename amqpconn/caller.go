@@ -75,7 +75,7 @@ func newCaller(d *dialer, queue string, opts DialOptions) *caller {
 	c.publisher.settled = c.settle
 	c.publisher.failed = c.channelClosed
 	if opts.Declare != nil {
-		c.publisher.prepare = func(_ context.Context, conn *amqp.Connection) error { return opts.Declare.ensure(conn, queue) }
+		c.publisher.prepare = func(_ context.Context, conn *amqp.Connection) error { return c.declare(conn) }
 	}
 	c.receiver = newReceiver(c, d)
 	c.seen = &inspector{receiver: c.receiver, queue: queue}
@@ -157,4 +157,11 @@ func (c *caller) stats() Stats {
 		NoServer:   c.noServer.Load(),
 		Lost:       c.lost.Load(),
 	}
+}
+
+// declare creates the request queue where it is missing.
+func (c *caller) declare(conn *amqp.Connection) error {
+	queue := *c.opts.Declare
+	queue.deliveryLimit = DefaultMaxDeliveries
+	return queue.ensure(conn, c.queue)
 }

@@ -114,8 +114,11 @@ type Queue struct {
 	// declare it without a thought, and that refuse any other.
 	Plain bool
 
-	// Quorum creates a replicated queue, which counts deliveries.
+	// Quorum creates a replicated queue, which counts deliveries: with an
+	// x-delivery-limit, unless Args has one, of the server's MaxDeliveries.
 	Quorum bool
+
+	deliveryLimit int // none if not positive
 
 	// Args are further arguments, such as x-message-ttl, x-max-length or
 	// x-dead-letter-exchange.
@@ -312,6 +315,9 @@ func (q *Queue) ensure(conn *amqp.Connection, name string) error {
 	}
 	if q.Quorum {
 		args["x-queue-type"] = "quorum"
+		if _, ok := args[deliveryLimit]; !ok && q.deliveryLimit > 0 {
+			args[deliveryLimit] = int64(q.deliveryLimit)
+		}
 	}
 	err = onChannel(conn, func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(name, !q.Plain, false, false, false, args)
@@ -319,6 +325,10 @@ func (q *Queue) ensure(conn *amqp.Connection, name string) error {
 	})
 	return lacking(err, configure, name)
 }
+
+// deliveryLimit is the argument of a queue that says how often it delivers a
+// message again.
+const deliveryLimit = "x-delivery-limit"
 
 // onChannel runs f on a channel of its own.
 func onChannel(conn *amqp.Connection, f func(*amqp.Channel) error) error {

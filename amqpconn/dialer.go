@@ -17,7 +17,8 @@ import (
 // A dialer connects to the nodes of a cluster in turn.
 type dialer struct {
 	urls   []string
-	uris   []amqp.URI
+	uris   []amqp.URI // of them
+	plain  []string   // the same without TLS, which is for secure
 	config amqp.Config
 }
 
@@ -36,6 +37,7 @@ func newDialer(url string, more []string, config amqp.Config, queue, role string
 			uri.Vhost = config.Vhost
 		}
 		d.uris = append(d.uris, uri)
+		d.plain = append(d.plain, withoutTLS(u, uri))
 	}
 	config.Recovery = nil // a connection of ours is replaced as a whole
 	config.Properties = maps.Clone(config.Properties)
@@ -56,8 +58,7 @@ const dialTimeout = 5 * time.Second
 // of the network connection.
 func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.Connection, *wire, error) {
 	config := d.config
-	config.Properties = maps.Clone(config.Properties) // the library writes to both
-	config.TLSClientConfig = config.TLSClientConfig.Clone()
+	config.Properties = maps.Clone(config.Properties) // the library writes to it
 	connect := config.Dial
 	if connect == nil {
 		connect = func(network, addr string) (net.Conn, error) {
@@ -72,11 +73,17 @@ func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.
 			return nil, err
 		}
 		stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
-		w = &wire{Conn: conn}
+		if err := conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+			return nil, err
+		}
+		if conn, err = d.secure(ctx, n, conn); err != nil {
+			return nil, err
+		}
+		w = newWire(conn)
 		connected(w)
 		return w, w.SetDeadline(time.Now().Add(dialTimeout)) // the library resets it
 	}
-	conn, err := amqp.DialConfig(d.urls[n%len(d.urls)], config)
+	conn, err := amqp.DialConfig(d.plain[n%len(d.urls)], config)
 	stop()
 	if err != nil {
 		err = d.explain(n, w, err)

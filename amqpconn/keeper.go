@@ -2,6 +2,8 @@ package amqpconn
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,19 +37,74 @@ func (k *keeper) start() {
 	k.done.Go(func() { k.run(ctx) })
 }
 
+// run makes connections. One that the broker or the library ends soon for what
+// came over it does not count as one that works: as with a message that can't be
+// read, it would be ended again and again.
 func (k *keeper) run(ctx context.Context) {
 	var backoff link.Backoff
+	var flaps flaps
 	for n := 0; ctx.Err() == nil; n++ {
-		err := k.once(ctx, n, func() {
+		var came time.Time
+		settled := func() {
 			backoff.Reset()
 			k.state.Worked(k.doing)
+		}
+		later := time.AfterFunc(steady, settled)
+		later.Stop()
+		err := k.once(ctx, n, func() {
+			came = time.Now()
+			if flaps == 0 {
+				settled()
+			} else {
+				later.Reset(steady)
+			}
 		})
+		later.Stop()
 		if ctx.Err() != nil {
 			return
 		}
 		k.state.Failed(k.doing, err)
-		link.Wait(backoff.Next(), ctx.Done())
+		pause := backoff.Next()
+		if flaps.note(came, err); flaps > 0 {
+			pause = flaps.pause()
+		}
+		link.Wait(pause, ctx.Done())
 	}
+}
+
+// steady is how long a connection has to live to count as one that works.
+const steady = 10 * time.Second
+
+// flaps are the connections in a row that were ended soon for what came over
+// them.
+type flaps int
+
+// note notes the end of a connection.
+func (f *flaps) note(came time.Time, err error) {
+	switch {
+	case came.IsZero(): // it was not set up
+	case time.Since(came) < steady && (isException(err) || isUnreadable(err)):
+		*f++
+	default:
+		*f = 0
+	}
+}
+
+// isUnreadable reports whether the library could not read what came.
+func isUnreadable(err error) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && !e.Server && strings.HasPrefix(e.Reason, "Exception (")
+}
+
+// pause returns how long to wait: four times as long as before, 50 ms to 15 s,
+// less up to a half at random.
+func (f flaps) pause() time.Duration {
+	const first, last = 50 * time.Millisecond, 15 * time.Second
+	pause := last
+	if f < 6 {
+		pause = min(first<<(2*(f-1)), last)
+	}
+	return pause - rand.N(pause/2)
 }
 
 func (k *keeper) once(ctx context.Context, n int, up func()) error {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -72,4 +73,32 @@ func TestWireEndsWrites(t *testing.T) {
 			require.NoError(t, there.Close())
 		}
 	})
+}
+
+// A connection that is ended each time for what comes over it is made anew less
+// than 20 times in a minute.
+func TestFlapsAreFew(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"refused":    &amqp.Error{Code: amqp.PreconditionFailed, Server: true},
+		"unreadable": &amqp.Error{Code: amqp.FrameError, Reason: amqp.ErrSyntax.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var f flaps
+				begin, connections := time.Now(), 0
+				for ; time.Since(begin) < time.Minute; connections++ {
+					f.note(time.Now(), err)
+					time.Sleep(f.pause())
+				}
+				require.Less(t, connections, 20)
+				require.Greater(t, connections, 5)
+				time.Sleep(steady)
+				f.note(time.Now().Add(-steady), err)
+				require.Zero(t, f)
+				f.note(time.Now(), &amqp.Error{Code: amqp.FrameError, Reason: "EOF"})
+				require.Zero(t, f, "the network's faults are not counted")
+			})
+		})
+	}
 }

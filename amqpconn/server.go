@@ -60,6 +60,7 @@ func newServer(d *dialer, queue string, opts ListenOptions) *server {
 	if opts.MaxDeliveries == 0 {
 		opts.MaxDeliveries = DefaultMaxDeliveries
 	}
+	opts.Queue.deliveryLimit = opts.MaxDeliveries
 	s := &server{
 		queue:     queue,
 		opts:      opts,

@@ -119,7 +119,7 @@ func newHolding(t *testing.T, requests int) *holding {
 		Dial: func(network, addr string) (net.Conn, error) {
 			conn, err := net.DialTimeout(network, addr, time.Minute)
 			h.wire = &tap{Conn: conn, skip: len("AMQP0091")}
-			h.session.wire = &wire{Conn: h.wire}
+			h.session.wire = newWire(h.wire)
 			return h.session.wire, err
 		},
 	})

@@ -12,6 +12,7 @@ import (
 // reading from publishers when it is short of memory.
 type wire struct {
 	net.Conn
+	sieve *sieve // what is read goes through it
 
 	greeting atomic.Pointer[[]byte] // the first that came
 
@@ -28,8 +29,19 @@ const (
 	maxHeld      = 256 << 10 // bytes
 )
 
+func newWire(conn net.Conn) *wire {
+	w := &wire{Conn: conn}
+	w.sieve = newSieve(rawWire{w})
+	return w
+}
+
 // Read implements net.Conn.
-func (w *wire) Read(p []byte) (int, error) {
+func (w *wire) Read(p []byte) (int, error) { return w.sieve.Read(p) }
+
+// A rawWire reads what comes as it comes.
+type rawWire struct{ *wire }
+
+func (w rawWire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if n > 0 && w.greeting.Load() == nil {
 		greeting := append([]byte(nil), p[:min(n, maxGreeting)]...)

@@ -1,0 +1,74 @@
+package amqpconn
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// TLS is spoken below the wire, which has to see what the library reads.
+
+// withoutTLS returns a URL as one for a connection on which TLS is spoken already.
+func withoutTLS(text string, uri amqp.URI) string {
+	u, err := url.Parse(text)
+	if err != nil || uri.Scheme != "amqps" {
+		return text
+	}
+	u.Scheme = "amqp"
+	u.Host = net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port))
+	return u.String()
+}
+
+// secure speaks TLS on a connection if the n'th URL asks for that.
+func (d *dialer) secure(ctx context.Context, n int, conn net.Conn) (net.Conn, error) {
+	uri := d.uris[n%len(d.uris)]
+	if uri.Scheme != "amqps" {
+		return conn, nil
+	}
+	config, err := d.tlsConfig(uri)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return secured, nil
+}
+
+// tlsConfig returns the configuration that was given, or else the one that the URL
+// describes.
+func (d *dialer) tlsConfig(uri amqp.URI) (*tls.Config, error) {
+	config := d.config.TLSClientConfig.Clone()
+	if config == nil {
+		config = &tls.Config{ServerName: uri.ServerName, MinVersion: tls.VersionTLS12}
+		if uri.CACertFile != "" {
+			authority, err := os.ReadFile(uri.CACertFile)
+			if err != nil {
+				return nil, fmt.Errorf("the URL's cacertfile: %w", err)
+			}
+			config.RootCAs = x509.NewCertPool()
+			config.RootCAs.AppendCertsFromPEM(authority)
+		}
+		if uri.CertFile != "" && uri.KeyFile != "" {
+			certificate, err := tls.LoadX509KeyPair(uri.CertFile, uri.KeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("the URL's certfile and keyfile: %w", err)
+			}
+			config.Certificates = []tls.Certificate{certificate}
+		}
+	}
+	if config.ServerName == "" {
+		config.ServerName = uri.Host
+	}
+	return config, nil
+}

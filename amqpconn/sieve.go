@@ -1,0 +1,184 @@
+package amqpconn
+
+import (
+	"bufio"
+	"encoding/binary"
+	"io"
+)
+
+// A sieve reads AMQP frames, and takes out message headers that the library does
+// not read: it would close the connection for them, the broker would deliver the
+// message again, and so for ever.
+type sieve struct {
+	frames *bufio.Reader
+	ready  []byte // to be read next, before the rest of the frame
+	rest   int64  // of the frame, to be read from frames
+}
+
+const (
+	frameHead     = 7 // kind, channel, size
+	frameHeader   = 2 // the kind of frame that has a message's properties
+	maxProperties = 256 << 10
+)
+
+func newSieve(r io.Reader) *sieve { return &sieve{frames: bufio.NewReaderSize(r, 16<<10)} }
+
+// Read implements io.Reader.
+func (s *sieve) Read(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var read int
+		read, err = s.next(p[n:])
+		n += read
+		if n > 0 && s.frames.Buffered() < frameHead && len(s.ready) == 0 {
+			break // more would have to be waited for
+		}
+	}
+	if n > 0 {
+		err = nil // it comes again
+	}
+	return n, err
+}
+
+// next reads from one frame.
+func (s *sieve) next(p []byte) (n int, err error) {
+	if len(s.ready) == 0 && s.rest == 0 {
+		if err := s.begin(); err != nil {
+			return 0, err
+		}
+	}
+	if len(s.ready) > 0 {
+		n = copy(p, s.ready)
+		s.ready = s.ready[n:]
+		return n, nil
+	}
+	n, err = s.frames.Read(p[:min(int64(len(p)), s.rest)])
+	s.rest -= int64(n)
+	return n, err
+}
+
+// begin begins with the next frame.
+func (s *sieve) begin() error {
+	head, err := s.frames.Peek(frameHead)
+	if err != nil && len(head) == 0 {
+		return err
+	}
+	if err != nil { // a frame that breaks off is for the library
+		s.rest = int64(len(head))
+		return nil
+	}
+	size := int64(binary.BigEndian.Uint32(head[3:]))
+	if head[0] != frameHeader || size > maxProperties {
+		s.rest = frameHead + size + 1
+		return nil
+	}
+	frame := make([]byte, frameHead+size+1)
+	n, err := io.ReadFull(s.frames, frame)
+	if err == nil {
+		frame = sift(frame)
+		n = len(frame)
+	}
+	s.ready = frame[:n]
+	return nil
+}
+
+// sift returns a frame with a message's properties without the headers if they
+// are not readable.
+func sift(frame []byte) []byte {
+	const (
+		flagsAt         = frameHead + 12
+		contentType     = 1 << 15
+		contentEncoding = 1 << 14
+		headers         = 1 << 13
+	)
+	if len(frame) < flagsAt+3 {
+		return frame
+	}
+	flags := binary.BigEndian.Uint16(frame[flagsAt:])
+	at := flagsAt + 2
+	for _, property := range []uint16{contentType, contentEncoding} {
+		if flags&property != 0 {
+			at += 1 + int(frame[min(at, len(frame)-1)])
+		}
+	}
+	if flags&headers == 0 || at+4 > len(frame) {
+		return frame
+	}
+	end := at + 4 + int(binary.BigEndian.Uint32(frame[at:]))
+	if end >= len(frame) || end < at || isTable(frame[at+4:end], 0) {
+		return frame
+	}
+	none := binary.BigEndian.AppendUint32(append([]byte(nil), frame[:at]...), 0)
+	sifted := append(none, frame[end:]...)
+	binary.BigEndian.PutUint32(sifted[3:], uint32(len(sifted)-frameHead-1))
+	return sifted
+}
+
+// The library's limits of a table.
+const (
+	maxTableDepth  = 32
+	maxTableFields = 8192
+)
+
+// isTable reports whether the library reads a table.
+func isTable(b []byte, depth int) bool {
+	for fields := 0; len(b) > 0; fields++ {
+		name := 1 + int(b[0])
+		if fields == maxTableFields || name > len(b) {
+			return false
+		}
+		size := fieldSize(b[name:], depth)
+		if size < 0 {
+			return false
+		}
+		b = b[name+size:]
+	}
+	return depth <= maxTableDepth
+}
+
+// isArray reports whether the library reads an array.
+func isArray(b []byte, depth int) bool {
+	for fields := 0; len(b) > 0; fields++ {
+		size := fieldSize(b, depth)
+		if fields == maxTableFields || size < 0 {
+			return false
+		}
+		b = b[size:]
+	}
+	return depth <= maxTableDepth
+}
+
+// fixedSizes are those of the fields of a kind that always are as long.
+var fixedSizes = map[byte]int{
+	't': 1, 'b': 1, 'B': 1, 's': 2, 'u': 2, 'I': 4, 'i': 4, 'l': 8, 'f': 4, 'd': 8, 'D': 5, 'T': 8, 'V': 0,
+}
+
+// fieldSize returns how long the first field in b is, with its kind, or -1 if the
+// library does not read it.
+func fieldSize(b []byte, depth int) int {
+	if len(b) == 0 {
+		return -1
+	}
+	kind := b[0]
+	if size, ok := fixedSizes[kind]; ok {
+		if 1+size > len(b) {
+			return -1
+		}
+		return 1 + size
+	}
+	if len(b) < 5 {
+		return -1
+	}
+	size := int64(binary.BigEndian.Uint32(b[1:]))
+	if 5+size > int64(len(b)) {
+		return -1
+	}
+	value := b[5 : 5+size]
+	switch {
+	case kind == 'S' || kind == 'x':
+	case kind == 'F' && depth < maxTableDepth && isTable(value, depth+1):
+	case kind == 'A' && depth < maxTableDepth && isArray(value, depth+1):
+	default:
+		return -1
+	}
+	return 5 + int(size)
+}
