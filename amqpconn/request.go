@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -96,14 +97,22 @@ func (c *caller) publishOne(session *publishing[string], replyTo string, r reque
 	return nil
 }
 
+// maxExpiration is the longest that RabbitMQ takes, in milliseconds. It closes the
+// channel for a longer one.
+const maxExpiration = math.MaxUint32
+
 // expiration is how long the broker keeps a request: in milliseconds, for as
-// long as its caller waits.
+// long as its caller waits. For ever if that is longer than can be said.
 func expiration(ctx context.Context) string {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return ""
 	}
-	return strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 1), 10)
+	milliseconds := max(time.Until(deadline).Milliseconds(), 1)
+	if milliseconds > maxExpiration {
+		return ""
+	}
+	return strconv.FormatInt(milliseconds, 10)
 }
 
 // wanted drops the requests whose callers have given up.

@@ -2,6 +2,7 @@ package amqpconn_test
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -89,6 +90,24 @@ func TestNoExpiration(t *testing.T) {
 	require.Empty(t, take(t, requests).Expiration)
 }
 
+// A deadline may be farther away than the broker can be told. Calls beside such a
+// one go on, too.
+func TestFarDeadlines(t *testing.T) {
+	t.Parallel()
+	const year = 365 * 24 * time.Hour
+	s := newSite(t)
+	serve(t, s, nil)
+	for _, timeout := range []time.Duration{49 * 24 * time.Hour, 50 * 24 * time.Hour, 11 * year, 100 * year, math.MaxInt64} {
+		c := dial(t, s, nil, timeout)
+		requireCalls(t, c, 3)
+		require.Zero(t, c.conn.Stats().Reconnects)
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+		cancel()
+		require.NoError(t, err)
+	}
+}
+
 // A request that the broker refuses was not sent, if it says so.
 func TestBrokerRefuses(t *testing.T) {
 	t.Parallel()
@@ -105,6 +124,33 @@ func TestBrokerRefuses(t *testing.T) {
 
 	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
 	eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Requests: 3, Unsent: 3} })
+}
+
+// A queue that is full for longer than a channel is trusted is no outage, whether
+// refusals come often or now and then.
+func TestBrokerRefusesForLong(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.declare(t, true, false, amqp.Table{"x-max-length": int32(1), "x-overflow": "reject-publish"})
+	ch := s.channel(t)
+	s.publish(t, ch, amqp.Publishing{})
+	s.requireWaiting(t, 1)
+	for _, pause := range []time.Duration{100 * time.Millisecond, 5500 * time.Millisecond} {
+		t.Run(pause.String(), func(t *testing.T) {
+			t.Parallel()
+			var log logBook
+			c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: log.logger()}, soon)
+			refusals := time.NewTicker(pause)
+			defer refusals.Stop()
+			for begin := time.Now(); time.Since(begin) < 12*time.Second; <-refusals.C {
+				_, err := c.add(1, 5.1)
+				require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+				require.ErrorContains(t, err, "the broker refused the request")
+			}
+			require.Zero(t, c.conn.Stats().Reconnects)
+			require.Zero(t, log.count(""), &log)
+		})
+	}
 }
 
 // Persistent requests survive the broker's restart in a durable queue, see
