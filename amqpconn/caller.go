@@ -52,6 +52,9 @@ type request struct {
 	body   []byte
 	until  time.Time // tried for so long
 
+	missed     bool   // its queue was missing, and is to be created first
+	expiration string // in place of ctx's; "": none
+
 	session *publishing[string] // on which it was published
 	number  int64               // of those on it
 }

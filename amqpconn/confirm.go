@@ -125,6 +125,7 @@ func (l *listener[T]) note() {
 		l.session.noteConfirmation(f.err != errNotTaken)
 	}
 	l.fates = append(l.fates, f)
+	l.session.confirming.Done()
 }
 
 // tell tells of fates, many together if they come so.
@@ -172,6 +173,7 @@ func (s *publishing[T]) publishConfirmed(queue string, msg amqp.Publishing, item
 	if err != nil {
 		return err
 	}
+	s.confirming.Add(1)
 	s.unconfirmed = append(s.unconfirmed, unconfirmed[T]{confirm, msg.MessageId, item})
 	link.Signal(s.added)
 	return nil
@@ -191,4 +193,24 @@ func (s *publishing[T]) end() []unconfirmed[T] {
 	s.ended = true
 	s.mu.Unlock()
 	return s.take()
+}
+
+// awaitConfirms waits a while for the fate of what was published, and lets nothing
+// more be published.
+func (s *publishing[T]) awaitConfirms(closed <-chan *amqp.Error) {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	all := make(chan struct{})
+	go func() { // until the channel is closed, at the latest
+		defer close(all)
+		s.confirming.Wait()
+	}()
+	timer := time.NewTimer(sendGrace)
+	defer timer.Stop()
+	select {
+	case <-all:
+	case <-closed:
+	case <-timer.C:
+	}
 }

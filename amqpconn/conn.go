@@ -135,8 +135,9 @@ type DialOptions struct {
 	// (10 s if 0), properties. Its Recovery is not used.
 	Config amqp.Config
 
-	// Declare, if set, creates the request queue where it is missing. A call
-	// to a missing queue fails otherwise.
+	// Declare, if set, creates the request queue where it is missing, also when
+	// it was deleted or has expired meanwhile. A call to a missing queue fails
+	// otherwise.
 	Declare *Queue
 
 	// RequireConsumer fails calls to a queue that nobody consumes with

@@ -46,6 +46,8 @@ type publishing[T any] struct {
 	written      tally     // without confirms
 	refusedSince time.Time // all messages; zero: none. The listener's own
 
+	confirming sync.WaitGroup // the messages whose fate is not told
+
 	added chan struct{} // holds one if there may be something in unconfirmed
 
 	mu          sync.Mutex       // protects following
@@ -106,6 +108,7 @@ func (p *publisher[T]) runChannel(ctx context.Context, conn *amqp.Connection, s 
 	err = lacking(await(ctx, connClosed, chClosed), write, exchange)
 	p.set(nil)
 	if errors.Is(err, errRefused) {
+		s.awaitConfirms(connClosed)
 		_ = s.ch.Close() // closes what is listened to
 	} else {
 		closeSoon(conn)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,7 +41,7 @@ func (c *caller) publish(work []request) (again []request) {
 		c.fail(work, fmt.Errorf("%w: %s has no consumer", jsonrpc2.ErrNoServer, c.where()))
 		return nil
 	}
-	work = c.admitted(work)
+	work = c.declared(c.admitted(work))
 	session.wire.hold()
 	defer session.wire.release() // what fails then may have arrived: the calls wait
 	for i, r := range work {
@@ -68,6 +69,12 @@ func (c *caller) publishOne(session *publishing[string], replyTo string, r reque
 		MessageId:     r.id,
 		Body:          r.body,
 		Expiration:    expiration(r.ctx),
+	}
+	if r.expiration != "" {
+		msg.Expiration = r.expiration
+	}
+	if r.missed {
+		msg.MessageId = link.NewName() // for returned to see
 	}
 	if c.opts.Persistent {
 		msg.DeliveryMode = amqp.Persistent
@@ -203,11 +210,47 @@ func (c *caller) failAll(work []request, err error) {
 	}
 }
 
-// returned fails a call whose queue does not exist.
+// returned sees to a request whose queue does not exist: it certainly did not run.
+// With Declare set the queue was deleted meanwhile, or expired: then the request
+// is published once more, to a new one.
 func (c *caller) returned(r amqp.Return) {
-	c.calls.take(r.CorrelationId)
+	call, isCall := c.calls.take(r.CorrelationId)
+	if c.opts.Declare != nil && r.MessageId == r.CorrelationId { // the first time
+		if !isCall {
+			call = request{ctx: context.Background(), id: r.CorrelationId, body: r.Body, expiration: r.Expiration}
+		}
+		call.missed, call.until = true, time.Now().Add(sendPatience)
+		if c.out.Put(call, len(call.body)) == nil {
+			return
+		}
+	}
 	c.noServer.Add(1)
 	c.notes.Add(r.Body, fmt.Errorf("%w: %s: %s", jsonrpc2.ErrNoServer, c.where(), r.ReplyText))
+}
+
+// declared creates the queue of requests that missed it. It fails those if it
+// can't, and returns the others.
+func (c *caller) declared(work []request) []request {
+	if !slices.ContainsFunc(work, func(r request) bool { return r.missed }) {
+		return work
+	}
+	err := error(amqp.ErrClosed)
+	if s := c.receiver.current(); s != nil {
+		err = c.declare(s.conn)
+	}
+	if err == nil {
+		return work
+	}
+	var missed, others []request
+	for _, r := range work {
+		if r.missed {
+			missed = append(missed, r)
+		} else {
+			others = append(others, r)
+		}
+	}
+	c.fail(missed, fmt.Errorf("%w: %s: %w", jsonrpc2.ErrNoServer, c.where(), err))
+	return others
 }
 
 // settle notes what became of persistent requests. Those of which nothing is

@@ -1,0 +1,82 @@
+package amqpconn_test
+
+import (
+	"fmt"
+	"net/rpc"
+	"strings"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// A queue that vanishes under a client that declares it comes back with the next
+// request, which gets its answer; so do many at once, and notifications.
+func TestQueueVanishes(t *testing.T) {
+	t.Parallel()
+	for _, persistent := range []bool{false, true} {
+		for name, queue := range map[string]amqpconn.Queue{
+			"expired": {Args: amqp.Table{"x-expires": int32(300)}},
+			"deleted": {},
+		} {
+			t.Run(fmt.Sprintf("%s, persistent %v", name, persistent), func(t *testing.T) {
+				t.Parallel()
+				const calls = 20
+				s := newSite(t)
+				var log logBook
+				c := dial(t, s, &amqpconn.DialOptions{Declare: &queue, Persistent: persistent, Logger: log.logger()}, soon)
+				for round := range 3 {
+					if name == "deleted" {
+						s.requireExists(t, true)
+						s.delete(t)
+					}
+					s.requireExists(t, false)
+					var pending []*rpc.Call
+					for range calls {
+						pending = append(pending, c.Go("Calc.Add", []float64{1, 5.1}, new(float64), nil))
+						require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", []float64{1, 5.1}))
+					}
+					s.requireWaiting(t, 2*calls)
+					w := serve(t, s, nil)
+					for _, call := range pending {
+						<-call.Done
+						require.NoError(t, call.Error)
+					}
+					w.end(t)
+					require.EqualValues(t, 2*calls, w.conn.Stats().Requests, "round %d: each once", round)
+				}
+				require.Zero(t, c.conn.Stats().NoServer)
+				require.Zero(t, log.count(""), &log)
+			})
+		}
+	}
+}
+
+// requireExists waits until the queue is there, or is not. To look at it by AMQP
+// would put off its expiry.
+func (s site) requireExists(t *testing.T, exists bool) {
+	t.Helper()
+	eventually(t, func() bool {
+		return strings.Contains(brokertest.SharedRabbitMQ(t).Ctl("list_queues", "name"), s.queue) == exists
+	})
+}
+
+// Where the queue can't be made again the call says why, and is not tried for ever.
+func TestQueueVanishesForGood(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.declare(t, true, false, nil)
+	broken := amqpconn.Queue{Args: amqp.Table{"x-queue-type": "nonsense"}}
+	c := dial(t, s, &amqpconn.DialOptions{Declare: &broken, Logger: quiet}, soon)
+	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil)) // it has connected
+	s.requireWaiting(t, 1)
+	s.delete(t)
+	_, err := c.add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrNoServer)
+	require.ErrorContains(t, err, "x-queue-type")
+	require.EqualValues(t, 1, c.conn.Stats().NoServer)
+}
