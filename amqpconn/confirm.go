@@ -160,9 +160,8 @@ func (s *publishing[T]) noteConfirmation(ack bool) {
 // publishConfirmed is publish on a channel that confirms. After an error nothing
 // is told of the message.
 func (s *publishing[T]) publishConfirmed(queue string, msg amqp.Publishing, item T) error {
-	s.messages.Add(1)
 	if msg.MessageId == "" {
-		msg.MessageId = strconv.FormatInt(s.messages.Load(), 10)
+		msg.MessageId = strconv.FormatInt(s.messages.Load()+1, 10)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,6 +172,7 @@ func (s *publishing[T]) publishConfirmed(queue string, msg amqp.Publishing, item
 	if err != nil {
 		return err
 	}
+	s.messages.Add(1)
 	s.confirming.Add(1)
 	s.unconfirmed = append(s.unconfirmed, unconfirmed[T]{confirm, msg.MessageId, item})
 	link.Signal(s.added)

@@ -76,10 +76,11 @@ func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.
 		if err := conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
 			return nil, err
 		}
-		if conn, err = d.secure(ctx, n, conn); err != nil {
+		secured, err := d.secure(ctx, n, conn)
+		if err != nil {
 			return nil, err
 		}
-		w = newWire(conn)
+		w = newWire(secured)
 		connected(w)
 		return w, w.SetDeadline(time.Now().Add(dialTimeout)) // the library resets it
 	}

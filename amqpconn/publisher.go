@@ -48,6 +48,7 @@ type publishing[T any] struct {
 
 	confirming sync.WaitGroup // the messages whose fate is not told
 
+	gone  chan struct{} // closed when the channel is
 	added chan struct{} // holds one if there may be something in unconfirmed
 
 	mu          sync.Mutex       // protects following
@@ -92,7 +93,7 @@ func (p *publisher[T]) runChannel(ctx context.Context, conn *amqp.Connection, s 
 	}
 	ctx, s.giveUp = context.WithCancelCause(ctx)
 	defer s.giveUp(nil)
-	s.added = make(chan struct{}, 1)
+	s.added, s.gone = make(chan struct{}, 1), make(chan struct{})
 	connClosed := conn.NotifyClose(make(chan *amqp.Error, 1))
 	chClosed := s.ch.NotifyClose(make(chan *amqp.Error, 1))
 	returns := s.ch.NotifyReturn(make(chan amqp.Return, 64))
@@ -114,6 +115,7 @@ func (p *publisher[T]) runChannel(ctx context.Context, conn *amqp.Connection, s 
 		closeSoon(conn)
 	}
 	listening.Wait()
+	close(s.gone)
 	s.checks.Wait()
 	if p.failed != nil {
 		p.failed(s, err)
@@ -171,29 +173,37 @@ func (p *publisher[T]) listenBlocked(blocked *atomic.Pointer[string], alarms <-c
 // back. An error says that the message did not go out, and that the channel is
 // gone.
 func (s *publishing[T]) publish(queue string, msg amqp.Publishing) error {
-	s.messages.Add(1)
-	return s.ch.PublishWithContext(context.Background(), "", queue, true, false, msg)
+	err := s.ch.PublishWithContext(context.Background(), "", queue, true, false, msg)
+	if err == nil {
+		s.messages.Add(1)
+	}
+	return err
 }
 
 // checkPause is between two checks of a session.
 const checkPause = 100 * time.Millisecond
 
 // check finds out how many messages the broker has taken: it answers a question
-// when it has seen to what came before. There is one question at a time.
+// when it has seen to what came before. There is one question at a time, and the
+// last one comes after the last message.
 func (s *publishing[T]) check() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || s.checking || time.Since(s.checked) < checkPause {
+	if s.ended || s.checking {
 		return
 	}
-	s.checking, s.checked = true, time.Now()
-	messages := s.messages.Load()
+	s.checking = true
+	pause := time.Until(s.checked.Add(checkPause))
 	s.checks.Go(func() {
+		if pause > 0 && !link.Wait(pause, s.gone) {
+			return
+		}
+		s.mu.Lock()
+		s.checking, s.checked = false, time.Now()
+		s.mu.Unlock()
+		messages := s.messages.Load()
 		if s.ch.Qos(0, 0, false) == nil { // what it sets is for consumers
 			s.taken.Store(messages)
 		}
-		s.mu.Lock()
-		s.checking = false
-		s.mu.Unlock()
 	})
 }

@@ -33,7 +33,7 @@ func TestQueueCreated(t *testing.T) {
 	}{
 		{"default", amqpconn.Queue{}, true, nil},
 		{"plain", amqpconn.Queue{Plain: true}, false, nil},
-		{"quorum", amqpconn.Queue{Quorum: true}, true, amqp.Table{"x-queue-type": "quorum"}},
+		{"quorum", amqpconn.Queue{Quorum: true}, true, amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": int64(amqpconn.DefaultMaxDeliveries)}},
 		{"arguments", amqpconn.Queue{Args: limited}, true, limited},
 		{"plain with arguments", amqpconn.Queue{Plain: true, Args: limited}, false, limited},
 	} {
