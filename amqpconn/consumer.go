@@ -104,8 +104,12 @@ func (c *consumer) run(ctx context.Context, conn *amqp.Connection, w *wire, up f
 // keep keeps a request until it is taken, which may be long after it came: its
 // time runs from now.
 func (c *consumer) keep(ctx context.Context, s *consuming, d amqp.Delivery) {
+	request := delivery{d, s, deadlineOf(d.Expiration)}
+	if c.server.runs.hold(request) {
+		return
+	}
 	select {
-	case s.waiting <- delivery{d, s, deadlineOf(d.Expiration)}:
+	case s.waiting <- request:
 	case <-c.draining: // the others are only for a broker that minds no prefetch
 		c.giveBack(d)
 	case <-ctx.Done():

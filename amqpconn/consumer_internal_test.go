@@ -15,7 +15,7 @@ func TestDrainedConsumerGivesBackWhatIsAtHand(t *testing.T) {
 	t.Parallel()
 	var nacks nackBook
 	waiting := make(chan delivery, 1)
-	c := newConsumer(&server{}, nil)
+	c := newConsumer(&server{runs: newRuns()}, nil)
 	c.reading = &consuming{waiting: waiting}
 
 	waiting <- delivery{Delivery: amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 1}}
@@ -49,7 +49,7 @@ func TestDeadlineOfADelivery(t *testing.T) {
 			"1.5":        0,
 			"soon":       0,
 		} {
-			c := newConsumer(&server{}, nil)
+			c := newConsumer(&server{runs: newRuns()}, nil)
 			c.reading = &consuming{waiting: make(chan delivery, 1)}
 			came := time.Now()
 			c.keep(t.Context(), c.reading, amqp.Delivery{Expiration: expiration})
@@ -69,7 +69,7 @@ func TestDeadlineOfADelivery(t *testing.T) {
 // What was not taken from a connection that is gone is not run: it comes again.
 func TestEndedConnectionHasNoRequests(t *testing.T) {
 	t.Parallel()
-	c := newConsumer(&server{}, nil)
+	c := newConsumer(&server{runs: newRuns()}, nil)
 	s := &consuming{waiting: make(chan delivery, 2)}
 	c.reading = s
 	c.keep(context.Background(), s, amqp.Delivery{DeliveryTag: 1})

@@ -3,6 +3,7 @@ package amqpconn_test
 import (
 	"context"
 	"net/rpc"
+	"strings"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -14,25 +15,44 @@ import (
 )
 
 // A request is acknowledged when it is answered: the broker holds it until then,
-// and delivers it again when the connection ends.
+// and delivers it again when the connection ends. It does not run beside itself.
 func TestAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
-	slow := newSlow()
+	slow, other := newSlow(), newSlow()
 	c := dial(t, s, nil, 0)
 	w := serve(t, s.at(proxy.Addr), nil, slow)
 	call := c.wait(1)
 	slow.requireRunning(t, 1)
-	proxy.Cut()
-	slow.requireRunning(t, 2) // once more
-	slow.open()
+	for n := range int64(2) {
+		proxy.Cut()
+		eventually(t, func() bool { return w.conn.Stats().Reconnects == n+1 })
+		s.requireHeld(t)
+	}
+	proxy.Refuse(true)
+	serve(t, s, nil, other)
+	other.requireRunning(t, 1) // once more, elsewhere
+	proxy.Refuse(false)
+	s.requireConsumers(t, 2)
+	other.open()
 	requireWaited(t, call)
-	eventually(t, func() bool { return slow.ran.Load() == 2 })
+	slow.open()
+	eventually(t, func() bool { return slow.ran.Load() == 1 && slow.running.Load() == 0 })
 	w.end(t)
 	s.requireWaiting(t, 0)
-	require.EqualValues(t, 2, w.conn.Stats().Requests)
-	require.EqualValues(t, 1, w.conn.Stats().Reconnects)
+	require.EqualValues(t, 1, w.conn.Stats().Requests)
+	require.EqualValues(t, 3, w.conn.Stats().Reconnects)
+}
+
+// requireHeld waits until one message of the queue is delivered and not
+// acknowledged, and no other is there.
+func (s site) requireHeld(t *testing.T) {
+	t.Helper()
+	eventually(t, func() bool {
+		list := brokertest.SharedRabbitMQ(t).Ctl("list_queues", "name", "messages_ready", "messages_unacknowledged")
+		return strings.Contains(list, s.queue+"\t0\t1\n")
+	})
 }
 
 // With AtMostOnce it is acknowledged before it runs, and not when it is

@@ -30,6 +30,7 @@ type server struct {
 	notes     *link.Notes
 	state     *link.State
 	consumer  *consumer
+	runs      *runs
 	publisher *publisher[reply]
 	directs   *directs
 	lates     *lates
@@ -69,6 +70,7 @@ func newServer(d *dialer, queue string, opts ListenOptions) *server {
 		state:     link.NewState(opts.Logger, "rabbitmq", queue, "server"),
 		publisher: newPublisher[reply](),
 		closed:    make(chan struct{}),
+		runs:      newRuns(),
 	}
 	s.publisher.keeper.dialer, s.publisher.state, s.publisher.doing = d, s.state, "publishing answers"
 	s.publisher.prepare = mayPublish
@@ -166,7 +168,12 @@ func (s *server) message(d delivery) jsonrpc2.Message {
 	s.placed = false
 	header, _ := jsonrpc2.ScanHeader(body) // what is broken is for the codec
 	queue, err := s.replyQueue(d, header)
-	settle := func() error { return s.hand(reply{request: d}) }
+	request := func() delivery { return d }
+	if !s.opts.AtMostOnce {
+		run := s.runs.begin(d, body)
+		request = func() delivery { return s.runs.end(run) }
+	}
+	settle := func() error { return s.hand(reply{request: request()}) }
 	if err != nil && header.Answer {
 		return jsonrpc2.Message{Body: body, Err: err, Reply: func([]byte) error { return settle() }}
 	}
@@ -187,7 +194,7 @@ func (s *server) message(d delivery) jsonrpc2.Message {
 			correlation: correlation,
 			body:        append([]byte(nil), answer...),
 			until:       time.Now().Add(replyPatience),
-			request:     d,
+			request:     request(),
 		})
 	}}
 }

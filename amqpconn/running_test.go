@@ -1,0 +1,64 @@
+package amqpconn_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// A method may run for longer than the broker waits for an acknowledgement. The
+// broker then delivers the request again, to the process that still runs it: it
+// does not run there twice at once, and is answered and acknowledged once.
+func TestConsumerTimeout(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRabbitMQ(t)
+	broker.Ctl("eval", "application:set_env(rabbit, channel_tick_interval, 500).")
+	broker.Ctl("eval", "application:set_env(rabbit, consumer_timeout, 1000).")
+	for _, confirm := range []bool{false, true} {
+		for _, quorum := range []bool{false, true} {
+			t.Run(fmt.Sprintf("confirm %v, quorum %v", confirm, quorum), func(t *testing.T) {
+				s := site{broker.URL(), t.Name()}
+				slow := newSlow()
+				var log logBook
+				w := serve(t, s, &amqpconn.ListenOptions{ConfirmReplies: confirm, Queue: amqpconn.Queue{Quorum: quorum}, Logger: log.logger()}, slow)
+				ch := s.channel(t)
+				own, answers := replyQueue(t, ch, "")
+				// Two are alike, and are two nevertheless.
+				for _, id := range []int{1, 2, 2} {
+					s.publish(t, ch, amqp.Publishing{ReplyTo: own, CorrelationId: "c", DeliveryMode: amqp.Persistent,
+						Body: fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"Slow.Wait","params":[%d]}`, id, id)})
+				}
+				slow.requireRunning(t, 3)
+				consumers := make(map[string]bool) // by tag: it is delivered again and again
+				eventually(t, func() bool {
+					for line := range strings.Lines(broker.Ctl("list_consumers", "queue_name", "consumer_tag")) {
+						if queue, tag, ok := strings.Cut(line, "\t"); ok && queue == s.queue {
+							consumers[tag] = true
+						}
+					}
+					return len(consumers) >= 3
+				})
+				require.LessOrEqual(t, log.count("level=ERROR", "timed out"), 3, &log) // for each channel number
+				require.EqualValues(t, 3, slow.running.Load())
+				s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("3"))}) // a new one is served
+				require.Equal(t, six("3"), string(take(t, answers).Body))
+				slow.open()
+				for range 3 {
+					require.Contains(t, string(take(t, answers).Body), `"result":`)
+				}
+				w.end(t)
+				s.requireWaiting(t, 0)
+				require.Empty(t, answers)
+				require.EqualValues(t, 3, slow.ran.Load())
+				require.EqualValues(t, 3, slow.most.Load())
+				require.EqualValues(t, 4, w.conn.Stats().Requests)
+			})
+		}
+	}
+}
