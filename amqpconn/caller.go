@@ -33,6 +33,7 @@ type caller struct {
 	receiver  *receiver
 	calls     *calls
 	asker     *link.Asker // for Inquire
+	looks     *link.Asker // for looks at the queue
 
 	seen     *inspector // the sender's own
 	inquired *inspector // the asker's own
@@ -70,6 +71,7 @@ func newCaller(d *dialer, queue string, opts DialOptions) *caller {
 		publisher: newPublisher[string](),
 		calls:     newCalls(),
 		asker:     link.NewAsker(),
+		looks:     link.NewAsker(),
 		closed:    make(chan struct{}),
 	}
 	c.publisher.keeper.dialer, c.publisher.state, c.publisher.doing = d, c.state, "publishing requests"
@@ -81,8 +83,8 @@ func newCaller(d *dialer, queue string, opts DialOptions) *caller {
 		c.publisher.prepare = func(_ context.Context, conn *amqp.Connection) error { return c.declare(conn) }
 	}
 	c.receiver = newReceiver(c, d)
-	c.seen = &inspector{receiver: c.receiver, queue: queue}
-	c.inquired = &inspector{receiver: c.receiver, queue: queue}
+	c.seen = newInspector(c.receiver, queue, c.looks)
+	c.inquired = newInspector(c.receiver, queue, c.looks)
 	c.publisher.start()
 	c.receiver.start()
 	c.sending.Go(c.send)
@@ -143,7 +145,8 @@ func (c *caller) Close() error {
 	c.closing.Do(func() {
 		c.out.Close()
 		stop(c.sending.Wait, &c.publisher.keeper, &c.receiver.keeper)
-		c.asker.Close() // the end of the connections ends its question
+		c.asker.Close() // the end of the connections ends their questions
+		c.looks.Close()
 	})
 	return nil
 }

@@ -22,10 +22,12 @@ func (q queueState) isUnserved() bool { return q.known && q.consumers == 0 }
 // An inspector knows what the queue was like a while ago. One goroutine uses it.
 type inspector struct {
 	receiver *receiver // whose connection is used
-	queue    string
+	asker    *link.Asker
+	look     func() queueState // looks at the queue
 
 	session   *receiving // that was asked
 	asked     time.Time
+	fresh     time.Duration // for how long at least the state counts
 	state     queueState
 	published int // messages, since
 }
@@ -33,17 +35,37 @@ type inspector struct {
 const (
 	consumersFresh = time.Second
 	messagesFresh  = 100 * time.Millisecond
+
+	// lookTime is how long requests wait for a look at their queue.
+	lookTime = 250 * time.Millisecond
 )
 
-// within returns what the queue was like no longer ago than d.
+var errNoAnswer = fmt.Errorf("amqpconn: no answer from the broker within %v", lookTime)
+
+func newInspector(r *receiver, queue string, asker *link.Asker) *inspector {
+	return &inspector{receiver: r, asker: asker, look: func() queueState { return r.inspect(queue) }}
+}
+
+// within returns what the queue was like no longer ago than d. Nothing is known
+// where the broker does not answer soon; it is then asked no more for a while.
 func (n *inspector) within(d time.Duration) queueState {
 	session := n.receiver.current()
-	if n.session == session && time.Since(n.asked) < d {
+	if n.session == session && time.Since(n.asked) < max(d, n.fresh) {
 		return n.state
 	}
-	n.session, n.asked, n.published = session, time.Now(), 0
-	n.state = n.receiver.inspect(n.queue)
+	n.session, n.asked, n.published, n.fresh = session, time.Now(), 0, 0
+	var ok bool
+	if n.state, ok = ask(n.asker, n.look); !ok {
+		n.asked, n.fresh = time.Now(), consumersFresh
+	}
 	return n.state
+}
+
+// ask asks the broker something for as long as requests can wait.
+func ask[T any](asker *link.Asker, question func() T) (answer T, ok bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+	defer cancel()
+	return link.Ask(ctx, asker, question)
 }
 
 // Inquire implements jsonrpc2.Inquirer. Nothing is withdrawn: requests expire

@@ -29,7 +29,7 @@ func (c *caller) send() {
 func (c *caller) publish(work []request) (again []request) {
 	work = c.wanted(work)
 	session, blocked := c.publisher.current()
-	replyTo, ready := c.receiver.ready()
+	_, ready := c.receiver.ready()
 	switch {
 	case len(work) == 0:
 		return nil
@@ -42,22 +42,33 @@ func (c *caller) publish(work []request) (again []request) {
 		return nil
 	}
 	work = c.declared(c.admitted(work))
-	session.wire.hold()
-	defer session.wire.release() // what fails then may have arrived: the calls wait
-	for i, r := range work {
-		if err := c.publishOne(session, replyTo, r); isException(err) { // for its own reply queue
-			again = append(again, c.refused([]request{r}, err)...)
-			continue
-		} else if err != nil {
-			again = append(again, c.refused(work[i:], err)...)
-			break
-		}
-		c.seen.published++
-		c.out.Done(len(r.body))
+	replyTo, ready := c.receiver.ready() // it may have gone while the queue was looked at
+	if !ready {
+		return c.refused(work, c.cause())
 	}
-	session.check()
+	again = c.publishTo(session, replyTo, work)
 	if queue, _ := c.receiver.ready(); queue != replyTo { // lost while we wrote
 		c.replyQueueLost(amqp.ErrClosed)
+	}
+	return again
+}
+
+// publishTo publishes requests on a channel, to be answered to a reply queue, and
+// returns those to try again.
+func (c *caller) publishTo(session *publishing[string], replyTo string, work []request) (again []request) {
+	session.wire.hold()
+	defer session.wire.release() // what fails then may have arrived: the calls wait
+	defer session.check()
+	for i, r := range work {
+		switch err := c.publishOne(session, replyTo, r); {
+		case err == nil:
+			c.seen.published++
+			c.out.Done(len(r.body))
+		case isException(err): // for its own reply queue
+			again = append(again, c.refused([]request{r}, err)...)
+		default:
+			return append(again, c.refused(work[i:], err)...)
+		}
 	}
 	return again
 }
@@ -234,9 +245,14 @@ func (c *caller) declared(work []request) []request {
 	if !slices.ContainsFunc(work, func(r request) bool { return r.missed }) {
 		return work
 	}
-	err := error(amqp.ErrClosed)
-	if s := c.receiver.current(); s != nil {
-		err = c.declare(s.conn)
+	err, answered := ask(c.looks, func() error {
+		if s := c.receiver.current(); s != nil {
+			return c.declare(s.conn)
+		}
+		return amqp.ErrClosed
+	})
+	if !answered {
+		err = errNoAnswer
 	}
 	if err == nil {
 		return work
