@@ -39,8 +39,7 @@
 //	Redis down, its data lost           those waiting are lost    those waiting are lost
 //	Redis restored from a snapshot      those since are lost, or  those since are lost
 //	                                    run a second time
-//	a message over Redis' own limit     calls pushed along with   none lost
-//	                                    it fail, not sent
+//	a message over Redis' own limit     its call fails, not sent  its caller is told
 //	Redis out of memory                 calls fail, not sent      late or, after ReplyTTL, lost
 //	  and a server drained              up to Prefetch lost
 //
@@ -80,6 +79,12 @@
 // not for the requests of a batch. The error tells how many wait.
 //
 // # Faults
+//
+// An answer that can't be delivered holds up no other. Where its list is of
+// another type, or forbidden, it is dropped at once; where it fails alone, as one
+// over Redis' own limit does, its caller gets an error in its place. It is logged
+// and counted as Undelivered. On a Cluster the answers to one node wait for that
+// node alone. Up to 16 MiB of answers that wait so hold no place of Prefetch.
 //
 // Both ends survive their broker: they try again with a backoff of 50 ms to
 // 5 s, log one line when it begins to fail and one when it works again, and go
@@ -216,7 +221,7 @@ type Stats struct {
 	Expired     int64 // requests whose caller had given up, answers after ReplyTTL
 	NoAddress   int64 // requests without a usable reply list
 	Refused     int64 // requests whose reply list is none to write to
-	Undelivered int64 // answers whose list is of another type or forbidden
+	Undelivered int64 // answers that their list, or Redis, did not take
 	LeaseLost   int64 // requests that were taken over, and their answers
 	Dead        int64 // requests that were started too often
 }

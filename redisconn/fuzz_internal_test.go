@@ -48,7 +48,7 @@ func FuzzReplyList(f *testing.F) {
 			answer = nil
 		}
 		err := msg.Reply(answer)
-		sent, _ := s.replier.out.Take(nil)
+		sent, _ := s.replier.only.out.Take(nil)
 		if msg.Err != nil || err != nil {
 			require.Empty(t, sent)
 			require.Equal(t, 1, s.places.Wait(nil), "its place is free")

@@ -52,7 +52,6 @@ type server struct {
 	closed   chan struct{}
 	ended    chan struct{} // closed when the fetcher has ended
 	fetching sync.WaitGroup
-	replying sync.WaitGroup
 	beating  sync.WaitGroup
 	endBeat  context.CancelFunc
 
@@ -121,9 +120,8 @@ func (s *server) SetLimits(l jsonrpc2.Limits) {
 func (s *server) run(ctx context.Context) {
 	s.unwatch = context.AfterFunc(ctx, s.drain) // also while the codec does not read
 	s.places = link.NewPlaces(s.opts.Prefetch)
-	s.replier.out.Lone = func() bool { return s.places.Taken() <= s.replier.out.Len() }
 	s.fetching.Go(s.fetch)
-	s.replying.Go(s.replier.run)
+	s.replier.start()
 	if s.lease != nil {
 		s.fetching.Go(func() { s.lease.interrupt(s.ended) })
 		var ctx context.Context
@@ -471,15 +469,13 @@ func (s *server) Close() error {
 		s.drain()
 		s.asker.Close()
 		s.fetching.Wait()
-		s.replier.out.Close()
-		s.replying.Wait()
-		s.leave()
+		s.leave(s.replier.close())
 	})
 	return nil
 }
 
 // leave ends the lease, where one was begun.
-func (s *server) leave() {
+func (s *server) leave(allSent bool) {
 	if s.endBeat == nil {
 		return
 	}
@@ -489,7 +485,7 @@ func (s *server) leave() {
 		return
 	}
 	err := errUnsent
-	if !s.replier.unsent {
+	if allSent {
 		err = s.lease.leave()
 	}
 	if err != nil {

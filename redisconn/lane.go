@@ -1,0 +1,300 @@
+package redisconn
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// A lane sends to one node. It waits for no list: what fails is the retrier's.
+type lane struct {
+	*replier
+	out     *link.Outbox[push]
+	retrier *retrier
+	sent    atomic.Int64 // groups that arrived, which shows that the node works
+}
+
+func newLane(r *replier) *lane {
+	l := &lane{replier: r, out: link.NewOutbox[push](false)}
+	l.retrier = newRetrier(l)
+	l.out.Lone = func() bool { return r.server.places.Taken() <= l.out.Len() }
+	return l
+}
+
+func (l *lane) start() {
+	l.active.Go(l.run)
+	l.active.Go(l.retrier.run)
+}
+
+// run sends what waits until the outbox is closed.
+func (l *lane) run() {
+	defer l.retrier.close()
+	var spare []push
+	for open := true; open; {
+		<-l.out.Ready()
+		var work []push
+		work, open = l.out.Take(spare)
+		spare = work
+		for _, f := range l.send(l.retrier.hold(work)) {
+			l.retrier.failed(f)
+		}
+	}
+}
+
+// A failure is pushes that did not arrive, as far as is known.
+type failure struct {
+	pushes []push
+	fault  fault
+	err    error
+}
+
+// A fault says whose a failure is.
+type fault int
+
+const (
+	nodeFault fault = iota // of the node, or of the way to it
+	lostFault              // the connection broke: perhaps for what was pushed
+	listFault              // the push was refused, others may not be
+)
+
+// faultOf tells whose fault an error is.
+func faultOf(err error) fault {
+	switch {
+	case isRefusal(err, nodeRefusals...):
+		return nodeFault
+	case isRefusal(err, ""):
+		return listFault
+	case certainlyNotRun(err, false):
+		return nodeFault
+	}
+	return lostFault
+}
+
+// nodeRefusals are how Redis begins its refusals of whatever is pushed.
+var nodeRefusals = []string{
+	"OOM", "MISCONF", "READONLY", "LOADING", "BUSY", "NOAUTH", "WRONGPASS", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS",
+	"UNBLOCKED",
+}
+
+// send sends all pushes and returns what failed.
+func (l *lane) send(work []push) (failed []failure) {
+	if len(work) == 0 {
+		return nil
+	}
+	if l.apart {
+		var err error
+		if work, err = l.claim(work); err != nil {
+			impaired(l.server.state, l.rdb, "answering", err)
+			return []failure{{slices.Clone(work), nodeFault, err}}
+		}
+	}
+	groups := l.group(work)
+	for i := 0; i < len(groups); {
+		n := runOfSmall(groups[i:])
+		l.push(groups[i : i+n])
+		i += n
+	}
+	for _, g := range groups {
+		if f, ok := l.settle(g); !ok {
+			failed = append(failed, f)
+		}
+	}
+	return failed
+}
+
+// runOfSmall returns how many groups go in one pipeline: those up to the next
+// large message, or that alone.
+func runOfSmall(groups []*group) int {
+	if groups[0].large {
+		return 1
+	}
+	n := 1
+	for n < len(groups) && !groups[n].large {
+		n++
+	}
+	return n
+}
+
+// push pushes groups: by script where that is called for, by its text where Redis
+// has not seen it, without where Redis runs none.
+func (l *lane) push(groups []*group) {
+	if plain, scripted := l.split(groups); len(plain) > 0 {
+		l.pushPlain(plain)
+		groups = scripted
+	}
+	l.exec(groups, true)
+	var unseen, refused []*group
+	for _, g := range groups {
+		if isRefusal(g.cmd.Err(), "NOSCRIPT") {
+			unseen = append(unseen, g)
+		}
+	}
+	l.exec(unseen, false)
+	for _, g := range groups {
+		if err := g.cmd.Err(); l.canBePlain(g) && faultOf(err) == listFault && !isListsFault(err) {
+			refused = append(refused, g)
+		}
+	}
+	if len(refused) > 0 {
+		l.pushPlain(refused)
+		l.noteScripts(refused)
+	}
+}
+
+// exec sends a command for each group, all in one go.
+func (l *lane) exec(groups []*group, bySHA bool) {
+	if len(groups) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	pipeline := l.rdb.Pipeline()
+	for _, g := range groups {
+		g.cmd = newOnce(context.Background(), l.command(g, bySHA)...)
+		_ = pipeline.Process(ctx, g.cmd)
+		if g.expires {
+			g.expire = newOnce(context.Background(), "pexpire", g.list, l.server.opts.ReplyTTL.Milliseconds())
+			_ = pipeline.Process(ctx, g.expire)
+		}
+	}
+	_, _ = pipeline.Exec(ctx) // each command has its own error
+}
+
+// settle sees to what became of a group. It is false if that failed and may be
+// tried again.
+func (l *lane) settle(g *group) (failure, bool) {
+	err := g.cmd.Err()
+	if g.kind == pushWake && !certainlyNotRun(err, false) {
+		l.woke.Store(true)
+	}
+	switch {
+	case err == nil:
+		l.arrived(g)
+		return failure{}, true
+	case g.kind == pushReply && isListsFault(err): // and it stays so
+		for _, p := range g.pushes {
+			l.refuse(p, err)
+		}
+		return failure{}, true
+	case g.kind == pushWake && !l.server.isPopping(): // by itself, meanwhile
+		return failure{}, true
+	}
+	f := failure{g.pushes, faultOf(err), err}
+	if f.fault == nodeFault || f.fault == lostFault && !g.pushes[0].alone {
+		impaired(l.server.state, l.rdb, "answering", err)
+	}
+	if certainlyNotRun(err, false) {
+		return f, false
+	}
+	if g.kind == pushBack && l.server.lease == nil { // given back twice, it would run twice
+		for _, p := range g.pushes {
+			l.server.notes.Add(p.body, fmt.Errorf("redisconn: request may be lost, not known to be given back: %w", err))
+		}
+		return failure{}, true
+	}
+	for i := range g.pushes {
+		g.pushes[i].again = true
+	}
+	return f, false
+}
+
+// arrived notes that a group was pushed.
+func (l *lane) arrived(g *group) {
+	l.sent.Add(1)
+	l.server.state.Worked("answering")
+	l.noteExpiry(g)
+	switch g.kind {
+	case pushReply:
+		l.answered(g)
+	case pushBack:
+		l.givenBack.Add(int64(len(g.pushes)))
+	}
+	if l.server.lease != nil && !(l.apart && g.kind == pushReply) {
+		for _, p := range g.pushes {
+			l.server.lease.settled(p.token)
+		}
+	}
+}
+
+// answered notes that the answers of a group are there, but for those to requests
+// that were no longer ours.
+func (l *lane) answered(g *group) {
+	var lost []int64
+	if l.server.lease != nil && !l.apart {
+		lost, _ = g.cmd.Int64Slice()
+	}
+	answers, places := 0, 0
+	for i, p := range g.pushes {
+		if !p.again && slices.Contains(lost, int64(i+1)) { // else it was settled the time before
+			l.lose(p)
+			continue
+		}
+		if l.apart {
+			l.settled(p.token)
+		}
+		if !p.notice {
+			answers++
+		}
+		if p.parked > 0 {
+			l.free(p)
+		} else {
+			places++
+		}
+	}
+	l.replies.Add(int64(answers))
+	l.server.places.Free(places)
+}
+
+// noteExpiry logs when Redis begins to refuse to let reply lists expire, and when
+// it does so no more.
+func (l *lane) noteExpiry(g *group) {
+	if g.expire.Cmd == nil {
+		return
+	}
+	err := g.expire.Err()
+	switch log := l.server.state.Logger; {
+	case isRefusal(err, "NOPERM", "ERR") && !l.lasting.Swap(true):
+		log.Error("reply lists do not expire: answers that nobody takes stay for ever", slog.Any("error", err))
+	case err == nil && l.lasting.Load() && l.lasting.Swap(false):
+		log.Info("reply lists expire again")
+	}
+}
+
+// claim settles the requests of answers that go to other nodes. It returns the
+// pushes less the answers to requests that are no longer ours, or all of them and
+// an error.
+func (l *lane) claim(work []push) (claimed []push, err error) {
+	var tokens []any
+	for _, p := range work {
+		if p.mustClaim() {
+			tokens = append(tokens, p.token)
+		}
+	}
+	if len(tokens) == 0 {
+		return work, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	lost, err := claimScript.run(ctx, l.rdb, []string{l.server.lease.wip()}, tokens...).Int64Slice()
+	if err != nil {
+		return work, err
+	}
+	claimed = work[:0]
+	n := int64(0)
+	for _, p := range work {
+		if p.mustClaim() {
+			n++
+			p.claimed = true
+			if slices.Contains(lost, n) {
+				l.lose(p)
+				continue
+			}
+		}
+		claimed = append(claimed, p)
+	}
+	return claimed, nil
+}
