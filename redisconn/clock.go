@@ -2,7 +2,8 @@ package redisconn
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -93,18 +94,44 @@ func (c *clock) deadline(ms int64) time.Time {
 	return c.reading.local.Add(time.UnixMilli(ms).Sub(c.reading.broker))
 }
 
-// brokerTime asks for the time of the node that has the queue. It is zero where
-// Redis won't tell, as to a user without the right to scripts.
+// brokerTime asks for the time of the node that has the queue: by TIME, or by a
+// script where Redis refuses it or has many nodes. It is zero where Redis won't
+// tell.
 func brokerTime(ctx context.Context, rdb redis.UniversalClient, queue string) (time.Time, error) {
-	cmd := newOnce(ctx, "eval", "return redis.call('TIME')", 1, queue)
-	_ = rdb.Process(ctx, cmd)
-	var refusal redis.Error
-	if err := cmd.Err(); err != nil && !errors.As(err, &refusal) {
+	commands := [][]any{{"time"}, {"eval", "return redis.call('TIME')", 1, queue}}
+	if _, cluster := rdb.(*redis.ClusterClient); cluster {
+		commands = commands[1:]
+	}
+	for _, command := range commands {
+		cmd := newOnce(ctx, command...)
+		_ = rdb.Process(ctx, cmd)
+		t, err := timeOf(cmd)
+		if err != nil && !isRefusal(err, "") {
+			return time.Time{}, err
+		}
+		if !t.IsZero() {
+			return t, nil
+		}
+	}
+	return time.Time{}, nil
+}
+
+// timeOf returns the time that Redis told.
+func timeOf(cmd once) (time.Time, error) {
+	if err := cmd.Err(); err != nil {
 		return time.Time{}, err
 	}
-	parts, err := cmd.Int64Slice()
-	if err != nil || len(parts) != 2 {
+	texts, _ := cmd.Slice()
+	if len(texts) != 2 {
 		return time.Time{}, nil
+	}
+	var parts [2]int64
+	for i, text := range texts {
+		n, err := strconv.ParseInt(fmt.Sprint(text), 10, 64)
+		if err != nil {
+			return time.Time{}, nil
+		}
+		parts[i] = n
 	}
 	return time.Unix(parts[0], parts[1]*1000), nil
 }

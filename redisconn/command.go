@@ -73,11 +73,16 @@ func isRefusal(err error, codes ...string) bool {
 	return false
 }
 
+// isRefused reports that Redis does not do a command, or not for this user: each
+// broker says so in its own words.
+func isRefused(err error) bool { return isRefusal(err, "ERR", "NOPERM") }
+
 // A popper takes values off lists, many at a time.
 type popper struct {
 	rdb    redis.UniversalClient
 	newest bool // take from the right, else from the left
-	old    bool // Redis is older than 7.0 and has no BLMPOP, as far as we know
+	old    bool // Redis has no BLMPOP, as far as we know: it is older than 7.0, or refuses it
+	single bool // nor a pop with a count
 }
 
 type popCmd struct{ *redis.KeyValuesCmd }
@@ -97,7 +102,7 @@ func (popOneCmd) NoRetry() bool { return true }
 func (p *popper) pop(n int, keys ...string) (key string, values []string, err error) {
 	if !p.old {
 		key, values, err = p.popMany(n, keys)
-		p.old = isRefusal(err, "ERR unknown command", "ERR unknown or unsupported", "NOPERM")
+		p.old = isRefused(err)
 	}
 	if p.old {
 		key, values, err = p.popOneAndMore(n, keys)
@@ -105,7 +110,9 @@ func (p *popper) pop(n int, keys ...string) (key string, values []string, err er
 	if errors.Is(err, redis.Nil) {
 		return "", nil, nil
 	}
-	p.old = p.old && err == nil // after a fault Redis may be another one
+	if err != nil { // after a fault Redis may be another one
+		p.old, p.single = false, false
+	}
 	return key, values, err
 }
 
@@ -138,10 +145,36 @@ func (p *popper) popOneAndMore(n int, keys []string) (string, []string, error) {
 	}
 	key, values := taken[0], taken[1:]
 	if n > 1 {
-		rest := newOnce(ctx, more, key, n-1)
-		_ = p.rdb.Process(ctx, rest)
-		further, _ := rest.StringSlice() // what is wrong will be so the next time
-		values = append(values, further...)
+		values = append(values, p.popRest(more, key, n-1)...)
 	}
 	return key, values, nil
 }
+
+// popRest takes up to n values more. What is wrong now will be so the next time.
+func (p *popper) popRest(command, key string, n int) []string {
+	ctx := context.Background()
+	if !p.single {
+		rest := newOnce(ctx, command, key, n)
+		_ = p.rdb.Process(ctx, rest)
+		values, err := rest.StringSlice()
+		p.single = isRefused(err)
+		return values
+	}
+	var values []string
+	pipeline := p.rdb.Pipeline()
+	cmds := make([]once, min(n, maxSingle))
+	for i := range cmds {
+		cmds[i] = newOnce(ctx, command, key)
+		_ = pipeline.Process(ctx, cmds[i])
+	}
+	_, _ = pipeline.Exec(ctx)
+	for _, cmd := range cmds {
+		if value, err := cmd.Text(); err == nil {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+// maxSingle is how many values are taken at once where each takes a command.
+const maxSingle = 16

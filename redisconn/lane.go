@@ -3,7 +3,6 @@ package redisconn
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 
@@ -157,7 +156,7 @@ func (l *lane) exec(groups []*group, bySHA bool) {
 		g.cmd = newOnce(context.Background(), l.command(g, bySHA)...)
 		_ = pipeline.Process(ctx, g.cmd)
 		if g.expires {
-			g.expire = newOnce(context.Background(), "pexpire", g.list, l.server.opts.ReplyTTL.Milliseconds())
+			g.expire = l.expireCmd(g.list)
 			_ = pipeline.Process(ctx, g.expire)
 		}
 	}
@@ -247,21 +246,6 @@ func (l *lane) answered(g *group) {
 	}
 	l.replies.Add(int64(answers))
 	l.server.places.Free(places)
-}
-
-// noteExpiry logs when Redis begins to refuse to let reply lists expire, and when
-// it does so no more.
-func (l *lane) noteExpiry(g *group) {
-	if g.expire.Cmd == nil {
-		return
-	}
-	err := g.expire.Err()
-	switch log := l.server.state.Logger; {
-	case isRefusal(err, "NOPERM", "ERR") && !l.lasting.Swap(true):
-		log.Error("reply lists do not expire: answers that nobody takes stay for ever", slog.Any("error", err))
-	case err == nil && l.lasting.Load() && l.lasting.Swap(false):
-		log.Info("reply lists expire again")
-	}
 }
 
 // claim settles the requests of answers that go to other nodes. It returns the

@@ -57,7 +57,8 @@ func (l *lane) pushPlain(groups []*group) {
 			length, err := g.cmd.Int64()
 			ttl, refused := g.ttl.Int64()
 			if err == nil && (length == int64(len(g.pushes)) || refused == nil && ttl >= 0) {
-				g.expire = process(pipeline, "pexpire", g.list, l.server.opts.ReplyTTL.Milliseconds())
+				g.expire = l.expireCmd(g.list)
+				_ = pipeline.Process(context.Background(), g.expire)
 			}
 		}
 	})

@@ -36,6 +36,7 @@ type replier struct {
 
 	woke      atomic.Bool  // the wake list may have to be removed
 	lasting   atomic.Bool  // Redis won't let reply lists expire
+	bySeconds atomic.Bool  // but by EXPIRE
 	noScripts atomic.Int64 // Redis runs none until then, in Unix nanoseconds
 	parked    atomic.Int64 // bytes of the answers that hold no place
 

@@ -16,6 +16,7 @@ local pushed = redis.pcall('RPUSH', KEYS[1], unpack(ARGV, 3))
 if type(pushed) == 'table' then return pushed end
 if pushed > #ARGV - 2 and (type(ttl) == 'table' or ttl == -1) then return 0 end
 local set = redis.pcall('PEXPIRE', KEYS[1], ARGV[1])
+if type(set) == 'table' then set = redis.pcall('EXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000)) end
 return type(set) == 'table' and 0 or set`)
 
 // settleScript is replyScript for requests that are held: ARGV are the time to

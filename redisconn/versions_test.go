@@ -40,7 +40,7 @@ func TestWithoutExpiry(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	admin := broker.Client(t)
 	var log logBook
-	serve(t, restricted(t, broker, admin, "-pexpire"), &redisconn.ListenOptions{Logger: log.logger()})
+	serve(t, restricted(t, broker, admin, "-pexpire", "-expire"), &redisconn.ListenOptions{Logger: log.logger()})
 	c := dial(t, broker.Client(t), nil, 0)
 	for range 3 {
 		c.requireAdds(t)
