@@ -2,12 +2,16 @@ package redisconn_test
 
 import (
 	"context"
+	"net/rpc"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
 // When the master that holds the queue dies both ends soon use its successor,
@@ -33,4 +37,29 @@ func TestClusterFailover(t *testing.T) {
 	}
 	requireUnavailable(t, func() error { _, err := c.add(1, 5.1); return err }())
 	eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
+}
+
+// A queue may have any name on a Cluster, with each delivery guarantee.
+func TestClusterQueueNames(t *testing.T) {
+	t.Parallel()
+	cluster := brokertest.StartRedisCluster(t, 3, 0)
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs})
+	t.Cleanup(func() { _ = rdb.Close() })
+	for _, name := range []string{"a}b", "{}", "{}a", "a{b", "a{}b", "}{", "{a}b{c}", "a b"} {
+		for _, atLeastOnce := range []bool{false, true} {
+			ctx, drain := context.WithCancel(t.Context())
+			server := rpc.NewServer()
+			require.NoError(t, server.Register(calc.Calc{}))
+			served := make(chan error)
+			conn := redisconn.Listen(rdb, name, &redisconn.ListenOptions{AtLeastOnce: atLeastOnce})
+			go func() { served <- jsonrpc2.Serve(ctx, server, conn, nil) }()
+			client := jsonrpc2.NewClient(redisconn.Dial(rdb, name, nil), nil)
+			sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+			require.NoError(t, err, "%q, at least once %v", name, atLeastOnce)
+			require.Equal(t, 6.1, sum)
+			require.NoError(t, client.Close())
+			drain()
+			require.NoError(t, <-served)
+		}
+	}
 }

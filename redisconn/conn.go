@@ -100,7 +100,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -372,14 +371,4 @@ func (b *broken) stats() Stats                               { return Stats{} }
 func (b *broken) Close() error {
 	b.closing.Do(func() { close(b.closed) })
 	return nil
-}
-
-// ownPrefix is what the names of our own keys begin with. They lie in the
-// queue's slot of a Cluster: by the queue's hash tag or, if it has none, by one
-// made of its name.
-func ownPrefix(queue string) string {
-	if open := strings.IndexByte(queue, '{'); open >= 0 && strings.IndexByte(queue[open+1:], '}') > 0 {
-		return queue + ":"
-	}
-	return "{" + queue + "}:"
 }

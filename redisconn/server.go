@@ -414,8 +414,8 @@ func (s *server) replyList(h jsonrpc2.Header) (string, error) {
 		err = errNoAddress
 	case len(list) > maxAddress:
 		err = errTooLong
-	case list == s.queue || strings.HasPrefix(list, s.own):
-		err = fmt.Errorf("redisconn: refused to reply to %q: it is the queue's own", list)
+	case list == s.queue || strings.HasPrefix(list, s.own) || isOwnKey(list):
+		err = fmt.Errorf("redisconn: refused to reply to %q: it is a queue's own", list)
 	case !strings.HasPrefix(list, s.opts.ReplyPrefix):
 		err = fmt.Errorf("redisconn: refused to reply to %q: it does not begin with %q", list, s.opts.ReplyPrefix)
 	default:

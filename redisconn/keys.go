@@ -1,0 +1,99 @@
+package redisconn
+
+import (
+	"strconv"
+	"strings"
+)
+
+// ownPrefix is what the names of our own keys begin with. They lie in the
+// queue's slot of a Cluster: by the queue's hash tag or, if it has none, by one
+// made of its name. A name without a tag that has a closing brace makes none, and
+// {calc} would make that of calc: they stand behind a number that lies in their
+// slot.
+func ownPrefix(queue string) string {
+	switch tag := hashTag(queue); {
+	case tag != "" && queue != "{"+tag+"}":
+		return queue + ":"
+	case tag == "" && !strings.Contains(queue, "}"):
+		return "{" + queue + "}:"
+	}
+	return "{" + tagOfSlot(slotOf(queue)) + "}" + queue + ":"
+}
+
+// ownKeys are how the names of our own keys end, ownFamilies what stands before
+// the last part of the others.
+var (
+	ownKeys     = []string{":dead", ":ready", ":suspects", ":workers", ":held"}
+	ownFamilies = []string{":wake:", ":wip:", ":staging:", ":held:"}
+)
+
+// isOwnKey reports whether a name is that of a key of ours, of any queue.
+func isOwnKey(name string) bool {
+	_, rest, ok := cutHashTag(name)
+	if !ok {
+		return false
+	}
+	for _, end := range ownKeys {
+		if strings.HasSuffix(rest, end) {
+			return true
+		}
+	}
+	for _, part := range ownFamilies {
+		if strings.Contains(rest, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// hashTag returns the part of a key's name that says in which slot of a Cluster it
+// lies, "" if all of it does.
+func hashTag(key string) string {
+	tag, _, _ := cutHashTag(key)
+	return tag
+}
+
+func cutHashTag(key string) (tag, rest string, ok bool) {
+	_, after, _ := strings.Cut(key, "{")
+	tag, rest, ok = strings.Cut(after, "}")
+	if tag == "" || !ok {
+		return "", "", false
+	}
+	return tag, rest, true
+}
+
+// slots is how many a Cluster has.
+const slots = 16384
+
+// slotOf returns the slot in which a key lies.
+func slotOf(key string) uint16 {
+	if tag := hashTag(key); tag != "" {
+		key = tag
+	}
+	return crc16(key) % slots
+}
+
+// crc16 is the CRC-16 that Redis uses, XMODEM's.
+func crc16(s string) (crc uint16) {
+	for i := range len(s) {
+		crc ^= uint16(s[i]) << 8
+		for range 8 {
+			carry := crc & 0x8000
+			crc <<= 1
+			if carry != 0 {
+				crc ^= 0x1021
+			}
+		}
+	}
+	return crc
+}
+
+// tagOfSlot returns the lowest number that lies in a slot: there is one for each,
+// below a million.
+func tagOfSlot(slot uint16) string {
+	for n := 0; ; n++ {
+		if tag := strconv.Itoa(n); slotOf(tag) == slot {
+			return tag
+		}
+	}
+}
