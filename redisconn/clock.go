@@ -36,6 +36,10 @@ const (
 	// it may have been the connection that took so long.
 	quickAnswer = 5 * time.Millisecond
 
+	// maxDeadline is how far away a deadline may be: one beyond is none. Durations
+	// end at 292 years.
+	maxDeadline = 50 * 365 * 24 * time.Hour
+
 	// maxClockWait is how long a server waits for an answer, and a drain with it.
 	maxClockWait = 500 * time.Millisecond
 )
@@ -73,12 +77,17 @@ func (c *clock) read() (r reading, err error) {
 func (c *clock) isKnown() bool { return !c.reading.broker.IsZero() }
 
 // toBroker returns a moment of ours in Unix milliseconds by the broker's clock,
-// rounded up; 0 if that is not known.
+// rounded up; 0 if that is not known, or the moment is too far away.
 func (c *clock) toBroker(t time.Time) int64 {
 	if !c.isKnown() {
 		return 0
 	}
-	return c.reading.broker.Add(t.Sub(c.reading.local) + time.Millisecond - 1).UnixMilli()
+	left := t.Sub(c.reading.local) // at most 292 years
+	if left > maxDeadline {
+		return 0
+	}
+	left = max(left, -maxDeadline)
+	return max(c.reading.broker.Add(left+time.Millisecond-1).UnixMilli(), 1)
 }
 
 // deadline returns when a request's deadline is by our clock, zero if it has none
@@ -91,7 +100,8 @@ func (c *clock) deadline(ms int64) time.Time {
 	if !c.isKnown() {
 		return time.Time{}
 	}
-	return c.reading.local.Add(time.UnixMilli(ms).Sub(c.reading.broker))
+	left := time.UnixMilli(ms).Sub(c.reading.broker) // at most 292 years
+	return c.reading.local.Add(min(max(left, -maxDeadline), maxDeadline))
 }
 
 // brokerTime asks for the time of the node that has the queue: by TIME, or by a

@@ -65,6 +65,39 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// What is too far away is no deadline, and none turns into its opposite. A Timeout
+// of centuries once made one in the past.
+func TestFarDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, ahead := range []time.Duration{0, time.Hour, -time.Hour, 40 * 365 * 24 * time.Hour, -25 * 365 * 24 * time.Hour} {
+			c, f := newFakeClock()
+			f.ahead = ahead
+			require.NoError(t, c.refresh())
+			now := time.Now()
+			for _, far := range []time.Time{
+				now.Add(maxDeadline + 1), now.Add(100 * 365 * 24 * time.Hour), now.Add(math.MaxInt64), now.AddDate(1000, 0, 0),
+				now.AddDate(1_000_000, 0, 0),
+			} {
+				require.Zero(t, c.toBroker(far), far)
+			}
+			for _, near := range []time.Time{now, now.Add(time.Second), now.AddDate(40, 0, 0)} {
+				ms := c.toBroker(near)
+				require.Positive(t, ms)
+				require.False(t, c.deadline(ms).Before(near), near)
+				require.Less(t, c.deadline(ms).Sub(near), time.Millisecond)
+			}
+			for _, past := range []time.Time{{}, time.Unix(0, 0), now.Add(-time.Second), now.Add(math.MinInt64)} {
+				ms := c.toBroker(past)
+				require.Positive(t, ms)
+				require.True(t, c.deadline(ms).Before(now), past)
+			}
+			for _, stranger := range []int64{math.MaxInt64, math.MaxInt64 / 1000, 1 << 53, 4e15} {
+				require.True(t, c.deadline(stranger).After(now.AddDate(5, 0, 0)), stranger)
+			}
+		}
+	})
+}
+
 // requireBetween requires a moment that was rounded up to milliseconds.
 func requireBetween(t *testing.T, want, got time.Time) {
 	t.Helper()

@@ -3,6 +3,7 @@ package redisconn_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -203,4 +204,26 @@ func TestDeadlineClockAskedSeldom(t *testing.T) {
 	eventually(t, func() bool { return c.conn.Stats().Reconnects > 0 && server.Stats().Reconnects > 0 })
 	ask()
 	require.GreaterOrEqual(t, commandCalls(admin, "eval"), 2)
+}
+
+// A Timeout of centuries is none for the servers, and a deadline that is as far as
+// can be written lets a request run.
+func TestFarDeadlines(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	for _, timeout := range []time.Duration{100 * 365 * 24 * time.Hour, math.MaxInt64} {
+		c := dial(t, rdb, nil, timeout)
+		call := c.Go("Calc.Add", []float64{1, 5.1}, new(float64), nil)
+		request := pop(t, rdb, queue)
+		require.NotContains(t, request, "deadline_ms")
+		require.NoError(t, rdb.LPush(t.Context(), queue, request).Err())
+		w := serve(t, rdb, nil)
+		require.NoError(t, (<-call.Done).Error)
+		w.end(t)
+	}
+	serve(t, rdb, nil)
+	for _, ms := range []string{"9223372036854775807", "9223372036854775808", "1e400", "9007199254740993"} {
+		push(t, rdb, `{"jsonrpc":"2.0","id":"1","reply_to":"there","deadline_ms":`+ms+`,"method":"add","params":[1,5.1]}`)
+		require.Equal(t, six, pop(t, rdb, "there"), ms)
+	}
 }
