@@ -78,7 +78,7 @@ func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *calle
 		popper:  popper{rdb: rdb},
 		fetched: make(chan []string),
 		read:    make(chan struct{}, 1),
-		state:   link.NewState(opts.Logger, "redis", queue, "client"),
+		state:   newState(rdb, opts.Logger, queue, "client"),
 		pushing: make(chan struct{}, 1),
 		asker:   link.NewAsker(),
 		closed:  make(chan struct{}),

@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // once is a command that go-redis must not send a second time, whatever its
@@ -33,24 +31,16 @@ func certainlyNotRun(err error, last bool) bool {
 	var refusal redis.Error
 	var op *net.OpError
 	var certificate *tls.CertificateVerificationError
+	var header tls.RecordHeaderError
+	var alert tls.AlertError
 	switch {
-	case errors.As(err, &refusal), errors.As(err, &certificate):
+	case errors.As(err, &refusal), errors.As(err, &certificate), errors.As(err, &header), errors.As(err, &alert):
 		return true
 	case errors.As(err, &op):
 		return op.Op == "dial" || last && op.Op == "write"
 	}
 	return errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) ||
 		errors.Is(err, context.DeadlineExceeded) // which counts for connecting alone
-}
-
-// impaired notes that an activity failed, and has the client of a Cluster look for
-// another master: for a command that must not be sent again go-redis does so once
-// a minute only, and goes on dialing one that is dead.
-func impaired(state *link.State, rdb redis.UniversalClient, activity string, err error) {
-	state.Failed(activity, err)
-	if cluster, ok := rdb.(interface{ ReloadState(context.Context) }); ok {
-		cluster.ReloadState(context.Background()) // in the background, five times a second at most
-	}
 }
 
 // isListsFault reports that a list can't be pushed onto, while others can.
@@ -116,6 +106,23 @@ func (p *popper) pop(n int, keys ...string) (key string, values []string, err er
 	return key, values, err
 }
 
+// connecting returns the context of a blocking pop, which bounds the wait for a
+// connection. Where the client's options let it end the pop itself it has no end,
+// for what was popped then would be lost.
+func (p *popper) connecting() (context.Context, context.CancelFunc) {
+	ends := true
+	switch rdb := p.rdb.(type) {
+	case *redis.Client:
+		ends = rdb.Options().ContextTimeoutEnabled
+	case *redis.ClusterClient:
+		ends = rdb.Options().ContextTimeoutEnabled
+	}
+	if ends {
+		return context.Background(), func() {}
+	}
+	return context.WithTimeout(context.Background(), sendPatience)
+}
+
 // The commands are made by a pipeline that is never sent: that is how they get
 // the read timeout that a blocking command needs.
 
@@ -124,14 +131,16 @@ func (p *popper) popMany(n int, keys []string) (string, []string, error) {
 	if p.newest {
 		side = "right"
 	}
-	ctx := context.Background()
+	ctx, cancel := p.connecting()
+	defer cancel()
 	cmd := popCmd{p.rdb.Pipeline().BLMPop(ctx, blockTime, side, int64(n), keys...)}
 	_ = p.rdb.Process(ctx, cmd)
 	return cmd.Result()
 }
 
 func (p *popper) popOneAndMore(n int, keys []string) (string, []string, error) {
-	ctx := context.Background()
+	ctx, cancel := p.connecting()
+	defer cancel()
 	pipeline, more := p.rdb.Pipeline(), "lpop"
 	one := pipeline.BLPop
 	if p.newest {

@@ -3,6 +3,7 @@ package redisconn
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/link"
@@ -12,6 +13,9 @@ const (
 	// maxSearched is how many requests may wait for one to be withdrawn: Redis
 	// does nothing else while it looks for it.
 	maxSearched = 1000
+
+	// inquiryMargin is how long it takes at most to tell what was found.
+	inquiryMargin = 100 * time.Millisecond
 
 	// maxWithdrawn is how many are withdrawn in one go.
 	maxWithdrawn = 100
@@ -30,22 +34,33 @@ const (
 type fates struct {
 	of      []fate
 	waiting int64 // requests in the queue
+	err     error // that Redis can't be asked
 }
 
 // Inquire implements jsonrpc2.Inquirer.
 func (c *caller) Inquire(ctx context.Context, requests []any) []error {
-	sent, ok := c.sentAmong(ctx, requests)
-	if !ok {
-		return nil
+	if deadline, ok := ctx.Deadline(); ok { // what is not known by then is told in time, too
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-inquiryMargin))
+		defer cancel()
 	}
-	known, asked := link.Ask(ctx, c.asker, func() *fates { return c.withdraw(sent) })
+	var known *fates
+	sent, ok := c.sentAmong(ctx, requests)
+	if ok {
+		known, _ = link.Ask(ctx, c.asker, func() *fates { return c.withdraw(sent) })
+	}
+	outlook := outlook(c.state, c.rdb)
 	found := make([]error, len(requests))
 	for i, r := range requests {
 		switch {
-		case r != nil && sent[i] == nil:
-			found[i] = fmt.Errorf("%w: it had not been sent to queue %q", jsonrpc2.ErrNotRun, c.queue)
-		case asked && known != nil:
-			found[i] = c.describe(known.of[i], known.waiting)
+		case ok && r != nil && sent[i] == nil:
+			found[i] = fmt.Errorf("%w: it had not been sent to queue %q; %s", jsonrpc2.ErrNotRun, c.queue, outlook)
+		case known != nil && known.err == nil:
+			found[i] = fmt.Errorf("%w; %s", c.describe(known.of[i], known.waiting), outlook)
+		case known != nil:
+			found[i] = fmt.Errorf("queue %q can't be asked: %w; %s", c.queue, known.err, outlook)
+		default:
+			found[i] = fmt.Errorf("queue %q can't be asked; %s", c.queue, outlook)
 		}
 	}
 	return found
@@ -70,14 +85,14 @@ func (c *caller) sentAmong(ctx context.Context, requests []any) (sent []*request
 	return sent, true
 }
 
-// withdraw removes requests from the queue if few enough wait there. It returns
-// nil if the broker can't be asked.
+// withdraw removes requests from the queue if few enough wait there.
 func (c *caller) withdraw(requests []*request) *fates {
 	known := &fates{of: make([]fate, len(requests))}
 	var err error
 	known.waiting, err = c.length()
 	if err != nil {
-		return nil
+		known.err = err
+		return known
 	}
 	if known.waiting <= maxSearched {
 		c.remove(requests, known)

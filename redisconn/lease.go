@@ -48,11 +48,11 @@ type lease struct {
 	moved bool  // something may be staged
 	conn  *redis.Conn
 
-	mu    sync.Mutex // protects following
-	node  *redis.Client
-	id    int64              // of conn, on node
-	begun bool               // there was a lease
-	held  map[int64]struct{} // tokens that are not settled, as far as we know
+	mu      sync.Mutex // protects following
+	node    *redis.Client
+	id      int64              // of conn, on node
+	renewal time.Time          // of the lease, as far as we have heard; zero: there is none
+	held    map[int64]struct{} // tokens that are not settled, as far as we know
 
 	takenOver, dead, lost atomic.Int64
 }
@@ -128,7 +128,7 @@ func (l *lease) take(n int) ([]delivery, error) {
 			return nil, err
 		}
 	}
-	begun := l.hasBegun()
+	before := l.lastRenewal()
 	ctx := context.Background()
 	cmd := takeScript.run(ctx, l.rdb, []string{l.queue, l.workers(), l.wip(), l.staging()},
 		n, l.worker, l.term.Milliseconds(), l.token)
@@ -139,7 +139,7 @@ func (l *lease) take(n int) ([]delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.renewed(begun, result[0])
+	l.renewed(before, result[0])
 	requests, _ := result[1].([]any)
 	l.dry, l.moved = len(requests) == 0, false
 	taken := make([]delivery, len(requests))
@@ -284,22 +284,28 @@ func (l *lease) begin(d delivery) (bool, error) {
 	return held == 1, err
 }
 
-// hasBegun reports whether there is a lease to renew, as far as we have heard.
-func (l *lease) hasBegun() bool {
+// lastRenewal returns when the lease was last renewed, as far as we have heard;
+// zero if there is none to renew.
+func (l *lease) lastRenewal() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.begun
+	return l.renewal
 }
 
 // renewed notes that the lease was renewed, or begun if new is 1. It had run out
 // if there was one before we asked: two who renew it at first may both begin it.
-func (l *lease) renewed(before bool, new any) {
+func (l *lease) renewed(before time.Time, new any) {
 	l.mu.Lock()
-	lapsed := before && l.begun && new == int64(1)
-	l.begun = true
+	lapsed := !before.IsZero() && !l.renewal.IsZero() && new == int64(1)
+	silent := time.Since(before)
+	l.renewal = time.Now()
 	l.mu.Unlock()
-	if lapsed {
-		l.state.Logger.Error("the lease had run out: other servers run what this one had taken", slog.Duration("lease", l.term))
+	switch log := l.state.Logger.With(slog.Duration("lease", l.term), slog.Duration("renewed_before", silent)); {
+	case !lapsed:
+	case silent < l.term:
+		log.Error("Redis does not know the lease, which had not run out: it lost data, or its clock was set")
+	default:
+		log.Error("the lease was not renewed in time: other servers may run what this one had taken")
 	}
 }
 
@@ -358,7 +364,7 @@ return {new, back, buried, redis.call('HKEYS', own .. 'wip:' .. worker)}`)
 // beat renews the lease until ctx is done. It hands over the requests that died.
 func (l *lease) beat(ctx context.Context, bury func(request string, attempts int)) {
 	for {
-		begun := l.hasBegun()
+		before := l.lastRenewal()
 		held, next := l.lookAhead()
 		cmd := beatScript.run(ctx, l.rdb, []string{l.queue, l.workers(), l.own + "dead"},
 			l.worker, l.term.Milliseconds(), l.maxAttempts, l.own)
@@ -370,7 +376,7 @@ func (l *lease) beat(ctx context.Context, bury func(request string, attempts int
 			impaired(l.state, l.rdb, "renewing the lease", err)
 		default:
 			l.state.Worked("renewing the lease")
-			l.renewed(begun, result[0])
+			l.renewed(before, result[0])
 			l.note(result, bury)
 			tokens, _ := result[3].([]any)
 			l.giveBack(ctx, orphans(tokens, held, next))
@@ -385,14 +391,14 @@ func (l *lease) beat(ctx context.Context, bury func(request string, attempts int
 func (l *lease) note(result []any, bury func(string, int)) {
 	if back, _ := result[1].(int64); back > 0 {
 		l.takenOver.Add(back)
-		l.state.Logger.Warn("requests of a server that died put back into the queue", slog.Int64("requests", back))
+		l.state.Logger.Warn("requests of a server whose lease ran out put back into the queue", slog.Int64("requests", back))
 	}
 	dead, _ := result[2].([]any)
 	for ; len(dead) >= 2; dead = dead[2:] {
 		request, _ := dead[0].(string)
 		attempts, _ := dead[1].(int64)
 		l.dead.Add(1)
-		l.state.Logger.Error("request is dead: its server died each time", slog.Int64("attempts", attempts))
+		l.state.Logger.Error("request is dead: each server's lease ran out while it ran", slog.Int64("attempts", attempts))
 		bury(request, int(attempts))
 	}
 }
@@ -439,7 +445,7 @@ func (l *lease) leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
 	l.mu.Lock()
-	l.begun = false
+	l.renewal = time.Time{}
 	l.mu.Unlock()
 	return leaveScript.run(ctx, l.rdb, []string{l.queue, l.workers(), l.wip(), l.staging()}, l.worker).Err()
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -36,10 +37,14 @@ func TestRenewed(t *testing.T) {
 			state := link.NewState(slog.New(slog.NewTextHandler(&log, nil)), "redis", "calc", "server")
 			l := newLease(nil, "calc", ListenOptions{}, state, nil)
 			for _, r := range test.renewals {
-				l.renewed(r.before, r.new)
-				require.True(t, l.hasBegun())
+				var before time.Time
+				if r.before {
+					before = l.lastRenewal()
+				}
+				l.renewed(before, r.new)
+				require.NotZero(t, l.lastRenewal())
 			}
-			require.Equal(t, test.lapses, strings.Count(log.String(), "the lease had run out"))
+			require.Equal(t, test.lapses, strings.Count(log.String(), "the lease was not renewed in time"))
 		})
 	}
 }

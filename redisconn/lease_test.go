@@ -112,7 +112,7 @@ func TestLeaseLost(t *testing.T) {
 	w := serve(t, rdb, leased(), other)
 	other.requireRunning(t, 1)
 	proxy.Refuse(false)
-	eventually(t, func() bool { return log.count("lease had run out") == 1 })
+	eventually(t, func() bool { return log.count("lease was not renewed in time") == 1 })
 	close(slow.gate)
 	eventually(t, func() bool { return silent.conn.Stats().LeaseLost == 1 })
 	require.Zero(t, rdb.LLen(context.Background(), "there").Val())
@@ -455,4 +455,22 @@ func TestLeaseOnCluster(t *testing.T) {
 		require.Empty(t, keys)
 		return err
 	}))
+}
+
+// When Redis forgets a lease that had not run out, as after a restart without its
+// data, that is logged. Once it was called a lease that had run out, whose requests
+// others run.
+func TestLeaseForgotten(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	var log logBook
+	serve(t, rdb, &redisconn.ListenOptions{AtLeastOnce: true, Lease: 6 * time.Second, Logger: log.logger()})
+	push(t, rdb, add("before"))
+	require.Equal(t, six, pop(t, rdb, "before"))
+	broker.Restart()
+	eventually(t, func() bool {
+		return log.count("Redis does not know the lease, which had not run out", "lease=6s", "queue=calc") == 1
+	}, &log)
+	require.Zero(t, log.count("not renewed in time"), &log)
 }

@@ -159,7 +159,7 @@ func (c *caller) refused(work []*request, err error) (again []*request) {
 
 func (c *caller) failUnsent(r *request, err error) {
 	c.unsent.Add(1)
-	c.fail(r, fmt.Errorf("%w: queue %q: %w", jsonrpc2.ErrUnavailable, c.queue, err))
+	c.fail(r, fmt.Errorf("%w: queue %q at %s: %w", jsonrpc2.ErrUnavailable, c.queue, addressOf(c.rdb), explain(c.state, c.rdb, err)))
 }
 
 // fail fails a request that is not sent.

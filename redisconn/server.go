@@ -94,7 +94,7 @@ func newServer(rdb redis.UniversalClient, queue string, opts ListenOptions) *ser
 		popper:  popper{rdb: rdb, newest: true},
 		fetched: make(chan struct{}, 1),
 		read:    make(chan struct{}, 1),
-		state:   link.NewState(opts.Logger, "redis", queue, "server"),
+		state:   newState(rdb, opts.Logger, queue, "server"),
 		notes:   link.NewNotes(maxNotes),
 		stop:    make(chan struct{}),
 		ended:   make(chan struct{}),
