@@ -61,7 +61,6 @@ type caller struct {
 const (
 	maxPop        = 256       // answers taken at once
 	maxPopBytes   = 8 << 20   // about as many bytes of them
-	maxKeptBuffer = 256 << 10 // bytes that the sender's buffer may hold on to
 )
 
 func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *caller {
@@ -191,6 +190,7 @@ func (c *caller) hand(values []string) {
 }
 
 func (c *caller) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+	c.body = keep(c.body)
 	for {
 		if err := ctx.Err(); err != nil {
 			return jsonrpc2.Message{}, err
@@ -230,21 +230,24 @@ func (c *caller) Close() error {
 	c.closing.Do(func() {
 		c.out.Close()
 		c.sending.Wait()
-		c.wake()
+		woken := c.wake()
 		c.fetching.Wait()
 		c.asker.Close()
-		_ = c.rdb.Process(context.Background(), newOnce(context.Background(), "del", c.list))
+		if woken { // else Redis does not answer
+			_ = c.rdb.Process(context.Background(), newOnce(context.Background(), "del", c.list))
+		}
 	})
 	return nil
 }
 
-// wake ends a blocked pop.
-func (c *caller) wake() {
+// wake ends a blocked pop, and reports whether Redis answered.
+func (c *caller) wake() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
 	pipeline := c.rdb.Pipeline()
 	c.addWake(ctx, pipeline)
-	_, _ = pipeline.Exec(ctx)
+	_, err := pipeline.Exec(ctx)
+	return err == nil || isRefusal(err, "")
 }
 
 func (c *caller) addWake(ctx context.Context, pipeline redis.Pipeliner) {

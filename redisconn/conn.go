@@ -322,7 +322,8 @@ func (c *Conn) WriteMessage(ctx context.Context, body []byte) error {
 
 // Close implements jsonrpc2.Conn. Where Redis answers or refuses connections it
 // takes 2 s and a try or two at most, about 3 s. On a connection that does
-// neither it takes until go-redis gives up: up to 15 s.
+// neither it takes until go-redis gives up: up to 15 s for the blocked pop and,
+// with go-redis's default ReadTimeout, 6 s for what is tried then.
 func (c *Conn) Close() error { return c.end.Close() }
 
 // SetLimits implements jsonrpc2.Limiter.

@@ -41,6 +41,7 @@ func (l *lane) run() {
 		for _, f := range l.send(l.retrier.hold(work)) {
 			l.retrier.failed(f)
 		}
+		clear(spare) // what was sent is not kept alive
 	}
 }
 

@@ -156,7 +156,7 @@ func (r *replier) close() bool {
 	if unsent > 0 {
 		r.server.state.Logger.Error("closed with messages unsent", slog.Int("messages", unsent))
 	}
-	if r.woke.Load() {
+	if r.woke.Load() && r.server.state.Cause() == nil { // else it expires
 		_ = r.rdb.Process(context.Background(), newOnce(context.Background(), "del", r.server.wakeList))
 	}
 	return unsent == 0

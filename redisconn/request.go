@@ -57,6 +57,17 @@ func (r *request) hasDeadline() bool {
 	return ok
 }
 
+// maxKept is how many bytes of a buffer are kept for the next message.
+const maxKept = 64 << 10
+
+// keep returns a buffer to be used again, or none if it has become too large.
+func keep(buf []byte) []byte {
+	if cap(buf) > maxKept {
+		return nil
+	}
+	return buf[:0]
+}
+
 // appendQuoted appends s as a JSON string.
 func appendQuoted(b []byte, s string) []byte {
 	for i := range len(s) {

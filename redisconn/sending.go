@@ -105,6 +105,7 @@ func (c *caller) exec(work []*request) error {
 		_ = pipeline.Process(ctx, push)
 		_, _ = pipeline.Exec(ctx)
 	}
+	c.buf = keep(c.buf)
 	depth, err := push.Int64()
 	c.backlog.set(depth, err)
 	return err
@@ -112,9 +113,6 @@ func (c *caller) exec(work []*request) error {
 
 // pushArgs makes the command that pushes all requests.
 func (c *caller) pushArgs(work []*request) []any {
-	if cap(c.buf) > maxKeptBuffer {
-		c.buf = nil
-	}
 	args, b := append(make([]any, 0, len(work)+2), "lpush", c.queue), c.buf[:0]
 	for _, r := range work {
 		r.sent = true // as far as is known

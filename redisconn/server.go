@@ -263,6 +263,7 @@ func (s *server) giveBack() {
 
 func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
 	s.start.Do(func() { s.run(ctx) })
+	s.body = keep(s.body)
 	for {
 		if err := ctx.Err(); err != nil {
 			s.drain()

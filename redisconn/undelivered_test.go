@@ -278,3 +278,27 @@ func TestRequestOverTheLimit(t *testing.T) {
 		})
 	}
 }
+
+// Close ends in the time that its documentation gives, also where Redis keeps its
+// connections and answers nothing.
+func TestCloseOfASuspendedRedis(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	slow := newSlow()
+	w := serve(t, rdb, nil, slow)
+	c := dial(t, rdb, nil, 0)
+	c.requireAdds(t)
+	push(t, rdb, wait(1, "there"))
+	slow.requireRunning(t, 1)
+	broker.Stop()
+	close(slow.gate)
+	var ended sync.WaitGroup
+	begin := time.Now()
+	ended.Go(func() { _ = c.Close() })
+	ended.Go(func() { w.drain(); <-w.done })
+	ended.Wait()
+	t.Logf("closed after %v", time.Since(begin))
+	require.Less(t, time.Since(begin), 21*time.Second)
+	broker.Cont()
+}

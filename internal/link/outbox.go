@@ -13,6 +13,9 @@ import (
 // promises.
 const maxWaiting = 16 << 20
 
+// maxSpare is for how many items room is kept.
+const maxSpare = 1024
+
 // An Outbox holds what waits for a connection's one writer, which takes all of
 // it in one go.
 type Outbox[T any] struct {
@@ -76,6 +79,9 @@ func (o *Outbox[T]) Take(spare []T) (items []T, open bool) {
 		o.settle()
 	}
 	clear(spare)
+	if cap(spare) > maxSpare {
+		spare = nil
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	items, o.waiting = o.waiting, spare[:0]
@@ -125,6 +131,7 @@ func (o *Outbox[T]) Run(w Writer[T]) (left []T) {
 		}
 		items, open := o.Take(spare)
 		work, spare = append(work, items...), items
+		clear(spare) // what is sent is not kept alive
 		closing := o.closing
 		if !open {
 			closing = nil
