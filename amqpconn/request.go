@@ -293,14 +293,16 @@ func (c *caller) replyQueueLost(err error) {
 }
 
 // channelClosed fails the calls that the broker dropped when it closed a channel
-// for an error. If it took none before, it took none of them.
+// for an error. Who has no right to publish had none for the first of them either;
+// of other errors, as for a message over the broker's limit, those before the one
+// that is to blame may have been taken.
 func (c *caller) channelClosed(session *publishing[string], err error) {
 	if !isException(err) {
 		return
 	}
 	sentinel := jsonrpc2.ErrReplyLost
 	taken := session.taken.Load()
-	if taken == 0 {
+	if taken == 0 && isCode(err, amqp.AccessRefused) {
 		sentinel = jsonrpc2.ErrUnavailable
 	}
 	for _, r := range c.calls.takeBehind(session, taken) {
