@@ -59,8 +59,8 @@ type caller struct {
 }
 
 const (
-	maxPop        = 256       // answers taken at once
-	maxPopBytes   = 8 << 20   // about as many bytes of them
+	maxPop      = 256     // answers taken at once
+	maxPopBytes = 8 << 20 // about as many bytes of them
 )
 
 func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *caller {

@@ -78,6 +78,21 @@
 // more than 1,000 requests wait, since Redis would be long in looking for it, and
 // not for the requests of a batch. The error tells how many wait.
 //
+// # Reply addresses
+//
+// A request names the list to answer on, and anybody may push one. A server
+// answers on no queue's own keys and, with ListenOptions.ReplyPrefix, on no list
+// whose name does not begin so; an answer to anything else is one entry more there.
+//
+// A list that an answer makes expires after ReplyTTL. Where its name says that it
+// is a reply list, for it begins with "jsonrpc2:reply:" or ReplyPrefix, that is
+// all. Any other may be another service's queue, empty for the moment: shortly
+// before it expires the server looks at it again. One that holds nothing but
+// answers is deleted then; one that holds anything else lasts, less our answers.
+// That holds for the last 10,000 such lists of a server. A server that is closed
+// looks at all of them a last time; one that is killed leaves them their expiry,
+// and so does one that may not use scripts with what is pushed in the last moments.
+//
 // # Faults
 //
 // An answer that can't be delivered holds up no other. Where its list is of

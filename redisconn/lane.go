@@ -209,6 +209,9 @@ func (l *lane) arrived(g *group) {
 	l.noteExpiry(g)
 	switch g.kind {
 	case pushReply:
+		if l.isForeign(g.list) && l.letExpire(g) {
+			l.watch.add(g)
+		}
 		l.answered(g)
 	case pushBack:
 		l.givenBack.Add(int64(len(g.pushes)))
@@ -218,6 +221,19 @@ func (l *lane) arrived(g *group) {
 			l.server.lease.settled(p.token)
 		}
 	}
+}
+
+// letExpire reports whether a group's push let its list expire.
+func (l *lane) letExpire(g *group) bool {
+	switch {
+	case g.expire.Cmd != nil:
+		return g.expire.Err() == nil
+	case l.server.lease == nil || l.apart:
+		set, _ := g.cmd.Int64()
+		return set == 1
+	}
+	lost, _ := g.cmd.Int64Slice()
+	return slices.Contains(lost, 0)
 }
 
 // answered notes that the answers of a group are there, but for those to requests

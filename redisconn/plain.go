@@ -65,10 +65,10 @@ func (l *lane) pushPlain(groups []*group) {
 }
 
 // pipe sends the commands that add adds, in one go.
-func (l *lane) pipe(add func(redis.Pipeliner)) {
+func (r *replier) pipe(add func(redis.Pipeliner)) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
-	pipeline := l.rdb.Pipeline()
+	pipeline := r.rdb.Pipeline()
 	add(pipeline)
 	if pipeline.Len() > 0 {
 		_, _ = pipeline.Exec(ctx) // each command has its own error

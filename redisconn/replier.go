@@ -27,7 +27,8 @@ type replier struct {
 	server  *server
 	apart   bool // requests are held on one node and answered on others
 
-	only *lane // of the one node
+	only  *lane // of the one node
+	watch *watch
 
 	mu     sync.Mutex // protects following
 	lanes  map[string]*lane
@@ -61,6 +62,7 @@ func newReplier(rdb redis.UniversalClient, s *server) *replier {
 		apart:   cluster != nil && s.lease != nil,
 		lanes:   make(map[string]*lane),
 	}
+	r.watch = newWatch(r)
 	if cluster == nil {
 		r.only = newLane(r)
 		r.lanes[""] = r.only
@@ -149,6 +151,7 @@ func (r *replier) close() bool {
 	}
 	r.mu.Unlock()
 	r.active.Wait()
+	r.watch.close()
 	unsent := 0
 	for _, l := range r.lanes {
 		unsent += l.retrier.unsent()

@@ -22,7 +22,7 @@ return type(set) == 'table' and 0 or set`)
 // settleScript is replyScript for requests that are held: ARGV are the time to
 // live, and a token for each answer. It settles the requests and pushes the
 // answers, both or none, but for those that are no longer ours: it returns which
-// these are.
+// these are, and 0 if the list expires now.
 var settleScript = newScript(`#!lua flags=allow-oom
 local list, wip = KEYS[1], KEYS[2]
 local answers, lost = {}, {}
@@ -37,7 +37,10 @@ if #answers == 0 then return lost end
 local ttl = redis.call('PTTL', list)
 local pushed = redis.pcall('RPUSH', list, unpack(answers))
 if type(pushed) == 'table' then return pushed end
-if ttl ~= -1 then redis.call('PEXPIRE', list, ARGV[1]) end
+if ttl ~= -1 then
+  redis.call('PEXPIRE', list, ARGV[1])
+  lost[#lost+1] = 0
+end
 return lost`)
 
 // claimScript settles requests whose answers go to other nodes of a Cluster. The
