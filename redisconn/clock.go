@@ -20,6 +20,8 @@ type clock struct {
 	asked   time.Time // when it was last tried
 	changes int64     // of the state, then
 	reading reading   // zero if the broker's clock is not known
+	checked time.Time // when the reading was last found to hold
+	mute    bool      // Redis does not tell its time beside a push
 }
 
 // A reading is what both clocks showed at the same moment.
@@ -31,6 +33,10 @@ type reading struct {
 const (
 	// clockTime is how long an answer is good for, or a refusal.
 	clockTime = time.Minute
+
+	// freshTime is after how long a reading is checked, for the broker's clock may
+	// have been set: beside the next push, or before a request is dropped.
+	freshTime = time.Second
 
 	// quickAnswer is how long an answer may take without being asked for again:
 	// it may have been the connection that took so long.
@@ -61,8 +67,23 @@ func (c *clock) refresh() error {
 	if err != nil {
 		return err
 	}
-	c.reading = best
+	c.reading, c.checked = best, time.Now()
 	return nil
+}
+
+// isStale reports whether the reading is to be checked.
+func (c *clock) isStale() bool { return c.isKnown() && time.Since(c.checked) >= freshTime }
+
+// check notes what the broker told by the way. A reading that holds, and is more
+// precise, is kept.
+func (c *clock) check(r reading) {
+	expected := c.reading.broker.Add(r.local.Sub(c.reading.local))
+	holds := r.broker.Sub(expected).Abs() <= (r.took+c.reading.took)/2
+	if !holds || r.took < c.reading.took {
+		c.reading = r
+	}
+	c.checked = time.Now()
+	c.asked = c.checked
 }
 
 func (c *clock) read() (r reading, err error) {
@@ -100,6 +121,19 @@ func (c *clock) deadline(ms int64) time.Time {
 	if !c.isKnown() {
 		return time.Time{}
 	}
+	deadline := c.toLocal(ms)
+	if c.isStale() && !deadline.After(time.Now()) { // by a clock that may have been set
+		c.asked = time.Time{}
+		_ = c.refresh()
+		if !c.isKnown() {
+			return time.Time{}
+		}
+		deadline = c.toLocal(ms)
+	}
+	return deadline
+}
+
+func (c *clock) toLocal(ms int64) time.Time {
 	left := time.UnixMilli(ms).Sub(c.reading.broker) // at most 292 years
 	return c.reading.local.Add(min(max(left, -maxDeadline), maxDeadline))
 }
@@ -108,11 +142,7 @@ func (c *clock) deadline(ms int64) time.Time {
 // script where Redis refuses it or has many nodes. It is zero where Redis won't
 // tell.
 func brokerTime(ctx context.Context, rdb redis.UniversalClient, queue string) (time.Time, error) {
-	commands := [][]any{{"time"}, {"eval", "return redis.call('TIME')", 1, queue}}
-	if _, cluster := rdb.(*redis.ClusterClient); cluster {
-		commands = commands[1:]
-	}
-	for _, command := range commands {
+	for _, command := range timeCommands(rdb, queue) {
 		cmd := newOnce(ctx, command...)
 		_ = rdb.Process(ctx, cmd)
 		t, err := timeOf(cmd)
@@ -124,6 +154,14 @@ func brokerTime(ctx context.Context, rdb redis.UniversalClient, queue string) (t
 		}
 	}
 	return time.Time{}, nil
+}
+
+func timeCommands(rdb redis.UniversalClient, queue string) [][]any {
+	script := []any{"eval", "return redis.call('TIME')", 1, queue}
+	if _, cluster := rdb.(*redis.ClusterClient); cluster {
+		return [][]any{script}
+	}
+	return [][]any{{"time"}, script}
 }
 
 // timeOf returns the time that Redis told.

@@ -98,6 +98,50 @@ func TestFarDeadlines(t *testing.T) {
 	})
 }
 
+// Where the broker's clock is set, no request is dropped for it that was pushed a
+// second later: a client checks its reading beside a push, a server before it drops
+// a request. Once calls were dropped for a minute.
+func TestClockIsSet(t *testing.T) {
+	for name, step := range map[string]time.Duration{"forward": time.Minute, "back": -time.Minute, "by a little": 2 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, f := newFakeClock()
+				server := &clock{ask: f.ask, state: client.state}
+				require.NoError(t, client.refresh())
+				require.NoError(t, server.refresh())
+				f.ahead = step
+				time.Sleep(freshTime)
+				require.True(t, client.isStale())
+				now := time.Now()
+				client.check(reading{broker: now.Add(f.ahead), local: now, took: time.Millisecond})
+				require.False(t, client.isStale())
+				deadline := now.Add(time.Second)
+				got := server.deadline(client.toBroker(deadline))
+				require.WithinDuration(t, deadline, got, max(step, 0)+time.Millisecond)
+				require.True(t, got.After(now), "it is dropped")
+				past := now.Add(-time.Second)
+				require.False(t, server.deadline(client.toBroker(past)).After(now.Add(step.Abs())), "it is not dropped")
+			})
+		})
+	}
+}
+
+// A reading that holds is not replaced by one that is less precise.
+func TestClockKeepsThePreciseReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := newFakeClock()
+		require.NoError(t, c.refresh())
+		precise := c.reading
+		time.Sleep(freshTime)
+		now := time.Now()
+		c.check(reading{broker: now.Add(400 * time.Millisecond), local: now, took: time.Second})
+		require.Equal(t, precise, c.reading)
+		require.False(t, c.isStale())
+		c.check(reading{broker: now.Add(time.Hour), local: now, took: time.Second})
+		require.NotEqual(t, precise, c.reading)
+	})
+}
+
 // requireBetween requires a moment that was rounded up to milliseconds.
 func requireBetween(t *testing.T, want, got time.Time) {
 	t.Helper()
@@ -111,7 +155,7 @@ func TestClockAsksSeldom(t *testing.T) {
 		c, f := newFakeClock()
 		for minute := 1; minute < 4; minute++ {
 			for range 59 {
-				require.NotZero(t, c.deadline(1))
+				require.NotZero(t, c.deadline(math.MaxInt64))
 				require.Equal(t, minute, f.asked)
 				time.Sleep(time.Second)
 			}

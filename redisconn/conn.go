@@ -69,9 +69,16 @@
 // # Deadlines
 //
 // A request travels with the time until which its caller waits, as a member
-// deadline_ms by the broker's own clock, which both ends ask for about once a
-// minute of use; where Redis refuses it that, as to a user without the right to
-// EVAL, it travels without. A server does not begin with one that is past.
+// deadline_ms by the broker's own clock. Both ends ask for that about once a minute
+// of use; a client also checks it, once a second, beside what it pushes, and a
+// server before it drops a request. Where Redis tells it neither by TIME nor by a
+// script, and for callers that wait for more than 50 years, a request travels
+// without. A server does not begin with one that is past.
+//
+// When the clock of Redis is set forward, calls pushed before their client checked
+// it, in the second before or first after a pause, are dropped as late by servers
+// that know the new time, if it was set by more than they wait for. When it is set
+// back, servers may begin with calls that nobody waits for any more.
 //
 // When a call times out, or its context ends, its request is taken out of the
 // queue again: the error is then a jsonrpc2.ErrNotRun, too. That is not done where

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,7 +185,7 @@ func TestDeadlineWithoutClock(t *testing.T) {
 	}
 }
 
-// The time is asked for once, and after a fault again.
+// The time is asked for once, once a second of use, and after a fault again.
 func TestDeadlineClockAskedSeldom(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -196,12 +197,13 @@ func TestDeadlineClockAskedSeldom(t *testing.T) {
 		_, deadline := next(t, server)
 		require.NotZero(t, deadline)
 	}
+	begin := time.Now()
 	for range 100 {
 		ask()
 	}
 	asked := commandCalls(admin, "time")
 	require.GreaterOrEqual(t, asked, 2)
-	require.LessOrEqual(t, asked, 4) // twice where it took long
+	require.LessOrEqual(t, asked, 4+int(time.Since(begin)/time.Second)) // twice where it took long, then once a second
 	broker.Restart()
 	eventually(t, func() bool { return c.conn.Stats().Reconnects > 0 && server.Stats().Reconnects > 0 })
 	ask()
@@ -228,4 +230,34 @@ func TestFarDeadlines(t *testing.T) {
 		push(t, rdb, `{"jsonrpc":"2.0","id":"1","reply_to":"there","deadline_ms":`+ms+`,"method":"add","params":[1,5.1]}`)
 		require.Equal(t, six, pop(t, rdb, "there"), ms)
 	}
+}
+
+// When the clock of Redis is set forward, a client's calls are served as soon as it
+// has pushed one more than a second after it last asked.
+func TestBrokerClockIsSet(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	var set atomic.Bool
+	connect := func() *redis.Client {
+		return replacing(t, broker, func(command []string) []string {
+			if !set.Load() || !strings.EqualFold(command[0], "time") {
+				return nil
+			}
+			return []string{"EVAL", "local t = redis.call('TIME') t[1] = tostring(t[1] + 60) return t", "0"}
+		})
+	}
+	w := serve(t, connect(), nil)
+	c := dial(t, connect(), nil, 0)
+	c.requireAdds(t) // it knows the time now
+	w.end(t)
+	set.Store(true)
+	serve(t, connect(), nil)
+	begin := time.Now()
+	eventually(t, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+		return err == nil
+	})
+	require.Less(t, time.Since(begin), 10*time.Second)
 }

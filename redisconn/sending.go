@@ -96,19 +96,44 @@ func (c *caller) admitted(work []*request) []*request {
 func (c *caller) exec(work []*request) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
+	wakes, asks := c.perCall != nil && c.perCall.isBlocked(), c.clock.isStale() && !c.clock.mute
 	push := newOnce(ctx, c.pushArgs(work)...)
-	if c.perCall == nil || !c.perCall.isBlocked() {
+	if !wakes && !asks {
 		_ = c.rdb.Process(ctx, push)
 	} else {
-		pipeline := c.rdb.Pipeline()
-		c.addWake(ctx, pipeline)
-		_ = pipeline.Process(ctx, push)
-		_, _ = pipeline.Exec(ctx)
+		c.execBeside(ctx, push, wakes, asks)
 	}
 	c.buf = keep(c.buf)
 	depth, err := push.Int64()
 	c.backlog.set(depth, err)
 	return err
+}
+
+// execBeside pushes requests, and wakes the fetcher and asks for the time before, in
+// one go.
+func (c *caller) execBeside(ctx context.Context, push once, wakes, asks bool) {
+	pipeline := c.rdb.Pipeline()
+	if wakes {
+		c.addWake(ctx, pipeline)
+	}
+	var clock once
+	if asks {
+		clock = newOnce(ctx, timeCommands(c.rdb, c.queue)[0]...)
+		_ = pipeline.Process(ctx, clock)
+	}
+	_ = pipeline.Process(ctx, push)
+	begin := time.Now()
+	_, _ = pipeline.Exec(ctx) // each command has its own error
+	if !asks {
+		return
+	}
+	took := time.Since(begin)
+	switch t, err := timeOf(clock); {
+	case err == nil && !t.IsZero():
+		c.clock.check(reading{broker: t, local: begin.Add(took / 2), took: took})
+	case isRefused(err):
+		c.clock.mute = true
+	}
 }
 
 // pushArgs makes the command that pushes all requests.
