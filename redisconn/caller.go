@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -234,7 +235,7 @@ func (c *caller) Close() error {
 		c.fetching.Wait()
 		c.asker.Close()
 		if woken { // else Redis does not answer
-			_ = c.rdb.Process(context.Background(), newOnce(context.Background(), "del", c.list))
+			removeList(c.rdb, c.list, c.state.Logger)
 		}
 	})
 	return nil
@@ -247,6 +248,9 @@ func (c *caller) wake() bool {
 	pipeline := c.rdb.Pipeline()
 	c.addWake(ctx, pipeline)
 	_, err := pipeline.Exec(ctx)
+	if isRefused(err) {
+		c.state.Logger.Warn("closing takes as long as a pop blocks: it can't be ended", slog.Any("error", err))
+	}
 	return err == nil || isRefusal(err, "")
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 
@@ -63,6 +65,15 @@ func isRefusal(err error, codes ...string) bool {
 	return false
 }
 
+// removeList removes a list of ours that is used no more.
+func removeList(rdb redis.UniversalClient, list string, log *slog.Logger) {
+	cmd := newOnce(context.Background(), "del", list)
+	_ = rdb.Process(context.Background(), cmd)
+	if isRefused(cmd.Err()) {
+		log.Warn("a list that is used no more is left until it expires", slog.String("list", list), slog.Any("error", cmd.Err()))
+	}
+}
+
 // isRefused reports that Redis does not do a command, or not for this user: each
 // broker says so in its own words.
 func isRefused(err error) bool { return isRefusal(err, "ERR", "NOPERM") }
@@ -90,12 +101,18 @@ func (popOneCmd) NoRetry() bool { return true }
 // then only at the socket's deadline. What ends a pop early is a value on a list
 // of the popper's own.
 func (p *popper) pop(n int, keys ...string) (key string, values []string, err error) {
+	var refusal error
 	if !p.old {
 		key, values, err = p.popMany(n, keys)
-		p.old = isRefused(err)
+		if p.old = isRefused(err); p.old {
+			refusal = err
+		}
 	}
 	if p.old {
 		key, values, err = p.popOneAndMore(n, keys)
+	}
+	if refusal != nil && isRefused(err) {
+		err = fmt.Errorf("%w, and before: %w", err, refusal)
 	}
 	if errors.Is(err, redis.Nil) {
 		return "", nil, nil

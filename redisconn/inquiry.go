@@ -34,6 +34,7 @@ const (
 type fates struct {
 	of      []fate
 	waiting int64 // requests in the queue
+	refused error // that they can't be withdrawn
 	err     error // that Redis can't be asked
 }
 
@@ -56,7 +57,7 @@ func (c *caller) Inquire(ctx context.Context, requests []any) []error {
 		case ok && r != nil && sent[i] == nil:
 			found[i] = fmt.Errorf("%w: it had not been sent to queue %q; %s", jsonrpc2.ErrNotRun, c.queue, outlook)
 		case known != nil && known.err == nil:
-			found[i] = fmt.Errorf("%w; %s", c.describe(known.of[i], known.waiting), outlook)
+			found[i] = fmt.Errorf("%w; %s", c.describe(known.of[i], known), outlook)
 		case known != nil:
 			found[i] = fmt.Errorf("queue %q can't be asked: %w; %s", c.queue, known.err, outlook)
 		default:
@@ -129,6 +130,7 @@ func (c *caller) remove(requests []*request, known *fates) {
 	for i, cmd := range cmds {
 		switch n, err := cmd.Int64(); {
 		case err != nil:
+			known.refused = err
 		case n == 0:
 			known.of[i] = taken
 		default:
@@ -140,13 +142,16 @@ func (c *caller) remove(requests []*request, known *fates) {
 }
 
 // describe says what is known of a request that was sent.
-func (c *caller) describe(f fate, waiting int64) error {
-	queue := fmt.Sprintf("requests waiting in queue %q: %d", c.queue, waiting)
+func (c *caller) describe(f fate, known *fates) error {
+	queue := fmt.Sprintf("requests waiting in queue %q: %d", c.queue, known.waiting)
 	switch f {
 	case withdrawn:
 		return fmt.Errorf("%w: no server took it: it still waited and was withdrawn; %s", jsonrpc2.ErrNotRun, queue)
 	case taken:
 		return fmt.Errorf("it waits no more and may have run; %s", queue)
+	}
+	if known.refused != nil {
+		return fmt.Errorf("it may still wait: %w; %s", known.refused, queue)
 	}
 	return fmt.Errorf("it may still wait; %s", queue)
 }

@@ -43,10 +43,11 @@ type lease struct {
 	stop        <-chan struct{} // ends the waits
 
 	// The fetcher's own.
-	token int64 // of the next request; changed with mu locked
-	dry   bool  // nothing waited when last asked
-	moved bool  // something may be staged
-	conn  *redis.Conn
+	token     int64 // of the next request; changed with mu locked
+	dry       bool  // nothing waited when last asked
+	moved     bool  // something may be staged
+	conn      *redis.Conn
+	connected bool // there was a conn
 
 	mu      sync.Mutex // protects following
 	node    *redis.Client
@@ -120,6 +121,9 @@ return {new, taken}`)
 
 // errOld is what a Redis before 7.0 gets.
 var errOld = errors.New("AtLeastOnce needs Redis 7.0 or newer")
+
+// errNoClient is what a user without these rights gets.
+var errNoClient = errors.New("AtLeastOnce needs the rights to CLIENT ID and CLIENT UNBLOCK")
 
 // take waits for requests, for blockTime at most, and takes up to n.
 func (l *lease) take(n int) ([]delivery, error) {
@@ -231,11 +235,17 @@ func (l *lease) connect(ctx context.Context) (err error) {
 	}
 	conn := node.Conn()
 	id, err := conn.ClientID(ctx).Result()
+	if err == nil { // of nobody, to see whether it is allowed
+		err = conn.ClientUnblock(ctx, 0).Err()
+	}
 	if err != nil {
 		_ = conn.Close()
+		if isRefused(err) && !l.connected { // else it was allowed before, and may be again
+			return fmt.Errorf("redisconn: queue %q: %w: %w", l.queue, errNoClient, err)
+		}
 		return err
 	}
-	l.conn = conn
+	l.conn, l.connected = conn, true
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.node, l.id = node, id

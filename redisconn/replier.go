@@ -160,7 +160,7 @@ func (r *replier) close() bool {
 		r.server.state.Logger.Error("closed with messages unsent", slog.Int("messages", unsent))
 	}
 	if r.woke.Load() && r.server.state.Cause() == nil { // else it expires
-		_ = r.rdb.Process(context.Background(), newOnce(context.Background(), "del", r.server.wakeList))
+		removeList(r.rdb, r.server.wakeList, r.server.state.Logger)
 	}
 	return unsent == 0
 }

@@ -25,21 +25,25 @@ return type(set) == 'table' and 0 or set`)
 // these are, and 0 if the list expires now.
 var settleScript = newScript(`#!lua flags=allow-oom
 local list, wip = KEYS[1], KEYS[2]
-local answers, lost = {}, {}
+local answers, tokens, lost = {}, {}, {}
 for i = 2, #ARGV, 2 do
-  if ARGV[i] == '0' or redis.call('HDEL', wip, ARGV[i]) == 1 then
+  local token = ARGV[i]
+  if token == '0' or not tokens[token] and redis.call('HEXISTS', wip, token) == 1 then
     answers[#answers+1] = ARGV[i+1]
+    tokens[token] = true
   else
     lost[#lost+1] = i / 2
   end
 end
 if #answers == 0 then return lost end
-local ttl = redis.call('PTTL', list)
+local ttl = redis.pcall('PTTL', list)
 local pushed = redis.pcall('RPUSH', list, unpack(answers))
 if type(pushed) == 'table' then return pushed end
-if ttl ~= -1 then
-  redis.call('PEXPIRE', list, ARGV[1])
-  lost[#lost+1] = 0
+for token in pairs(tokens) do
+  if token ~= '0' then redis.call('HDEL', wip, token) end
+end
+if pushed == #answers or type(ttl) ~= 'table' and ttl >= 0 then
+  if redis.pcall('PEXPIRE', list, ARGV[1]) == 1 then lost[#lost+1] = 0 end
 end
 return lost`)
 

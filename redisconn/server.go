@@ -143,7 +143,7 @@ func (s *server) fetch() {
 		taken, err := s.take(free)
 		s.endPop()
 		switch {
-		case errors.Is(err, errOld):
+		case errors.Is(err, errOld), errors.Is(err, errNoClient):
 			s.fail(err)
 			return
 		case err != nil:

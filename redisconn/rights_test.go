@@ -1,0 +1,152 @@
+package redisconn_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// The rights that each end needs, as the package's documentation has them.
+const (
+	clientRights = "~calc ~jsonrpc2:reply:* +lpush +llen +lrem +blmpop +rpush +pexpire +del +time"
+	serverRights = "~calc ~{calc}:* ~jsonrpc2:reply:* +blmpop +rpush +pexpire +del +time " +
+		"+evalsha +eval +pttl +lrem +llen +lrange +persist"
+	atLeastOnceRights = "~calc ~{calc}:* ~jsonrpc2:reply:* +blmove +rpush +pexpire +del +time " +
+		"+evalsha +eval +pttl +lrem +llen +lrange +persist +client|id +client|unblock +rpop +lpush " +
+		"+hset +hget +hdel +hexists +hgetall +hkeys +hvals +zadd +zrem +zrangebyscore"
+)
+
+func TestRightsAreDocumented(t *testing.T) {
+	source, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	doc := strings.Join(strings.Fields(strings.ReplaceAll(string(source), "//", " ")), " ")
+	for _, rights := range []string{clientRights, serverRights, atLeastOnceRights} {
+		require.Contains(t, doc, rights)
+	}
+}
+
+// A userClient is a client of a user with some rights and no others.
+func userClient(t *testing.T, broker *brokertest.Redis, user string, rights ...string) *redis.Client {
+	t.Helper()
+	admin := broker.Client(t)
+	require.NoError(t, admin.ACLSetUser(t.Context(), user, append([]string{"on", ">secret"}, rights...)...).Err())
+	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr, Username: user, Password: "secret"})
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+// A rightsRun is what both ends say while they do all that they can do.
+type rightsRun struct {
+	works bool
+	said  string
+}
+
+// runWithRights has calls made, answered, given up, withdrawn and given back.
+func runWithRights(t *testing.T, client, server []string, atLeastOnce bool) (run rightsRun) {
+	broker := brokertest.StartRedis(t)
+	var log logBook
+	slow := newSlow()
+	opts := &redisconn.ListenOptions{AtLeastOnce: atLeastOnce, ReplyTTL: 4 * time.Second, Logger: log.logger()}
+	serverRDB, clientRDB := userClient(t, broker, "server", server...), userClient(t, broker, "client", client...)
+	conn := redisconn.Dial(clientRDB, queue, &redisconn.DialOptions{Logger: log.logger()})
+	rpcClient := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Logger: log.logger()})
+	call := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+		defer cancel()
+		_, err := jsonrpc2.Call[float64](ctx, rpcClient, "Calc.Add", calc.Args{A: 1, B: 5.1})
+		return err
+	}
+	withdrawn := call() // there is no server yet
+	w := serveWith(t, serverRDB, opts, &jsonrpc2.ServerOptions{Logger: log.logger()}, slow)
+	var err error
+	for range 4 { // until substitutes are found
+		if err = call(); err == nil {
+			break
+		}
+	}
+	w.drain()
+	select {
+	case <-w.done:
+	case <-time.After(soon):
+		require.Fail(t, "the server does not end")
+	}
+	require.NoError(t, rpcClient.Close())
+	serveErr := w.err
+	w.err = nil // for the cleanup
+	run.works = err == nil && errors.Is(withdrawn, jsonrpc2.ErrNotRun)
+	for _, err := range []error{withdrawn, err, serveErr} {
+		if err != nil {
+			run.said += err.Error() + "\n"
+		}
+	}
+	run.said += log.String()
+	return run
+}
+
+// Both ends work with the rights that the documentation names. With one less they
+// work by a substitute, or an error or a line in the log names it.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	for _, end := range []struct {
+		name, rights string
+		atLeastOnce  bool
+	}{{"client", clientRights, false}, {"server", serverRights, false}, {"server, at least once", atLeastOnceRights, true}} {
+		rights := strings.Fields(end.rights)
+		run := func(t *testing.T, rights []string) rightsRun {
+			client, server := strings.Fields(clientRights), strings.Fields(serverRights)
+			if end.name == "client" {
+				client = rights
+			} else {
+				server = rights
+			}
+			return runWithRights(t, client, server, end.atLeastOnce)
+		}
+		t.Run(end.name, func(t *testing.T) {
+			t.Parallel()
+			got := run(t, rights)
+			require.True(t, got.works, got.said)
+			require.NotContains(t, got.said, "level=", "nothing is logged")
+		})
+		for i, right := range rights {
+			t.Run(end.name+" without "+right, func(t *testing.T) {
+				t.Parallel()
+				got := run(t, slices.Delete(slices.Clone(rights), i, i+1))
+				if got.works {
+					return
+				}
+				command := strings.TrimLeft(right, "+~")
+				if strings.HasPrefix(right, "~") {
+					command = "NOPERM"
+				}
+				require.True(t, strings.Contains(got.said, "'"+command+"'") || strings.Contains(got.said, "can't run this command") ||
+					command == "NOPERM" && strings.Contains(got.said, command), got.said)
+			})
+		}
+	}
+}
+
+// At least once without the rights to CLIENT fails at once, and says what is missing.
+// Once such a server took nothing for ever.
+func TestAtLeastOnceWithoutClientRights(t *testing.T) {
+	t.Parallel()
+	for _, rule := range []string{"-client|id", "-client|unblock", "-client"} {
+		broker := brokertest.StartRedis(t)
+		w := serve(t, restricted(t, broker, broker.Client(t), rule), leased())
+		<-w.done
+		require.ErrorContains(t, w.err, "AtLeastOnce needs the rights to CLIENT ID and CLIENT UNBLOCK")
+		require.ErrorContains(t, w.err, "NOPERM")
+		w.err = nil
+	}
+}
