@@ -23,8 +23,10 @@ func (s site) as(t *testing.T, broker *brokertest.RabbitMQ, configure, write, re
 	u, err := url.Parse(s.url)
 	require.NoError(t, err)
 	name := strings.ToLower(rand.Text())
-	broker.Ctl("add_user", name, "secret")
-	broker.Ctl("set_permissions", name, configure, write, read)
+	broker.Ctl("eval", fmt.Sprintf( // both in one go, for a call takes a second
+		`rabbit_auth_backend_internal:add_user(<<%q>>, <<"secret">>, <<"test">>),
+		rabbit_auth_backend_internal:set_permissions(<<%q>>, <<"/">>, <<%q>>, <<%q>>, <<%q>>, <<"test">>).`,
+		name, name, configure, write, read))
 	u.User = url.UserPassword(name, "secret")
 	return site{u.String(), s.queue}
 }
@@ -47,6 +49,7 @@ func TestNoRightToAnswer(t *testing.T) {
 			eventually(t, func() bool {
 				return log.count("level=ERROR", fmt.Sprintf("queue=%q", s.queue), "ACCESS_REFUSED", "right to write", "amq.default") == 1
 			}, &log)
+			s.requireConsumers(t, 1)
 			own, answers := replyQueue(t, ch, "")
 			for i := range requests {
 				s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"Counter.Count"}`, i)})

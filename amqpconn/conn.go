@@ -324,6 +324,9 @@ func (q *Queue) ensure(conn *amqp.Connection, name string) error {
 		_, err := ch.QueueDeclare(name, !q.Plain, false, false, false, args)
 		return err
 	})
+	if _, ok := args["x-dead-letter-exchange"]; ok && isCode(err, amqp.AccessRefused) {
+		return fmt.Errorf("the right to configure %q is missing, or the right to read it or the right to write to its dead-letter exchange: %w", name, err)
+	}
 	return lacking(err, configure, name)
 }
 

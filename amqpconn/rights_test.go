@@ -1,0 +1,137 @@
+package amqpconn_test
+
+import (
+	"regexp"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+)
+
+// Patterns of the rights that the package documents. QUEUE stands for the queue.
+const (
+	nothing   = "^$"
+	byDefault = `^amq\.default$`
+	replies   = `^amq\.gen-`
+	perCall   = `^(amq\.gen-.*|[0-9a-z-]+)$`
+)
+
+var placeholder = regexp.MustCompile("QUEUE")
+
+func (s site) fill(pattern string) string {
+	return placeholder.ReplaceAllLiteralString(pattern, regexp.QuoteMeta(s.queue))
+}
+
+// lesser calls f with each of the patterns taken away, and the name of the right.
+func lesser(patterns [3]string, f func(right string, patterns [3]string)) {
+	for i, right := range []string{"right to configure", "right to write", "right to read"} {
+		if patterns[i] != nothing {
+			less := patterns
+			less[i] = nothing
+			f(right, less)
+		}
+	}
+}
+
+// A client works with the rights that are documented, and with one less its error
+// names that.
+func TestRightsOfAClient(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.SharedRabbitMQ(t)
+	for name, test := range map[string]struct {
+		opts     amqpconn.DialOptions
+		patterns [3]string
+	}{
+		"default":    {amqpconn.DialOptions{}, [3]string{replies, byDefault, replies}},
+		"persistent": {amqpconn.DialOptions{Persistent: true}, [3]string{replies, byDefault, replies}},
+		"looks":      {amqpconn.DialOptions{RequireConsumer: true, MaxBacklog: 1 << 20}, [3]string{replies, byDefault, replies}},
+		"declares":   {amqpconn.DialOptions{Declare: &amqpconn.Queue{}}, [3]string{`^(amq\.gen-.*|QUEUE)$`, byDefault, replies}},
+		"per call":   {amqpconn.DialOptions{ReplyPerCall: true}, [3]string{perCall, byDefault, perCall}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			test.opts.Logger = quiet
+			as := func(p [3]string) site { return s.as(t, broker, s.fill(p[0]), s.fill(p[1]), s.fill(p[2])) }
+			if test.opts.Declare != nil {
+				dial(t, as(test.patterns), &test.opts, 0)
+				s.requireWaiting(t, 0)
+			}
+			serve(t, s, nil)
+			requireCalls(t, dial(t, as(test.patterns), &test.opts, 0), 3)
+			lesser(test.patterns, func(right string, patterns [3]string) {
+				u := as(patterns)
+				begin := time.Now()
+				_, err := dial(t, u, &test.opts, 0).add(1, 5.1)
+				require.ErrorIs(t, err, jsonrpc2.ErrUnavailable, right)
+				require.ErrorContains(t, err, right)
+				require.Less(t, time.Since(begin), closeTime)
+			})
+		})
+	}
+}
+
+// A client that may not create the queue names that, too.
+func TestRightToDeclare(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u := s.as(t, brokertest.SharedRabbitMQ(t), replies, byDefault, replies)
+	_, err := dial(t, u, &amqpconn.DialOptions{Declare: &amqpconn.Queue{}, Logger: quiet}, 0).add(1, 5.1)
+	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+	require.ErrorContains(t, err, "right to configure")
+	require.ErrorContains(t, err, s.queue)
+}
+
+// A server works with the rights that are documented, and with one less its log
+// names that.
+func TestRightsOfAServer(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.SharedRabbitMQ(t)
+	for name, test := range map[string]struct {
+		exists   bool // the queue
+		opts     amqpconn.ListenOptions
+		patterns [3]string
+	}{
+		"default":  {true, amqpconn.ListenOptions{}, [3]string{nothing, byDefault, "^QUEUE$"}},
+		"confirms": {true, amqpconn.ListenOptions{ConfirmReplies: true}, [3]string{nothing, byDefault, "^QUEUE$"}},
+		"once":     {true, amqpconn.ListenOptions{AtMostOnce: true}, [3]string{nothing, byDefault, "^QUEUE$"}},
+		"creates":  {false, amqpconn.ListenOptions{}, [3]string{"^QUEUE$", byDefault, "^QUEUE$"}},
+		"creates with a dead-letter exchange": {false, amqpconn.ListenOptions{Queue: amqpconn.Queue{Args: amqp.Table{"x-dead-letter-exchange": "amq.fanout"}}},
+			[3]string{"^QUEUE$", `^amq\.(default|fanout)$`, "^QUEUE$"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			as := func(p [3]string) site { return s.as(t, broker, s.fill(p[0]), s.fill(p[1]), s.fill(p[2])) }
+			if test.exists {
+				s.declare(t, true, false, nil)
+			}
+			lesser(test.patterns, func(right string, patterns [3]string) {
+				var log logBook
+				opts := test.opts
+				opts.Logger = log.logger()
+				w := start(t, as(patterns), &opts, jsonrpc2.ServerOptions{Logger: quiet})
+				eventually(t, func() bool { return log.count("level=ERROR", right, "403") > 0 }, &log)
+				w.end(t)
+				if !test.exists {
+					s.delete(t)
+				}
+			})
+			opts := test.opts
+			opts.Logger = quiet
+			serve(t, as(test.patterns), &opts)
+			requireCalls(t, dial(t, s, nil, 0), 3)
+			ch := s.channel(t) // and the ways to answer that are rare
+			const direct = "amq.rabbitmq.reply-to"
+			answers, err := ch.Consume(direct, "", true, false, false, false, nil)
+			require.NoError(t, err)
+			s.publish(t, ch, amqp.Publishing{ReplyTo: direct, Body: []byte(add("1"))})
+			require.Equal(t, six("1"), string(take(t, answers).Body))
+		})
+	}
+}
