@@ -105,7 +105,7 @@ func (c *consumer) run(ctx context.Context, conn *amqp.Connection, w *wire, up f
 // time runs from now.
 func (c *consumer) keep(ctx context.Context, s *consuming, d amqp.Delivery) {
 	request := delivery{d, s, deadlineOf(d.Expiration)}
-	if c.server.runs.hold(request) {
+	if _, poison := c.server.isPoison(&request); !poison && c.server.runs.hold(request) {
 		return
 	}
 	select {

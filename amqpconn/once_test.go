@@ -2,9 +2,11 @@ package amqpconn_test
 
 import (
 	"context"
+	"fmt"
 	"net/rpc"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
@@ -21,7 +23,7 @@ func TestAtLeastOnce(t *testing.T) {
 	s := newSite(t)
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
 	slow, other := newSlow(), newSlow()
-	c := dial(t, s, nil, 0)
+	c := dial(t, s, nil, 10*time.Minute)
 	w := serve(t, s.at(proxy.Addr), nil, slow)
 	call := c.wait(1)
 	slow.requireRunning(t, 1)
@@ -49,9 +51,15 @@ func TestAtLeastOnce(t *testing.T) {
 // acknowledged, and no other is there.
 func (s site) requireHeld(t *testing.T) {
 	t.Helper()
+	s.requireUnacknowledged(t, 1)
+}
+
+// requireUnacknowledged is requireHeld for as many messages.
+func (s site) requireUnacknowledged(t *testing.T, messages int) {
+	t.Helper()
 	eventually(t, func() bool {
 		list := brokertest.SharedRabbitMQ(t).Ctl("list_queues", "name", "messages_ready", "messages_unacknowledged")
-		return strings.Contains(list, s.queue+"\t0\t1\n")
+		return strings.Contains(list, fmt.Sprintf("%s\t0\t%d\n", s.queue, messages))
 	})
 }
 
@@ -166,14 +174,12 @@ func TestMaxDeliveries(t *testing.T) {
 			ch := s.channel(t)
 			poison := `{"jsonrpc":"2.0","method":"Slow.Wait","params":[1]}`
 			s.publish(t, ch, amqp.Publishing{Body: []byte(poison)})
-			runs := int64(1)
+			slow.requireRunning(t, 1)
 			if !opts.AtMostOnce {
-				for ; runs < 2; runs++ {
-					slow.requireRunning(t, runs)
-					proxy.Cut()
-				}
+				proxy.Cut()
+				eventually(t, func() bool { return w.conn.Stats().Reconnects == 1 })
+				s.requireHeld(t)
 			}
-			slow.requireRunning(t, runs)
 			proxy.Cut()
 			if !opts.AtMostOnce {
 				deaths, err := ch.Consume(dead.queue, "", true, false, false, false, nil)
@@ -183,7 +189,7 @@ func TestMaxDeliveries(t *testing.T) {
 				eventually(t, func() bool { return log.count("level=WARN", "request dropped after 2 deliveries", "Slow.Wait") == 1 })
 			}
 			dial(t, s, nil, 0).requireAdds(t)
-			require.EqualValues(t, runs, slow.running.Load())
+			require.EqualValues(t, 1, slow.running.Load())
 			slow.open()
 			w.end(t)
 			s.requireWaiting(t, 0)
@@ -200,11 +206,11 @@ func TestUnlimitedDeliveries(t *testing.T) {
 	slow := newSlow()
 	w := serve(t, s.at(proxy.Addr), &amqpconn.ListenOptions{MaxDeliveries: -1, Logger: quiet}, slow)
 	call := dial(t, s, nil, 0).wait(1)
-	for n := range int64(5) {
-		slow.requireRunning(t, n+1)
-		if n < 4 {
-			proxy.Cut()
-		}
+	slow.requireRunning(t, 1)
+	for n := range int64(4) {
+		proxy.Cut()
+		eventually(t, func() bool { return w.conn.Stats().Reconnects == n+1 })
+		s.requireHeld(t)
 	}
 	slow.open()
 	requireWaited(t, call)
@@ -212,8 +218,8 @@ func TestUnlimitedDeliveries(t *testing.T) {
 	s.requireWaiting(t, 0)
 }
 
-// The answers of what ran on a connection that is gone go out, and acknowledge
-// nothing on the next.
+// The answers of what ran on a connection that is gone go out, acknowledge what
+// was delivered again of it, and nothing else on the next.
 func TestAnswersOfAnotherConnection(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -238,20 +244,21 @@ func TestAnswersOfAnotherConnection(t *testing.T) {
 	for range 3 {
 		s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
 	}
-	var first, again []jsonrpc2.Message
+	var first []jsonrpc2.Message
 	for range 3 {
 		first = append(first, <-reading)
 	}
 	proxy.Cut()
-	for range 3 {
-		again = append(again, <-reading)
-	}
-	for _, msg := range first {
+	eventually(t, func() bool { return conn.Stats().Reconnects == 1 })
+	s.requireUnacknowledged(t, 3)
+	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("2"))})
+	second := <-reading // what was delivered again is not read
+	require.Equal(t, add("2"), string(second.Body))
+	for _, msg := range first[:2] {
 		require.NoError(t, msg.Reply([]byte("old")))
 		require.Equal(t, "old", string(take(t, answers).Body))
 	}
-	require.NoError(t, again[2].Reply([]byte("new")))
-	require.Equal(t, "new", string(take(t, answers).Body))
+	s.requireUnacknowledged(t, 2)
 	require.NoError(t, conn.Close())
 	s.requireWaiting(t, 2)
 	require.Equal(t, 1, log.count("level=ERROR", "trying again"), &log)

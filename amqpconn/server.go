@@ -150,11 +150,17 @@ func (s *server) takePlace(ctx context.Context) bool {
 	return s.placed
 }
 
+// isPoison reports whether a request was delivered too often, and how often.
+func (s *server) isPoison(d *delivery) (count int64, poison bool) {
+	count, _ = d.Headers["x-delivery-count"].(int64)
+	return count, s.opts.MaxDeliveries > 0 && count >= int64(s.opts.MaxDeliveries)
+}
+
 // message makes a message of a request.
 func (s *server) message(d delivery) jsonrpc2.Message {
 	body := d.Body
 	d.Body = nil // Reply is not to keep it for as long as the method runs
-	if count, _ := d.Headers["x-delivery-count"].(int64); s.opts.MaxDeliveries > 0 && count >= int64(s.opts.MaxDeliveries) {
+	if count, poison := s.isPoison(&d); poison {
 		s.poisoned.Add(1)
 		d.session.reject(d)
 		return jsonrpc2.Message{Body: body, Err: fmt.Errorf("amqpconn: request dropped after %d deliveries", count), Reply: noReply}
