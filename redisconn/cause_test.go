@@ -22,6 +22,8 @@ import (
 // log. Once it said "context deadline exceeded".
 func TestCauses(t *testing.T) {
 	t.Parallel()
+	start, wait := together(t)
+	defer wait()
 	for _, test := range []struct {
 		name, text string
 		setup      func(t *testing.T, broker *brokertest.Redis, opts *redis.Options)
@@ -58,8 +60,7 @@ func TestCauses(t *testing.T) {
 			if short {
 				name += ", short deadline"
 			}
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
+			start(name, func(t *testing.T) {
 				broker := brokertest.StartRedis(t)
 				opts := &redis.Options{Addr: broker.Addr}
 				test.setup(t, broker, opts)

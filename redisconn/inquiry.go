@@ -15,7 +15,7 @@ const (
 	maxSearched = 1000
 
 	// inquiryMargin is how long it takes at most to tell what was found.
-	inquiryMargin = 100 * time.Millisecond
+	inquiryMargin = 200 * time.Millisecond
 
 	// maxWithdrawn is how many are withdrawn in one go.
 	maxWithdrawn = 100

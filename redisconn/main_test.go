@@ -209,6 +209,21 @@ func (l *logBook) String() string {
 	return l.buf.String()
 }
 
+// together returns a t.Run whose subtests run beside one another, twelve at a time,
+// and what waits for them: for those that wait most of the time.
+func together(t *testing.T) (start func(name string, test func(t *testing.T)), wait func()) {
+	var running sync.WaitGroup
+	places := make(chan struct{}, 12)
+	start = func(name string, test func(t *testing.T)) {
+		places <- struct{}{}
+		running.Go(func() {
+			defer func() { <-places }()
+			t.Run(name, test)
+		})
+	}
+	return start, running.Wait
+}
+
 func requireLen(t *testing.T, rdb redis.UniversalClient, list string, n int64) {
 	t.Helper()
 	var got int64

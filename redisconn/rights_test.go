@@ -99,6 +99,8 @@ func runWithRights(t *testing.T, client, server []string, atLeastOnce bool) (run
 // work by a substitute, or an error or a line in the log names it.
 func TestRights(t *testing.T) {
 	t.Parallel()
+	start, wait := together(t)
+	defer wait()
 	for _, end := range []struct {
 		name, rights string
 		atLeastOnce  bool
@@ -113,15 +115,13 @@ func TestRights(t *testing.T) {
 			}
 			return runWithRights(t, client, server, end.atLeastOnce)
 		}
-		t.Run(end.name, func(t *testing.T) {
-			t.Parallel()
+		start(end.name, func(t *testing.T) {
 			got := run(t, rights)
 			require.True(t, got.works, got.said)
 			require.NotContains(t, got.said, "level=", "nothing is logged")
 		})
 		for i, right := range rights {
-			t.Run(end.name+" without "+right, func(t *testing.T) {
-				t.Parallel()
+			start(end.name+" without "+right, func(t *testing.T) {
 				got := run(t, slices.Delete(slices.Clone(rights), i, i+1))
 				if got.works {
 					return

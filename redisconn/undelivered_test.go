@@ -156,12 +156,13 @@ func (o *others) calls() int {
 // those.
 func TestDeadNode(t *testing.T) {
 	t.Parallel()
+	start, wait := together(t)
+	defer wait()
 	for name, test := range map[string]struct{ begin, end func(*brokertest.Redis) }{
 		"killed":    {(*brokertest.Redis).Kill, (*brokertest.Redis).Start},
 		"suspended": {(*brokertest.Redis).Stop, (*brokertest.Redis).Cont},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		start(name, func(t *testing.T) {
 			cluster := brokertest.StartRedisCluster(t, 3, 0)
 			ctx := context.Background()
 			for _, node := range cluster.Nodes {
