@@ -73,15 +73,19 @@ func TestUndeliverableAnswers(t *testing.T) {
 					&redisconn.ListenOptions{AtLeastOnce: atLeastOnce, Logger: log.logger()},
 					&jsonrpc2.ServerOptions{Logger: log.logger()}, Double{})
 				others := startOthers(t, admin, nil)
-				for range 3 {
+				times := 3
+				if len(test.request) > 100_000 {
+					times = 1 // to scan it is work for the machine, not for the broker
+				}
+				for range times {
 					push(t, admin, test.request)
 				}
 				if test.list != "" {
-					for range 3 {
+					for range times {
 						require.Contains(t, pop(t, admin, test.list), test.answer)
 					}
 				}
-				eventually(t, func() bool { return w.conn.Stats().Undelivered == 3*test.stats.Undelivered }, &log)
+				eventually(t, func() bool { return w.conn.Stats().Undelivered == int64(times)*test.stats.Undelivered }, &log)
 				others.requireQuick(t)
 				if test.log != "" {
 					eventually(t, func() bool { return log.count(test.log) > 0 }, &log)
