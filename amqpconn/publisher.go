@@ -38,7 +38,8 @@ type publishing[T any] struct {
 	wire    *wire
 	blocked *atomic.Pointer[string] // why the broker blocks the connection, or nil
 
-	messages atomic.Int64 // published; the writer counts
+	sending  sync.Mutex   // held while messages are published, or a check goes on: the library mixes up their frames
+	messages atomic.Int64 // published
 	taken    atomic.Int64 // messages that the broker is known to have taken
 	checks   sync.WaitGroup
 
@@ -67,17 +68,17 @@ func newPublisher[T any]() *publisher[T] {
 // run has the connection used until it fails. A channel that refuses everything
 // is replaced by another.
 func (p *publisher[T]) run(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error {
-	if p.prepare != nil {
-		if err := p.prepare(ctx, conn); err != nil {
-			return err
-		}
-	}
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	defer closeSoon(conn) // closes what is listened to
 	blocked := new(atomic.Pointer[string])
 	alarms := conn.NotifyBlocked(make(chan amqp.Blocking, 8))
 	listening.Go(func() { p.listenBlocked(blocked, alarms) })
+	if p.prepare != nil {
+		if err := p.prepare(ctx, conn); err != nil {
+			return err
+		}
+	}
 	for {
 		err := p.runChannel(ctx, conn, &publishing[T]{wire: w, blocked: blocked}, up)
 		if !errors.Is(err, errRefused) {
@@ -201,6 +202,8 @@ func (s *publishing[T]) check() {
 		s.mu.Lock()
 		s.checking, s.checked = false, time.Now()
 		s.mu.Unlock()
+		s.sending.Lock()
+		defer s.sending.Unlock()
 		messages := s.messages.Load()
 		if s.ch.Qos(0, 0, false) == nil { // what it sets is for consumers
 			s.taken.Store(messages)

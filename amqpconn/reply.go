@@ -241,23 +241,27 @@ func isException(err error) bool {
 	return errors.As(err, &e) && e.Server && e.Code != amqp.ConnectionForced
 }
 
-// mayPublish reports an error if answers can't be published: without the right to
-// write, the broker would close the channel and drop each.
+// mayPublish returns an error if answers can't be published: without the right to
+// write, the broker would close the channel and drop each. A broker that is short
+// of memory does not say, and is not waited for.
 func mayPublish(ctx context.Context, conn *amqp.Connection) error {
-	err := onChannel(conn, func(ch *amqp.Channel) error {
-		returned := ch.NotifyReturn(make(chan amqp.Return, 1))
-		closed := ch.NotifyClose(make(chan *amqp.Error, 1))
-		if err := ch.PublishWithContext(ctx, "", link.NewName(), true, false, amqp.Publishing{}); err != nil {
-			return err
-		}
-		select {
-		case <-returned: // by its name no such queue exists
-			return nil
-		case err := <-closed:
-			return closeError(err)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
-	return lacking(err, write, exchange)
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	returned := ch.NotifyReturn(make(chan amqp.Return, 1))
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
+	if err := ch.PublishWithContext(ctx, "", link.NewName(), true, false, amqp.Publishing{}); err != nil {
+		return err
+	}
+	select {
+	case <-returned: // by its name no such queue exists
+		return ch.Close()
+	case err := <-closed:
+		return lacking(closeError(err), write, exchange)
+	case <-time.After(dialTimeout): // the channel goes with its connection
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

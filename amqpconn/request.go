@@ -56,9 +56,13 @@ func (c *caller) publish(work []request) (again []request) {
 // publishTo publishes requests on a channel, to be answered to a reply queue, and
 // returns those to try again.
 func (c *caller) publishTo(session *publishing[string], replyTo string, work []request) (again []request) {
+	session.sending.Lock()
 	session.wire.hold()
-	defer session.wire.release() // what fails then may have arrived: the calls wait
-	defer session.check()
+	defer func() {
+		_ = session.wire.release() // what fails then may have arrived: the calls wait
+		session.sending.Unlock()
+		session.check()
+	}()
 	for i, r := range work {
 		switch err := c.publishOne(session, replyTo, r); {
 		case err == nil:
