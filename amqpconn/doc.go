@@ -63,6 +63,8 @@
 // the reply queue is named by the request's id the answer is published again for
 // 10 s before that, for clients that declare this queue last.
 //
+// ConfirmReplies costs about a tenth of the calls per second.
+//
 // A request whose server dies of it is delivered to the next. Quorum queues count
 // the deliveries: after MaxDeliveries, or the queue's own delivery limit, it goes
 // to the queue's dead-letter exchange if it has one, and is logged. Queues that are

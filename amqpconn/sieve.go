@@ -67,7 +67,7 @@ func (s *sieve) begin() error {
 		return nil
 	}
 	size := int64(binary.BigEndian.Uint32(head[3:]))
-	if head[0] != frameHeader || size > maxProperties {
+	if head[0] != frameHeader || size > maxProperties || size < flagsAt+2-frameHead || !s.hasHeaders() {
 		s.rest = frameHead + size + 1
 		return nil
 	}
@@ -81,15 +81,24 @@ func (s *sieve) begin() error {
 	return nil
 }
 
+// hasHeaders reports whether the next frame, with a message's properties, has
+// headers among them. An error comes again.
+func (s *sieve) hasHeaders() bool {
+	start, err := s.frames.Peek(flagsAt + 2)
+	return err == nil && binary.BigEndian.Uint16(start[flagsAt:])&headers != 0
+}
+
+// The flags that say which properties there are, and some of them.
+const (
+	flagsAt         = frameHead + 12
+	contentType     = 1 << 15
+	contentEncoding = 1 << 14
+	headers         = 1 << 13
+)
+
 // sift returns a frame with a message's properties without the headers if they
 // are not readable.
 func sift(frame []byte) []byte {
-	const (
-		flagsAt         = frameHead + 12
-		contentType     = 1 << 15
-		contentEncoding = 1 << 14
-		headers         = 1 << 13
-	)
 	if len(frame) < flagsAt+3 {
 		return frame
 	}
