@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
@@ -111,7 +112,7 @@ func TestStrangersAddress(t *testing.T) {
 }
 
 // isText reports whether a name can be an id.
-func isText(name string) bool { return !strings.ContainsAny(name, "\xff\x00") }
+func isText(name string) bool { return utf8.ValidString(name) && !strings.Contains(name, "\x00") }
 
 // The queues that the broker names are not asked for as ids, and nothing else
 // that is the broker's is.
