@@ -73,7 +73,7 @@ func TestCauses(t *testing.T) {
 				}
 				ctx, cancel := t.Context(), context.CancelFunc(func() {})
 				if short {
-					ctx, cancel = context.WithTimeout(ctx, 900*time.Millisecond)
+					ctx, cancel = context.WithTimeout(ctx, 1100*time.Millisecond)
 				}
 				defer cancel()
 				begin := time.Now()
