@@ -26,6 +26,7 @@ func FuzzReplyQueue(f *testing.F) {
 	} {
 		f.Add(body, "", "", "calc", int64(0))
 		f.Add(body, "calc", "c", "calc", int64(1))
+		f.Add(body, "amq.", "c", "calc", int64(15))
 		f.Add(body, "amq.rabbitmq.reply-to", strings.Repeat("c", 256), "calc", int64(20))
 	}
 	f.Fuzz(func(t *testing.T, body, replyTo, correlation, queue string, count int64) {
@@ -59,6 +60,10 @@ func FuzzReplyQueue(f *testing.F) {
 		}
 		err := msg.Reply(answer)
 		settled, _ := s.out.Take(nil)
+		if len(settled) == 0 {
+			settled, _ = s.directs.out.Take(nil)
+			require.True(t, isDirect(replyTo), "others have no way of their own")
+		}
 		require.Len(t, settled, 1)
 		require.EqualValues(t, 1, settled[0].request.DeliveryTag)
 		if msg.Err != nil || err != nil {
