@@ -66,10 +66,11 @@ func (s *server) send(work []reply) (again []reply) {
 			again = append(again, r)
 		}
 	}
+	s.replies.Add(int64(published)) // before anybody has one
 	if session != nil && session.wire.release() != nil {
+		s.replies.Add(-int64(published))
 		return work // perhaps some went out; an answer may come twice
 	}
-	s.replies.Add(int64(published))
 	if published > 0 {
 		session.written.add(published)
 	}
