@@ -164,10 +164,12 @@ func (c *clientCodec) WriteRequest(r *rpc.Request, args any) error {
 		return err
 	}
 	c.add(p)
-	if err := c.conn.WriteMessage(p, c.out.b); err != nil && c.take(r.Seq) != nil {
-		c.stats.Unsent.Add(1)
-		return err
-	} // else it is sent, or was ended meanwhile
+	if err := c.conn.WriteMessage(p, c.out.b); err != nil {
+		if waits, _ := c.take(r.Seq); waits != nil { // else it was ended meanwhile
+			c.stats.Unsent.Add(1)
+			return err
+		}
+	}
 	c.stats.Calls.Add(1)
 	return nil
 }

@@ -99,19 +99,17 @@ func (c *clientCodec) explain(p *pendingCall, err error) error {
 }
 
 // take removes a call that is answered, or was not sent. It is nil for one that
-// nobody waits for.
-func (c *clientCodec) take(seq uint64) *pendingCall {
+// nobody waits for; ours reports whether there was such a call.
+func (c *clientCodec) take(seq uint64) (p *pendingCall, ours bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.pending[seq]
-	if p != nil {
+	if p = c.pending[seq]; p != nil {
 		c.remove(p)
 	}
-	return p
+	return p, seq <= c.sent
 }
 
-// takeID is take by the id on the wire, and reports whether it is one of ours,
-// though the call may have ended. Only the very text that we sent counts.
+// takeID is take by the id on the wire. Only the very text that we sent counts.
 func (c *clientCodec) takeID(id []byte) (p *pendingCall, ours bool) {
 	digits, ok := bytes.CutPrefix(id, []byte(c.id))
 	if !ok || len(digits) == 0 {
@@ -122,12 +120,7 @@ func (c *clientCodec) takeID(id []byte) (p *pendingCall, ours bool) {
 	if err != nil || len(digits) > 1 && digits[0] == '0' {
 		return nil, false
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if p = c.pending[seq]; p != nil {
-		c.remove(p)
-	}
-	return p, seq <= c.sent
+	return c.take(seq)
 }
 
 func (c *clientCodec) remove(p *pendingCall) {

@@ -51,7 +51,7 @@ type group struct {
 	large  bool // it is one large message
 	cmd    once
 
-	// A list that is by its name a reply list is let expire by a command, in place
+	// A list that is by its name a reply list expires by a command, in place
 	// of a script that looks first whether it may, which takes longer.
 	expires bool
 	expire  once
