@@ -2,10 +2,10 @@ package jsonrpc2
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net"
+	"slices"
 	"sync"
-	"time"
 )
 
 // BatchOptions are the options of Batch. The zero value is useful, and so is a
@@ -26,7 +26,7 @@ const (
 	DefaultBatchBytes = 256 << 10
 )
 
-// Batch returns a Conn around a calling Conn, which it owns, that joins requests
+// Batch returns a ClientConn around another one, which it owns, that joins requests
 // into batches: those that wait when it is about to send. No request waits for
 // company, on a timer or for an earlier answer, and one that is alone is sent as
 // it is, at once.
@@ -40,18 +40,19 @@ const (
 // all answers of a batch: where results are long, MaxItems should be small.
 //
 // A server that knows no batches answers one with a single error that has no id.
-// Its calls fail with that error where it is certain which batch it is about:
-// where the transport tells (HTTP, RabbitMQ), or no other is under way.
-func Batch(conn Conn, opts *BatchOptions) Conn {
+// Its calls fail with that error where the transport tells which batch it is about
+// (HTTP, RabbitMQ), or where no call of another one waits.
+func Batch(conn ClientConn, opts *BatchOptions) ClientConn {
 	if opts == nil {
 		opts = &BatchOptions{}
 	}
 	b := &batchConn{
-		Conn:     conn,
-		maxItems: min(orDefault(opts.MaxItems, DefaultBatchItems), maxBatchItems),
-		maxBytes: orDefault(opts.MaxBytes, DefaultBatchBytes),
-		wake:     make(chan struct{}, 1),
-		done:     make(chan struct{}),
+		ClientConn: conn,
+		maxItems:   min(orDefault(opts.MaxItems, DefaultBatchItems), maxBatchItems),
+		maxBytes:   orDefault(opts.MaxBytes, DefaultBatchBytes),
+		wake:       make(chan struct{}, 1),
+		done:       make(chan struct{}),
+		sending:    make(chan struct{}, 1),
 	}
 	go b.run()
 	return b
@@ -59,51 +60,32 @@ func Batch(conn Conn, opts *BatchOptions) Conn {
 
 // A batchConn has one goroutine, which Close awaits. It sends what waits.
 type batchConn struct {
-	Conn
+	ClientConn
 	maxItems, maxBytes int
 
-	wake chan struct{} // holds one if there may be something to send
-	done chan struct{} // closed when the goroutine has ended
+	wake    chan struct{} // holds one if there may be something to send
+	done    chan struct{} // closed when the goroutine has ended
+	sending chan struct{} // holds one while requests are handed on, see Inquire
+	joined  []byte        // the goroutine's own
 
-	// The goroutine's own.
-	joined []byte
-	number uint64 // of the last message
-
-	mu        sync.Mutex // protects following
-	waiting   []batchItem
-	bytes     int // of what waits
-	closed    bool
-	failed    []Message          // what the Conn did not take
-	reading   context.Context    // what the Conn is read under
-	interrupt context.CancelFunc // of reading, to see failed
-	under     <-chan struct{}    // the Done of the context that reading is under
+	mu      sync.Mutex // protects following
+	waiting []*Request
+	bytes   int // of what waits
+	closed  bool
 }
 
-type batchItem struct {
-	ctx  context.Context
-	body []byte
-}
-
-func (i batchItem) isRequest() bool { return kindOf(i.body) == '{' }
-
-// SetLimits implements Limiter.
-func (b *batchConn) SetLimits(l Limits) {
-	if limiter, ok := b.Conn.(Limiter); ok {
-		limiter.SetLimits(l)
-	}
-}
-
-func (b *batchConn) WriteMessage(ctx context.Context, body []byte) error {
+func (b *batchConn) WriteRequest(r *Request) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case b.closed:
 		return net.ErrClosed
-	case b.bytes+len(body) > maxWaiting:
+	case b.bytes+len(r.Body) > maxWaiting:
 		return ErrOverloaded
 	}
-	b.waiting = append(b.waiting, batchItem{ctx, append([]byte(nil), body...)})
-	b.bytes += len(body)
+	r.Keep()
+	b.waiting = append(b.waiting, r)
+	b.bytes += len(r.Body)
 	b.signal()
 	return nil
 }
@@ -119,13 +101,7 @@ func (b *batchConn) run() {
 	defer close(b.done)
 	for range b.wake {
 		settle(b.waitingItems)
-		items, open := b.take()
-		for len(items) > 0 {
-			n := b.fit(items)
-			b.send(items[:n])
-			items = items[n:]
-		}
-		if !open {
+		if !b.sendAll() {
 			return
 		}
 	}
@@ -137,26 +113,39 @@ func (b *batchConn) waitingItems() int {
 	return len(b.waiting)
 }
 
+// sendAll sends what waits. It reports whether more may come.
+func (b *batchConn) sendAll() bool {
+	b.sending <- struct{}{}
+	defer func() { <-b.sending }()
+	requests, open := b.take()
+	for len(requests) > 0 {
+		n := b.fit(requests)
+		b.send(requests[:n])
+		requests = requests[n:]
+	}
+	return open
+}
+
 // take takes what waits and is still waited for.
-func (b *batchConn) take() (items []batchItem, open bool) {
+func (b *batchConn) take() (requests []*Request, open bool) {
 	b.mu.Lock()
-	items, b.waiting, b.bytes, open = b.waiting, nil, 0, !b.closed
+	requests, b.waiting, b.bytes, open = b.waiting, nil, 0, !b.closed
 	b.mu.Unlock()
-	wanted := items[:0]
-	for _, item := range items {
-		if item.ctx.Err() == nil {
-			wanted = append(wanted, item)
+	wanted := requests[:0]
+	for _, r := range requests {
+		if !r.GivenUp() {
+			wanted = append(wanted, r)
 		}
 	}
 	return wanted, open
 }
 
-// fit returns how many of the items fit into one batch: at least one. What is no
+// fit returns how many of the requests fit into one batch: at least one. What is no
 // single request, as a batch written by hand, travels alone.
-func (b *batchConn) fit(items []batchItem) int {
-	n, length := 1, len("[]")+len(items[0].body)
-	for n < len(items) && n < b.maxItems && items[0].isRequest() && items[n].isRequest() {
-		length += len(",") + len(items[n].body)
+func (b *batchConn) fit(requests []*Request) int {
+	n, length := 1, len("[]")+len(requests[0].Body)
+	for n < len(requests) && n < b.maxItems && isSingle(requests[0]) && isSingle(requests[n]) {
+		length += len(",") + len(requests[n].Body)
 		if length > b.maxBytes {
 			break
 		}
@@ -165,133 +154,73 @@ func (b *batchConn) fit(items []batchItem) int {
 	return n
 }
 
-func (b *batchConn) send(items []batchItem) {
-	b.number++
-	for _, item := range items {
-		if p, ok := item.ctx.(*pendingCall); ok {
-			p.batch.Store(b.number)
-		}
+func isSingle(r *Request) bool { return kindOf(r.Body) == '{' }
+
+// send hands requests on: one as it is, more as a batch.
+func (b *batchConn) send(requests []*Request) {
+	r := requests[0]
+	if len(requests) > 1 {
+		r = b.join(slices.Clone(requests)) // or one batch would keep all of them alive
+		r.message.Store(r)
 	}
-	body, ctx := items[0].body, items[0].ctx
-	if len(items) > 1 {
-		body, ctx = b.join(items)
+	for _, part := range requests {
+		part.message.Store(r)
 	}
-	err := b.Conn.WriteMessage(ctx, body)
-	if err == nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.failed = append(b.failed, Message{Body: append([]byte(nil), body...), Err: err})
-	if b.interrupt != nil {
-		b.interrupt()
+	if err := b.ClientConn.WriteRequest(r); err != nil {
+		r.Fail(withSentinel(err, ErrUnavailable))
 	}
 }
 
-// join makes a batch, and the context that it travels under.
-func (b *batchConn) join(items []batchItem) ([]byte, context.Context) {
+func (b *batchConn) join(requests []*Request) *Request {
 	if cap(b.joined) > maxKeptBuffer {
 		b.joined = nil
 	}
-	ctx := &batchContext{Context: context.Background(), items: make([]context.Context, 0, len(items))}
 	body := append(b.joined[:0], '[')
-	for i, item := range items {
+	for i, r := range requests {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = append(body, item.body...)
-		ctx.add(item.ctx)
+		body = append(body, r.Body...)
 	}
 	b.joined = append(body, ']')
-	return b.joined, ctx
+	return JoinRequests(b.joined, Hooks{}, requests...)
 }
 
-// A batchContext ends when nobody waits for any item of a batch any more.
-type batchContext struct {
-	context.Context
-	items    []context.Context
-	deadline time.Time // the latest
-	unending bool      // some item has none
-}
-
-func (c *batchContext) add(item context.Context) {
-	c.items = append(c.items, item)
-	deadline, ok := item.Deadline()
-	if !ok {
-		c.unending = true
-	} else if deadline.After(c.deadline) {
-		c.deadline = deadline
+// Inquire implements ClientConn. It knows of what was not sent, and inquires of a
+// batch as a whole when all of it was given up.
+func (b *batchConn) Inquire(ctx context.Context, requests []*Request) []error {
+	select { // what is being sent is sent, or dropped, then
+	case b.sending <- struct{}{}:
+		<-b.sending
+	case <-ctx.Done():
+		return nil
 	}
-}
-
-// Deadline returns the latest deadline.
-func (c *batchContext) Deadline() (time.Time, bool) {
-	return c.deadline, !c.unending
-}
-
-// Err is not nil as soon as all items are given up.
-func (c *batchContext) Err() error {
-	var err error
-	for _, item := range c.items {
-		if err = item.Err(); err == nil {
-			return nil
-		}
-	}
-	return err
-}
-
-// Value returns what the first item's caller has put into its context.
-func (c *batchContext) Value(key any) any {
-	return c.items[0].Value(key)
-}
-
-func (b *batchConn) ReadMessage(ctx context.Context) (Message, error) {
-	for {
-		failed, reading, ok := b.nextFailed(ctx)
-		if ok {
-			return failed, nil
-		}
-		msg, err := b.Conn.ReadMessage(reading)
+	found := make([]error, len(requests))
+	var asked []*Request
+	places := make(map[*Request][]int) // in requests, of what is asked of
+	for i, r := range requests {
+		message := r.message.Load()
 		switch {
-		case reading.Err() == nil || !errors.Is(err, reading.Err()):
-			return msg, err
-		case ctx.Err() != nil: // which need not be the same
-			return msg, ctx.Err()
+		case message == nil:
+			found[i] = fmt.Errorf("%w: it had not been sent", ErrNotRun)
+			continue
+		case !message.GivenUp():
+			message = r
+		}
+		if places[message] == nil {
+			asked = append(asked, message)
+		}
+		places[message] = append(places[message], i)
+	}
+	if len(asked) == 0 {
+		return found
+	}
+	for i, err := range b.ClientConn.Inquire(ctx, asked) {
+		for _, place := range places[asked[i]] {
+			found[place] = err
 		}
 	}
-}
-
-// nextFailed returns the next message that the Conn did not take or, where there
-// is none, the context to read under.
-func (b *batchConn) nextFailed(ctx context.Context) (failed Message, reading context.Context, ok bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.failed) > 0 {
-		failed, b.failed = b.failed[0], b.failed[1:]
-		return failed, nil, true
-	}
-	return failed, b.readingUnder(ctx), false
-}
-
-// readingUnder returns a context under ctx that ends early when something has
-// failed; the same one for as long as it can.
-func (b *batchConn) readingUnder(ctx context.Context) context.Context {
-	if b.reading == nil || b.reading.Err() != nil || b.under != ctx.Done() {
-		if b.interrupt != nil {
-			b.interrupt()
-		}
-		b.reading, b.interrupt = context.WithCancel(ctx)
-		b.under = ctx.Done()
-	}
-	return b.reading
-}
-
-// Inquire implements Inquirer.
-func (b *batchConn) Inquire(ctx context.Context, requests []any) []error {
-	if inquirer, ok := b.Conn.(Inquirer); ok {
-		return inquirer.Inquire(ctx, requests)
-	}
-	return nil
+	return found
 }
 
 // Close sends what waits and closes the Conn.
@@ -301,5 +230,5 @@ func (b *batchConn) Close() error {
 	b.mu.Unlock()
 	b.signal()
 	<-b.done
-	return b.Conn.Close()
+	return b.ClientConn.Close()
 }

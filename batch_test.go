@@ -21,28 +21,22 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// A heldConn is a Conn in memory that keeps the contexts of what it is given, and
-// that can hold its writer up.
+// A heldConn is a Conn in memory that can hold its writer up.
 type heldConn struct {
-	*scriptedConn
-	limits jsonrpc2.Limits
+	*scriptedClient
 
-	mu       sync.Mutex
-	held     chan struct{} // nil: not held up
-	contexts []context.Context
+	mu   sync.Mutex
+	held chan struct{} // nil: not held up
 }
 
-func (c *heldConn) SetLimits(limits jsonrpc2.Limits) { c.limits = limits }
-
-func (c *heldConn) WriteMessage(ctx context.Context, body []byte) error {
+func (c *heldConn) WriteRequest(r *jsonrpc2.Request) error {
 	c.mu.Lock()
 	held := c.held
-	c.contexts = append(c.contexts, ctx)
 	c.mu.Unlock()
 	if held != nil {
 		<-held
 	}
-	return c.scriptedConn.WriteMessage(ctx, body)
+	return c.scriptedClient.WriteRequest(r)
 }
 
 func (c *heldConn) hold() {
@@ -58,17 +52,10 @@ func (c *heldConn) release() {
 	c.held = nil
 }
 
-// context returns the context of the last message.
-func (c *heldConn) context() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.contexts[len(c.contexts)-1]
-}
-
 // A batching is a client over a Batch, in a synctest bubble.
 type batching struct {
 	conn   *heldConn
-	batch  jsonrpc2.Conn
+	batch  jsonrpc2.ClientConn
 	codec  rpc.ClientCodec
 	client *rpc.Client
 	stats  *jsonrpc2.Stats
@@ -77,7 +64,7 @@ type batching struct {
 
 func newBatching(t *testing.T, opts *jsonrpc2.BatchOptions) *batching {
 	b := &batching{
-		conn:  &heldConn{scriptedConn: newScriptedConn()},
+		conn:  &heldConn{scriptedClient: newScriptedClient()},
 		stats: new(jsonrpc2.Stats),
 		log:   new(recorder),
 	}
@@ -215,13 +202,14 @@ func answerTo(r request) string {
 
 func (b *batching) answer(bodies ...string) {
 	for _, body := range bodies {
-		b.conn.messages <- jsonrpc2.Message{Body: []byte(body)}
+		b.conn.answer(body)
 	}
 	synctest.Wait()
 }
 
 func (b *batching) requireNothingLeft(t *testing.T) {
 	t.Helper()
+	synctest.Wait()
 	calls, failures := jsonrpc2.Pending(b.codec)
 	require.Zero(t, calls)
 	require.Zero(t, failures)
@@ -317,6 +305,10 @@ func TestBatchDefaults(t *testing.T) {
 	})
 }
 
+func rawRequest(t *testing.T, body string) *jsonrpc2.Request {
+	return jsonrpc2.NewRequest(t.Context(), []byte(body), jsonrpc2.Hooks{})
+}
+
 // A batch within a batch would be none.
 func TestBatchOfBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -324,7 +316,7 @@ func TestBatchOfBatches(t *testing.T) {
 		single, batch := `{"jsonrpc":"2.0","method":"Test.A"}`, `[{"jsonrpc":"2.0","method":"Test.B"}]`
 		sent := b.together(t, func() {
 			for _, body := range []string{single, single, batch, single, batch, batch, single, single} {
-				require.NoError(t, b.batch.WriteMessage(t.Context(), []byte(body)))
+				require.NoError(t, b.batch.WriteRequest(rawRequest(t, body)))
 			}
 		})
 		pair := "[" + single + "," + single + "]"
@@ -337,7 +329,7 @@ func TestBatchCopies(t *testing.T) {
 		b := newBatching(t, nil)
 		body := []byte(`{"method":"A"}`)
 		sent := b.together(t, func() {
-			require.NoError(t, b.batch.WriteMessage(t.Context(), body))
+			require.NoError(t, b.batch.WriteRequest(jsonrpc2.NewRequest(t.Context(), body, jsonrpc2.Hooks{})))
 			clear(body)
 		})
 		require.Equal(t, []string{`{"method":"A"}`}, sent)
@@ -484,7 +476,7 @@ func TestBatchContext(t *testing.T) {
 					b.call(string(rune('A'+i)), timeout)
 				}
 			})
-			ctx := b.conn.context()
+			ctx := b.conn.last().Context()
 			requireDeadline(t, ctx, test.want)
 			require.Equal(t, "A", ctx.Value(traceKey{}))
 			time.Sleep(test.want - 1)
@@ -492,34 +484,50 @@ func TestBatchContext(t *testing.T) {
 			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			require.ErrorIs(t, ctx.Err(), context.DeadlineExceeded)
+			<-ctx.Done()
 		}))
 	}
 	t.Run("none", bubble(func(t *testing.T) {
-		b := newBatching(t, nil)
-		b.together(t, func() {
-			b.call("A", time.Second)
-			require.NoError(t, jsonrpc2.Notify(b.client, "Test.B", nil))
-		})
-		ctx := b.conn.context()
+		conn := &silentConn{newScriptedClient()}
+		conn.refuse(nil)
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Logger: quiet})
+		defer client.Close()
+		client.Go("Test.A", nil, nil, nil)
+		require.NoError(t, jsonrpc2.Notify(client, "Test.B", nil))
+		synctest.Wait()
+		ctx := conn.last().Context()
 		_, ok := ctx.Deadline()
 		require.False(t, ok, "a notification has no deadline")
-		time.Sleep(time.Hour)
-		require.NoError(t, ctx.Err())
+		begin := time.Now()
+		<-ctx.Done()
+		require.Equal(t, jsonrpc2.DefaultTimeout, time.Since(begin), "but its sender waits no longer")
 	}))
 	t.Run("all given up", bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		calls, _ := b.calls(t, "A", "B", "C")
-		ctx := b.conn.context()
+		r := b.conn.last()
 		for _, call := range calls {
-			require.NoError(t, ctx.Err())
+			require.NoError(t, r.Context().Err())
+			require.False(t, r.GivenUp())
 			call.cancel()
+			call.requireDone(t)
 		}
-		require.ErrorIs(t, ctx.Err(), context.Canceled)
+		require.ErrorIs(t, r.Context().Err(), context.Canceled)
+		require.True(t, r.GivenUp())
+	}))
+	t.Run("all answered", bubble(func(t *testing.T) {
+		b := newBatching(t, nil)
+		_, batch := b.calls(t, "A", "B")
+		r := b.conn.last()
+		b.answer(answerTo(requests(t, batch)[1]))
+		require.False(t, r.GivenUp())
+		b.answer(answerTo(requests(t, batch)[0]))
+		require.True(t, r.GivenUp())
 	}))
 }
 
 // What a Conn does not take fails, and nothing else.
-func TestBatchWriteMessageFails(t *testing.T) {
+func TestBatchWriteRequestFails(t *testing.T) {
 	refused := fmt.Errorf("%w: for a test", jsonrpc2.ErrUnavailable)
 	synctest.Test(t, func(t *testing.T) {
 		b := newBatching(t, nil)
@@ -544,12 +552,12 @@ func TestBatchWriteMessageFails(t *testing.T) {
 		for _, call := range append(before, lone) {
 			call.requireWaiting(t)
 		}
-		require.EqualValues(t, 4, b.stats.Unsent.Load())
+		require.EqualValues(t, 5, b.stats.Unsent.Load(), "with the notification")
 		require.Zero(t, b.stats.Dropped.Load())
 
 		require.NoError(t, jsonrpc2.Notify(b.client, "Test.I", nil)) // nobody can be told
 		synctest.Wait()
-		require.EqualValues(t, 1, b.stats.Dropped.Load())
+		require.EqualValues(t, 6, b.stats.Unsent.Load())
 
 		b.conn.refuse(nil)
 		b.sent()
@@ -562,31 +570,44 @@ func TestBatchWriteMessageFails(t *testing.T) {
 	})
 }
 
-// A read that was interrupted to tell of a failure ends as its own context does.
-func TestBatchInterruptedRead(t *testing.T) {
+// Each part of a batch is told what becomes of it, also of a failure that comes later.
+func TestBatchTellsItsParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := newScriptedConn()
-		batch := jsonrpc2.Batch(conn, nil)
-		defer batch.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		conn.refuse(jsonrpc2.ErrUnavailable)
-		for range 3 {
-			require.NoError(t, batch.WriteMessage(t.Context(), []byte("{}")))
-			msg, err := batch.ReadMessage(ctx)
-			require.NoError(t, err)
-			require.Equal(t, "{}", string(msg.Body))
-			require.ErrorIs(t, msg.Err, jsonrpc2.ErrUnavailable)
-		}
-		_, err := batch.ReadMessage(ctx)
-		require.Equal(t, context.DeadlineExceeded, err)
-		_, err = batch.ReadMessage(ctx)
-		require.Equal(t, context.DeadlineExceeded, err)
+		b := newBatching(t, nil)
+		calls, _ := b.calls(t, "A", "B")
+		r := b.conn.last()
+		lost := fmt.Errorf("%w: for a test", jsonrpc2.ErrReplyLost)
+		calls[0].cancel()
+		calls[0].requireDone(t)
+		r.Fail(lost)
+		r.Fail(jsonrpc2.ErrUnavailable)
+		calls[1].requireDone(t)
+		require.Equal(t, lost, calls[1].err)
+		require.ErrorIs(t, calls[0].err, context.Canceled)
+		require.EqualValues(t, 1, b.stats.Errors.Load())
+		b.requireNothingLeft(t)
+	})
+}
 
-		go func() { conn.messages <- jsonrpc2.Message{Body: []byte("1")} }()
-		msg, err := batch.ReadMessage(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, "1", string(msg.Body))
+// Of a batch that may have been sent the notifications end, and its calls wait on.
+func TestBatchUnconfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &silentConn{newScriptedClient()}
+		stats := new(jsonrpc2.Stats)
+		codec := jsonrpc2.NewClientCodec(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Logger: quiet, Stats: stats})
+		client := rpc.NewClientWithCodec(codec)
+		defer client.Close()
+		call := client.Go("Test.A", nil, new(string), nil)
+		require.NoError(t, jsonrpc2.Notify(client, "Test.B", nil))
+		synctest.Wait()
+		conn.last().Fail(fmt.Errorf("%w: for a test", jsonrpc2.ErrUnconfirmed))
+		require.EqualValues(t, 1, stats.Errors.Load(), "the notification")
+		require.False(t, conn.last().GivenUp())
+		pending, _ := jsonrpc2.Pending(codec)
+		require.Equal(t, 1, pending)
+		conn.answer(answerTo(requests(t, string(conn.last().Body))[0]))
+		require.NoError(t, (<-call.Done).Error)
+		require.True(t, conn.last().GivenUp())
 	})
 }
 
@@ -636,9 +657,10 @@ func TestBatchRefusedWhole(t *testing.T) {
 	t.Run("as the transport says", bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		first, _ := b.calls(t, "A", "B")
-		second, batch := b.calls(t, "C", "D")
+		second, _ := b.calls(t, "C", "D")
+		secondRequest := b.conn.last()
 		lone := b.call("E", 0)
-		b.conn.messages <- jsonrpc2.Message{Body: []byte(namelessError), Request: []byte(batch)}
+		b.conn.messages <- jsonrpc2.Reply{Body: []byte(namelessError), Request: secondRequest}
 		requireRefused(t, second...)
 		for _, call := range append(first, lone) {
 			call.requireWaiting(t)
@@ -662,16 +684,14 @@ func TestBatchRefusedWhole(t *testing.T) {
 	}))
 	t.Run("in part", bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
-		for _, request := range []func(batch string) []byte{
-			func(batch string) []byte { return []byte(batch) },
-			func(string) []byte { return nil },
-		} {
+		for _, known := range []bool{true, false} {
 			calls, batch := b.calls(t, "A", "B", "C")
 			r := requests(t, batch)
-			b.conn.messages <- jsonrpc2.Message{
-				Body:    []byte(array(namelessError, answerTo(r[0]), namelessError, answerTo(r[2]))),
-				Request: request(batch),
+			reply := jsonrpc2.Reply{Body: []byte(array(namelessError, answerTo(r[0]), namelessError, answerTo(r[2])))}
+			if known {
+				reply.Request = b.conn.last()
 			}
+			b.conn.messages <- reply
 			calls[0].requireAnswered(t)
 			calls[2].requireAnswered(t)
 			requireRefused(t, calls[1])
@@ -733,11 +753,11 @@ func TestBatchNamelessErrorOfNobody(t *testing.T) {
 		}
 	}))
 	t.Run("without Batch", bubble(func(t *testing.T) {
-		conn, stats := newScriptedConn(), new(jsonrpc2.Stats)
+		conn, stats := newScriptedClient(), new(jsonrpc2.Stats)
 		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Stats: stats, Logger: quiet})
 		defer client.Close()
 		call := client.Go("Test.A", nil, nil, nil)
-		conn.messages <- jsonrpc2.Message{Body: []byte(namelessError)}
+		conn.answer(namelessError)
 		require.ErrorContains(t, (<-call.Done).Error, jsonrpc2.ErrTimeout.Error())
 		require.EqualValues(t, 1, stats.Dropped.Load())
 	}))
@@ -747,9 +767,10 @@ func TestBatchNamelessErrorOfNobody(t *testing.T) {
 func TestBatchBrokenAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBatching(t, nil)
-		calls, batch := b.calls(t, "A", "B")
+		calls, _ := b.calls(t, "A", "B")
+		request := b.conn.last()
 		others, _ := b.calls(t, "C", "D")
-		b.conn.messages <- jsonrpc2.Message{Body: []byte(`[{"jsonrpc":`), Request: []byte(batch)}
+		b.conn.messages <- jsonrpc2.Reply{Body: []byte(`[{"jsonrpc":`), Request: request}
 		for _, call := range calls {
 			call.requireDone(t)
 			require.ErrorIs(t, call.err, jsonrpc2.ErrBadReply)
@@ -816,7 +837,7 @@ func TestBatchClose(t *testing.T) {
 				go func() { assert.NoError(t, b.batch.Close()) }()
 			}
 			synctest.Wait()
-			require.ErrorIs(t, b.batch.WriteMessage(t.Context(), []byte("{}")), net.ErrClosed)
+			require.ErrorIs(t, b.batch.WriteRequest(rawRequest(t, "{}")), net.ErrClosed)
 		})
 		require.Len(t, sent, 1)
 		require.Equal(t, []string{"A", "B"}, methods(t, sent[0]), "what waits is sent")
@@ -825,7 +846,7 @@ func TestBatchClose(t *testing.T) {
 			require.Error(t, call.err)
 		}
 		require.NoError(t, b.batch.Close())
-		_, err := b.batch.ReadMessage(t.Context())
+		_, err := b.batch.ReadReply(t.Context())
 		require.ErrorIs(t, err, io.EOF)
 		select {
 		case <-b.conn.closed:
@@ -835,15 +856,16 @@ func TestBatchClose(t *testing.T) {
 	})
 }
 
-func TestBatchSetLimits(t *testing.T) {
+func TestBatchOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := &heldConn{scriptedConn: newScriptedConn()}
-		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{MaxMessageSize: 12345})
-		require.Equal(t, jsonrpc2.Limits{MessageSize: 12345}, conn.limits)
+		conn := newScriptedClient()
+		batch := jsonrpc2.Batch(conn, nil)
+		client := jsonrpc2.NewClient(batch, &jsonrpc2.ClientOptions{MaxMessageSize: 12345})
+		requireSettings(t, conn.settings, 12345, 0)
+		require.ErrorIs(t, batch.Open(jsonrpc2.Settings{}), jsonrpc2.ErrOpened)
+		require.NoError(t, batch.Err())
 		require.NoError(t, client.Close())
-
-		plain := jsonrpc2.NewClient(jsonrpc2.Batch(newScriptedConn(), nil), nil) // wants to know none
-		require.NoError(t, plain.Close())
+		require.ErrorIs(t, batch.Err(), net.ErrClosed)
 	})
 }
 
@@ -871,7 +893,7 @@ func TestBatchServed(t *testing.T) {
 		served := make(chan error, 1)
 		opts := &jsonrpc2.ServerOptions{MaxInFlight: 3, Logger: quiet}
 		go func() { served <- jsonrpc2.Serve(ctx, newServer(t, gate), jsonrpc2.NewStreamConn(there), opts) }()
-		conn := &heldConn{scriptedConn: newScriptedConn()}
+		conn := &heldConn{scriptedClient: newScriptedClient()}
 		b := &batching{conn: conn}
 		b.client = jsonrpc2.NewClient(jsonrpc2.Batch(relay{conn, jsonrpc2.NewStreamConn(here)}, nil), &jsonrpc2.ClientOptions{Logger: quiet})
 
@@ -897,9 +919,10 @@ func TestBatchServed(t *testing.T) {
 // A relay shows a heldConn what it sends over another Conn.
 type relay struct {
 	held *heldConn
-	jsonrpc2.Conn
+	jsonrpc2.ClientConn
 }
 
-func (r relay) WriteMessage(ctx context.Context, body []byte) error {
-	return errors.Join(r.held.WriteMessage(ctx, body), r.Conn.WriteMessage(ctx, body))
+func (r relay) WriteRequest(request *jsonrpc2.Request) error {
+	shown := jsonrpc2.NewRequest(context.Background(), request.Body, jsonrpc2.Hooks{})
+	return errors.Join(r.held.WriteRequest(shown), r.ClientConn.WriteRequest(request))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/rpc"
+	"slices"
 	"time"
 )
 
@@ -17,9 +18,9 @@ type call struct {
 	result any // *R
 
 	// Set by the codec before net/rpc says that the call is done.
-	err   error
-	codec *clientCodec
-	seq   uint64
+	err     error
+	pending *pendingCall
+	sent    bool // or may have been
 }
 
 // Call calls a method, as client.Call does, until it is answered or ctx is
@@ -52,17 +53,31 @@ func Call[R any](ctx context.Context, client *rpc.Client, method string, args an
 	case c.err != nil:
 		return none, c.err
 	case pending.Error != nil:
-		return none, pending.Error
+		return none, endError(pending.Error, c.sent)
 	}
 	return *result, nil
 }
 
+// endError returns the error of a call that net/rpc has ended by itself, as it does
+// with all of them when a client ends, or that could not be sent.
+func endError(err error, sent bool) error {
+	switch {
+	case sent && isFate(err): // another call's
+		return fmt.Errorf("%w: the client has ended: %v", ErrReplyLost, err)
+	case sent:
+		return fmt.Errorf("%w: the client has ended: %w", ErrReplyLost, err)
+	case err == rpc.ErrShutdown:
+		return fmt.Errorf("%w: the client has ended: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
 // giveUp ends the call with an error of its ctx, and returns what it is to end with.
 func (c *call) giveUp(pending *rpc.Call, err error) error {
-	if c.codec == nil { // the request could not be sent
+	if c.pending == nil { // the request could not be sent
 		return err
 	}
-	err, more := c.codec.giveUp(c.seq, err)
+	err, more := c.pending.codec.giveUp(c.pending, err)
 	if more {
 		err = c.await(pending, err)
 	}
@@ -85,13 +100,23 @@ func (c *call) await(pending *rpc.Call, err error) error {
 
 func ctxError(ctx context.Context, method string) error {
 	err := ctx.Err()
-	if cause := context.Cause(ctx); !errors.Is(cause, err) {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, err):
+	case isFate(cause): // of another call, perhaps
+		err = fmt.Errorf("%w: %v", err, cause)
+	default:
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %s: %w", ErrTimeout, method, err)
 	}
 	return fmt.Errorf("jsonrpc2: %s: %w", method, err)
+}
+
+// isFate reports whether an error says what became of a call.
+func isFate(err error) bool {
+	var answer *Error
+	return errors.As(err, &answer) || slices.ContainsFunc(sentinels, func(s error) bool { return errors.Is(err, s) })
 }
 
 // A notification stands for the arguments of a Notify in net/rpc's eyes.
@@ -106,7 +131,7 @@ type notification struct {
 func Notify(client *rpc.Client, method string, args any) error {
 	done := client.Go(method, notification{args}, nil, make(chan *rpc.Call, 1)).Done
 	if err := (<-done).Error; err != errNotified {
-		return err
+		return endError(err, false)
 	}
 	return nil
 }

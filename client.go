@@ -1,18 +1,17 @@
 package jsonrpc2
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/rpc"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -22,8 +21,8 @@ import (
 // goroutine, one at a time, and reads on one of its own:
 //
 //	ReadResponseHeader    in turn with ReadResponseBody
-//	  nextFailure           a call that timed out, was given up, or not sent
-//	  ReadMessage           else wait for a message, scan it
+//	  nextFailure           a call that timed out, was given up, or has failed
+//	  ReadReply             else wait for a message, scan it
 //	  answer                find the call of each response
 //	  failUnanswered        end the calls that should have been answered
 //
@@ -31,40 +30,46 @@ import (
 // What goes wrong with one call is therefore given to net/rpc as an error
 // response to that call.
 type clientCodec struct {
-	conn  Conn
-	opts  ClientOptions
-	log   *dropLog
-	stats *Stats
-	id    string // what the ids of this client begin with, in quotes
+	conn   ClientConn
+	unfit  error // why conn can't be used: another codec has it
+	opts   ClientOptions
+	log    *dropLog
+	stats  *Stats
+	id     string        // what the ids of this client begin with, in quotes
+	closed chan struct{} // closed by Close
 
 	// WriteRequest's own.
-	out   *encoder
-	names map[string]string // names of methods in Go to those on the wire
+	out     *encoder
+	names   map[string]string // names of methods in Go to those on the wire
+	writing sync.Mutex        // held while conn takes a request over, see ask
 
 	// The reading goroutine's own.
-	items   []envelope // of the message in hand
-	next    int        // index of the item that is next
-	decoder *decoder
-	request []byte    // that the message in hand answers, if that is known
-	missing error     // ends the calls in request that are not answered; nil if they may still be
-	result  []byte    // of the response in hand
-	unnamed *envelope // the message's first error without an id
+	items    []envelope // of the message in hand
+	next     int        // index of the item that is next
+	decoder  *decoder
+	answered *Request  // by the message in hand, if that is known
+	missing  error     // ends the calls of answered that get no response; nil if they may still
+	result   []byte    // of the response in hand
+	unnamed  *envelope // the message's first error without an id
+	ended    error     // what ended conn
 
-	inquirer Inquirer       // conn, nil if it is none
-	asking   sync.WaitGroup // for the goroutine that asks it
+	asking sync.WaitGroup // for the goroutine that inquires
 
 	mu        sync.Mutex // protects following
 	pending   map[uint64]*pendingCall
-	oldest    *pendingCall // the calls with a timeout, by age
+	oldest    *pendingCall // those that Timeout ends, by age
 	newest    *pendingCall
 	timer     *time.Timer // runs expire
 	armed     bool        // timer will fire
 	failures  []failure   // to be told to net/rpc
-	overdue   []inquiry   // to ask the inquirer of
+	overdue   []inquiry   // to inquire of
 	inquiring bool        // the asking goroutine runs
 	reading   context.Context
 	interrupt context.CancelFunc // of reading
-	closed    bool
+	closing   bool
+	over      bool   // nothing is pending any more
+	stopped   bool   // no answer is wanted any more
+	lost      error  // conn has ended, and why
 	sent      uint64 // the last call
 	nameless  nameless
 }
@@ -75,32 +80,27 @@ type nameless struct {
 	sent uint64 // the last call before it
 }
 
-// A pendingCall waits for its answer. It is the context that its request
-// travels under: the caller's, with the deadline set by Timeout.
+// A pendingCall is a call that waits for its answer, or a notification that waits to
+// be sent.
 type pendingCall struct {
-	context.Context
-	seq        uint64
-	deadline   time.Time     // zero: the Context's own
-	call       *call         // nil for a plain client.Call
-	batch      atomic.Uint64 // the number that Batch sent it under, 0 if it did not
-	kept       atomic.Value  // what the Conn knows the request by
+	Request
+	codec        *clientCodec
+	seq          uint64
+	call         *call // nil for a plain client.Call
+	notification bool
+
+	expires    time.Time // by Timeout; zero: it does not
 	prev, next *pendingCall
 }
 
-// Deadline returns when nobody will wait for the answer any more.
-func (p *pendingCall) Deadline() (time.Time, bool) {
-	if p.deadline.IsZero() {
-		return p.Context.Deadline()
-	}
-	return p.deadline, true
-}
+func (p *pendingCall) isNotification() bool { return p.notification }
 
-// Err is not nil as soon as nobody waits for the answer any more.
-func (p *pendingCall) Err() error {
-	if !p.deadline.IsZero() && !time.Now().Before(p.deadline) {
-		return context.DeadlineExceeded
+func (p *pendingCall) id() string {
+	if p.notification {
+		return ""
 	}
-	return p.Context.Err()
+	var buf [48]byte
+	return string(strconv.AppendUint(append(buf[:0], p.codec.id[1:]...), p.seq, 10))
 }
 
 // A failure is a call that ends without a response.
@@ -109,11 +109,11 @@ type failure struct {
 	err  error
 }
 
-func newClientCodec(conn Conn, opts *ClientOptions) *clientCodec {
+func newClientCodec(conn ClientConn, opts *ClientOptions) *clientCodec {
 	if opts == nil {
 		opts = &ClientOptions{}
 	}
-	c := &clientCodec{conn: conn, opts: *opts}
+	c := &clientCodec{conn: conn, opts: *opts, closed: make(chan struct{})}
 	if opts.Timeout == 0 {
 		c.opts.Timeout = DefaultTimeout
 	}
@@ -130,10 +130,13 @@ func newClientCodec(conn Conn, opts *ClientOptions) *clientCodec {
 	c.decoder = newDecoder()
 	c.pending = make(map[uint64]*pendingCall)
 	c.reading, c.interrupt = context.WithCancel(context.Background())
-	c.inquirer, _ = conn.(Inquirer)
-	if l, ok := conn.(Limiter); ok {
-		l.SetLimits(Limits{MessageSize: c.opts.MaxMessageSize})
-	}
+	c.unfit = conn.Open(Settings{
+		MessageSize: c.opts.MaxMessageSize,
+		Lost: func(body []byte, why error) {
+			c.stats.Dropped.Add(1)
+			c.log.drop("message lost", body, slog.Any("error", why))
+		},
+	})
 	return c
 }
 
@@ -150,40 +153,72 @@ var errNotified = errors.New("jsonrpc2: notified")
 
 // WriteRequest sends a request. Its errors fail that call alone.
 func (c *clientCodec) WriteRequest(r *rpc.Request, args any) error {
-	c.out.reset()
-	if n, ok := args.(notification); ok {
-		return c.notify(r.ServiceMethod, n.args)
-	}
-	p := &pendingCall{Context: context.Background(), seq: r.Seq}
-	if call, ok := args.(*call); ok {
-		p.Context, p.call, args = call.ctx, call, call.args
-		call.codec, call.seq = c, r.Seq
-	}
-	var id [48]byte
-	if err := c.encode(c.appendID(id[:0], r.Seq), r.ServiceMethod, args); err != nil {
+	p, args := c.newCall(r.Seq, args)
+	switch err := c.send(p, r.ServiceMethod, args); {
+	case err != nil:
+		c.stats.Unsent.Add(1)
 		return err
-	}
-	c.add(p)
-	if err := c.conn.WriteMessage(p, c.out.b); err != nil {
-		if waits, _ := c.take(r.Seq); waits != nil { // else it was ended meanwhile
-			c.stats.Unsent.Add(1)
-			return err
-		}
+	case p.notification:
+		c.stats.Notifications.Add(1)
+		return errNotified
 	}
 	c.stats.Calls.Add(1)
 	return nil
 }
 
-func (c *clientCodec) notify(method string, args any) error {
-	if err := c.encode(nil, method, args); err != nil {
+// send hands a request to the Conn. The error is for net/rpc to tell: the request is
+// no longer pending then.
+func (c *clientCodec) send(p *pendingCall, method string, args any) error {
+	if c.unfit != nil {
+		return c.unfit
+	}
+	if err := c.encode(p, method, args); err != nil {
 		return err
 	}
-	if err := c.conn.WriteMessage(context.Background(), c.out.b); err != nil {
-		c.stats.Unsent.Add(1)
+	if err := c.add(p); err != nil {
 		return err
 	}
-	c.stats.Notifications.Add(1)
-	return errNotified
+	p.Body = c.out.b
+	if p.call != nil {
+		p.call.sent = true // before the call can end
+	}
+	c.writing.Lock()
+	err := c.conn.WriteRequest(&p.Request)
+	c.writing.Unlock()
+	if !p.kept {
+		p.Body = nil
+	}
+	if err == nil || !c.take(p) { // it may have ended meanwhile, and is counted then
+		return nil
+	}
+	if p.call != nil {
+		p.call.sent = false
+	}
+	return withSentinel(err, ErrUnavailable)
+}
+
+// newCall returns the call that net/rpc makes with args, and its arguments.
+func (c *clientCodec) newCall(seq uint64, args any) (*pendingCall, any) {
+	p := &pendingCall{codec: c, seq: seq}
+	p.owner, p.ctx = p, context.Background()
+	timeout := max(c.opts.Timeout, 0)
+	switch a := args.(type) {
+	case notification:
+		p.notification, args = true, a.args
+	case *call:
+		p.ctx, p.call, args = a.ctx, a, a.args
+		a.pending = p
+		if deadline, ok := a.ctx.Deadline(); ok { // Call sees to it
+			p.deadline, timeout = deadline, 0
+		}
+	}
+	if timeout > 0 {
+		p.expires = time.Now().Add(timeout)
+		if !p.notification {
+			p.deadline = p.expires
+		}
+	}
+	return p, args
 }
 
 func (c *clientCodec) appendID(b []byte, seq uint64) []byte {
@@ -192,7 +227,13 @@ func (c *clientCodec) appendID(b []byte, seq uint64) []byte {
 }
 
 // encode puts the request into c.out.
-func (c *clientCodec) encode(id []byte, method string, args any) error {
+func (c *clientCodec) encode(p *pendingCall, method string, args any) error {
+	c.out.reset()
+	var buf [48]byte
+	id := buf[:0]
+	if !p.notification {
+		id = c.appendID(id, p.seq)
+	}
 	c.out.b = appendRequest(c.out.b, id, c.wireName(method))
 	if err := c.out.params(args, c.opts.Positional); err != nil {
 		return fmt.Errorf("jsonrpc2: arguments of %s: %w", method, err)
@@ -241,17 +282,33 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 		}
 		c.failUnanswered()
 		ctx, ok := c.nextFailure(r)
-		if ok {
-			return nil
-		}
-		msg, err := c.conn.ReadMessage(ctx)
 		switch {
-		case err == nil:
-			c.open(msg)
-		case ctx.Err() == nil || !errors.Is(err, ctx.Err()):
-			c.end()
-			return err
+		case ok:
+			return nil
+		case c.ended != nil:
+			return c.ended
 		}
+		c.read(ctx)
+	}
+}
+
+// read waits for a message, or for ctx.
+func (c *clientCodec) read(ctx context.Context) {
+	if c.unfit != nil { // an error would end the client, and with it the reason
+		<-c.closed
+		c.ended = io.EOF
+		return
+	}
+	clear(c.items) // not kept while nothing comes
+	c.result = nil
+	reply, err := c.conn.ReadReply(ctx)
+	switch {
+	case err == nil:
+		c.open(reply)
+	case ctx.Err() == nil || !errors.Is(err, ctx.Err()):
+		c.ended = err
+		c.loseAll(err)
+		c.asking.Wait() // for the errors of those that are inquired of
 	}
 }
 
@@ -262,6 +319,9 @@ func (c *clientCodec) nextFailure(r *rpc.Response) (context.Context, bool) {
 	defer c.mu.Unlock()
 	if len(c.failures) == 0 {
 		c.failures = nil
+		if c.stopped {
+			c.ended = io.EOF
+		}
 		if c.reading.Err() != nil {
 			c.reading, c.interrupt = context.WithCancel(context.Background())
 		}
@@ -269,208 +329,16 @@ func (c *clientCodec) nextFailure(r *rpc.Response) (context.Context, bool) {
 	}
 	f := c.failures[0]
 	c.failures = c.failures[1:]
-	f.call.fail(r, f.err)
+	f.call.respond(r, f.err)
 	return nil, true
 }
 
-// fail makes r the error response to p.
-func (p *pendingCall) fail(r *rpc.Response, err error) {
+// respond makes r the error response to p.
+func (p *pendingCall) respond(r *rpc.Response, err error) {
 	r.Seq, r.Error = p.seq, flatText(err)
 	if p.call != nil {
 		p.call.err = err
 	}
-}
-
-// maxBatchItems limits a batch of requests, and of replies: one of 4 MiB may
-// have two million, and each takes a hundred times its length.
-const maxBatchItems = 10_000
-
-var errManyItems = fmt.Errorf("batch exceeds the limit of %d items", maxBatchItems)
-
-// open scans a message and makes its items the ones to look at.
-func (c *clientCodec) open(msg Message) {
-	c.next = 0
-	clear(c.items)
-	c.items, c.request, c.missing = c.items[:0], msg.Request, msg.Missing
-	if msg.Err != nil {
-		c.count(c.failAll(msg.Body, msg.Err), msg.Err)
-		return
-	}
-	if limit := c.opts.MaxMessageSize; len(msg.Body) > limit {
-		c.failAll(msg.Body, fmt.Errorf("%w: reply of %d bytes exceeds the limit of %d", ErrTooLarge, len(msg.Body), limit))
-		return
-	}
-	_, err := scanMessage(msg.Body, c.opts.MaxDepth, func(e envelope) error {
-		if len(c.items) == maxBatchItems {
-			return errManyItems
-		}
-		c.items = append(c.items, e)
-		return nil
-	})
-	if err == nil {
-		return
-	}
-	c.items = c.items[:0]
-	if !errors.Is(err, errSyntax) {
-		c.failAll(msg.Body, fmt.Errorf("%w: reply's %w", ErrTooLarge, err))
-		return
-	}
-	c.stats.Invalid.Add(1)
-	switch {
-	case c.missing != nil:
-		c.count(c.failAll(c.request, fmt.Errorf("%w: %w", c.missing, err)), c.missing)
-		c.missing = nil
-	case c.request != nil:
-		c.count(c.failAll(c.request, fmt.Errorf("%w: %w", ErrBadReply, err)), ErrBadReply)
-	default:
-		c.log.drop("broken reply dropped", msg.Body, slog.Any("error", err))
-	}
-}
-
-// failAll fails the calls whose ids are in body, and returns their number.
-func (c *clientCodec) failAll(body []byte, err error) int {
-	failed, late := c.takeAll(body, err)
-	switch {
-	case failed > 0:
-	case late > 0:
-		c.stats.Dropped.Add(1)
-		c.log.late(body)
-	default: // notifications, or nothing of ours
-		c.stats.Dropped.Add(1)
-		c.log.drop("message dropped", body, slog.Any("error", err))
-	}
-	return failed
-}
-
-// takeAll fails the calls whose ids are in body, and returns their number and that
-// of the calls among them that had ended before.
-func (c *clientCodec) takeAll(body []byte, err error) (failed, late int) {
-	_, _ = scanMessage(body, headerDepth, func(e envelope) error {
-		switch p, ours := c.takeID(e.id); {
-		case p != nil:
-			c.mu.Lock()
-			c.failures = append(c.failures, failure{p, err})
-			c.mu.Unlock()
-			failed++
-		case ours:
-			late++
-		}
-		return nil
-	})
-	return failed, late
-}
-
-// answer makes r the response that e is, and reports whether it is one.
-func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
-	var p *pendingCall
-	var ours bool
-	if e.method == nil || e.result != nil || e.err != nil { // some servers repeat it
-		p, ours = c.takeID(e.id)
-	}
-	if p != nil && kindOf(c.request) == '{' && bytes.Contains(c.request, e.id) {
-		c.missing = nil // most often: it was its only call
-	}
-	switch {
-	case p == nil && e.isNameless():
-		if c.unnamed == nil {
-			c.unnamed = e
-		}
-		return false
-	case p == nil && (e.invalid != "" || !e.isResponse()):
-		c.stats.Invalid.Add(1)
-		c.log.drop("reply that is no response dropped", e.text)
-		return false
-	case p == nil && ours:
-		c.stats.Dropped.Add(1)
-		c.log.late(e.text)
-		return false
-	case p == nil:
-		c.stats.Dropped.Add(1)
-		c.log.drop("reply that nobody waits for dropped", e.text)
-		return false
-	}
-	if err := e.failure(); err != nil {
-		c.stats.Errors.Add(1)
-		p.fail(r, err)
-		return true
-	}
-	r.Seq, c.result = p.seq, e.result
-	return true
-}
-
-// failure returns the error that a response to a call of ours is, nil if it has a
-// result.
-func (e *envelope) failure() error {
-	if err := e.checkResponse(); err != nil {
-		return fmt.Errorf("%w: %w: %s", ErrBadReply, err, excerpt(e.text))
-	}
-	if e.err == nil || kindOf(e.err) == 'n' {
-		return nil
-	}
-	return wireError(e.err)
-}
-
-// failNameless fails the calls that an error without an id is about, if it is
-// certain which those are: a server answers so to what it takes for no request,
-// such as a batch where it knows none.
-func (c *clientCodec) failNameless(e *envelope) {
-	err := wireError(e.err)
-	if c.request != nil {
-		c.stats.Errors.Add(int64(c.failAll(c.request, err)))
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	batch := c.onlyBatch()
-	for _, p := range batch {
-		c.remove(p)
-		c.failures = append(c.failures, failure{p, err})
-	}
-	c.stats.Errors.Add(int64(len(batch)))
-	if len(batch) == 0 {
-		c.nameless = nameless{err, c.sent}
-		c.stats.Dropped.Add(1)
-		c.log.drop("reply that nobody waits for dropped", e.text)
-	}
-}
-
-// failUnanswered fails the calls that the message in hand should have answered,
-// where no other message will.
-func (c *clientCodec) failUnanswered() {
-	if c.missing == nil {
-		return
-	}
-	failed, _ := c.takeAll(c.request, c.missing)
-	c.count(failed, c.missing)
-	c.missing = nil
-}
-
-// count counts calls that failed on the way: as unsent if it is certain that they
-// did not run.
-func (c *clientCodec) count(calls int, err error) {
-	for _, sentinel := range [...]error{ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge} {
-		if errors.Is(err, sentinel) {
-			c.stats.Unsent.Add(int64(calls))
-			return
-		}
-	}
-	c.stats.Errors.Add(int64(calls))
-}
-
-// onlyBatch returns the calls that a Batch has sent, if all of them in one
-// message. It is called with c.mu locked.
-func (c *clientCodec) onlyBatch() (batch []*pendingCall) {
-	for _, p := range c.pending {
-		number := p.batch.Load()
-		switch {
-		case number == 0: // not sent yet
-		case len(batch) > 0 && number != batch[0].batch.Load():
-			return nil
-		default:
-			batch = append(batch, p)
-		}
-	}
-	return batch
 }
 
 // ReadResponseBody decodes the result. An error here would end the client; a
@@ -496,23 +364,32 @@ func (c *clientCodec) ReadResponseBody(reply any) error {
 	return err
 }
 
-// end forgets all calls: net/rpc ends them.
-func (c *clientCodec) end() {
+// Close closes the Conn, which sends what it has taken over, and then ends what is
+// left. Requests that are being withdrawn are so before.
+func (c *clientCodec) Close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	if c.timer != nil {
-		c.timer.Stop()
+	first := !c.closing
+	c.closing = true
+	c.mu.Unlock()
+	if first {
+		close(c.closed)
 	}
-	clear(c.pending)
-	c.oldest, c.newest = nil, nil
+	if c.unfit != nil {
+		return nil
+	}
+	c.asking.Wait()
+	c.stopReading()
+	err := c.conn.Close()
+	c.endAll()
+	c.log.close()
+	return err
 }
 
-// Close closes the Conn, which ends the reading. Requests that are being
-// withdrawn are so before.
-func (c *clientCodec) Close() error {
-	c.end()
-	c.asking.Wait()
-	c.log.close()
-	return c.conn.Close()
+// stopReading ends the reading: the callers need not wait for what the Conn still
+// sends.
+func (c *clientCodec) stopReading() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	c.interrupt()
 }

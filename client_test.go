@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/rpc"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -227,16 +229,16 @@ func TestFailuresAreCounted(t *testing.T) {
 	} {
 		for _, missing := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				conn, stats := newScriptedConn(), new(jsonrpc2.Stats)
+				conn, stats := newScriptedClient(), new(jsonrpc2.Stats)
 				client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: quiet, Stats: stats})
 				defer client.Close()
 				call := client.Go("Test.Call", nil, nil, nil)
-				request := []byte(<-conn.written)
-				msg := jsonrpc2.Message{Body: request, Err: test.err}
+				<-conn.written
 				if missing {
-					msg = jsonrpc2.Message{Body: []byte("[]"), Request: request, Missing: test.err}
+					conn.messages <- jsonrpc2.Reply{Body: []byte("[]"), Request: conn.last(), Missing: test.err}
+				} else {
+					conn.last().Fail(test.err)
 				}
-				conn.messages <- msg
 				require.EqualError(t, (<-call.Done).Error, test.err.Error())
 				require.Equal(t, test.unsent, stats.Unsent.Load(), "%v", test.err)
 				require.Equal(t, test.errors, stats.Errors.Load(), "%v", test.err)
@@ -249,12 +251,13 @@ func TestFailuresAreCounted(t *testing.T) {
 // it one.
 func TestFailureIsNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := newScriptedConn()
+		conn := newScriptedClient()
 		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: quiet})
 		defer client.Close()
 		call := client.Go("Test.Call", nil, nil, nil)
 		refused := fmt.Errorf("%w: the proxy says: no (JSON-RPC error 5)", jsonrpc2.ErrUnavailable)
-		conn.messages <- jsonrpc2.Message{Body: []byte(<-conn.written), Err: refused}
+		<-conn.written
+		conn.last().Fail(refused)
 		err := (<-call.Done).Error
 		require.EqualError(t, err, refused.Error()+".")
 		_, answered := jsonrpc2.AsError(err)
@@ -324,10 +327,15 @@ func TestClientEndsWithStream(t *testing.T) {
 		}()
 		synctest.Wait()
 		require.NoError(t, p.conn.Close())
-		require.ErrorIs(t, (<-call.Done).Error, io.ErrUnexpectedEOF)
-		require.ErrorIs(t, <-typed, io.ErrUnexpectedEOF)
+		require.EqualError(t, (<-call.Done).Error, "jsonrpc2: reply lost: the connection has ended: unexpected EOF")
+		err := <-typed
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		require.ErrorIs(t, err, jsonrpc2.ErrReplyLost)
 		require.ErrorIs(t, p.client.Call("Test.Call", nil, nil), rpc.ErrShutdown)
-		require.ErrorIs(t, jsonrpc2.Notify(p.client, "Test.Call", nil), rpc.ErrShutdown)
+		for _, err := range []error{callTest(t.Context(), p.client), jsonrpc2.Notify(p.client, "Test.Call", nil)} {
+			require.ErrorIs(t, err, rpc.ErrShutdown)
+			require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+		}
 	})
 }
 
@@ -340,11 +348,12 @@ func TestClientClose(t *testing.T) {
 	require.ErrorIs(t, p.client.Close(), rpc.ErrShutdown)
 	_, err := jsonrpc2.Call[int](t.Context(), p.client, "Test.Call", nil)
 	require.ErrorIs(t, err, rpc.ErrShutdown)
+	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 }
 
-// Only a Conn can say that a request did not get through.
-func TestMessageErr(t *testing.T) {
-	conn := newScriptedConn()
+// A Conn says to each request what has become of it, once.
+func TestRequestFails(t *testing.T) {
+	conn := newScriptedClient()
 	stats := new(jsonrpc2.Stats)
 	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: quiet, Stats: stats})
 	defer client.Close()
@@ -357,8 +366,10 @@ func TestMessageErr(t *testing.T) {
 			typed <- err
 		}()
 	}
-	first, second := <-conn.written, <-conn.written
-	conn.messages <- jsonrpc2.Message{Body: []byte("[" + first + "," + second + "]"), Err: lost}
+	first := <-conn.written
+	second := <-conn.written
+	require.NotEqual(t, first, second)
+	jsonrpc2.JoinRequests(nil, jsonrpc2.Hooks{}, conn.requests...).Fail(lost)
 	for range cap(typed) {
 		err := <-typed
 		require.ErrorIs(t, err, lost)
@@ -367,23 +378,80 @@ func TestMessageErr(t *testing.T) {
 	}
 
 	plain := client.Go("Test.Call", nil, new(int), nil)
-	conn.messages <- jsonrpc2.Message{Body: []byte(<-conn.written), Err: lost}
+	<-conn.written
+	for range 3 {
+		conn.last().Fail(lost)
+	}
 	err := (<-plain.Done).Error
 	require.EqualError(t, err, lost.Error())
 	_, answered := jsonrpc2.AsError(err)
 	require.False(t, answered)
 	require.EqualValues(t, 3, stats.Unsent.Load())
+}
 
-	// A notification has nobody to tell it to.
-	require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
-	conn.messages <- jsonrpc2.Message{Body: []byte(<-conn.written), Err: lost}
-	conn.messages <- jsonrpc2.Message{}
-	require.Eventually(t, func() bool { return stats.Dropped.Load() == 1 }, patience, tick)
+// A notification that fails has nobody to tell it to: it is counted and logged.
+func TestNotificationFails(t *testing.T) {
+	for sentinel, unsent := range map[error]int64{jsonrpc2.ErrNoServer: 1, jsonrpc2.ErrUnconfirmed: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			stats, log := new(jsonrpc2.Stats), new(recorder)
+			conn := &silentConn{newScriptedClient()}
+			codec := jsonrpc2.NewClientCodec(conn, &jsonrpc2.ClientOptions{Logger: slog.New(log), Stats: stats})
+			client := rpc.NewClientWithCodec(codec)
+			defer client.Close()
+			require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
+			conn.last().Fail(fmt.Errorf("%w: the queue is gone", sentinel))
+			conn.last().Fail(fmt.Errorf("%w: again", sentinel))
+			require.Equal(t, unsent, stats.Unsent.Load())
+			require.Equal(t, 1-unsent, stats.Errors.Load())
+			lines := log.take()
+			require.Len(t, lines, 1)
+			require.Equal(t, "jsonrpc2: notification failed", lines[0].Message)
+			require.Contains(t, lines[0].attrs["error"], "the queue is gone")
+			calls, failures := jsonrpc2.Pending(codec)
+			require.Zero(t, calls+failures)
+		})
+	}
+}
+
+// A notification of which the Conn says nothing ends with the client's Timeout, and
+// its request with it.
+func TestNotificationTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stats, log := new(jsonrpc2.Stats), new(recorder)
+		conn := &silentConn{newScriptedClient()}
+		opts := &jsonrpc2.ClientOptions{Timeout: time.Minute, Logger: slog.New(log), Stats: stats}
+		client := jsonrpc2.NewClient(conn, opts)
+		defer client.Close()
+		begin := time.Now()
+		require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
+		r := conn.last()
+		require.True(t, r.Deadline().IsZero(), "it may run at any time")
+		require.True(t, r.IsNotification())
+		require.False(t, r.GivenUp())
+		<-r.Context().Done()
+		require.Equal(t, time.Minute, time.Since(begin))
+		require.Equal(t, context.DeadlineExceeded, r.Context().Err())
+		require.True(t, r.GivenUp())
+		synctest.Wait()
+		require.EqualValues(t, 1, stats.Timeouts.Load())
+		require.Equal(t, "jsonrpc2: notification may not have been sent", log.take()[0].Message)
+	})
+}
+
+// A silentConn does not say that anything was sent.
+type silentConn struct{ *scriptedClient }
+
+func (c *silentConn) WriteRequest(r *jsonrpc2.Request) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.Keep()
+	c.requests = append(c.requests, r)
+	return nil
 }
 
 // A Conn that refuses a request fails that call alone.
-func TestWriteMessageFails(t *testing.T) {
-	conn := newScriptedConn()
+func TestWriteRequestFails(t *testing.T) {
+	conn := newScriptedClient()
 	stats := new(jsonrpc2.Stats)
 	codec := jsonrpc2.NewClientCodec(conn, &jsonrpc2.ClientOptions{Stats: stats})
 	client := rpc.NewClientWithCodec(codec)
@@ -411,8 +479,8 @@ func TestNotify(t *testing.T) {
 	require.Equal(t, `{"jsonrpc":"2.0","method":"add","params":[1,5.1]}`, (<-p.requests).text)
 	require.NoError(t, jsonrpc2.Notify(p.client, "Calc.Add", nil))
 	require.Equal(t, `{"jsonrpc":"2.0","method":"add"}`, (<-p.requests).text)
+	p.requireAlive(t) // the notifications were sent before
 	p.requireNothingLeft(t)
-	p.requireAlive(t)
 	require.EqualValues(t, 2, stats.Notifications.Load())
 	require.EqualValues(t, 1, stats.Calls.Load())
 }

@@ -1,19 +1,28 @@
 // Package jsonrpc2 lets net/rpc speak JSON-RPC 2.0 over anything that carries
 // messages: the lists of a Redis, the queues of a RabbitMQ, HTTP, and streams.
 //
-// A service is a plain net/rpc service and a client a plain *rpc.Client. They
-// meet in a [Conn], which carries whole messages and which is the only thing
-// that differs between transports:
+// A service is a plain net/rpc service and a client a plain *rpc.Client. Between
+// them are a [ClientConn] and a [ServerConn], which carry whole messages. They are
+// the only thing that differs between transports:
 //
-//	conn := redisconn.Listen(rdb, "calc", nil)            // serve a Redis list
-//	err := jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
+//	conn, err := redisconn.Listen(rdb, "calc", nil)       // serve a Redis list
+//	err = jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
 //
-//	conn := redisconn.Dial(rdb, "calc", nil)              // and call it
+//	conn, err := redisconn.Dial(rdb, "calc", nil)         // and call it
 //	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 //	sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
 //
-// Conns are in the packages redisconn, amqpconn and httpconn; [NewStreamConn]
-// makes one of a TCP or Unix socket, a pipe, or standard input and output.
+// Both ends are in the packages redisconn, amqpconn and httpconn; [NewStreamConn]
+// makes either of a TCP or Unix socket, a pipe, or standard input and output. The
+// package conntest has the suite for a transport of your own.
+//
+// The way of a call:
+//
+//	net/rpc          client codec        ClientConn … ServerConn    server codec       net/rpc
+//	Client.Go    →   WriteRequest    →   WriteRequest ┄ ReadRequest →   ReadRequest…  →   the method
+//	Call.Done    ←   ReadResponse…   ←   ReadReply ┄┄┄┄ Reply       ←   WriteResponse ←   returns
+//
+// What goes wrong on the way ends the call through its [Request].
 //
 // # Errors
 //
@@ -40,7 +49,7 @@
 //
 // net/rpc does not recover a panic in a method: it ends the process, and no
 // codec can prevent that. A request that kills one server after the other is given
-// up: over RabbitMQ by the delivery limit of a queue, over Redis, with AtLeastOnce,
+// up: over RabbitMQ by the delivery limit of a queue, over Redis, with [AtLeastOnce],
 // after MaxAttempts. A panic in a MarshalJSON or UnmarshalJSON of yours is
 // recovered and answered with [CodeInternal].
 package jsonrpc2
@@ -52,110 +61,6 @@ import (
 	"time"
 )
 
-// A Message is one JSON-RPC text: an object or a batch array.
-type Message struct {
-	// Body is valid until the next ReadMessage.
-	Body []byte
-
-	// Reply answers a received request message, then settles it with the
-	// transport: acknowledges it and frees its place. A nil body says that no
-	// answer is due, and only settles. The codec calls it exactly once for each
-	// message, from any goroutine. It copies body and never waits for the
-	// network; the place is free once the reply has left or was given up.
-	Reply func(body []byte) error
-
-	// NotRun, if set, settles a received request message in place of Reply when
-	// nothing in it was begun, since nobody waits for its answers any more.
-	NotRun func()
-
-	// Request is, on a calling Conn, the request message that Body answers,
-	// where the transport knows: an error without an id is then that
-	// request's. It is valid until the next ReadMessage.
-	Request []byte
-
-	// Missing says that no other message will answer Request: the calls in it
-	// that Body does not answer fail with this error. Its text begins with that
-	// of a sentinel.
-	Missing error
-
-	// Deadline is, on a serving Conn, when nobody will wait for the answer any
-	// more, by the clock of this machine; zero where that is not known. What has
-	// not begun by then is settled and not run.
-	Deadline time.Time
-
-	// Context is, on a serving Conn, done as soon as nobody waits for the answer
-	// any more, where the transport can tell; else nil.
-	Context context.Context
-
-	// Err is set by the transport alone, never by what came over the wire. Its
-	// text begins with that of a sentinel, such as ErrUnavailable's.
-	// On a calling Conn: the requests in Body did not get through, or their
-	// answers can no longer come. On a serving Conn: Body can't be served, as
-	// when nobody could be answered; it is logged, settled and not run. The
-	// calls in it are answered where Err is, or wraps, an *Error.
-	Err error
-}
-
-// A Conn carries whole messages: an io.ReadWriteCloser for messages. It belongs
-// to one codec, whose Close closes it. ReadMessage is called by one goroutine
-// at a time; WriteMessage and Close by any.
-type Conn interface {
-	// ReadMessage returns the next message, and waits while no place is free.
-	// It returns ctx.Err() when ctx is done, losing nothing: it may then be
-	// called again. io.EOF says that the other side is gone for good. Other
-	// errors are final: a Conn that can recover (reconnect, back off) does so
-	// first. On a serving Conn the end of ctx, which is the same for each call,
-	// is the drain: what was fetched and not yet returned goes back to the
-	// broker at once, and nothing more is returned.
-	ReadMessage(ctx context.Context) (Message, error)
-
-	// WriteMessage hands over a request message. It copies body and never
-	// blocks, for net/rpc holds a lock meanwhile: ErrOverloaded when more than
-	// 16 MiB wait. ctx carries the call's deadline (a batch's: the latest); its
-	// end, even later, means that nobody waits any more. errors.ErrUnsupported
-	// on a serving Conn.
-	WriteMessage(ctx context.Context, body []byte) error
-
-	// Close sends what was handed over (for at most 2 s), gives back the rest,
-	// and waits for the Conn's goroutines. It is idempotent.
-	Close() error
-}
-
-// A Limiter is a Conn that wants to know its codec's limits: to read no more
-// than a message may have, to fetch no more than can be started. SetLimits is
-// called once, before anything else.
-type Limiter interface {
-	SetLimits(Limits)
-}
-
-// An Inquirer is a calling Conn that can find out more of requests that were
-// not answered in time, or withdraw them.
-type Inquirer interface {
-	// Inquire is asked when the callers of requests have given up. A request is
-	// what WriteMessage has given to Keep, nil if that was nothing. For each the
-	// error says what is known of it, in words that stand behind those of the
-	// call's own error, beside which it is found by errors.Is: an ErrNotRun
-	// where the request was withdrawn. It is nil where nothing is known.
-	//
-	// Inquire returns when ctx is done, which is after half a second at most. It
-	// is called by one goroutine at a time, and no more once the Conn is closed.
-	Inquire(ctx context.Context, requests []any) []error
-}
-
-// A Keeper is what the ctx of a WriteMessage is where the Conn can be asked of
-// the request later: for the request of a single call, not for a notification or
-// a batch, whose calls end one by one.
-type Keeper interface {
-	// Keep keeps what the Conn itself knows the request by, for Inquire.
-	Keep(request any)
-}
-
-// Limits are what a codec takes at most.
-type Limits struct {
-	MessageSize int // bytes in a message
-	InFlight    int // running calls on a server; 0 on a client
-}
-
 // Defaults of the limits in the options.
 const (
 	DefaultTimeout        = 30 * time.Second
@@ -164,6 +69,21 @@ const (
 	DefaultMaxBatch       = 1000
 	DefaultMaxDepth       = 500
 	DefaultMaxInFlight    = 256
+)
+
+// A Guarantee says how often a request is run whose server dies, or loses its
+// broker: what a broker's ListenOptions choose.
+type Guarantee int
+
+const (
+	// BrokerDefault is what the broker gives by itself: AtMostOnce on Redis, whose
+	// pop takes a request away, AtLeastOnce on RabbitMQ, which waits for an
+	// acknowledgement.
+	BrokerDefault Guarantee = iota
+	// AtMostOnce loses the requests of a server that dies.
+	AtMostOnce
+	// AtLeastOnce has another server run them, perhaps for the second time.
+	AtLeastOnce
 )
 
 // ClientOptions are the options of a client codec. The zero value is useful,
@@ -186,8 +106,9 @@ type ClientOptions struct {
 
 	// Timeout ends a call that was not answered in time with ErrTimeout; 30 s
 	// if 0, none if negative. The deadline of a context given to Call stands in
-	// for it. Where the Conn is an Inquirer, the call ends up to half a second
-	// later, and its error tells what has become of the request.
+	// for it. The call ends up to half a second later where the Conn can find out
+	// what has become of the request: its error then tells. A notification ends
+	// with Timeout if it is not known to be sent by then.
 	Timeout time.Duration
 
 	// MaxMessageSize limits requests and replies, in bytes; 4 MiB if 0. A call
@@ -264,7 +185,7 @@ type ServerOptions struct {
 
 // NewClientCodec returns a codec that calls over conn, for
 // rpc.NewClientWithCodec.
-func NewClientCodec(conn Conn, opts *ClientOptions) rpc.ClientCodec {
+func NewClientCodec(conn ClientConn, opts *ClientOptions) rpc.ClientCodec {
 	return newClientCodec(conn, opts)
 }
 
@@ -274,7 +195,7 @@ func NewClientCodec(conn Conn, opts *ClientOptions) rpc.ClientCodec {
 // its errors hold for errors.Is and errors.As, and a result that doesn't fit
 // fails that call alone. With client.Call such a result is an error that also
 // ends the client: net/rpc offers nothing else but silence.
-func NewClient(conn Conn, opts *ClientOptions) *rpc.Client {
+func NewClient(conn ClientConn, opts *ClientOptions) *rpc.Client {
 	return rpc.NewClientWithCodec(NewClientCodec(conn, opts))
 }
 
@@ -287,7 +208,7 @@ func NewClient(conn Conn, opts *ClientOptions) *rpc.Client {
 // rpc.Server.ServeRequest serves one call, and returns when its answer was handed
 // over, not when it was sent; it never closes the codec. Close it afterwards: that
 // sends the answer and ends the goroutines of conn.
-func NewServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) rpc.ServerCodec {
+func NewServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) rpc.ServerCodec {
 	return newServerCodec(ctx, conn, opts)
 }
 
@@ -295,7 +216,7 @@ func NewServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) rpc.Ser
 // until ctx is done, as NewServerCodec has it, or the other side is gone. It
 // returns nil then, else the error that ended conn, or that of its Close: answers
 // could not be sent.
-func Serve(ctx context.Context, server *rpc.Server, conn Conn, opts *ServerOptions) error {
+func Serve(ctx context.Context, server *rpc.Server, conn ServerConn, opts *ServerOptions) error {
 	if server == nil {
 		server = rpc.DefaultServer
 	}

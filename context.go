@@ -20,7 +20,7 @@ import (
 //
 // It is done at the caller's deadline, when the caller is known to be gone, when
 // the Grace of a drain is over, and when the method has returned. Its values are
-// those of [Message.Context], such as the context of an HTTP request, where the
+// those of [Delivery.Context], such as the context of an HTTP request, where the
 // transport has one, else those of the ctx that is served under.
 //
 // It is not sent: neither by name nor by position is it one of the params. Where

@@ -110,7 +110,7 @@ const (
 )
 
 // offerUnder is offer with the context and the deadline of another message.
-func (s *service) offerUnder(of jsonrpc2.Message, body string) bool {
+func (s *service) offerUnder(of jsonrpc2.Delivery, body string) bool {
 	msg := s.message(body)
 	msg.Context, msg.Deadline, msg.NotRun = of.Context, of.Deadline, of.NotRun
 	synctest.Wait()
@@ -166,7 +166,7 @@ func TestGivenUpIsNotRun(t *testing.T) {
 			if test.deadline != 0 {
 				deadline = time.Now().Add(test.deadline)
 			}
-			require.True(t, s.offerUnder(jsonrpc2.Message{Context: test.ctx, Deadline: deadline}, test.body))
+			require.True(t, s.offerUnder(jsonrpc2.Delivery{Context: test.ctx, Deadline: deadline}, test.body))
 			require.Equal(t, test.want, s.lastReply(t))
 			require.Equal(t, test.expired, s.stats.Expired.Load())
 			require.Equal(t, test.expired == 0, w.ran.Load() == 1)
@@ -208,7 +208,7 @@ func TestTransportLearnsOfWhatWasNotRun(t *testing.T) {
 		t.Run(name, inBubble(func(t *testing.T) {
 			s := newService(t, jsonrpc2.ServerOptions{}, newWatch())
 			var notRun atomic.Int64
-			require.True(t, s.offerUnder(jsonrpc2.Message{Context: test.ctx, NotRun: func() { notRun.Add(1) }}, test.body))
+			require.True(t, s.offerUnder(jsonrpc2.Delivery{Context: test.ctx, NotRun: func() { notRun.Add(1) }}, test.body))
 			require.Equal(t, test.reply, s.lastReply(t))
 			require.Equal(t, test.notRun, notRun.Load())
 			s.end(t)
@@ -227,7 +227,7 @@ func TestBatchIsGivenUpInBetween(t *testing.T) {
 			s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 2})
 			ctx, end := context.WithCancel(context.Background())
 			defer end()
-			require.True(t, s.offerUnder(jsonrpc2.Message{Context: ctx, Deadline: time.Now().Add(time.Minute)}, batchOf(pass, 5)))
+			require.True(t, s.offerUnder(jsonrpc2.Delivery{Context: ctx, Deadline: time.Now().Add(time.Minute)}, batchOf(pass, 5)))
 			require.EqualValues(t, 2, s.gate.running.Load())
 			giveUp(end)
 			synctest.Wait()
@@ -292,7 +292,7 @@ func TestContextEnds(t *testing.T) {
 			if test.drain > 0 {
 				time.AfterFunc(test.drain, s.drain)
 			}
-			require.True(t, s.offerUnder(jsonrpc2.Message{Context: ctx, Deadline: deadline}, watch("Wait", 1)))
+			require.True(t, s.offerUnder(jsonrpc2.Delivery{Context: ctx, Deadline: deadline}, watch("Wait", 1)))
 			seen := <-w.seen
 			until, ok := seen.Deadline()
 			require.Equal(t, !deadline.IsZero(), ok)
@@ -316,7 +316,7 @@ func TestContextEndsWithItsMethod(t *testing.T) {
 		t.Run(name, inBubble(func(t *testing.T) {
 			w := newWatch()
 			s := newService(t, jsonrpc2.ServerOptions{}, w)
-			require.True(t, s.offerUnder(jsonrpc2.Message{Context: ctx, Deadline: time.Now().Add(time.Hour)}, watch("Add", 1)))
+			require.True(t, s.offerUnder(jsonrpc2.Delivery{Context: ctx, Deadline: time.Now().Add(time.Hour)}, watch("Add", 1)))
 			require.Equal(t, watched(1, "6"), s.lastReply(t))
 			require.ErrorIs(t, (<-w.seen).Err(), context.Canceled)
 			s.end(t)
@@ -330,7 +330,7 @@ func TestContextOfEachItem(t *testing.T) {
 		w := newWatch()
 		s := newService(t, jsonrpc2.ServerOptions{}, w)
 		deadline := time.Now().Add(time.Minute)
-		require.True(t, s.offerUnder(jsonrpc2.Message{Deadline: deadline}, "["+watch("Add", 1)+","+watch("Wait", 2)+"]"))
+		require.True(t, s.offerUnder(jsonrpc2.Delivery{Deadline: deadline}, "["+watch("Add", 1)+","+watch("Wait", 2)+"]"))
 		first, second := <-w.seen, <-w.seen
 		if first.Err() == nil {
 			first, second = second, first
@@ -350,7 +350,7 @@ func TestContextAfterTheGrace(t *testing.T) {
 		t.Run(name, inBubble(func(t *testing.T) {
 			w := newWatch()
 			s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 1, Grace: time.Second}, w)
-			require.True(t, s.offerUnder(jsonrpc2.Message{Context: ctx}, "["+pass(1)+","+watch("Wait", 2)+"]"))
+			require.True(t, s.offerUnder(jsonrpc2.Delivery{Context: ctx}, "["+pass(1)+","+watch("Wait", 2)+"]"))
 			s.drain()
 			time.Sleep(time.Minute)
 			s.gate.openWide()
@@ -396,7 +396,7 @@ func TestGraceLeavesNothing(t *testing.T) {
 	t.Run("closed twice", inBubble(func(t *testing.T) {
 		for _, drained := range []bool{false, true} {
 			ctx, drain := context.WithCancel(context.Background())
-			codec := jsonrpc2.NewServerCodec(ctx, newScriptedConn(), nil)
+			codec := jsonrpc2.NewServerCodec(ctx, newScriptedServer(), nil)
 			if drained {
 				drain()
 			}
@@ -412,12 +412,12 @@ func TestGraceLeavesNothing(t *testing.T) {
 func TestContextValues(t *testing.T) {
 	type key struct{}
 	w := newWatch()
-	conn := newScriptedConn()
+	conn := newScriptedServer()
 	ctx, drain := context.WithCancel(context.WithValue(context.Background(), key{}, "of the server"))
 	defer drain()
 	done := make(chan error)
 	go func() { done <- jsonrpc2.Serve(ctx, serverOf(t, w), conn, &jsonrpc2.ServerOptions{Logger: quiet}) }()
-	conn.messages <- jsonrpc2.Message{Body: []byte(watch("Add", 1)), Reply: func([]byte) error { return nil }}
+	conn.messages <- jsonrpc2.Delivery{Body: []byte(watch("Add", 1)), Reply: func([]byte) error { return nil }}
 	require.Equal(t, "of the server", (<-w.seen).Value(key{}))
 	drain()
 	require.NoError(t, <-done)
@@ -448,7 +448,7 @@ func TestContextIsNoParam(t *testing.T) {
 				params = `,"params":` + params
 			}
 			deadline := time.Now().Add(time.Hour)
-			require.True(t, s.offerUnder(jsonrpc2.Message{Deadline: deadline}, `{"jsonrpc":"2.0","id":1,"method":"Watch.`+test.method+`"`+params+`}`))
+			require.True(t, s.offerUnder(jsonrpc2.Delivery{Deadline: deadline}, `{"jsonrpc":"2.0","id":1,"method":"Watch.`+test.method+`"`+params+`}`))
 			if test.want == "error" {
 				require.Contains(t, s.lastReply(t), "invalid params: 3 elements where 2 are taken")
 			} else {

@@ -50,6 +50,9 @@ var (
 	// ErrReplyLost says that the answer can no longer come, for the place it
 	// would have come to is gone. The call may have run.
 	ErrReplyLost = errors.New("jsonrpc2: reply lost")
+	// ErrUnconfirmed says of a notification that it may have been sent: it is not
+	// known that the broker or the peer has it. To repeat it may run it twice.
+	ErrUnconfirmed = errors.New("jsonrpc2: may have been sent")
 	// ErrBadReply says that what came for the call is no response, or a result
 	// that doesn't fit the reply's type. The call may have run, and has if there
 	// was a result.
@@ -57,7 +60,7 @@ var (
 )
 
 var sentinels = []error{
-	ErrTimeout, ErrNotRun, ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, ErrReplyLost, ErrBadReply,
+	ErrTimeout, ErrNotRun, ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, ErrReplyLost, ErrUnconfirmed, ErrBadReply,
 }
 
 // sentinelOf returns the sentinel that text begins with, nil for none.
@@ -69,6 +72,31 @@ func sentinelOf(text string) error {
 	}
 	return nil
 }
+
+// withSentinel returns an error that begins with a sentinel: with this one if it
+// begins with none.
+func withSentinel(err, sentinel error) error {
+	switch {
+	case err == nil:
+		return sentinel
+	case sentinelOf(err.Error()) == nil:
+		return fmt.Errorf("%w: %w", sentinel, err)
+	}
+	return err
+}
+
+// certainlyNotRun reports whether the error of a request says that it did not run: what
+// its text begins with does.
+func certainlyNotRun(err error) bool {
+	switch sentinelOf(err.Error()) {
+	case ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge:
+		return true
+	}
+	return false
+}
+
+// isUnconfirmed reports whether the error of a request says that it may have been sent.
+func isUnconfirmed(err error) bool { return err != nil && sentinelOf(err.Error()) == ErrUnconfirmed }
 
 // An Error is the error object of a response (specification, section 5.1). A
 // method returns one to choose its code and data; any other error travels as

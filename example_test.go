@@ -13,7 +13,7 @@ import (
 )
 
 // serveCalc serves Calc over one end of a pipe and returns the other.
-func serveCalc(ctx context.Context) jsonrpc2.Conn {
+func serveCalc(ctx context.Context) jsonrpc2.ClientConn {
 	server := rpc.NewServer()
 	if err := server.Register(calc.Calc{}); err != nil {
 		panic(err)

@@ -51,7 +51,7 @@ func FuzzClient(f *testing.F) {
 		f.Add([]byte(reply))
 	}
 	f.Fuzz(func(t *testing.T, reply []byte) {
-		conn := newScriptedConn()
+		conn := newScriptedClient()
 		codec := jsonrpc2.NewClientCodec(conn, &jsonrpc2.ClientOptions{Logger: quiet, Timeout: -1})
 		p := &peer{client: rpc.NewClientWithCodec(codec), codec: codec}
 		for range 2 {
@@ -61,8 +61,8 @@ func FuzzClient(f *testing.F) {
 				_, _ = jsonrpc2.Call[any](t.Context(), p.client, "Test.Call", nil)
 			}()
 			id := idOf(t, <-conn.written)
-			conn.messages <- jsonrpc2.Message{Body: bytes.ReplaceAll(reply, []byte("ID"), id)}
-			conn.messages <- jsonrpc2.Message{Body: []byte(`{"jsonrpc":"2.0","id":` + string(id) + `,"result":7}`)}
+			conn.messages <- jsonrpc2.Reply{Body: bytes.ReplaceAll(reply, []byte("ID"), id)}
+			conn.answer(`{"jsonrpc":"2.0","id":` + string(id) + `,"result":7}`)
 			<-done
 			p.requireNothingLeft(t)
 		}
@@ -76,8 +76,8 @@ func idOf(t *testing.T, text string) []byte {
 	return r.ID
 }
 
-// FuzzScanHeader has transports and the codec agree on what is to be answered.
-func FuzzScanHeader(f *testing.F) {
+// FuzzHeader has transports and the codec agree on what is to be answered.
+func FuzzHeader(f *testing.F) {
 	addTranscripts(f)
 	f.Add([]byte(`{"jsonrpc":"2.0","id":"x","method":"sum","reply_to":"list"}`))
 	f.Add([]byte(`[{"jsonrpc":"2.0","id":1,"method":"sum","reply_to":"li\u0073t"},{"id":"y"}]`))
@@ -85,15 +85,16 @@ func FuzzScanHeader(f *testing.F) {
 	server := serverOf(f, Spec{}, Odd{}, calc.Calc{}) // Long may be asked for gigabytes
 	opts := &jsonrpc2.ServerOptions{Logger: quiet, MaxDepth: 10_000, MaxBatch: 1 << 20}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		header, err := jsonrpc2.ScanHeader(body)
-		require.Equal(t, json.Valid(body) && utf8.Valid(body), err == nil)
-		require.True(t, utf8.ValidString(header.ID) && utf8.ValidString(header.ReplyTo))
-		require.GreaterOrEqual(t, header.Deadline, int64(0))
+		header := new(jsonrpc2.Header)
+		header.Scan(body)
+		require.Equal(t, json.Valid(body) && utf8.Valid(body), header.Err() == nil)
+		require.True(t, utf8.ValidString(header.ID()) && utf8.ValidString(header.ReplyTo()))
+		require.GreaterOrEqual(t, header.Deadline(), int64(0))
 
 		replies := make(chan []byte, 10)
-		conn := newScriptedConn()
+		conn := newScriptedServer()
 		go func() {
-			conn.messages <- jsonrpc2.Message{Body: body, Reply: func(answer []byte) error {
+			conn.messages <- jsonrpc2.Delivery{Body: body, Header: header, Reply: func(answer []byte) error {
 				replies <- bytes.Clone(answer)
 				return nil
 			}}
@@ -101,12 +102,12 @@ func FuzzScanHeader(f *testing.F) {
 		}()
 		require.NoError(t, jsonrpc2.Serve(t.Context(), server, conn, opts))
 		require.Len(t, replies, 1)
-		require.Equal(t, header.Answer, <-replies != nil, "%q", body)
+		require.Equal(t, header.WantsAnswer(), <-replies != nil, "%q", body)
 	})
 }
 
-func TestScanHeader(t *testing.T) {
-	for body, want := range map[string]jsonrpc2.Header{
+func TestHeader(t *testing.T) {
+	for body, want := range map[string]header{
 		`{"jsonrpc":"2.0","id":"x","method":"a"}`:                                 {ID: "x", Answer: true},
 		`{"jsonrpc":"2.0","id":"x","method":"a","reply_to":"list"}`:               {ID: "x", ReplyTo: "list", Answer: true},
 		`{"reply_to":"l\u0069st","id":"\u0078"}`:                                  {ID: "x", ReplyTo: "list", Answer: true},
@@ -129,18 +130,31 @@ func TestScanHeader(t *testing.T) {
 		`[]`: {Answer: true},
 		`5`:  {Answer: true},
 	} {
-		got, err := jsonrpc2.ScanHeader([]byte(body))
-		require.NoError(t, err, body)
-		require.Equal(t, want, got, body)
+		requireHeader(t, body, want)
 	}
-	for body, want := range map[string]jsonrpc2.Header{
+	for body, want := range map[string]header{
 		``:                                     {Answer: true},
 		`{"id":"x","reply_to":"list",`:         {ID: "x", ReplyTo: "list", Answer: true},
 		`[{"jsonrpc":"2.0","method":"a"}`:      {Answer: true},
 		`{"jsonrpc":"2.0","id":"x","result":}`: {ID: "x", Answer: true},
 	} {
-		got, err := jsonrpc2.ScanHeader([]byte(body))
-		require.Error(t, err, body)
-		require.Equal(t, want, got, body)
+		want.broken = true
+		requireHeader(t, body, want)
 	}
+}
+
+// A header is what a Header has found.
+type header struct {
+	ID, ReplyTo string
+	Deadline    int64
+	Answer      bool
+	broken      bool
+}
+
+func requireHeader(t *testing.T, body string, want header) {
+	t.Helper()
+	var h jsonrpc2.Header
+	h.Scan([]byte(`[{"id":"before","reply_to":"before"}]`)) // nothing of which is left
+	h.Scan([]byte(body))
+	require.Equal(t, want, header{h.ID(), h.ReplyTo(), h.Deadline(), h.WantsAnswer(), h.Err() != nil}, body)
 }

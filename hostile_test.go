@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/internal/conntest"
+	"github.com/micromessaging/jsonrpc2/internal/heap"
 )
 
 // A server that floods its client neither ends it nor fills its memory: what is
@@ -39,16 +39,16 @@ func TestHostileServer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPeer(t, jsonrpc2.ClientOptions{Timeout: -1, MaxMessageSize: limit})
 			p.requireAlive(t)
-			before := conntest.LiveHeap()
+			before := heap.Live()
 			for range test.times {
 				_, err := io.WriteString(p.conn, test.text)
 				require.NoError(t, err)
-				require.Less(t, conntest.LiveHeap()-before, allowed)
+				require.Less(t, heap.Live()-before, allowed)
 			}
 			_, err := io.WriteString(p.conn, "\n")
 			require.NoError(t, err)
 			p.requireAlive(t)
-			require.Less(t, conntest.LiveHeap()-before, allowed)
+			require.Less(t, heap.Live()-before, allowed)
 			p.requireNothingLeft(t)
 		})
 	}

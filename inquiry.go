@@ -18,13 +18,10 @@ type inquiry struct {
 	until time.Time // the call waits for more
 }
 
-// Keep implements Keeper.
-func (p *pendingCall) Keep(request any) { p.kept.Store(request) }
-
-// failOverdue ends a call that was removed and is overdue, after an inquiry if
-// there can be one: then it is true. It is called with c.mu locked.
+// failOverdue ends a call that was removed and is overdue, after an inquiry. It
+// reports whether there is one. It is called with c.mu locked.
 func (c *clientCodec) failOverdue(p *pendingCall, err error, now time.Time) bool {
-	if c.inquirer == nil || c.closed {
+	if c.closing {
 		c.fail(p, err)
 		return false
 	}
@@ -35,7 +32,7 @@ func (c *clientCodec) failOverdue(p *pendingCall, err error, now time.Time) bool
 // withdraw has the request of a call that has ended withdrawn. It is called with
 // c.mu locked.
 func (c *clientCodec) withdraw(p *pendingCall) {
-	if c.inquirer != nil && !c.closed && p.kept.Load() != nil {
+	if !c.closing {
 		c.inquire(inquiry{call: p, until: time.Now().Add(inquiryTime)})
 	}
 }
@@ -49,20 +46,22 @@ func (c *clientCodec) inquire(i inquiry) {
 	}
 }
 
-// ask asks of all that are overdue, in one go, and again of those that became so
-// meanwhile.
+// ask inquires of all that are overdue, in one go, and again of those that became so
+// meanwhile. A request that is just being handed over it lets be handed over first.
 func (c *clientCodec) ask() {
 	for {
 		overdue := c.takeOverdue()
 		if len(overdue) == 0 {
 			return
 		}
-		requests := make([]any, len(overdue))
+		requests := make([]*Request, len(overdue))
+		c.writing.Lock()
 		for i := range overdue {
-			requests[i] = overdue[i].call.kept.Load()
+			requests[i] = &overdue[i].call.Request
 		}
+		c.writing.Unlock()
 		ctx, cancel := context.WithDeadline(context.Background(), overdue[0].until)
-		found := c.inquirer.Inquire(ctx, requests)
+		found := c.conn.Inquire(ctx, requests)
 		cancel()
 		c.failInquired(overdue, found)
 	}

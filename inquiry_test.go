@@ -16,7 +16,7 @@ import (
 
 // An inquiredConn is a Conn that knows each request by its number.
 type inquiredConn struct {
-	*scriptedConn
+	*scriptedClient
 	sent int
 	asks chan ask
 	gate chan struct{} // if not nil, what is written waits for it
@@ -25,23 +25,24 @@ type inquiredConn struct {
 // An ask is an Inquire that waits for its answer.
 type ask struct {
 	ctx      context.Context
-	requests []any
+	requests []any // their handles
 	answer   chan []error
 }
 
-func (c *inquiredConn) WriteMessage(ctx context.Context, body []byte) error {
+func (c *inquiredConn) WriteRequest(r *jsonrpc2.Request) error {
 	c.sent++
 	if c.gate != nil {
 		<-c.gate
 	}
-	if k, ok := ctx.(jsonrpc2.Keeper); ok {
-		k.Keep(c.sent)
-	}
-	return c.scriptedConn.WriteMessage(ctx, body)
+	r.Handle = c.sent
+	return c.scriptedClient.WriteRequest(r)
 }
 
-func (c *inquiredConn) Inquire(ctx context.Context, requests []any) []error {
-	a := ask{ctx, requests, make(chan []error, 1)}
+func (c *inquiredConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
+	a := ask{ctx: ctx, answer: make(chan []error, 1)}
+	for _, r := range requests {
+		a.requests = append(a.requests, r.Handle)
+	}
 	c.asks <- a
 	select {
 	case found := <-a.answer:
@@ -59,7 +60,7 @@ func (c *inquiredConn) answer(found ...error) ask {
 }
 
 func newInquired(t *testing.T, timeout time.Duration, stats *jsonrpc2.Stats) (*inquiredConn, *rpc.Client) {
-	conn := &inquiredConn{scriptedConn: newScriptedConn(), asks: make(chan ask)}
+	conn := &inquiredConn{scriptedClient: newScriptedClient(), asks: make(chan ask)}
 	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: timeout, Stats: stats, Logger: quiet})
 	t.Cleanup(func() { _ = client.Close() })
 	return conn, client
@@ -133,7 +134,7 @@ func TestInquiryTakesLong(t *testing.T) {
 		require.Len(t, conn.asks, 1)
 		require.ElementsMatch(t, []any{1, 2}, (<-conn.asks).requests, "those that ended together")
 		for len(conn.written) > 0 {
-			conn.messages <- jsonrpc2.Message{Body: []byte(`{"jsonrpc":"2.0","id":` + string(idOf(t, <-conn.written)) + `,"result":1}`)}
+			conn.scriptedClient.answer(`{"jsonrpc":"2.0","id":` + string(idOf(t, <-conn.written)) + `,"result":1}`)
 		}
 		for range 10 {
 			require.LessOrEqual(t, <-took, 1500*time.Millisecond)
@@ -171,10 +172,11 @@ func TestInquiryOfCanceled(t *testing.T) {
 }
 
 // Of what is on its way in a batch the Conn is asked without a handle: to
-// withdraw it would end the other calls. What is alone has one.
+// withdraw it would end the other calls. When all of them are given up it is asked of
+// the batch. What is alone has a handle, too.
 func TestInquiryOfBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := &inquiredConn{scriptedConn: newScriptedConn(), asks: make(chan ask), gate: make(chan struct{})}
+		conn := &inquiredConn{scriptedClient: newScriptedClient(), asks: make(chan ask), gate: make(chan struct{})}
 		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
 		defer client.Close()
 		alone := client.Go("Test.Call", nil, nil, nil)
@@ -189,18 +191,39 @@ func TestInquiryOfBatch(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second/2, cancel)
 		time.AfterFunc(time.Second/4, func() { close(conn.gate) })
-		require.ErrorIs(t, callTest(ctx, client), context.Canceled) // nothing to ask
-		require.Equal(t, []any{nil, nil}, conn.answer(errors.New("4 requests wait"), nil).requests)
-		errs := []string{(<-first.Done).Error.Error(), (<-second.Done).Error.Error()}
-		require.Equal(t, []string{"jsonrpc2: call timed out after 1s: 4 requests wait", "jsonrpc2: call timed out after 1s"}, errs)
+		given := make(chan error)
+		go func() { given <- callTest(ctx, client) }()
+		require.Equal(t, []any{nil}, conn.answer(errors.New("nothing is known")).requests)
+		require.ErrorIs(t, <-given, context.Canceled)
+		require.Equal(t, []any{3}, conn.answer(errWithdrawn).requests)
+		want := "jsonrpc2: call timed out after 1s: " + errWithdrawn.Error()
+		require.EqualError(t, (<-first.Done).Error, want)
+		require.EqualError(t, (<-second.Done).Error, want)
 		require.Len(t, conn.written, 3)
 	})
 }
 
-// A Batch around a Conn that knows no more is none that can be asked.
+// A call that ends while it waits for company was not sent, and will not be: the Conn
+// has nothing to tell of it.
+func TestInquiryOfUnsent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &inquiredConn{scriptedClient: newScriptedClient(), asks: make(chan ask), gate: make(chan struct{})}
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
+		defer client.Close()
+		require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
+		synctest.Wait() // the notification is being sent
+		time.AfterFunc(1200*time.Millisecond, func() { close(conn.gate) })
+		err := callTest(t.Context(), client)
+		require.ErrorIs(t, err, jsonrpc2.ErrNotRun)
+		require.EqualError(t, err, "jsonrpc2: call timed out after 1s: jsonrpc2: not run: it had not been sent")
+		require.Len(t, conn.written, 1)
+	})
+}
+
+// A Batch around a Conn that knows no more has nothing to tell.
 func TestInquiryOfBatchOfNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := jsonrpc2.NewClient(jsonrpc2.Batch(newScriptedConn(), nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(newScriptedClient(), nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
 		defer client.Close()
 		require.EqualError(t, callTest(t.Context(), client), "jsonrpc2: call timed out after 1s")
 	})

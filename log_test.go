@@ -173,10 +173,10 @@ func TestClientLogs(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			record := new(recorder)
-			conn := newScriptedConn()
+			conn := newScriptedClient()
 			client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: slog.New(record), MaxMessageSize: 20_000})
 			t.Cleanup(func() { _ = client.Close() })
-			conn.messages <- jsonrpc2.Message{Body: []byte(reply)}
+			conn.answer(reply)
 			synctest.Wait()
 			lines := record.take()
 			require.Len(t, lines, 1)
@@ -230,9 +230,9 @@ func TestDefaultLogger(t *testing.T) {
 	}()
 	record := new(recorder)
 	slog.SetDefault(slog.New(record))
-	conn := newScriptedConn()
+	conn := newScriptedServer()
 	go func() {
-		conn.messages <- jsonrpc2.Message{Body: json.RawMessage("nonsense"), Reply: func([]byte) error { return nil }}
+		conn.messages <- jsonrpc2.Delivery{Body: json.RawMessage("nonsense"), Reply: func([]byte) error { return nil }}
 		close(conn.messages)
 	}()
 	require.NoError(t, jsonrpc2.Serve(t.Context(), newServer(t), conn, nil))

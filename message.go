@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 )
 
 // An envelope is one request or response object, scanned: its members as they
@@ -26,7 +25,17 @@ var jsonNull = []byte("null")
 // object in turn. The text may still turn out to be broken after the first
 // items; then the error wraps errSyntax.
 func scanMessage(text []byte, maxDepth int, item func(envelope) error) (batch bool, err error) {
-	s := scanner{text: bytes.TrimPrefix(text, byteOrderMark), maxDepth: maxDepth}
+	s := newScanner(text, maxDepth)
+	return s.message(item)
+}
+
+// newScanner returns a scanner of a message. RFC 8259, section 8.1, lets us ignore a
+// byte order mark.
+func newScanner(text []byte, maxDepth int) scanner {
+	return scanner{text: bytes.TrimPrefix(text, byteOrderMark), maxDepth: maxDepth}
+}
+
+func (s *scanner) message(item func(envelope) error) (batch bool, err error) {
 	batch = s.next() == '['
 	if batch {
 		err = s.array(func() error { return s.item(item) })
@@ -146,6 +155,9 @@ func (e *envelope) isNotification() bool {
 	return e.id == nil && e.checkRequest() == nil
 }
 
+// wantsAnswer reports whether an answer is due to this.
+func (e *envelope) wantsAnswer() bool { return !e.isResponse() && !e.isNotification() }
+
 // checkRequest returns nil for a request object (section 4), else the error to
 // answer it with.
 func (e *envelope) checkRequest() *Error {
@@ -224,63 +236,6 @@ func unquote(raw []byte) string {
 	var s string
 	_ = json.Unmarshal(raw, &s) // the scanner saw a string
 	return s
-}
-
-// A Header is what a transport may have to know of a request message: where
-// its answer goes, and until when it is waited for. See the wire contract in
-// the README.
-type Header struct {
-	// ID is the first string id among the items, "" if there is none.
-	ID string
-	// ReplyTo is the string member reply_to of the first item, "" if there is
-	// none.
-	ReplyTo string
-	// Deadline is the member deadline_ms of the first item, Unix milliseconds
-	// by the broker's clock, 0 if there is none or it is no positive integer.
-	Deadline int64
-	// Answer says that an answer is due: some item is neither a notification
-	// nor a response.
-	Answer bool
-}
-
-// headerDepth is encoding/json's own limit. The codec's is lower; what exceeds
-// that is answered, and so needs an address.
-const headerDepth = 10000
-
-// ScanHeader finds the header of a message. The error says that body is not
-// valid JSON; the header then has what was found up to there. ScanHeader is for
-// those who write a [Conn].
-func ScanHeader(body []byte) (Header, error) {
-	var h Header
-	first := true
-	_, err := scanMessage(body, headerDepth, func(e envelope) error {
-		if first {
-			h.ReplyTo = unquote(e.replyTo)
-			h.Deadline = positive(e.deadline)
-			first = false
-		}
-		if h.ID == "" {
-			h.ID = unquote(e.id)
-		}
-		h.Answer = h.Answer || !e.isResponse() && !e.isNotification()
-		return nil
-	})
-	if err != nil || first { // broken, or an empty batch: an error is due
-		h.Answer = true
-	}
-	return h, err
-}
-
-// positive returns the positive integer that raw stands for, 0 if it is none.
-func positive(raw []byte) int64 {
-	if len(raw) == 0 {
-		return 0
-	}
-	n, err := strconv.ParseInt(string(raw), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return max(n, 0)
 }
 
 // appendRequest appends the beginning of a request object, up to its params.

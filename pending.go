@@ -2,25 +2,27 @@ package jsonrpc2
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 )
 
-// add notes a call before its request is sent, and when it times out.
-func (c *clientCodec) add(p *pendingCall) {
-	timeout := c.opts.Timeout
-	if _, ok := p.Context.Deadline(); ok || timeout < 0 {
-		timeout = 0 // Call sees to it
-	} else {
-		p.deadline = time.Now().Add(timeout)
-	}
+// add notes a call before its request is sent.
+func (c *clientCodec) add(p *pendingCall) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.lost != nil {
+		return fmt.Errorf("%w: the connection has ended: %w", ErrUnavailable, c.lost)
+	}
 	c.pending[p.seq], c.sent = p, p.seq
-	if timeout == 0 {
-		return
+	if p.expires.IsZero() {
+		return nil
 	}
 	if p.prev = c.newest; p.prev != nil {
 		p.prev.next = p
@@ -28,7 +30,8 @@ func (c *clientCodec) add(p *pendingCall) {
 		c.oldest = p
 	}
 	c.newest = p
-	c.arm(timeout)
+	c.arm(c.opts.Timeout)
+	return nil
 }
 
 // arm makes sure that expire runs no later than after d. The timer is left to
@@ -36,7 +39,7 @@ func (c *clientCodec) add(p *pendingCall) {
 // once per Timeout, not once per call.
 func (c *clientCodec) arm(d time.Duration) {
 	switch {
-	case c.armed || c.closed:
+	case c.armed || c.over:
 		return
 	case c.timer == nil:
 		c.timer = time.AfterFunc(d, c.expire)
@@ -46,47 +49,132 @@ func (c *clientCodec) arm(d time.Duration) {
 	c.armed = true
 }
 
-// expire ends the calls that are due. All of them have the same timeout, so
-// that the first is the oldest.
+// expire ends the calls and notifications that are due. All of them have the same
+// timeout, so that the first is the oldest.
 func (c *clientCodec) expire() {
+	err := fmt.Errorf("%w after %v", ErrTimeout, c.opts.Timeout)
+	for range c.removeExpired(err) {
+		c.log.drop("notification may not have been sent", nil, slog.Any("error", err))
+	}
+}
+
+// removeExpired ends what is due, and returns how many notifications that were.
+func (c *clientCodec) removeExpired(err error) (notifications int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.armed = false
 	now := time.Now()
-	for p := c.oldest; p != nil && !now.Before(p.deadline); p = c.oldest {
-		c.remove(p)
+	for p := c.oldest; p != nil && !now.Before(p.expires); p = c.oldest {
+		c.remove(p, overdue)
 		c.stats.Timeouts.Add(1)
-		c.failOverdue(p, c.explain(p, fmt.Errorf("%w after %v", ErrTimeout, c.opts.Timeout)), now)
+		if p.notification {
+			notifications++
+		} else {
+			c.failOverdue(p, c.explain(p, err), now)
+		}
 	}
 	if c.oldest != nil {
-		c.arm(c.oldest.deadline.Sub(now))
+		c.arm(c.oldest.expires.Sub(now))
+	}
+	return notifications
+}
+
+// sent ends a notification.
+func (p *pendingCall) sent() {
+	if p.notification {
+		p.codec.take(p)
 	}
 }
 
-// fail has the reading goroutine end a call that was removed.
+// fail ends a call, or a notification, on its way.
+func (p *pendingCall) fail(err error) {
+	if !p.notification && isUnconfirmed(err) {
+		return
+	}
+	err = withSentinel(err, ErrReplyLost)
+	c := p.codec
+	c.mu.Lock()
+	failed := c.removePending(p, canceled)
+	if failed {
+		c.count(1, err) // before anybody learns of it
+	}
+	if failed && !p.notification {
+		c.fail(p, err)
+	}
+	c.mu.Unlock()
+	if failed && p.notification {
+		if !certainlyNotRun(err) && !isUnconfirmed(err) { // it waits for no reply
+			err = fmt.Errorf("%w: %w", ErrUnconfirmed, err)
+		}
+		c.log.drop("notification failed", nil, slog.Any("error", err))
+	}
+}
+
+// fail has the reading goroutine end a call that was removed. It is called with c.mu
+// locked.
 func (c *clientCodec) fail(p *pendingCall, err error) {
 	c.failures = append(c.failures, failure{p, err})
 	c.interrupt()
 }
 
-// giveUp ends a call with an error of its ctx, and returns the error with what is
-// known beside it. It reports whether the caller should wait for an inquiry.
-func (c *clientCodec) giveUp(seq uint64, err error) (explained error, more bool) {
+// loseAll ends what waits when the Conn has ended. When the client is being closed
+// that is net/rpc's to do.
+func (c *clientCodec) loseAll(cause error) {
+	if cause == io.EOF {
+		cause = io.ErrUnexpectedEOF // as net/rpc calls it
+	}
+	c.mu.Lock()
+	c.lost = cause
+	var lost []*pendingCall
+	if !c.closing {
+		for _, p := range c.pending {
+			lost = append(lost, p)
+		}
+	}
+	c.mu.Unlock()
+	slices.SortFunc(lost, func(a, b *pendingCall) int { return cmp.Compare(a.seq, b.seq) })
+	for _, p := range lost {
+		sentinel := ErrReplyLost
+		if p.notification {
+			sentinel = ErrUnconfirmed
+		}
+		p.fail(fmt.Errorf("%w: the connection has ended: %w", sentinel, cause))
+	}
+}
+
+// endAll ends what still waits when the client is closed: net/rpc tells the callers.
+func (c *clientCodec) endAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.pending[seq]
-	if p == nil {
+	for _, p := range c.pending {
+		p.finish(canceled)
+	}
+	clear(c.pending)
+	c.oldest, c.newest = nil, nil
+	c.over = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+}
+
+// giveUp ends a call with an error of its ctx, and returns the error with what is
+// known beside it. It reports whether the caller should wait for an inquiry.
+func (c *clientCodec) giveUp(p *pendingCall, err error) (explained error, more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !errors.Is(p.ctx.Err(), context.DeadlineExceeded) {
+		if c.removePending(p, canceled) {
+			c.fail(p, err)
+			c.withdraw(p)
+		}
 		return err, false
 	}
-	c.remove(p)
-	if errors.Is(err, ErrTimeout) {
-		c.stats.Timeouts.Add(1)
-		err = c.explain(p, err)
-		return err, c.failOverdue(p, err, time.Now())
+	if !c.removePending(p, overdue) {
+		return err, false
 	}
-	c.fail(p, err)
-	c.withdraw(p)
-	return err, false
+	c.stats.Timeouts.Add(1)
+	err = c.explain(p, err)
+	return err, c.failOverdue(p, err, time.Now())
 }
 
 // explain adds to the error of a call that was not answered in time the last error
@@ -98,18 +186,16 @@ func (c *clientCodec) explain(p *pendingCall, err error) error {
 	return fmt.Errorf("%w; an error that names no call came meanwhile: %q", err, quote(c.nameless.err.Error()))
 }
 
-// take removes a call that is answered, or was not sent. It is nil for one that
-// nobody waits for; ours reports whether there was such a call.
-func (c *clientCodec) take(seq uint64) (p *pendingCall, ours bool) {
+// take removes what was sent, or could not be. It reports whether it was pending.
+func (c *clientCodec) take(p *pendingCall) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p = c.pending[seq]; p != nil {
-		c.remove(p)
-	}
-	return p, seq <= c.sent
+	return c.removePending(p, canceled)
 }
 
-// takeID is take by the id on the wire. Only the very text that we sent counts.
+// takeID removes the call with an id on the wire, which is answered. It is nil for
+// one that nobody waits for; ours reports whether there was such a call. Only the
+// very text that we sent counts.
 func (c *clientCodec) takeID(id []byte) (p *pendingCall, ours bool) {
 	digits, ok := bytes.CutPrefix(id, []byte(c.id))
 	if !ok || len(digits) == 0 {
@@ -120,12 +206,30 @@ func (c *clientCodec) takeID(id []byte) (p *pendingCall, ours bool) {
 	if err != nil || len(digits) > 1 && digits[0] == '0' {
 		return nil, false
 	}
-	return c.take(seq)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p = c.pending[seq]; p != nil && !p.notification {
+		c.remove(p, canceled)
+		return p, true
+	}
+	return nil, seq <= c.sent
 }
 
-func (c *clientCodec) remove(p *pendingCall) {
+// removePending removes a call or notification unless it has ended, and reports
+// whether it did. It is called with c.mu locked: whoever removes a call ends it.
+func (c *clientCodec) removePending(p *pendingCall, end int32) bool {
+	if c.pending[p.seq] != p {
+		return false
+	}
+	c.remove(p, end)
+	return true
+}
+
+// remove removes a call or notification, and ends its request.
+func (c *clientCodec) remove(p *pendingCall, end int32) {
 	delete(c.pending, p.seq)
-	if p.deadline.IsZero() {
+	p.finish(end)
+	if p.expires.IsZero() {
 		return
 	}
 	if p.prev != nil {

@@ -14,6 +14,7 @@ type scanner struct {
 	pos      int
 	maxDepth int
 	depth    int
+	deepest  int // of all so far
 }
 
 var errSyntax = errors.New("not valid JSON")
@@ -122,6 +123,7 @@ func (s *scanner) array(element func() error) error {
 func (s *scanner) enter() error {
 	s.pos++
 	s.depth++
+	s.deepest = max(s.deepest, s.depth)
 	if s.depth > s.maxDepth {
 		return s.errDepth()
 	}

@@ -16,53 +16,99 @@ const (
 	tick     = time.Millisecond
 )
 
-// A scriptedConn is a Conn in memory.
-type scriptedConn struct {
-	messages chan jsonrpc2.Message // to be read; closed: io.EOF
-	written  chan string
+// A scripted end is in memory: a test says what comes in.
+type scripted[T any] struct {
+	messages chan T       // to be read; closed: io.EOF
 	reading  atomic.Int64 // reads begun
-
-	mu      sync.Mutex // protects following
-	refusal error
+	settings jsonrpc2.Settings
+	opened   atomic.Bool
 
 	closing sync.Once
 	closed  chan struct{}
 }
 
-func newScriptedConn() *scriptedConn {
-	return &scriptedConn{
-		messages: make(chan jsonrpc2.Message),
-		written:  make(chan string, 1000),
-		closed:   make(chan struct{}),
-	}
+func newScripted[T any]() scripted[T] {
+	return scripted[T]{messages: make(chan T), closed: make(chan struct{})}
 }
 
-func (c *scriptedConn) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+func (c *scripted[T]) Open(s jsonrpc2.Settings) error {
+	if c.opened.Swap(true) {
+		return jsonrpc2.ErrOpened
+	}
+	c.settings = s
+	return nil
+}
+
+func (c *scripted[T]) read(ctx context.Context) (message T, err error) {
 	c.reading.Add(1)
 	if err := ctx.Err(); err != nil {
-		return jsonrpc2.Message{}, err
+		return message, err
 	}
 	select {
-	case msg, ok := <-c.messages:
+	case message, ok := <-c.messages:
 		if !ok {
-			return msg, io.EOF
+			return message, io.EOF
 		}
-		return msg, nil
+		return message, nil
 	case <-ctx.Done():
-		return jsonrpc2.Message{}, ctx.Err()
+		return message, ctx.Err()
 	case <-c.closed:
-		return jsonrpc2.Message{}, io.EOF
+		return message, io.EOF
 	}
 }
 
-// refuse makes WriteMessage fail, or no more.
-func (c *scriptedConn) refuse(err error) {
+func (c *scripted[T]) Err() error {
+	select {
+	case <-c.closed:
+		return net.ErrClosed
+	default:
+		return nil
+	}
+}
+
+func (c *scripted[T]) Close() error {
+	c.closing.Do(func() { close(c.closed) })
+	return nil
+}
+
+// A scriptedServer is a ServerConn in memory.
+type scriptedServer struct{ scripted[jsonrpc2.Delivery] }
+
+func newScriptedServer() *scriptedServer {
+	return &scriptedServer{newScripted[jsonrpc2.Delivery]()}
+}
+
+func (c *scriptedServer) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
+	return c.read(ctx)
+}
+
+// A scriptedClient is a ClientConn in memory. What is written is sent at once.
+type scriptedClient struct {
+	scripted[jsonrpc2.Reply]
+	written chan string
+
+	mu       sync.Mutex // protects following
+	refusal  error
+	requests []*jsonrpc2.Request // that were written
+}
+
+func newScriptedClient() *scriptedClient {
+	return &scriptedClient{scripted: newScripted[jsonrpc2.Reply](), written: make(chan string, 1000)}
+}
+
+func (c *scriptedClient) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) { return c.read(ctx) }
+
+// answer has a message come in.
+func (c *scriptedClient) answer(body string) { c.messages <- jsonrpc2.Reply{Body: []byte(body)} }
+
+// refuse makes WriteRequest fail, or no more.
+func (c *scriptedClient) refuse(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refusal = err
 }
 
-func (c *scriptedConn) WriteMessage(_ context.Context, body []byte) error {
+func (c *scriptedClient) WriteRequest(r *jsonrpc2.Request) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.refusal != nil {
@@ -72,15 +118,21 @@ func (c *scriptedConn) WriteMessage(_ context.Context, body []byte) error {
 	case <-c.closed:
 		return net.ErrClosed
 	default:
-		c.written <- string(body)
+		c.requests = append(c.requests, r)
+		c.written <- string(r.Body)
+		r.Sent()
 		return nil
 	}
 }
 
-func (c *scriptedConn) Close() error {
-	c.closing.Do(func() { close(c.closed) })
-	return nil
+// last returns the request that was written last.
+func (c *scriptedClient) last() *jsonrpc2.Request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.requests[len(c.requests)-1]
 }
+
+func (c *scriptedClient) Inquire(context.Context, []*jsonrpc2.Request) []error { return nil }
 
 // A Counter counts the calls of Count.
 type Counter struct{ n atomic.Int64 }

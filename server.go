@@ -17,15 +17,16 @@ import (
 // A serverCodec is the rpc.ServerCodec. net/rpc runs it like this:
 //
 //	ReadRequestHeader   on one goroutine, in turn with
-//	  ReadMessage         wait for a place and a message, scan it
+//	  ReadRequest         wait for a place and a message, scan it
 //	  nextItem            answer what is no call, here and at once
 //	ReadRequestBody       decode the params of the call
 //	  service.call          on a goroutine of its own
 //	    WriteResponse         one at a time, on the call's goroutine
-//	      finish                the last item of a message: Message.Reply
+//	      finish                the last item of a message: Delivery.Reply
 type serverCodec struct {
 	ctx   context.Context
-	conn  Conn
+	conn  ServerConn
+	unfit bool // another codec has conn
 	opts  ServerOptions
 	log   *dropLog
 	stats *Stats
@@ -36,6 +37,7 @@ type serverCodec struct {
 
 	// The reading goroutine's own.
 	placed   bool       // a place is taken for the next call
+	header   Header     // of the message in hand, if the Conn has scanned none
 	items    []envelope // of the message in hand
 	next     int        // index of the item that is next
 	exchange *exchange  // of the message in hand; &single for all but batches
@@ -93,7 +95,7 @@ const (
 	maxKeptID = 256  // bytes that a free serverCall holds on to
 )
 
-func newServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) *serverCodec {
+func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *serverCodec {
 	if opts == nil {
 		opts = &ServerOptions{}
 	}
@@ -117,9 +119,9 @@ func newServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) *server
 	c.decoder.strict = opts.Strict
 	c.out = newEncoder()
 	c.running = make(map[uint64]*serverCall)
-	if l, ok := conn.(Limiter); ok {
-		l.SetLimits(Limits{MessageSize: c.opts.MaxMessageSize, InFlight: c.opts.MaxInFlight})
-	}
+	c.header.limit = c.opts.MaxBatch
+	c.err = conn.Open(Settings{MessageSize: c.opts.MaxMessageSize, InFlight: c.opts.MaxInFlight, Lost: c.lost})
+	c.unfit = c.err != nil
 	return c
 }
 
@@ -127,6 +129,9 @@ func newServerCodec(ctx context.Context, conn Conn, opts *ServerOptions) *server
 // none, since an error here would end the serving. io.EOF makes ServeCodec wait
 // for the running calls and then close the codec.
 func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
+	if c.unfit {
+		return io.EOF
+	}
 	for {
 		if c.next < len(c.items) {
 			if c.nextItem(r) {
@@ -135,12 +140,13 @@ func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
 			continue
 		}
 		c.takePlace(c.ctx.Done())
-		msg, err := c.conn.ReadMessage(c.ctx)
+		c.items, c.params, c.method = nil, nil, nil // not kept while nothing comes
+		d, err := c.conn.ReadRequest(c.ctx)
 		if err != nil {
 			c.end(err)
 			return io.EOF
 		}
-		c.open(msg)
+		c.open(d)
 	}
 }
 
@@ -153,7 +159,7 @@ func (c *serverCodec) takePlace(done <-chan struct{}) {
 	select {
 	case c.places <- struct{}{}:
 		c.placed = true
-	case <-done: // ReadMessage is to see that, too
+	case <-done: // ReadRequest is to see that, too
 	}
 }
 
@@ -164,96 +170,101 @@ func (c *serverCodec) end(err error) {
 	}
 }
 
-// open scans a message and makes its items the ones to serve.
-func (c *serverCodec) open(msg Message) {
-	c.next = 0
-	clear(c.items)
-	c.items = c.items[:0]
-	if msg.Err != nil {
+// open makes the items of a message the ones to serve.
+func (c *serverCodec) open(d Delivery) {
+	c.next, c.items = 0, nil
+	h := c.scan(d)
+	if d.Err != nil {
 		c.stats.Dropped.Add(1)
-		c.log.drop("message can't be served", msg.Body, slog.Any("error", msg.Err))
-		c.reply(msg.Reply, c.answerAll(msg))
+		c.log.drop("message can't be served", d.Body, slog.Any("error", d.Err))
+		c.reply(d.Reply, answerAll(h, d.Err))
 		return
 	}
-	batch, err := c.scan(msg.Body)
-	if err != nil {
-		c.items = c.items[:0]
-		c.refuse(msg, err)
+	if err := c.check(h, d.Body); err != nil {
+		c.refuse(d, err)
 		return
 	}
-	c.single = exchange{reply: msg.Reply, notRun: msg.NotRun, deadline: msg.Deadline, ctx: msg.Context}
+	c.items = h.items
+	c.single = exchange{reply: d.Reply, notRun: d.NotRun, deadline: d.Deadline, ctx: d.Context}
 	c.exchange = &c.single
-	if batch {
+	if h.batch {
 		x := c.single
 		x.batch, x.left = true, len(c.items)
 		c.exchange = &x
 		for i := range c.items {
-			if e := &c.items[i]; !e.isResponse() && !e.isNotification() {
+			if e := &c.items[i]; e.wantsAnswer() {
 				c.exchange.reserved += len(e.answerID()) + standInSize
 			}
 		}
 	}
 }
 
+// scan returns what a scan of the message has found: the Conn's, if it has made one
+// that has all items.
+func (c *serverCodec) scan(d Delivery) *Header {
+	h := d.Header
+	if !h.isOf(d.Body) || h.isPartial() && h.count <= c.opts.MaxBatch {
+		h = &c.header
+		h.Scan(d.Body)
+	}
+	return h
+}
+
 // answerAll returns what answers all calls of a message that can't be served,
 // nil if they are not to be answered.
-func (c *serverCodec) answerAll(msg Message) []byte {
+func answerAll(h *Header, err error) []byte {
 	var failure *Error
-	if !errors.As(msg.Err, &failure) || failure == nil {
+	if !errors.As(err, &failure) || failure == nil {
 		return nil
 	}
+	if h.isPartial() {
+		return appendError(nil, jsonNull, failure)
+	}
 	var answers []byte
-	batch, _ := scanMessage(msg.Body, c.opts.MaxDepth, func(e envelope) error {
-		if !e.isResponse() && !e.isNotification() {
+	for i := range h.items {
+		if e := &h.items[i]; e.wantsAnswer() {
 			answers = appendError(append(answers, ','), e.answerID(), failure)
 		}
-		return nil
-	})
+	}
 	switch {
 	case answers == nil:
 		return nil
-	case batch:
+	case h.batch:
 		answers[0] = '['
 		return append(answers, ']')
 	}
 	return answers[1:]
 }
 
-var (
-	errEmptyBatch = errors.New("invalid request: empty batch")
-	errItems      = errors.New("too many items")
-)
+var errEmptyBatch = errors.New("invalid request: empty batch")
 
-func (c *serverCodec) scan(body []byte) (batch bool, err error) {
-	if limit := c.opts.MaxMessageSize; len(body) > limit {
-		return false, fmt.Errorf("message exceeds the limit of %d bytes", limit)
+// check returns why a message can't be taken apart, nil if it can.
+func (c *serverCodec) check(h *Header, body []byte) error {
+	switch limit := c.opts.MaxMessageSize; {
+	case len(body) > limit:
+		return fmt.Errorf("message exceeds the limit of %d bytes", limit)
+	case h.depth > c.opts.MaxDepth:
+		return fmt.Errorf("nesting exceeds the limit of %d", c.opts.MaxDepth)
+	case h.err != nil:
+		return h.err
+	case h.count > c.opts.MaxBatch:
+		return fmt.Errorf("batch exceeds the limit of %d items", c.opts.MaxBatch)
+	case h.count == 0:
+		return errEmptyBatch
 	}
-	batch, err = scanMessage(body, c.opts.MaxDepth, func(e envelope) error {
-		if len(c.items) == c.opts.MaxBatch {
-			return errItems
-		}
-		c.items = append(c.items, e)
-		return nil
-	})
-	switch {
-	case err == errItems:
-		return true, fmt.Errorf("batch exceeds the limit of %d items", c.opts.MaxBatch)
-	case err == nil && len(c.items) == 0:
-		return true, errEmptyBatch
-	}
-	return batch, err
+	return nil
 }
 
 // refuse answers a message that can't be taken apart with one error.
-func (c *serverCodec) refuse(msg Message, err error) {
+func (c *serverCodec) refuse(d Delivery, err error) {
 	code := int64(CodeInvalidRequest)
 	if errors.Is(err, errSyntax) {
 		code = CodeParse
 	}
 	c.stats.Invalid.Add(1)
-	c.log.drop("message refused", msg.Body, slog.Any("error", err))
+	c.log.drop("message refused", d.Body, slog.Any("error", err))
 	c.answer = appendError(c.answer[:0], jsonNull, errorf(code, "%v", err))
-	c.reply(msg.Reply, c.answer)
+	c.reply(d.Reply, c.answer)
 }
 
 // nextItem makes the next item a running call and reports whether it is one.
@@ -473,9 +484,15 @@ func (x *exchange) add(id, answer []byte, limit int) (last, replaced bool) {
 
 func (c *serverCodec) reply(reply func([]byte) error, body []byte) {
 	if err := reply(body); err != nil {
-		c.stats.LostReplies.Add(1)
-		c.log.drop("reply lost", body, slog.Any("error", err))
+		c.lost(body, err)
 	}
+}
+
+// lost notes that an answer can't be delivered, or that a request could not be given
+// back.
+func (c *serverCodec) lost(body []byte, why error) {
+	c.stats.LostReplies.Add(1)
+	c.log.drop("reply lost", body, slog.Any("error", why))
 }
 
 // release frees what a call held, its place last.
@@ -497,6 +514,9 @@ func (c *serverCodec) release(call *serverCall) {
 // discards what it returns.
 func (c *serverCodec) Close() error {
 	c.grace.close()
+	if c.unfit {
+		return nil
+	}
 	err := c.conn.Close()
 	if err != nil {
 		c.log.drop("Conn closed with an error", nil, slog.Any("error", err))

@@ -41,7 +41,7 @@ func (g *Gate) openWide() { g.opening.Do(func() { close(g.open) }) }
 
 // A service is a Serve under way on a scriptedConn.
 type service struct {
-	conn  *scriptedConn
+	conn  *scriptedServer
 	gate  *Gate
 	stats *jsonrpc2.Stats
 	drain context.CancelFunc
@@ -59,7 +59,7 @@ type reply struct {
 
 // newService is for use in a synctest bubble. It serves more, too.
 func newService(t *testing.T, opts jsonrpc2.ServerOptions, more ...any) *service {
-	s := &service{conn: newScriptedConn(), gate: newGate(), done: make(chan error, 1)}
+	s := &service{conn: newScriptedServer(), gate: newGate(), done: make(chan error, 1)}
 	if opts.Stats == nil {
 		opts.Stats = new(jsonrpc2.Stats)
 	}
@@ -89,12 +89,12 @@ func (s *service) offer(body string) bool {
 	}
 }
 
-func (s *service) message(body string) jsonrpc2.Message {
+func (s *service) message(body string) jsonrpc2.Delivery {
 	r := new(reply)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.replies = append(s.replies, r)
-	return jsonrpc2.Message{Body: []byte(body), Reply: func(body []byte) error {
+	return jsonrpc2.Delivery{Body: []byte(body), Reply: func(body []byte) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		r.times++
@@ -231,7 +231,7 @@ func TestDrainWhileReading(t *testing.T) {
 		s.gate.openWide()
 		require.NoError(t, <-s.done)
 		require.Equal(t, passed(1), s.lastReply(t))
-		require.Error(t, s.conn.WriteMessage(t.Context(), nil), "Serve closed the Conn")
+		require.ErrorIs(t, s.conn.Err(), net.ErrClosed, "Serve closed the Conn")
 	})
 }
 
@@ -283,9 +283,7 @@ func TestByteOrderMark(t *testing.T) {
 		require.Equal(t, passed(1), s.lastReply(t))
 		s.end(t)
 	})
-	header, err := jsonrpc2.ScanHeader([]byte("\ufeff" + `{"id":"a","reply_to":"b"}`))
-	require.NoError(t, err)
-	require.Equal(t, jsonrpc2.Header{ID: "a", ReplyTo: "b", Answer: true}, header)
+	requireHeader(t, "\ufeff"+`{"id":"a","reply_to":"b"}`, header{ID: "a", ReplyTo: "b", Answer: true})
 }
 
 // A bare name that can't mean anything says what it would need.
@@ -329,7 +327,7 @@ func TestServeReturns(t *testing.T) {
 		"somebody else's context":  {t.Context(), context.Canceled, context.Canceled},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn := &failingConn{err: test.err}
+			conn := &failingConn{scriptedServer: newScriptedServer(), err: test.err}
 			err := jsonrpc2.Serve(test.ctx, newServer(t), conn, nil)
 			require.ErrorIs(t, err, test.want)
 			require.Equal(t, 1, conn.closes)
@@ -338,13 +336,13 @@ func TestServeReturns(t *testing.T) {
 }
 
 type failingConn struct {
-	jsonrpc2.Conn
+	*scriptedServer
 	err    error
 	closes int
 }
 
-func (c *failingConn) ReadMessage(context.Context) (jsonrpc2.Message, error) {
-	return jsonrpc2.Message{}, c.err
+func (c *failingConn) ReadRequest(context.Context) (jsonrpc2.Delivery, error) {
+	return jsonrpc2.Delivery{}, c.err
 }
 
 func (c *failingConn) Close() error {
@@ -530,26 +528,31 @@ func TestServerStats(t *testing.T) {
 	})
 }
 
-// A Conn learns the limits before anything else.
-func TestSetLimits(t *testing.T) {
-	conn := &limitedConn{scriptedConn: newScriptedConn()}
-	close(conn.messages)
-	require.NoError(t, jsonrpc2.Serve(t.Context(), newServer(t), conn, nil))
-	require.Equal(t, jsonrpc2.Limits{MessageSize: 4 << 20, InFlight: 256}, conn.limits)
-
-	require.NoError(t, jsonrpc2.Serve(t.Context(), newServer(t), conn, &jsonrpc2.ServerOptions{MaxMessageSize: 5, MaxInFlight: 6}))
-	require.Equal(t, jsonrpc2.Limits{MessageSize: 5, InFlight: 6}, conn.limits)
-
+// A Conn learns its settings before anything else.
+func TestSettings(t *testing.T) {
+	for _, test := range []struct {
+		opts                  *jsonrpc2.ServerOptions
+		messageSize, inFlight int
+	}{
+		{nil, 4 << 20, 256},
+		{&jsonrpc2.ServerOptions{MaxMessageSize: 5, MaxInFlight: 6}, 5, 6},
+	} {
+		conn := newScriptedServer()
+		close(conn.messages)
+		require.NoError(t, jsonrpc2.Serve(t.Context(), newServer(t), conn, test.opts))
+		requireSettings(t, conn.settings, test.messageSize, test.inFlight)
+	}
+	conn := newScriptedClient()
 	require.NoError(t, jsonrpc2.NewClient(conn, nil).Close())
-	require.Equal(t, jsonrpc2.Limits{MessageSize: 4 << 20}, conn.limits)
+	requireSettings(t, conn.settings, 4<<20, 0)
 }
 
-type limitedConn struct {
-	*scriptedConn
-	limits jsonrpc2.Limits
+func requireSettings(t *testing.T, got jsonrpc2.Settings, messageSize, inFlight int) {
+	t.Helper()
+	require.Equal(t, messageSize, got.MessageSize)
+	require.Equal(t, inFlight, got.InFlight)
+	require.NotNil(t, got.Lost)
 }
-
-func (c *limitedConn) SetLimits(limits jsonrpc2.Limits) { c.limits = limits }
 
 // Strangers can't fill the table of names.
 func TestServerManyNames(t *testing.T) {

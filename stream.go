@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// NewStreamConn returns a Conn over a stream: a TCP or Unix socket, a pipe,
-// standard input and output. JSON texts follow one another; it writes a newline
-// behind each and needs none. It calls as well as serves, whichever codec it is
-// given to.
+// A StreamConn carries messages over a stream: a TCP or Unix socket, a pipe, standard
+// input and output. It is a [ClientConn] as well as a [ServerConn], and calls or serves
+// as the codec does that it is given to. JSON texts follow one another; it writes a
+// newline behind each and needs none.
 //
 // A broken text is answered with CodeParse and a null id, and the stream goes
 // on behind the next newline. A text over the codec's MaxMessageSize is refused
@@ -40,29 +41,39 @@ import (
 // peer that doesn't read them; those of the calls that run still join them. Such a
 // peer may cost MaxInFlight times MaxMessageSize: where strangers connect, set both
 // lower.
-func NewStreamConn(rwc io.ReadWriteCloser) Conn {
-	c := &streamConn{rwc: rwc, closed: make(chan struct{})}
-	c.unbroken, c.breaks = context.WithCancel(context.Background())
-	c.in.limit = DefaultMaxMessageSize
-	c.source = newSource(rwc, c.closed)
-	c.out.init(rwc, c.breaks)
-	return c
-}
-
-type streamConn struct {
+//
+// A request that could not be written fails with ErrUnavailable, one that was written in
+// part with ErrReplyLost. The stream is of no use then, and closed.
+type StreamConn struct {
 	rwc    io.ReadWriteCloser
+	opened atomic.Bool
 	in     frameReader
 	source source
 	out    streamWriter
-	err    error // what ended the reading
-	ended  atomic.Bool
+	err    error                 // what ended the reading
+	ended  atomic.Pointer[error] // the same, for Err
 
-	unbroken context.Context // done when a read or a write has failed
+	unbroken context.Context // done when a read or a write has failed, or by Close
 	breaks   context.CancelFunc
 	ctx      context.Context // unbroken, with the values of what is served under
 
 	closing sync.Once
 	closed  chan struct{}
+}
+
+var (
+	_ ClientConn = (*StreamConn)(nil)
+	_ ServerConn = (*StreamConn)(nil)
+)
+
+// NewStreamConn returns a StreamConn over rwc.
+func NewStreamConn(rwc io.ReadWriteCloser) *StreamConn {
+	c := &StreamConn{rwc: rwc, closed: make(chan struct{})}
+	c.unbroken, c.breaks = context.WithCancel(context.Background())
+	c.in.limit = DefaultMaxMessageSize
+	c.source = newSource(rwc, c.unbroken.Done())
+	c.out.init(rwc, c.breaks)
+	return c
 }
 
 const (
@@ -71,47 +82,64 @@ const (
 	closeGrace = 2 * time.Second
 )
 
-// SetLimits makes the stream refuse longer texts without keeping them.
-func (c *streamConn) SetLimits(l Limits) { c.in.limit = l.MessageSize }
-
-func (c *streamConn) ReadMessage(ctx context.Context) (Message, error) {
-	if err := c.out.waitForRoom(ctx); err != nil {
-		return Message{}, err
+// Open implements ClientConn and ServerConn. The stream refuses longer texts than
+// Settings.MessageSize without keeping them.
+func (c *StreamConn) Open(s Settings) error {
+	if c.opened.Swap(true) {
+		return ErrOpened
 	}
-	if err := ctx.Err(); err != nil {
-		return Message{}, err
+	c.in.limit = s.MessageSize
+	c.out.open(s.Lost)
+	return nil
+}
+
+// ReadReply implements ClientConn.
+func (c *StreamConn) ReadReply(ctx context.Context) (Reply, error) {
+	body, err := c.read(ctx)
+	return Reply{Body: body}, err
+}
+
+// ReadRequest implements ServerConn.
+func (c *StreamConn) ReadRequest(ctx context.Context) (Delivery, error) {
+	if err := c.out.waitForRoom(ctx); err != nil {
+		return Delivery{}, err
 	}
 	if c.ctx == nil {
 		c.ctx = valued{c.unbroken, ctx}
 	}
+	body, err := c.read(ctx)
+	return Delivery{Body: body, Reply: c.out.reply, Context: c.ctx}, err
+}
+
+// read returns the next text.
+func (c *StreamConn) read(ctx context.Context) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	for {
 		if body, ok := c.in.next(); ok {
-			return c.message(body), nil
+			return body, nil
 		}
 		if c.err != nil {
-			return Message{}, c.err
+			return nil, c.err
 		}
 		n, err := c.source.read(ctx, c.in.space())
 		c.in.extend(n)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-			return Message{}, err
+			return nil, err
 		default:
 			c.end(err)
 		}
 	}
 }
 
-func (c *streamConn) message(body []byte) Message {
-	return Message{Body: body, Reply: c.out.reply, Context: c.ctx}
-}
-
 // end notes what ended the reading.
-func (c *streamConn) end(err error) {
+func (c *StreamConn) end(err error) {
 	c.source.close()
 	c.err = c.final(err)
-	c.ended.Store(true)
+	c.ended.Store(&c.err)
 	if err != io.EOF {
 		c.breaks()
 		return
@@ -134,7 +162,7 @@ func (v valued) Value(key any) any {
 }
 
 // final returns the error to end with for one from the stream.
-func (c *streamConn) final(err error) error {
+func (c *StreamConn) final(err error) error {
 	select {
 	case <-c.closed:
 		return io.EOF
@@ -146,24 +174,45 @@ func (c *streamConn) final(err error) error {
 	return err
 }
 
-func (c *streamConn) WriteMessage(_ context.Context, body []byte) error {
-	return c.out.write(body, false)
+// WriteRequest implements ClientConn.
+func (c *StreamConn) WriteRequest(r *Request) error {
+	return c.out.write(r.Body, r)
+}
+
+// Inquire implements ClientConn. Nothing is known of what was sent.
+func (c *StreamConn) Inquire(context.Context, []*Request) []error { return nil }
+
+// Err implements ClientConn and ServerConn. It is io.EOF when the peer has closed its
+// sending side.
+func (c *StreamConn) Err() error {
+	select {
+	case <-c.closed:
+		return net.ErrClosed
+	default:
+	}
+	if err := c.out.failure(); err != nil {
+		return err
+	}
+	if err := c.ended.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Close returns what went wrong with what was handed over, else the error of the
 // stream's own Close, unless the stream had ended before.
-func (c *streamConn) Close() error {
+func (c *StreamConn) Close() error {
 	var err error
 	c.closing.Do(func() {
 		c.out.close(closeGrace, func() backlog { return backlogOf(c.rwc) })
 		close(c.closed)
+		c.breaks()
 		closeErr := c.rwc.Close()
 		<-c.out.done
 		err = c.out.lost()
-		if err == nil && !c.ended.Load() {
+		if err == nil && c.ended.Load() == nil {
 			err = closeErr
 		}
-		c.breaks()
 	})
 	return err
 }

@@ -13,8 +13,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -24,7 +24,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/internal/conntest"
+	"github.com/micromessaging/jsonrpc2/conntest"
+	"github.com/micromessaging/jsonrpc2/internal/heap"
 )
 
 func TestStreamConn(t *testing.T) {
@@ -38,13 +39,12 @@ func TestStreamConn(t *testing.T) {
 			conntest.Run(t, func(t *testing.T) conntest.Transport {
 				dialed := make(chan io.ReadWriteCloser, 10)
 				return conntest.Transport{
-					Duplex: true,
-					Dial: func(t testing.TB) jsonrpc2.Conn {
+					Dial: func(t testing.TB) jsonrpc2.ClientConn {
 						there, here := connect(t)
 						dialed <- there
 						return jsonrpc2.NewStreamConn(here)
 					},
-					Listen: func(testing.TB) jsonrpc2.Conn { return jsonrpc2.NewStreamConn(<-dialed) },
+					Listen: func(testing.TB) jsonrpc2.ServerConn { return jsonrpc2.NewStreamConn(<-dialed) },
 				}
 			})
 		})
@@ -211,9 +211,9 @@ func TestStreamEndlessBrackets(t *testing.T) {
 	endless := io.MultiReader(
 		io.LimitReader(repeated('['), 64<<20),
 		strings.NewReader("\n"+addOne))
-	before := heap()
+	before := heap.Live()
 	answers := serveText(t, endless, &jsonrpc2.ServerOptions{Logger: quiet, MaxMessageSize: 1 << 20})
-	require.Less(t, heap()-before, int64(32<<20))
+	require.Less(t, heap.Live()-before, 32<<20)
 	require.Contains(t, strings.Join(answers, "\n"), `{"jsonrpc":"2.0","id":1,"result":6.1}`)
 }
 
@@ -341,8 +341,9 @@ func TestStreamPeerThatNeverReads(t *testing.T) {
 	require.NoError(t, here.(*net.TCPConn).CloseWrite())
 	require.ErrorContains(t, <-done, "bytes unsent: the peer took nothing more for 2s")
 	lines := record.take()
-	require.Len(t, lines, 1)
-	require.Equal(t, "jsonrpc2: Conn closed with an error", lines[0].Message)
+	require.Len(t, lines, 2, "the answer, and the number of the other line")
+	require.Equal(t, "jsonrpc2: reply lost", lines[0].Message)
+	require.Equal(t, "1", lines[1].attrs["unlogged_before"])
 }
 
 // A call that is given up in the middle of a TLS handshake leaves the stream as it is.
@@ -429,7 +430,7 @@ func TestStreamOverloaded(t *testing.T) {
 	taken := 0
 	var err error
 	for ; err == nil && taken < 20; taken++ {
-		err = conn.WriteMessage(t.Context(), message)
+		err = conn.WriteRequest(jsonrpc2.NewRequest(t.Context(), message, jsonrpc2.Hooks{}))
 	}
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	require.Equal(t, 16, taken, "16 MiB may wait")
@@ -438,27 +439,87 @@ func TestStreamOverloaded(t *testing.T) {
 	require.NoError(t, conn.Close(), "once is enough")
 }
 
-// A write that fails ends the reading, too, with its error.
+// A write that fails fails its requests and ends the reading, too, though Close does
+// not end a Read here.
 func TestStreamWriteFails(t *testing.T) {
 	fromThere, toHere := io.Pipe()
 	defer toHere.Close()
-	broken := errors.New("broken")
-	conn := jsonrpc2.NewStreamConn(stdio{fromThere, failingWriter{broken}, fromThere.Close})
-	require.NoError(t, conn.WriteMessage(t.Context(), []byte(addOne)))
-	_, err := conn.ReadMessage(t.Context())
-	require.ErrorIs(t, err, broken)
-	require.ErrorIs(t, conn.WriteMessage(t.Context(), []byte(addOne)), broken)
-	require.ErrorIs(t, conn.Close(), broken)
+	for name, test := range map[string]struct {
+		written int // bytes, before the stream breaks
+		want    error
+	}{
+		"at once": {0, jsonrpc2.ErrUnavailable},
+		"later":   {3, jsonrpc2.ErrReplyLost},
+		"at last": {len(addOne), jsonrpc2.ErrReplyLost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream := stdio{fromThere, &failingWriter{written: test.written}, func() error { return nil }}
+			conn := jsonrpc2.NewStreamConn(stream)
+			require.NoError(t, conn.Err())
+			failed := make(chan error, 1)
+			r := jsonrpc2.NewRequest(t.Context(), []byte(addOne), jsonrpc2.Hooks{Fail: func(err error) { failed <- err }})
+			require.NoError(t, conn.WriteRequest(r))
+			_, err := conn.ReadReply(t.Context())
+			require.ErrorIs(t, err, errBroken)
+			err = <-failed
+			require.ErrorIs(t, err, test.want)
+			require.ErrorIs(t, err, errBroken)
+			require.ErrorIs(t, conn.WriteRequest(r), errBroken)
+			require.ErrorIs(t, conn.Err(), errBroken)
+			require.ErrorIs(t, conn.Close(), errBroken)
+			require.ErrorIs(t, conn.Err(), net.ErrClosed)
+		})
+	}
 }
 
-type failingWriter struct{ err error }
+// All calls of a stream that breaks end at once, each with what is known of it, and so
+// do those that come later.
+func TestStreamBreaks(t *testing.T) {
+	fromThere, toHere := io.Pipe()
+	defer toHere.Close()
+	w := &failingWriter{written: 1 << 20}
+	stats := new(jsonrpc2.Stats)
+	stream := stdio{fromThere, w, func() error { return nil }}
+	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(stream), &jsonrpc2.ClientOptions{Logger: quiet, Stats: stats})
+	defer client.Close()
+	sent := make(chan error, 1)
+	go func() { sent <- callTest(t.Context(), client) }()
+	require.Eventually(t, func() bool { return w.total.Load() > 0 }, patience, tick)
+	_, err := jsonrpc2.Call[int](t.Context(), client, "Test.Call", strings.Repeat("x", 1<<20))
+	require.ErrorIs(t, err, jsonrpc2.ErrReplyLost, "some of it was written")
+	require.ErrorIs(t, <-sent, jsonrpc2.ErrReplyLost)
+	require.ErrorIs(t, callTest(t.Context(), client), jsonrpc2.ErrUnavailable)
+	require.EqualValues(t, 2, stats.Errors.Load())
+}
 
-func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
+// An answer that a stream has taken and can't send is counted, and logged.
+func TestStreamLosesAnswers(t *testing.T) {
+	log, stats := new(recorder), new(jsonrpc2.Stats)
+	fromThere, toHere := io.Pipe()
+	conn := jsonrpc2.NewStreamConn(stdio{fromThere, &failingWriter{written: 3}, fromThere.Close})
+	go func() { _, _ = io.WriteString(toHere, addOne) }()
+	opts := &jsonrpc2.ServerOptions{Logger: slog.New(log), Stats: stats}
+	require.ErrorIs(t, jsonrpc2.Serve(t.Context(), newServer(t), conn, opts), errBroken)
+	require.EqualValues(t, 1, stats.LostReplies.Load())
+	line := log.take()[0]
+	require.Equal(t, "jsonrpc2: reply lost", line.Message)
+	require.Equal(t, `{"jsonrpc":"2.0","id":1,"result":6.1}`, line.attrs["message"])
+}
 
-// heap returns how many bytes are in use when all garbage is gone.
-func heap() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+var errBroken = errors.New("broken")
+
+// A failingWriter breaks after so many bytes.
+type failingWriter struct {
+	written int
+	total   atomic.Int64
+}
+
+func (w *failingWriter) Write(p []byte) (int, error) {
+	n := min(len(p), w.written)
+	w.written -= n
+	w.total.Add(int64(n))
+	if n < len(p) {
+		return n, errBroken
+	}
+	return n, nil
 }

@@ -15,10 +15,10 @@ type source interface {
 	close() // by the reading goroutine, when it has read its last
 }
 
-func newSource(rwc io.ReadWriteCloser, closed chan struct{}) source {
+func newSource(rwc io.ReadWriteCloser, broken <-chan struct{}) source {
 	d, ok := rwc.(deadliner)
 	if !ok || d.SetReadDeadline(time.Time{}) != nil {
-		return &pumpSource{r: rwc, closed: closed}
+		return &pumpSource{r: rwc, broken: broken}
 	}
 	source := &deadlineSource{deadliner: d}
 	if h, ok := rwc.(handshaker); ok {
@@ -115,7 +115,7 @@ func (s *deadlineSource) close() {
 // A pumpSource reads on a goroutine of its own, one piece ahead.
 type pumpSource struct {
 	r       io.Reader
-	closed  chan struct{}
+	broken  <-chan struct{} // closed when nothing more is wanted
 	pieces  chan piece
 	resume  chan struct{}
 	current piece
@@ -134,7 +134,7 @@ func (s *pumpSource) read(ctx context.Context, p []byte) (int, error) {
 	if len(s.current.data) == 0 && s.current.err == nil {
 		select {
 		case s.current = <-s.pieces:
-		case <-s.closed:
+		case <-s.broken:
 			return 0, net.ErrClosed
 		case <-ctx.Done():
 			return 0, ctx.Err()
@@ -149,7 +149,7 @@ func (s *pumpSource) read(ctx context.Context, p []byte) (int, error) {
 	if err == nil {
 		select {
 		case s.resume <- struct{}{}:
-		case <-s.closed:
+		case <-s.broken:
 		}
 	}
 	return n, err
@@ -161,7 +161,7 @@ func (s *pumpSource) pump() {
 		n, err := s.r.Read(buf)
 		select {
 		case s.pieces <- piece{buf[:n], err}:
-		case <-s.closed:
+		case <-s.broken:
 			return
 		}
 		if err != nil {
@@ -169,7 +169,7 @@ func (s *pumpSource) pump() {
 		}
 		select {
 		case <-s.resume:
-		case <-s.closed:
+		case <-s.broken:
 			return
 		}
 	}

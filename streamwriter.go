@@ -21,8 +21,10 @@ type streamWriter struct {
 	wake   chan struct{} // holds one if there may be something to do
 	done   chan struct{} // closed when the goroutine has ended
 
-	mu             sync.Mutex    // protects following
-	buf            []byte        // waits
+	mu             sync.Mutex // protects following
+	buf            []byte     // waits
+	messages       []queued   // those in buf
+	lostReply      func(body []byte, why error)
 	replies        int           // bytes of answers in buf
 	sending        int           // bytes being written
 	sendingReplies int           // bytes of answers among them
@@ -32,6 +34,12 @@ type streamWriter struct {
 	err            error
 	stalled        bool // they were as the peer took no more
 	closed         bool
+}
+
+// A queued message is in a buffer of the writer's.
+type queued struct {
+	request *Request // nil: an answer
+	start   int      // where it begins
 }
 
 // pieceFor returns how much is written in one go: each piece that is written is
@@ -53,16 +61,23 @@ func (w *streamWriter) init(wc io.WriteCloser, failed func()) {
 		if body == nil {
 			return nil
 		}
-		return w.write(body, true)
+		return w.write(body, nil)
 	}
 	w.wake = make(chan struct{}, 1)
 	w.done = make(chan struct{})
 	go w.run()
 }
 
-// write hands a message over. Answers are not limited here: waitForRoom holds
-// back what would cause more of them.
-func (w *streamWriter) write(body []byte, reply bool) error {
+// open sets who is told of answers that are lost.
+func (w *streamWriter) open(lost func(body []byte, why error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lostReply = lost
+}
+
+// write hands a message over: a request, or an answer if r is nil. Answers are not
+// limited here: waitForRoom holds back what would cause more of them.
+func (w *streamWriter) write(body []byte, r *Request) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -70,13 +85,14 @@ func (w *streamWriter) write(body []byte, reply bool) error {
 		return w.err
 	case w.closed:
 		return net.ErrClosed
-	case !reply && len(w.buf)+w.sending+len(body) > maxWaiting:
+	case r != nil && len(w.buf)+w.sending+len(body) > maxWaiting:
 		return ErrOverloaded
 	}
-	w.buf = append(append(w.buf, body...), '\n')
-	if reply {
+	w.messages = append(w.messages, queued{r, len(w.buf)})
+	if r == nil {
 		w.replies += len(body)
 	}
+	w.buf = append(append(w.buf, body...), '\n')
 	w.signal()
 	return nil
 }
@@ -91,18 +107,25 @@ func (w *streamWriter) signal() {
 // run sends until the stream fails or is closed and all is sent.
 func (w *streamWriter) run() {
 	defer close(w.done)
-	var buf []byte
+	var out outgoing
 	for range w.wake {
 		settle(w.waiting)
 		var more bool
-		if buf, more = w.take(buf); len(buf) > 0 {
-			err := w.send(buf)
+		if out, more = w.take(out); len(out.buf) > 0 {
+			err := w.send(out)
+			clear(out.messages) // not kept alive
 			more = more && err == nil
 		}
 		if !more {
 			return
 		}
 	}
+}
+
+// outgoing is what is sent in one go.
+type outgoing struct {
+	buf      []byte
+	messages []queued
 }
 
 // settle lets callers that are about to hand something over do so, as long as
@@ -126,22 +149,26 @@ func (w *streamWriter) waiting() int {
 	return len(w.buf)
 }
 
-// take takes what waits and leaves spare in its place. There will be no more
-// after the end.
-func (w *streamWriter) take(spare []byte) (buf []byte, more bool) {
-	if cap(spare) > maxKeptBuffer {
-		spare = nil
+// take takes what waits and leaves the spare buffers in its place. There will be no
+// more after the end.
+func (w *streamWriter) take(spare outgoing) (out outgoing, more bool) {
+	if cap(spare.buf) > maxKeptBuffer {
+		spare.buf = nil
+	}
+	if cap(spare.messages) > maxKeptItems {
+		spare.messages = nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	buf, w.buf = w.buf, spare[:0]
-	w.sending, w.sendingReplies, w.replies = len(buf), w.replies, 0
-	return buf, !w.closed
+	out = outgoing{w.buf, w.messages}
+	w.buf, w.messages = spare.buf[:0], spare.messages[:0]
+	w.sending, w.sendingReplies, w.replies = len(out.buf), w.replies, 0
+	return out, !w.closed
 }
 
 // send writes what was taken, piece by piece, so that progress shows.
-func (w *streamWriter) send(buf []byte) (err error) {
-	rest := buf
+func (w *streamWriter) send(out outgoing) (err error) {
+	rest := out.buf
 	for len(rest) > 0 && err == nil {
 		var n int
 		n, err = w.w.Write(rest[:min(len(rest), w.piece)])
@@ -150,29 +177,69 @@ func (w *streamWriter) send(buf []byte) (err error) {
 		w.written += int64(n)
 		w.mu.Unlock()
 	}
-	w.sent(len(rest), err)
+	waiting := w.sent(len(rest), err)
+	if err == nil {
+		for _, m := range out.messages {
+			if m.request != nil {
+				m.request.Sent()
+			}
+		}
+		return nil
+	}
+	w.fail(out, len(out.buf)-len(rest), err)
+	w.fail(waiting, 0, err)
+	_ = w.w.Close() // the reader is to see it, too
+	w.failed()
 	return err
 }
 
-// sent notes that all was written, or that the stream failed before the rest.
-func (w *streamWriter) sent(rest int, err error) {
+// fail tells what became of messages of which so many bytes were written.
+func (w *streamWriter) fail(out outgoing, written int, err error) {
+	for i, m := range out.messages {
+		end := len(out.buf)
+		if i+1 < len(out.messages) {
+			end = out.messages[i+1].start
+		}
+		switch {
+		case m.request != nil:
+			m.request.Fail(fmt.Errorf("%w: the stream broke: %w", lossOf(m, written), err))
+		case end > written && w.lostReply != nil:
+			w.lostReply(out.buf[m.start:end-len("\n")], err)
+		}
+	}
+}
+
+// lossOf returns what the failure of a request is, as far as it was written.
+func lossOf(m queued, written int) error {
+	switch {
+	case m.start >= written:
+		return ErrUnavailable
+	case m.request.IsNotification():
+		return ErrUnconfirmed
+	}
+	return ErrReplyLost
+}
+
+// sent notes that all was written, or that the stream failed before the rest. It then
+// returns what waits.
+func (w *streamWriter) sent(rest int, err error) (waiting outgoing) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.sending, w.sendingReplies = 0, 0
 	if w.room != nil {
 		close(w.room)
 		w.room = nil
 	}
 	if err == nil {
-		w.mu.Unlock()
-		return
+		return waiting
 	}
 	if w.err == nil {
 		w.err = err
 	}
 	w.unsent += rest + len(w.buf)
-	w.mu.Unlock()
-	_ = w.w.Close() // the reader is to see it, too
-	w.failed()
+	waiting = outgoing{w.buf, w.messages}
+	w.buf, w.messages = nil, nil
+	return waiting
 }
 
 // waitForRoom waits while too many answers wait to be sent.

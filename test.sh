@@ -67,6 +67,9 @@ go test -race -count=1 -timeout=30m ./...
 step tests with the next encoding/json
 GOEXPERIMENT=jsonv2 go test -count=1 -timeout=30m . ./httpconn
 
+step the example of a transport
+(cd examples/natsconn && go vet ./... && go run "$staticcheck" ./... && go test -race -count=1 ./...)
+
 step the demo
 demo=$(go run ./calc/cmd/calc)
 echo "$demo"

@@ -244,30 +244,57 @@ func TestCallCanceledWhileAnswered(t *testing.T) {
 	p.requireNothingLeft(t)
 }
 
-// A context's end reaches the Conn: a request that still waits need not be sent.
-func TestRequestContext(t *testing.T) {
+// A request ends with its call, and so does its context: what still waits need not
+// be sent.
+func TestRequestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := &contextConn{scriptedConn: newScriptedConn()}
+		conn := newScriptedClient()
 		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Minute, Logger: quiet})
 		defer client.Close()
 
 		client.Go("Test.Call", nil, nil, nil)
-		requireDeadline(t, conn.ctx, time.Minute)
-		require.NoError(t, conn.ctx.Err())
+		r := conn.last()
+		require.Equal(t, time.Minute, time.Until(r.Deadline()))
+		requireDeadline(t, r.Context(), time.Minute)
+		require.NoError(t, r.Context().Err())
+		require.False(t, r.GivenUp())
 		time.Sleep(time.Minute)
-		require.ErrorIs(t, conn.ctx.Err(), context.DeadlineExceeded)
+		synctest.Wait()
+		require.ErrorIs(t, r.Context().Err(), context.DeadlineExceeded)
+		require.True(t, r.GivenUp())
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		go callTest(ctx, client)
 		synctest.Wait()
-		requireDeadline(t, conn.ctx, time.Hour)
+		r = conn.last()
+		requireDeadline(t, r.Context(), time.Hour)
+		child, end := context.WithCancel(r.Context())
+		defer end()
 		cancel()
-		require.ErrorIs(t, conn.ctx.Err(), context.Canceled)
+		<-child.Done()
+		require.ErrorIs(t, r.Context().Err(), context.Canceled)
 
 		require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
-		_, ok := conn.ctx.Deadline()
+		_, ok := conn.last().Context().Deadline()
 		require.False(t, ok)
-		synctest.Wait()
+		require.True(t, conn.last().GivenUp(), "it is sent")
+
+		call := client.Go("Test.Call", nil, nil, nil)
+		r = conn.last()
+		stop := context.AfterFunc(r.Context(), func() { assert.Fail(t, "was stopped") })
+		require.True(t, stop())
+		require.False(t, stop())
+		for len(conn.written) > 1 {
+			<-conn.written
+		}
+		conn.answer(`{"jsonrpc":"2.0","id":` + string(idOf(t, <-conn.written)) + `,"result":1}`)
+		<-call.Done
+		require.True(t, r.GivenUp(), "it is answered")
+		<-r.Context().Done()
+		ended := make(chan struct{})
+		stop = context.AfterFunc(r.Context(), func() { close(ended) })
+		<-ended
+		require.False(t, stop())
 	})
 }
 
@@ -276,15 +303,4 @@ func requireDeadline(t *testing.T, ctx context.Context, want time.Duration) {
 	deadline, ok := ctx.Deadline()
 	require.True(t, ok)
 	require.Equal(t, want, time.Until(deadline))
-}
-
-// A contextConn keeps the last request's context.
-type contextConn struct {
-	*scriptedConn
-	ctx context.Context
-}
-
-func (c *contextConn) WriteMessage(ctx context.Context, body []byte) error {
-	c.ctx = ctx
-	return c.scriptedConn.WriteMessage(ctx, body)
 }

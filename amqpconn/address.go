@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/micromessaging/jsonrpc2"
 )
 
 const (
@@ -23,10 +21,10 @@ var (
 )
 
 // replyQueue returns the queue to answer to. It comes from a stranger.
-func (s *server) replyQueue(d delivery, h jsonrpc2.Header) (string, error) {
+func (s *ServerConn) replyQueue(d *delivery, id string) (string, error) {
 	queue := d.ReplyTo
 	if queue == "" {
-		queue = h.ID
+		queue = id
 	}
 	var err error
 	count := &s.noAddress
@@ -42,7 +40,7 @@ func (s *server) replyQueue(d delivery, h jsonrpc2.Header) (string, error) {
 	case s.directs.isFatal(queue):
 		err, count = fmt.Errorf("amqpconn: refused to reply to %q: %w", queue, errFatalAddress), &s.refused
 	}
-	if err != nil && h.Answer {
+	if err != nil && s.header.WantsAnswer() {
 		count.Add(1)
 	}
 	return queue, err

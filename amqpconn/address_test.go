@@ -161,7 +161,7 @@ func TestFloodOfAnswers(t *testing.T) {
 	conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Logger: quiet})
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.WriteMessage(context.Background(), []byte(add(`"1"`))))
+	require.NoError(t, conn.WriteRequest(newRequest(add(`"1"`))))
 	request := take(t, requests)
 
 	const flood, unacknowledged = 5000, 512
@@ -173,8 +173,8 @@ func TestFloodOfAnswers(t *testing.T) {
 			fmt.Sprintf("%s\t%d\t%d\n", request.ReplyTo, flood-unacknowledged, unacknowledged))
 	})
 	for range flood {
-		msg, err := conn.ReadMessage(t.Context())
+		reply, err := conn.ReadReply(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, six(`"2"`), string(msg.Body))
+		require.Equal(t, six(`"2"`), string(reply.Body))
 	}
 }

@@ -2,7 +2,7 @@ package amqpconn
 
 import "sync"
 
-// calls are the requests that were published and not answered.
+// calls are the requests that were published, want an answer, and have none yet.
 type calls struct {
 	mu    sync.Mutex // protects following
 	byID  map[string]request
@@ -23,7 +23,7 @@ func (c *calls) add(r request) {
 		return
 	}
 	for id, r := range c.byID {
-		if r.ctx.Err() != nil {
+		if r.GivenUp() {
 			delete(c.byID, id)
 		}
 	}
@@ -42,7 +42,7 @@ func (c *calls) takeAll() (all []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, r := range c.byID {
-		if r.ctx.Err() == nil {
+		if !r.GivenUp() {
 			all = append(all, r)
 		}
 		delete(c.byID, id)
@@ -52,7 +52,7 @@ func (c *calls) takeAll() (all []request) {
 
 // takeBehind takes the calls that were published on a session after so many
 // messages.
-func (c *calls) takeBehind(session *publishing[string], messages int64) (behind []request) {
+func (c *calls) takeBehind(session *publishing[request], messages int64) (behind []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, r := range c.byID {
@@ -60,7 +60,7 @@ func (c *calls) takeBehind(session *publishing[string], messages int64) (behind 
 			continue
 		}
 		delete(c.byID, id)
-		if r.ctx.Err() == nil {
+		if !r.GivenUp() {
 			behind = append(behind, r)
 		}
 	}

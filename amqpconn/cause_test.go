@@ -103,6 +103,7 @@ func TestSilentBroker(t *testing.T) {
 	require.Less(t, time.Since(begin), closeTime)
 	require.ErrorContains(t, err, "still connecting")
 	require.ErrorContains(t, err, listener.Addr().String()+"/")
+	require.ErrorContains(t, c.conn.Err(), "still connecting")
 }
 
 // A call whose publishing is refused fails at once; the calls of those who may

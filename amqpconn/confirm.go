@@ -12,18 +12,21 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// An unconfirmed is a message that the broker has not confirmed.
+// A tracked message is one whose fate is told: when the broker has confirmed it or,
+// on a channel without confirms, when a check shows that the broker has taken it.
 //
 // The library's stream of confirmations is of no use: a refusal of several
 // messages also stands for those among them that were confirmed before.
-type unconfirmed[T any] struct {
-	confirm   *amqp.DeferredConfirmation
-	messageID string
+type tracked[T any] struct {
 	item      T
+	number    int64                      // of those on its channel
+	confirm   *amqp.DeferredConfirmation // nil without confirms
+	messageID string
+	returned  bool
 }
 
 // A fate is what became of a message. err is nil if the broker took it over,
-// else errUnroutable, errNotTaken or errUnknown.
+// else it is errUnroutable, errNotTaken, or errUnknown with a cause.
 type fate[T any] struct {
 	item T
 	err  error
@@ -45,52 +48,75 @@ var errRefused = fmt.Errorf("amqpconn: all messages refused for %v", maxRefusal)
 // A listener listens to what the broker says of single messages on a channel. A
 // message that is returned is confirmed, too, and the return comes first.
 type listener[T any] struct {
-	publisher  *publisher[T]
-	session    *publishing[T]
-	returns    <-chan amqp.Return
-	waiting    []unconfirmed[T] // in the order in which they were published
-	unroutable map[string]bool  // by message id, until confirmed
-	fates      []fate[T]        // not told yet
+	publisher *publisher[T]
+	session   *publishing[T]
+	returns   <-chan amqp.Return
+	waiting   []tracked[T] // in the order in which they were published
+	fates     []fate[T]    // not told yet
 }
 
 // listen listens until the channel is closed.
 func (p *publisher[T]) listen(s *publishing[T], returns <-chan amqp.Return) {
-	l := &listener[T]{publisher: p, session: s, returns: returns, unroutable: make(map[string]bool)}
+	l := &listener[T]{publisher: p, session: s, returns: returns}
 	for l.returns != nil {
-		var confirmed <-chan struct{}
-		if len(l.waiting) > 0 {
-			confirmed = l.waiting[0].confirm.Done()
-		}
 		select {
 		case r, ok := <-l.returns:
 			l.noteReturn(r, ok)
 		case <-s.added:
-			l.waiting = append(l.waiting, s.take()...)
-		case <-confirmed:
-			l.drainReturns()
-			l.note()
+			l.take()
+		case <-l.confirmed():
+			l.noteConfirmed()
+		case <-s.checks.answered:
+			l.noteTaken()
 		}
 		l.tell()
 	}
-	l.waiting = append(l.waiting, s.end()...)
+	s.end()
+	l.take()
 	for len(l.waiting) > 0 {
-		<-l.waiting[0].confirm.Done() // as all are when the channel is closed
 		l.note()
 	}
 	l.tell()
 }
+
+// take takes what was published since the last time.
+func (l *listener[T]) take() {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.waiting = append(l.waiting, s.unseen...)
+	clear(s.unseen) // what is settled is not kept alive
+	s.unseen = s.unseen[:0]
+	if cap(s.unseen) > maxUnseen {
+		s.unseen = nil
+	}
+}
+
+// maxUnseen is for how many messages room is kept.
+const maxUnseen = 1024
 
 func (l *listener[T]) noteReturn(r amqp.Return, ok bool) {
 	if !ok {
 		l.returns = nil
 		return
 	}
-	if l.publisher.confirm {
-		l.unroutable[r.MessageId] = true
-	}
+	item := l.mark(r.MessageId)
 	if l.publisher.returned != nil {
-		l.publisher.returned(r)
+		l.publisher.returned(r, item)
 	}
+}
+
+// mark notes that a message came back, if it is tracked, and returns it. It is one of
+// the first.
+func (l *listener[T]) mark(messageID string) *T {
+	l.take() // it may have been published just now
+	for i := range l.waiting {
+		if m := &l.waiting[i]; !m.returned && m.messageID == messageID {
+			m.returned = true
+			return &m.item
+		}
+	}
+	return nil
 }
 
 func (l *listener[T]) drainReturns() {
@@ -106,42 +132,75 @@ func (l *listener[T]) drainReturns() {
 	}
 }
 
-// note notes the fate of the first message, whose confirmation is done.
-func (l *listener[T]) note() {
-	u := l.waiting[0]
-	l.waiting = l.waiting[1:]
-	f := fate[T]{item: u.item}
-	switch taken := u.confirm.Acked(); {
-	case taken && l.unroutable[u.messageID]:
-		f.err = errUnroutable
-	case taken:
-	case l.session.ch.IsClosed(): // which the library takes for a refusal
-		f.err = errUnknown
-	default:
-		f.err = errNotTaken
+// confirmed receives when the first message is confirmed, or refused.
+func (l *listener[T]) confirmed() <-chan struct{} {
+	if len(l.waiting) == 0 || l.waiting[0].confirm == nil {
+		return nil
 	}
-	delete(l.unroutable, u.messageID)
-	if f.err != errUnknown {
-		l.session.noteConfirmation(f.err != errNotTaken)
-	}
-	l.fates = append(l.fates, f)
-	l.session.confirming.Done()
+	return l.waiting[0].confirm.Done()
 }
 
-// tell tells of fates, many together if they come so.
+// noteConfirmed notes the fates of the messages that are confirmed: many together
+// if they come so.
+func (l *listener[T]) noteConfirmed() {
+	for {
+		select {
+		case <-l.confirmed():
+			l.drainReturns()
+			l.note()
+		default:
+			return
+		}
+	}
+}
+
+// noteTaken notes the fates of the messages that a check shows to be taken.
+func (l *listener[T]) noteTaken() {
+	taken := l.session.checks.taken.Load()
+	l.drainReturns()
+	l.take()
+	for len(l.waiting) > 0 && l.waiting[0].confirm == nil && l.waiting[0].number <= taken {
+		l.note()
+	}
+}
+
+// note notes the fate of the first message, which is known, or the channel has
+// failed.
+func (l *listener[T]) note() {
+	m := l.waiting[0]
+	clear(l.waiting[:1])
+	l.waiting = l.waiting[1:]
+	err := l.fateOf(&m)
+	if m.confirm != nil && !errors.Is(err, errUnknown) {
+		l.session.noteConfirmation(err != errNotTaken)
+	}
+	l.fates = append(l.fates, fate[T]{m.item, err})
+	l.session.untold.Done()
+}
+
+func (l *listener[T]) fateOf(m *tracked[T]) error {
+	s := l.session
+	switch {
+	case m.returned:
+		return errUnroutable
+	case m.confirm == nil && m.number <= s.checks.taken.Load():
+		return nil
+	case m.confirm != nil && m.confirm.Wait(): // all are done when the channel is closed
+		return nil
+	case m.confirm != nil && !s.ch.IsClosed(): // which the library takes for a refusal, too
+		return errNotTaken
+	}
+	<-s.gone
+	return fmt.Errorf("%w: %w", errUnknown, s.cause)
+}
+
 func (l *listener[T]) tell() {
 	if len(l.fates) == 0 {
 		return
 	}
-	if len(l.waiting) > 0 {
-		select {
-		case <-l.waiting[0].confirm.Done():
-			return // the next is at hand
-		default:
-		}
-	}
 	l.publisher.settled(l.fates)
-	l.fates = nil
+	clear(l.fates)
+	l.fates = l.fates[:0]
 }
 
 // noteConfirmation gives the channel up when nothing else than refusals has come
@@ -157,9 +216,9 @@ func (s *publishing[T]) noteConfirmation(ack bool) {
 	}
 }
 
-// publishConfirmed is publish on a channel that confirms. After an error nothing
-// is told of the message.
-func (s *publishing[T]) publishConfirmed(queue string, msg amqp.Publishing, item T) error {
+// publishTracked is publish of a message whose fate is told. After an error nothing
+// is told of it.
+func (s *publishing[T]) publishTracked(queue string, msg amqp.Publishing, item T) error {
 	if msg.MessageId == "" {
 		msg.MessageId = strconv.FormatInt(s.messages.Load()+1, 10)
 	}
@@ -172,39 +231,27 @@ func (s *publishing[T]) publishConfirmed(queue string, msg amqp.Publishing, item
 	if err != nil {
 		return err
 	}
-	s.messages.Add(1)
-	s.confirming.Add(1)
-	s.unconfirmed = append(s.unconfirmed, unconfirmed[T]{confirm, msg.MessageId, item})
+	s.untold.Add(1)
+	s.unseen = append(s.unseen, tracked[T]{item: item, number: s.messages.Add(1), confirm: confirm, messageID: msg.MessageId})
 	link.Signal(s.added)
 	return nil
 }
 
-func (s *publishing[T]) take() []unconfirmed[T] {
+// end lets nothing more be published that is tracked.
+func (s *publishing[T]) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	taken := s.unconfirmed
-	s.unconfirmed = nil
-	return taken
-}
-
-// end is take, and lets nothing more be published.
-func (s *publishing[T]) end() []unconfirmed[T] {
-	s.mu.Lock()
 	s.ended = true
-	s.mu.Unlock()
-	return s.take()
 }
 
 // awaitConfirms waits a while for the fate of what was published, and lets nothing
 // more be published.
 func (s *publishing[T]) awaitConfirms(closed <-chan *amqp.Error) {
-	s.mu.Lock()
-	s.ended = true
-	s.mu.Unlock()
+	s.end()
 	all := make(chan struct{})
 	go func() { // until the channel is closed, at the latest
 		defer close(all)
-		s.confirming.Wait()
+		s.untold.Wait()
 	}()
 	timer := time.NewTimer(sendGrace)
 	defer timer.Stop()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -55,7 +56,7 @@ func TestNoRightToAnswer(t *testing.T) {
 				s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"Counter.Count"}`, i)})
 			}
 			eventually(t, func() bool { return counter.n.Load() == requests })
-			w.end(t)
+			w.endUnsent(t, requests)
 			require.Zero(t, w.conn.Stats().Replies)
 			s.requireWaiting(t, requests)
 
@@ -98,7 +99,11 @@ func TestRightToAnswerRevoked(t *testing.T) {
 					return log.count("level=ERROR", "right to write", "amq.default") > 0
 				}
 			}, time.Minute, 2*time.Second, &log)
-			w.end(t)
+			if confirm {
+				w.endUnsent(t, 1)
+			} else {
+				w.end(t)
+			}
 			require.LessOrEqual(t, w.conn.Stats().Replies, 1+kept)
 			if confirm {
 				require.EqualValues(t, 1+kept, w.conn.Stats().Replies)
@@ -153,7 +158,7 @@ func TestConfirmedRepliesSurviveTheirConnection(t *testing.T) {
 		s.publish(t, ch, amqp.Publishing{ReplyTo: own, CorrelationId: fmt.Sprint(i),
 			Body: fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"Counter.Count"}`, i)})
 		if i%400 == 200 {
-			require.NoError(t, amqpconn.BreakPublisher(w.conn))
+			require.NoError(t, w.conn.BreakPublisher())
 		}
 	}
 	answered := make(map[string]bool)
@@ -163,4 +168,53 @@ func TestConfirmedRepliesSurviveTheirConnection(t *testing.T) {
 	w.end(t)
 	require.EqualValues(t, requests, counter.n.Load())
 	s.requireWaiting(t, 0)
+}
+
+// Close tells of each answer that it can't send, and of their number. Their requests
+// are delivered again.
+func TestCloseTellsOfAnswers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.declare(t, true, false, nil)
+	mute := s.as(t, brokertest.SharedRabbitMQ(t), ".*", "", ".*")
+	conn, err := amqpconn.Listen(mute.url, mute.queue, &amqpconn.ListenOptions{Logger: quiet})
+	require.NoError(t, err)
+	lost := make(chan string, 10)
+	require.NoError(t, conn.Open(jsonrpc2.Settings{InFlight: 10, Lost: func(body []byte, why error) {
+		assert.ErrorContains(t, why, `answer to "there"`)
+		assert.ErrorContains(t, why, `right to write "amq.default"`)
+		lost <- string(body)
+	}}))
+	ch := s.channel(t)
+	s.publish(t, ch, amqp.Publishing{ReplyTo: "there", Body: []byte(add("1"))})
+	s.publish(t, ch, amqp.Publishing{Body: []byte(`{"jsonrpc":"2.0","method":"note"}`)})
+	first, err := conn.ReadRequest(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, add("1"), string(first.Body))
+	second, err := conn.ReadRequest(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, first.Reply([]byte("answer")))
+	require.NoError(t, second.Reply(nil))
+	eventually(t, func() bool { return conn.Err() != nil && strings.Contains(conn.Err().Error(), "right to write") })
+	require.ErrorContains(t, conn.Close(), "closed with 1 answers unsent")
+	require.NoError(t, conn.Close())
+	require.Len(t, lost, 1)
+	require.Equal(t, "answer", <-lost)
+	require.EqualValues(t, 1, conn.Stats().Undelivered)
+	s.requireWaiting(t, 1)
+}
+
+// Nothing is told of to who never opened the Conn.
+func TestLostWithoutOpen(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.declare(t, true, false, nil)
+	conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Logger: quiet})
+	require.NoError(t, err)
+	s.publish(t, s.channel(t), amqp.Publishing{ReplyTo: "gone", Body: []byte(add("1"))})
+	d, err := conn.ReadRequest(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, d.Reply([]byte("answer")))
+	eventually(t, func() bool { return conn.Stats().Undelivered == 1 })
+	require.NoError(t, conn.Close())
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
-	"github.com/micromessaging/jsonrpc2/internal/conntest"
+	"github.com/micromessaging/jsonrpc2/conntest"
 )
 
 func TestConformance(t *testing.T) {
@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 		{name: "default"},
 		{name: "reply per call", dial: amqpconn.DialOptions{ReplyPerCall: true}},
 		{name: "quorum", dial: amqpconn.DialOptions{Persistent: true}, args: amqp.Table{"x-queue-type": "quorum"}},
-		{name: "at most once", listen: amqpconn.ListenOptions{AtMostOnce: true}},
+		{name: "at most once", listen: amqpconn.ListenOptions{Guarantee: jsonrpc2.AtMostOnce}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -33,18 +33,19 @@ func TestConformance(t *testing.T) {
 				// quorum queue.
 				s.declare(t, true, false, test.args)
 				return conntest.Transport{
-					Dial: func(testing.TB) jsonrpc2.Conn {
+					Dial: func(testing.TB) jsonrpc2.ClientConn {
 						conn, err := amqpconn.Dial(s.url, s.queue, &test.dial)
 						require.NoError(t, err)
 						return conn
 					},
-					Listen: func(testing.TB) jsonrpc2.Conn {
+					Listen: func(testing.TB) jsonrpc2.ServerConn {
 						conn, err := amqpconn.Listen(s.url, s.queue, &test.listen)
 						require.NoError(t, err)
 						return conn
 					},
-					Broker:   true,
-					Deadline: true,
+					Waits:     true,
+					GivesBack: true,
+					Deadlines: true,
 				}
 			})
 		})

@@ -1,10 +1,10 @@
 package amqpconn
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -115,13 +115,13 @@ type ListenOptions struct {
 	Queue Queue
 
 	// Prefetch limits the messages that are delivered and not acknowledged; 64
-	// if 0. The codec's MaxInFlight limits them, too: no more are taken than
-	// can be started, so that none waits here while another server is idle.
+	// if 0, at most 65,535. The codec's MaxInFlight limits them, too: no more are
+	// taken than can be started, so that none waits here while another server is idle.
 	Prefetch int
 
-	// AtMostOnce acknowledges a request when it is handed to the codec, in
-	// place of when it is answered.
-	AtMostOnce bool
+	// Guarantee is jsonrpc2.AtLeastOnce by default: a request is acknowledged when
+	// it is answered. AtMostOnce acknowledges it when it is handed to the codec.
+	Guarantee jsonrpc2.Guarantee
 
 	// ConfirmReplies has a request acknowledged when the broker has confirmed its
 	// answer, in place of when the answer has been written to the connection: an
@@ -149,6 +149,7 @@ type Stats struct {
 
 	// What was dropped, by reason.
 	Unsent      int64 // requests that could not be published
+	Unconfirmed int64 // notifications of which it is not known that they were published
 	Overloaded  int64 // requests not published, for MaxBacklog
 	Expired     int64 // requests whose caller had given up
 	NoServer    int64 // requests whose queue is missing or not consumed
@@ -156,30 +157,12 @@ type Stats struct {
 	NoAddress   int64 // requests without a usable reply queue
 	Refused     int64 // requests whose reply queue is the queue being served
 	Poisoned    int64 // requests delivered too often
-	Undelivered int64 // answers that nobody waits for, or that waited too long
+	Undelivered int64 // answers that nobody waits for, that waited too long, or that Close could not send
 }
 
-// A Conn is one end of a queue: a calling one from Dial or a serving one from
-// Listen. It is a jsonrpc2.Conn, to be given to one codec.
-type Conn struct {
-	end end
-}
-
-type end interface {
-	jsonrpc2.Conn
-	jsonrpc2.Limiter
-	stats() Stats
-}
-
-var (
-	_ jsonrpc2.Conn     = (*Conn)(nil)
-	_ jsonrpc2.Limiter  = (*Conn)(nil)
-	_ jsonrpc2.Inquirer = (*Conn)(nil)
-)
-
-// Dial returns a Conn that calls the servers of a queue. The error is for a bad
+// Dial returns a ClientConn that calls the servers of a queue. The error is for a bad
 // URL or option only: an absent broker is waited for.
-func Dial(url string, queue string, opts *DialOptions) (*Conn, error) {
+func Dial(url string, queue string, opts *DialOptions) (*ClientConn, error) {
 	if opts == nil {
 		opts = &DialOptions{}
 	}
@@ -193,27 +176,36 @@ func Dial(url string, queue string, opts *DialOptions) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{newCaller(d, queue, *opts)}, nil
+	return newClientConn(d, queue, *opts), nil
 }
 
-// Listen returns a Conn that serves a queue. The error is for a bad URL or
-// option only: an absent broker is waited for. Nothing is taken before the Conn
-// is read from.
-func Listen(url string, queue string, opts *ListenOptions) (*Conn, error) {
+// Listen returns a ServerConn that serves a queue. The error is for a bad URL or
+// option only: an absent broker is waited for. Nothing is taken before the first
+// ReadRequest.
+func Listen(url string, queue string, opts *ListenOptions) (*ServerConn, error) {
 	if opts == nil {
 		opts = &ListenOptions{}
 	}
 	d, err := newDialer(url, opts.URLs, opts.Config, queue, "server")
 	if err == nil {
-		err = opts.Queue.check(queue)
-	}
-	if err == nil && opts.Prefetch < 0 {
-		err = fmt.Errorf("amqpconn: queue %q: Prefetch is %d, less than 0", queue, opts.Prefetch)
+		err = opts.check(queue)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{newServer(d, queue, *opts)}, nil
+	return newServerConn(d, queue, *opts), nil
+}
+
+func (o *ListenOptions) check(queue string) error {
+	switch {
+	case o.Prefetch < 0:
+		return fmt.Errorf("amqpconn: queue %q: Prefetch is %d, less than 0", queue, o.Prefetch)
+	case o.Prefetch > math.MaxUint16:
+		return fmt.Errorf("amqpconn: queue %q: Prefetch is %d, more than %d", queue, o.Prefetch, math.MaxUint16)
+	case o.Guarantee < jsonrpc2.BrokerDefault || o.Guarantee > jsonrpc2.AtLeastOnce:
+		return fmt.Errorf("amqpconn: queue %q: Guarantee is %d, which is none", queue, o.Guarantee)
+	}
+	return o.Queue.check(queue)
 }
 
 func checkQueue(queue string) error {
@@ -285,32 +277,3 @@ func isCode(err error, code int) bool {
 	var refusal *amqp.Error
 	return errors.As(err, &refusal) && refusal.Code == code
 }
-
-// ReadMessage implements jsonrpc2.Conn.
-func (c *Conn) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
-	return c.end.ReadMessage(ctx)
-}
-
-// WriteMessage implements jsonrpc2.Conn.
-func (c *Conn) WriteMessage(ctx context.Context, body []byte) error {
-	return c.end.WriteMessage(ctx, body)
-}
-
-// Close implements jsonrpc2.Conn. It takes less than 2 s, also where the broker
-// does not answer.
-func (c *Conn) Close() error { return c.end.Close() }
-
-// SetLimits implements jsonrpc2.Limiter.
-func (c *Conn) SetLimits(l jsonrpc2.Limits) { c.end.SetLimits(l) }
-
-// Inquire implements jsonrpc2.Inquirer: it tells how many consumers the queue has,
-// as of a second ago.
-func (c *Conn) Inquire(ctx context.Context, requests []any) []error {
-	if inquirer, ok := c.end.(jsonrpc2.Inquirer); ok {
-		return inquirer.Inquire(ctx, requests)
-	}
-	return nil
-}
-
-// Stats returns what the Conn has done so far.
-func (c *Conn) Stats() Stats { return c.end.stats() }

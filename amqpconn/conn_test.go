@@ -115,9 +115,9 @@ func TestBadOptions(t *testing.T) {
 			&amqpconn.DialOptions{Declare: &plainQuorum}, &amqpconn.ListenOptions{Queue: plainQuorum}, "can't be plain"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for name, make := range map[string]func() (*amqpconn.Conn, error){
-				"Dial":   func() (*amqpconn.Conn, error) { return amqpconn.Dial(test.url, test.queue, test.dial) },
-				"Listen": func() (*amqpconn.Conn, error) { return amqpconn.Listen(test.url, test.queue, test.listen) },
+			for name, make := range map[string]func() (any, error){
+				"Dial":   func() (any, error) { return amqpconn.Dial(test.url, test.queue, test.dial) },
+				"Listen": func() (any, error) { return amqpconn.Listen(test.url, test.queue, test.listen) },
 			} {
 				conn, err := make()
 				require.Nil(t, conn, name)
@@ -129,6 +129,12 @@ func TestBadOptions(t *testing.T) {
 	}
 	_, err := amqpconn.Listen(absent, "calc", &amqpconn.ListenOptions{Prefetch: -1})
 	require.EqualError(t, err, `amqpconn: queue "calc": Prefetch is -1, less than 0`)
+	_, err = amqpconn.Listen(absent, "calc", &amqpconn.ListenOptions{Prefetch: 1 << 16})
+	require.EqualError(t, err, `amqpconn: queue "calc": Prefetch is 65536, more than 65535`)
+	for _, guarantee := range []jsonrpc2.Guarantee{-1, jsonrpc2.AtLeastOnce + 1} {
+		_, err = amqpconn.Listen(absent, "calc", &amqpconn.ListenOptions{Guarantee: guarantee})
+		require.EqualError(t, err, fmt.Sprintf(`amqpconn: queue "calc": Guarantee is %d, which is none`, guarantee))
+	}
 }
 
 // An absent broker is waited for, by calls for less than two seconds.
@@ -146,6 +152,8 @@ func TestAbsentBroker(t *testing.T) {
 	require.ErrorContains(t, err, jsonrpc2.ErrUnavailable.Error())
 	require.Less(t, time.Since(begin), 2*2*time.Second)
 	require.Equal(t, amqpconn.Stats{Unsent: 2}, c.conn.Stats())
+	require.ErrorContains(t, c.conn.Err(), "connection refused")
+	require.ErrorContains(t, w.conn.Err(), "connection refused")
 	c.end(t)
 	w.end(t)
 	require.Equal(t, 1, log.count("level=ERROR", "role=client", "queue=calc", "connection refused"), &log)
@@ -280,20 +288,20 @@ func TestCloseOfWhatWasNeverUsed(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{absent, brokertest.SharedRabbitMQ(t).URL()} {
 		for range 3 {
-			conn, err := amqpconn.Listen(url, "unused", &amqpconn.ListenOptions{Logger: quiet})
+			serving, err := amqpconn.Listen(url, "unused", &amqpconn.ListenOptions{Logger: quiet})
 			require.NoError(t, err)
-			require.NoError(t, conn.Close())
-			require.NoError(t, conn.Close())
-			_, err = conn.ReadMessage(context.Background())
+			require.NoError(t, serving.Close())
+			require.NoError(t, serving.Close())
+			_, err = serving.ReadRequest(context.Background())
 			require.ErrorIs(t, err, io.EOF)
 
-			conn, err = amqpconn.Dial(url, "unused", &amqpconn.DialOptions{Logger: quiet})
+			conn, err := amqpconn.Dial(url, "unused", &amqpconn.DialOptions{Logger: quiet})
 			require.NoError(t, err)
 			require.NoError(t, conn.Close())
 			require.NoError(t, conn.Close())
-			_, err = conn.ReadMessage(context.Background())
+			_, err = conn.ReadReply(context.Background())
 			require.ErrorIs(t, err, io.EOF)
-			require.Error(t, conn.WriteMessage(context.Background(), []byte(`{}`)))
+			require.Error(t, conn.WriteRequest(newRequest(`{}`)))
 		}
 	}
 	_, exists := site{brokertest.SharedRabbitMQ(t).URL(), ""}.inspect("unused")

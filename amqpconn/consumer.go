@@ -17,7 +17,7 @@ import (
 // can be acknowledged on no other: their tags begin anew with each.
 type consumer struct {
 	keeper
-	server *server
+	server *ServerConn
 
 	reading *consuming    // the reading goroutine's own
 	changed chan struct{} // holds one if there is another connection
@@ -51,7 +51,7 @@ type delivery struct {
 
 var errQueueGone = errors.New("the queue was deleted, or the consumer cancelled")
 
-func newConsumer(s *server, d *dialer) *consumer {
+func newConsumer(s *ServerConn, d *dialer) *consumer {
 	c := &consumer{server: s, changed: make(chan struct{}, 1), draining: make(chan struct{})}
 	c.dialer, c.state, c.doing = d, s.state, "consuming requests"
 	c.use = c.run
@@ -170,7 +170,7 @@ func (c *consumer) current() *consuming {
 
 // next returns the next request, or none when there is something else to see
 // to. In a drain there is none.
-func (c *consumer) next(ctx context.Context, other, closed <-chan struct{}) (d delivery, ok bool, err error) {
+func (c *consumer) next(ctx context.Context, closed <-chan struct{}) (d delivery, ok bool, err error) {
 	var waiting <-chan delivery
 	if c.reading != nil {
 		waiting = c.reading.waiting
@@ -187,7 +187,6 @@ func (c *consumer) next(ctx context.Context, other, closed <-chan struct{}) (d d
 		}
 	case <-c.changed:
 		c.reading = c.current()
-	case <-other:
 	case <-ctx.Done():
 	case <-closed:
 		return d, false, io.EOF

@@ -15,18 +15,18 @@ func TestDrainedConsumerGivesBackWhatIsAtHand(t *testing.T) {
 	t.Parallel()
 	var nacks nackBook
 	waiting := make(chan delivery, 1)
-	c := newConsumer(&server{runs: newRuns()}, nil)
+	c := newConsumer(&ServerConn{runs: newRuns()}, nil)
 	c.reading = &consuming{waiting: waiting}
 
 	waiting <- delivery{Delivery: amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 1}}
-	d, ok, err := c.next(context.Background(), nil, nil)
+	d, ok, err := c.next(context.Background(), nil)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.EqualValues(t, 1, d.DeliveryTag)
 
 	c.drain()
 	waiting <- delivery{Delivery: amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 2}}
-	_, ok, err = c.next(context.Background(), nil, nil)
+	_, ok, err = c.next(context.Background(), nil)
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.Equal(t, []uint64{2}, nacks.requeued)
@@ -49,12 +49,12 @@ func TestDeadlineOfADelivery(t *testing.T) {
 			"1.5":        0,
 			"soon":       0,
 		} {
-			c := newConsumer(&server{runs: newRuns()}, nil)
+			c := newConsumer(&ServerConn{runs: newRuns()}, nil)
 			c.reading = &consuming{waiting: make(chan delivery, 1)}
 			came := time.Now()
 			c.keep(t.Context(), c.reading, amqp.Delivery{Expiration: expiration})
 			time.Sleep(time.Minute)
-			d, ok, err := c.next(t.Context(), nil, nil)
+			d, ok, err := c.next(t.Context(), nil)
 			require.NoError(t, err)
 			require.True(t, ok)
 			require.Same(t, c.reading, d.session)
@@ -69,13 +69,13 @@ func TestDeadlineOfADelivery(t *testing.T) {
 // What was not taken from a connection that is gone is not run: it comes again.
 func TestEndedConnectionHasNoRequests(t *testing.T) {
 	t.Parallel()
-	c := newConsumer(&server{runs: newRuns()}, nil)
+	c := newConsumer(&ServerConn{runs: newRuns()}, nil)
 	s := &consuming{waiting: make(chan delivery, 2)}
 	c.reading = s
 	c.keep(context.Background(), s, amqp.Delivery{DeliveryTag: 1})
 	c.keep(context.Background(), s, amqp.Delivery{DeliveryTag: 2})
 	s.end()
-	_, ok, err := c.next(context.Background(), nil, nil)
+	_, ok, err := c.next(context.Background(), nil)
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.Nil(t, c.reading)

@@ -20,7 +20,7 @@ func TestExpiresOnTheServer(t *testing.T) {
 	const expiration = 1500 * time.Millisecond
 	for name, opts := range map[string]amqpconn.ListenOptions{
 		"at least once": {Logger: quiet},
-		"at most once":  {Logger: quiet, AtMostOnce: true},
+		"at most once":  {Logger: quiet, Guarantee: jsonrpc2.AtMostOnce},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,6 +16,7 @@ import (
 
 // A dialer connects to the nodes of a cluster in turn.
 type dialer struct {
+	queue  string // for errors
 	urls   []string
 	uris   []amqp.URI // of them
 	plain  []string   // the same without TLS, which is for secure
@@ -27,7 +28,7 @@ func newDialer(url string, more []string, config amqp.Config, queue, role string
 	if err := checkQueue(queue); err != nil {
 		return nil, err
 	}
-	d := &dialer{urls: append([]string{url}, more...)}
+	d := &dialer{queue: queue, urls: append([]string{url}, more...)}
 	for i, u := range d.urls {
 		uri, err := amqp.ParseURI(u)
 		if err != nil {
@@ -106,6 +107,9 @@ func (d *dialer) addresses() string {
 	}
 	return strings.Join(all, ", ")
 }
+
+// where says which queue it is, for errors.
+func (d *dialer) where() string { return fmt.Sprintf("queue %q at %s", d.queue, d.addresses()) }
 
 // located adds to an error where the n'th try connected to.
 func (d *dialer) located(n int, err error) error {

@@ -53,10 +53,11 @@ var (
 	errNobody       = errors.New("nobody listens there")
 )
 
-func newDirects(s *server, d *dialer) *directs {
+func newDirects(s *ServerConn, d *dialer) *directs {
 	ds := &directs{known: make(map[string]finding)}
 	ds.init(s, d)
 	ds.send = ds.sendAll
+	ds.dropped = s.abandon
 	return ds
 }
 

@@ -8,7 +8,7 @@
 //	conn, err := amqpconn.Dial("amqp://localhost", "calc", nil)
 //	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 //
-// A Conn owns its connections, two of them: one to publish and one to consume,
+// Each end owns its connections, two of them: one to publish and one to consume,
 // so that a broker that blocks publishers does not keep answers and
 // acknowledgements from passing. A server opens a third for answers to direct
 // reply-to addresses, and a fourth for answers whose queue is not there yet, when
@@ -24,10 +24,15 @@
 // written to the connection or, with ConfirmReplies, when the broker has confirmed
 // the answer. So it is run at least once: a request that a server held when it
 // crashed, or when its connection ended, is delivered again, and a method may see
-// it twice, but not twice at once in one process. With AtMostOnce it is
-// acknowledged when it is handed to the codec, and lost if the server crashes then;
-// it runs again only where that acknowledgement was lost on its way with the
-// connection.
+// it twice, but not twice at once in one process. With the Guarantee
+// jsonrpc2.AtMostOnce it is acknowledged when it is handed to the codec, and lost if
+// the server crashes then; it runs again only where that acknowledgement was lost on
+// its way with the connection.
+//
+// A notification is sent when it is known that the broker has it in the queue: with
+// Persistent when the broker has confirmed it, else when it has answered a question
+// that came behind it. Where the connection ends before, the notification is a
+// jsonrpc2.ErrUnconfirmed.
 //
 // Requests expire when their callers give up: in the queue by the broker, and by
 // the same property, expiration, on the server, which counts from the delivery
@@ -61,7 +66,9 @@
 // of that. An answer that the broker returns, since nobody waits for it, or
 // refuses, since its queue is full, is dropped with its request acknowledged. Where
 // the reply queue is named by the request's id the answer is published again for
-// 10 s before that, for clients that declare this queue last.
+// 10 s before that, for clients that declare this queue last. Close returns an error
+// if it could not send answers: their requests are delivered again, unless they are
+// acknowledged.
 //
 // ConfirmReplies costs about a tenth of the calls per second.
 //
@@ -107,14 +114,14 @@
 // within 10 s for what came over it counts as an outage that goes on: the next is
 // made after up to 15 s.
 //
-// Calls that can't be sent fail with jsonrpc2.ErrUnavailable within 2 s, or 4 s
+// Requests that can't be sent fail with jsonrpc2.ErrUnavailable within 2 s, or 4 s
 // while a broker has not said yet whether it lets us in: RabbitMQ takes 3 s to
-// refuse a password. A refusal for a missing right fails them at once. Calls that
-// time out tell in their error what is wrong with the connection or, if nothing is,
-// how many consumers the queue has, and if it has none or is missing. Calls whose
-// reply queue died with its connection fail at once with jsonrpc2.ErrReplyLost,
-// calls to a queue that does not exist with jsonrpc2.ErrNoServer. Each error names
-// the queue, the address, and the last cause.
+// refuse a password. A refusal for a missing right fails them at once. What Close
+// can't send within 1 s fails, too. Calls that time out tell in their error what is
+// wrong with the connection or, if nothing is, how many consumers the queue has, and
+// if it has none or is missing. Calls whose reply queue died with its connection fail
+// at once with jsonrpc2.ErrReplyLost, requests to a queue that does not exist with
+// jsonrpc2.ErrNoServer. Each error names the queue, the address, and the last cause.
 //
 // A stranger's request does no harm to others: answers to addresses that are the
 // broker's own to make sense of, for some of which RabbitMQ ends the connection,

@@ -43,30 +43,30 @@ func TestDrainGivesBack(t *testing.T) {
 				Queue: amqpconn.Queue{Quorum: quorum}, Prefetch: 10, Logger: quiet})
 			require.NoError(t, err)
 			defer conn.Close()
-			conn.SetLimits(jsonrpc2.Limits{MessageSize: 1 << 20, InFlight: 100})
+			require.NoError(t, conn.Open(jsonrpc2.Settings{MessageSize: 1 << 20, InFlight: 100}))
 			ch := s.channel(t)
 			own, answers := replyQueue(t, ch, "")
 			reading, drain := context.WithCancel(context.Background())
-			first := make(chan jsonrpc2.Message)
+			first := make(chan jsonrpc2.Delivery)
 			go func() {
-				msg, _ := conn.ReadMessage(reading)
-				first <- msg
+				d, _ := conn.ReadRequest(reading)
+				first <- d
 			}()
 			s.requireConsumers(t, 1)
 			for i := range 12 {
 				s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add(fmt.Sprint(i)))})
 			}
-			msg := <-first
-			require.Equal(t, add("0"), string(msg.Body))
+			d := <-first
+			require.Equal(t, add("0"), string(d.Body))
 			s.requireWaiting(t, 2)
 
 			drain()
-			_, err = conn.ReadMessage(reading)
+			_, err = conn.ReadRequest(reading)
 			require.ErrorIs(t, err, context.Canceled)
 			s.requireWaiting(t, 11)
 			require.EqualValues(t, 9, conn.Stats().GivenBack)
 
-			require.NoError(t, msg.Reply([]byte("answer"))) // though it drains
+			require.NoError(t, d.Reply([]byte("answer"))) // though it drains
 			require.Equal(t, "answer", string(take(t, answers).Body))
 			require.NoError(t, conn.Close())
 			s.requireWaiting(t, 11)
@@ -120,11 +120,11 @@ func TestDrainIsFinal(t *testing.T) {
 		conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Logger: quiet})
 		require.NoError(t, err)
 		ctx, drain := context.WithCancel(context.Background())
-		_, err = conn.ReadMessage(ctx)
+		_, err = conn.ReadRequest(ctx)
 		require.NoError(t, err)
 		drain()
 		for range 3 {
-			_, err = conn.ReadMessage(ctx)
+			_, err = conn.ReadRequest(ctx)
 			require.ErrorIs(t, err, context.Canceled)
 		}
 		require.NoError(t, conn.Close()) // what was read is not answered
@@ -234,9 +234,9 @@ func TestCloseGivesBack(t *testing.T) {
 	}
 	conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Logger: quiet})
 	require.NoError(t, err)
-	msg, err := conn.ReadMessage(context.Background())
+	d, err := conn.ReadRequest(context.Background())
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
-	require.Error(t, msg.Reply([]byte("answer")))
+	require.Error(t, d.Reply([]byte("answer")))
 	s.requireWaiting(t, 5)
 }

@@ -8,29 +8,29 @@ import (
 
 // BreakChannels has the broker close the channels of a Conn with an error, each
 // for the acknowledgement of what it never delivered there.
-func BreakChannels(c *Conn) error {
-	const unknown = 1 << 40
-	var err error
-	var ch *amqp.Channel // of the publisher
-	switch end := c.end.(type) {
-	case *caller:
-		session, _ := end.publisher.current()
-		ch = session.ch
-		err = end.receiver.current().ch.Ack(unknown, false)
-	case *server:
-		session, _ := end.publisher.current()
-		ch = session.ch
-		err = end.consumer.current().ch.Ack(unknown, false)
-	}
-	return errors.Join(err, ch.Ack(unknown, false))
+func (c *ClientConn) BreakChannels() error {
+	session, _ := c.publisher.current()
+	return errors.Join(session.ch.Ack(noTag, false), c.receiver.current().ch.Ack(noTag, false))
+}
+
+// BreakChannels is like that of a ClientConn.
+func (s *ServerConn) BreakChannels() error {
+	session, _ := s.publisher.current()
+	return errors.Join(session.ch.Ack(noTag, false), s.consumer.current().ch.Ack(noTag, false))
 }
 
 // BreakPublisher has the broker close the channel on which a Conn publishes, as
 // BreakChannels does.
-func BreakPublisher(c *Conn) error {
-	session, _ := c.end.(*server).publisher.current()
+func (s *ServerConn) BreakPublisher() error {
+	session, _ := s.publisher.current()
 	if session == nil {
 		return nil
 	}
-	return session.ch.Ack(1<<40, false)
+	if err := session.ch.Ack(noTag, false); err != amqp.ErrClosed { // else it is broken already
+		return err
+	}
+	return nil
 }
+
+// noTag is the tag of no delivery.
+const noTag = 1 << 40

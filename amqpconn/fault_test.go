@@ -2,6 +2,7 @@ package amqpconn_test
 
 import (
 	"context"
+	"net"
 	"net/rpc"
 	"strings"
 	"testing"
@@ -120,6 +121,11 @@ func testAlarm(t *testing.T, s site, alarm func(on bool)) {
 	f.slow.requireRunning(t, 1)
 	alarm(true)
 	defer alarm(false)
+	eventually(t, func() bool {
+		_ = f.caller.conn.WriteRequest(newRequest(note)) // who publishes is told
+		err := f.caller.conn.Err()
+		return err != nil && strings.Contains(err.Error(), "the broker blocks publishers")
+	})
 	for range 3 {
 		begin := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
@@ -152,7 +158,7 @@ func testAlarmFillsSockets(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	require.NoError(t, err)
 	defer conn.Close()
 	for range 3 { // more than sockets hold
-		eventually(t, func() bool { return conn.WriteMessage(context.Background(), make([]byte, 8<<20)) == nil })
+		eventually(t, func() bool { return conn.WriteRequest(newRequest(string(make([]byte, 8<<20)))) == nil })
 	}
 	begin := time.Now()
 	require.NoError(t, conn.Close())
@@ -199,6 +205,7 @@ func testBrokerRestarted(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	f.slow.requireRunning(t, 1)
 	awaitAge(t, s, 2*time.Second)
 	broker.Kill()
+	f.requireImpaired(t, broker.Addr)
 	requireEnds(t, lost, jsonrpc2.ErrReplyLost)
 	begin := time.Now()
 	_, err := f.add(1, 5.1)
@@ -208,8 +215,23 @@ func testBrokerRestarted(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	eventually(t, func() bool { // the request survived
 		return strings.Contains(broker.Ctl("list_queues", "name", "messages_ready", "messages_unacknowledged"), s.queue+"\t0\t1\n")
 	})
+	f.requireRecovers(t)
+	eventually(t, func() bool { return f.caller.conn.Err() == nil && f.worker.conn.Err() == nil })
 	f.requireSurvived(t, 1)
+	require.Equal(t, net.ErrClosed, f.caller.conn.Err())
+	require.Equal(t, net.ErrClosed, f.worker.conn.Err())
 	s.requireWaiting(t, 0)
+}
+
+// requireImpaired waits until both ends say what is wrong.
+func (f *faulty) requireImpaired(t *testing.T, words ...string) {
+	t.Helper()
+	for _, err := range []func() error{f.caller.conn.Err, f.worker.conn.Err} {
+		eventually(t, func() bool { return err() != nil })
+		for _, word := range append(words, "queue ", "connection impaired") {
+			require.ErrorContains(t, err(), word)
+		}
+	}
 }
 
 // awaitAge waits until what was declared is so old: RabbitMQ may lose what is
@@ -310,9 +332,9 @@ func TestChannelErrors(t *testing.T) {
 	f := newFaulty(t, s, amqp.Config{})
 	lost := f.wait(1)
 	f.slow.requireRunning(t, 1)
-	require.NoError(t, amqpconn.BreakChannels(f.caller.conn))
+	require.NoError(t, f.caller.conn.BreakChannels())
 	requireEnds(t, lost, jsonrpc2.ErrReplyLost)
-	require.NoError(t, amqpconn.BreakChannels(f.worker.conn))
+	require.NoError(t, f.worker.conn.BreakChannels())
 	for _, log := range []*logBook{&f.clientLog, &f.serverLog} {
 		eventually(t, func() bool { return log.count("level=ERROR", "PRECONDITION_FAILED - unknown delivery tag") > 0 })
 	}

@@ -33,9 +33,9 @@ func FuzzReplyQueue(f *testing.F) {
 		if len(replyTo) > maxAddress || len(correlation) > maxAddress {
 			return // the protocol's short strings hold no more
 		}
-		s := newServer(nil, queue, ListenOptions{Logger: slog.New(slog.DiscardHandler)})
+		s := newServerConn(nil, queue, ListenOptions{Logger: slog.New(slog.DiscardHandler)})
 		session := &consuming{ahead: make(map[uint64]bool)}
-		msg := s.message(delivery{Delivery: amqp.Delivery{
+		d := s.accept(delivery{Delivery: amqp.Delivery{
 			Acknowledger:  &rejectBook{},
 			Body:          []byte(body),
 			ReplyTo:       replyTo,
@@ -43,22 +43,23 @@ func FuzzReplyQueue(f *testing.F) {
 			DeliveryTag:   1,
 			Headers:       amqp.Table{"x-delivery-count": count},
 		}, session: session})
-		require.Equal(t, body, string(msg.Body))
-		header, _ := jsonrpc2.ScanHeader([]byte(body))
+		require.Equal(t, body, string(d.Body))
+		var header jsonrpc2.Header
+		header.Scan([]byte(body))
 		if count >= DefaultMaxDeliveries {
-			require.Error(t, msg.Err)
-			require.NoError(t, msg.Reply(nil))
+			require.Error(t, d.Err)
+			require.NoError(t, d.Reply(nil))
 			require.Zero(t, s.out.Len(), "it is rejected, not acknowledged")
 			require.EqualValues(t, 1, session.settled)
 			return
 		}
 		answer := []byte("answer")
-		if msg.Err != nil {
-			require.True(t, header.Answer, "nobody waits, and yet it is not run")
+		if d.Err != nil {
+			require.True(t, header.WantsAnswer(), "nobody waits, and yet it is not run")
 			require.EqualValues(t, 1, s.noAddress.Load()+s.refused.Load())
 			answer = nil
 		}
-		err := msg.Reply(answer)
+		err := d.Reply(answer)
 		settled, _ := s.out.Take(nil)
 		if len(settled) == 0 {
 			settled, _ = s.directs.out.Take(nil)
@@ -66,12 +67,12 @@ func FuzzReplyQueue(f *testing.F) {
 		}
 		require.Len(t, settled, 1)
 		require.EqualValues(t, 1, settled[0].request.DeliveryTag)
-		if msg.Err != nil || err != nil {
+		if d.Err != nil || err != nil {
 			require.Empty(t, settled[0].queue, "it is only acknowledged")
 			return
 		}
 		to := settled[0].queue
-		require.True(t, to == replyTo || replyTo == "" && to == header.ID)
+		require.True(t, to == replyTo || replyTo == "" && to == header.ID())
 		require.NotEmpty(t, to)
 		require.NotEqual(t, queue, to)
 		require.LessOrEqual(t, len(to), maxAddress)

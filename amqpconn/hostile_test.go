@@ -11,7 +11,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
-	"github.com/micromessaging/jsonrpc2/internal/conntest"
+	"github.com/micromessaging/jsonrpc2/internal/heap"
 )
 
 const limit = jsonrpc2.DefaultMaxMessageSize
@@ -84,7 +84,7 @@ func TestFloodOfRequests(t *testing.T) {
 	own, answers := replyQueue(t, ch, "")
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
 	require.Equal(t, six("1"), string(take(t, answers).Body))
-	before := conntest.LiveHeap()
+	before := heap.Live()
 	request := `{"jsonrpc":"2.0","id":1,"method":"Hold.Text","params":["` + strings.Repeat("x", limit-100) + `"]}`
 	for range flood {
 		s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(request)})
@@ -92,14 +92,14 @@ func TestFloodOfRequests(t *testing.T) {
 	request = ""
 	slow.requireRunning(t, prefetch)
 	s.requireWaiting(t, flood-prefetch)
-	grown := conntest.LiveHeap() - before
+	grown := heap.Live() - before
 	t.Logf("%d bytes more for %d messages of %d", grown, prefetch, limit)
 	require.Less(t, grown, (prefetch+3)*limit)
 	slow.open()
 	for range flood {
 		require.Contains(t, string(take(t, answers).Body), `"result":`)
 	}
-	eventually(t, func() bool { return conntest.LiveHeap()-before < 4*limit }, "nothing is kept when all is answered")
+	eventually(t, func() bool { return heap.Live()-before < 4*limit }, "nothing is kept when all is answered")
 	w.end(t)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
@@ -68,11 +69,12 @@ func ask[T any](asker *link.Asker, question func() T) (answer T, ok bool) {
 	return link.Ask(ctx, asker, question)
 }
 
-// Inquire implements jsonrpc2.Inquirer. Nothing is withdrawn: requests expire
-// when their callers give up.
-func (c *caller) Inquire(ctx context.Context, requests []any) []error {
+// Inquire implements jsonrpc2.ClientConn: it tells how many consumers the queue has,
+// as of a second ago. Nothing is withdrawn: requests expire when their callers give
+// up.
+func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
 	queue, ok := link.Ask(ctx, c.asker, func() queueState { return c.inquired.within(consumersFresh) })
-	finding := c.impairment()
+	finding := c.Err()
 	if ok && queue.known && finding == nil {
 		finding = fmt.Errorf("%w, at %s", queue.describe(c.queue), c.dialer.addresses())
 	}
@@ -84,18 +86,6 @@ func (c *caller) Inquire(ctx context.Context, requests []any) []error {
 		found[i] = finding
 	}
 	return found
-}
-
-// impairment says what keeps requests from being published, or answers from
-// coming.
-func (c *caller) impairment() error {
-	if err := c.state.Cause(); err != nil {
-		return fmt.Errorf("%s: connection impaired: %w", c.where(), err)
-	}
-	if reason := c.publisher.alarm(); reason != "" {
-		return fmt.Errorf("%s: the broker blocks publishers: %s", c.where(), reason)
-	}
-	return nil
 }
 
 // describe says what may be the reason for a timeout.

@@ -25,17 +25,19 @@ type keeper struct {
 	// all is set up.
 	use func(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error
 
-	cancel context.CancelFunc
+	cancel func()
 	done   sync.WaitGroup
 
 	dialing atomic.Pointer[wire] // of the connection that is being made, or nil
 }
 
 func (k *keeper) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	k.cancel = cancel
+	ctx, cancel := context.WithCancelCause(context.Background())
+	k.cancel = func() { cancel(errClosed) }
 	k.done.Go(func() { k.run(ctx) })
 }
+
+var errClosed = errors.New("the Conn was closed")
 
 // run makes connections. One that the broker or the library ends soon for what
 // came over it does not count as one that works: as with a message that can't be

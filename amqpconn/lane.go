@@ -15,13 +15,13 @@ import (
 // of the others. It is opened for the first answer and closed when there was none
 // for a while. Each answer is confirmed before it is done with.
 type lane struct {
-	server *server
+	server *ServerConn
 	dialer *dialer
 	out    *link.Outbox[reply]
 	kick   chan struct{} // holds one if there is something new
 	send   func(work []reply) (again []reply)
 
-	// dropped, if set, is told of what could not be sent before the end.
+	// dropped is told of what could not be sent before the end.
 	dropped func(left []reply)
 
 	ctx     context.Context // done when the lane is to end
@@ -60,7 +60,7 @@ const (
 	laneTimeout = 5 * time.Second
 )
 
-func (l *lane) init(s *server, d *dialer) {
+func (l *lane) init(s *ServerConn, d *dialer) {
 	l.server, l.dialer = s, d
 	l.out = link.NewOutbox[reply](false) // the prefetch limits it
 	l.kick = make(chan struct{}, 1)
@@ -69,10 +69,7 @@ func (l *lane) init(s *server, d *dialer) {
 
 func (l *lane) start() {
 	l.writing.Go(func() {
-		left := l.out.Run(link.Writer[reply]{Send: l.send, Kick: l.kick, MaxPause: lanePause, Grace: laneGrace})
-		if l.dropped != nil {
-			l.dropped(left)
-		}
+		l.dropped(l.out.Run(link.Writer[reply]{Send: l.send, Kick: l.kick, MaxPause: lanePause, Grace: laneGrace}))
 		l.close()
 	})
 }

@@ -26,7 +26,7 @@ const (
 	maxLateBytes = 16 << 20
 )
 
-func newLates(s *server, d *dialer) *lates {
+func newLates(s *ServerConn, d *dialer) *lates {
 	l := &lates{}
 	l.init(s, d)
 	l.send = l.sendAll

@@ -23,26 +23,25 @@ import (
 func TestConnectionEndsDuringALook(t *testing.T) {
 	t.Parallel()
 	const calls = 60
-	for name, hook := range map[string]func(c *caller, released chan struct{}){
-		"receiver": func(c *caller, _ chan struct{}) { c.endReceiver() },
-		"publisher": func(c *caller, _ chan struct{}) {
+	for name, hook := range map[string]func(c *ClientConn, released chan struct{}){
+		"receiver": func(c *ClientConn, _ chan struct{}) { c.endReceiver() },
+		"publisher": func(c *ClientConn, _ chan struct{}) {
 			session, _ := c.publisher.current()
 			_ = session.ch.Close()
 		},
-		"both": func(c *caller, _ chan struct{}) {
+		"both": func(c *ClientConn, _ chan struct{}) {
 			session, _ := c.publisher.current()
 			c.endReceiver()
 			_ = session.ch.Close()
 		},
-		"no answer": func(_ *caller, released chan struct{}) { <-released },
+		"no answer": func(_ *ClientConn, released chan struct{}) { <-released },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			queue := link.NewName()
 			serveAll(t, queue)
-			conn, err := Dial(brokertest.SharedRabbitMQ(t).URL(), queue, &DialOptions{MaxBacklog: 1000, Logger: slog.New(slog.DiscardHandler)})
+			c, err := Dial(brokertest.SharedRabbitMQ(t).URL(), queue, &DialOptions{MaxBacklog: 1000, Logger: slog.New(slog.DiscardHandler)})
 			require.NoError(t, err)
-			c := conn.end.(*caller)
 			released := make(chan struct{})
 			var once sync.Once
 			look := c.seen.look
@@ -50,7 +49,7 @@ func TestConnectionEndsDuringALook(t *testing.T) {
 				once.Do(func() { hook(c, released) })
 				return look()
 			}
-			client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Hour, Logger: slog.New(slog.DiscardHandler)})
+			client := jsonrpc2.NewClient(c, &jsonrpc2.ClientOptions{Timeout: time.Hour, Logger: slog.New(slog.DiscardHandler)})
 			defer client.Close()
 			defer close(released)
 			var calling sync.WaitGroup
@@ -64,14 +63,14 @@ func TestConnectionEndsDuringALook(t *testing.T) {
 			case <-ended:
 			case <-time.After(20 * time.Second):
 				require.Fail(t, "calls hang")
-				_ = conn.Close()
+				_ = c.Close()
 			}
 		})
 	}
 }
 
 // endReceiver ends the receiver's connection and waits until that is known.
-func (c *caller) endReceiver() {
+func (c *ClientConn) endReceiver() {
 	s := c.receiver.current()
 	_ = s.conn.CloseDeadline(time.Now().Add(time.Second))
 	for c.receiver.current() == s {
@@ -101,4 +100,32 @@ func serveAll(t *testing.T, queue string) {
 		}
 	}()
 	t.Cleanup(func() { _ = conn.Close(); <-done })
+}
+
+// A broker that is slow to create a queue costs no request that missed it: it
+// certainly did not run, and is tried for as long as others are.
+func TestQueueIsNotCreatedInTime(t *testing.T) {
+	t.Parallel()
+	c, err := Dial("amqp://127.0.0.1:1/", "calc", &DialOptions{Declare: &Queue{}, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer c.Close()
+	released := make(chan struct{})
+	defer close(released)
+	asked := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go link.Ask(ctx, c.looks, func() bool { close(asked); <-released; return true })
+	<-asked
+	cancel()
+
+	newRequest := func(missed bool, until time.Time) request {
+		r := jsonrpc2.NewRequest(t.Context(), []byte(`{"jsonrpc":"2.0","id":"1","method":"add"}`), jsonrpc2.Hooks{})
+		return request{Request: r, id: "1", answer: true, missed: missed, until: until}
+	}
+	now := time.Now()
+	other, missed, late := newRequest(false, now), newRequest(true, now.Add(time.Hour)), newRequest(true, now)
+	others, again := c.declared([]request{other, missed, late})
+	require.Equal(t, []request{other}, others)
+	require.Equal(t, []request{missed}, again)
+	require.True(t, late.GivenUp())
+	require.EqualValues(t, 1, c.Stats().Unsent)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"net/rpc"
 	"os"
@@ -147,9 +148,14 @@ func take(t *testing.T, deliveries <-chan amqp.Delivery) amqp.Delivery {
 	}
 }
 
+// newRequest returns a request that no client made.
+func newRequest(body string) *jsonrpc2.Request {
+	return jsonrpc2.NewRequest(context.Background(), []byte(body), jsonrpc2.Hooks{})
+}
+
 // A worker is a running server of a queue.
 type worker struct {
-	conn  *amqpconn.Conn
+	conn  *amqpconn.ServerConn
 	drain context.CancelFunc
 	done  chan struct{} // closed when Serve has returned
 	err   error         // what it returned
@@ -203,19 +209,32 @@ func start(t *testing.T, s site, opts *amqpconn.ListenOptions, codec jsonrpc2.Se
 // end drains the worker and waits until it is gone.
 func (w *worker) end(t *testing.T) {
 	t.Helper()
+	require.NoError(t, w.ended(t))
+}
+
+// endUnsent is end of a worker that can't send so many answers.
+func (w *worker) endUnsent(t *testing.T, answers int) {
+	t.Helper()
+	require.ErrorContains(t, w.ended(t), fmt.Sprintf("closed with %d answers unsent", answers))
+	w.err = nil // it is known
+}
+
+// ended drains the worker and returns what Serve returned.
+func (w *worker) ended(t *testing.T) error {
+	t.Helper()
 	w.drain()
 	select {
 	case <-w.done:
-		require.NoError(t, w.err)
 	case <-time.After(soon):
-		require.Fail(t, "the server does not end")
+		require.FailNow(t, "the server does not end")
 	}
+	return w.err
 }
 
 // A caller is a client of a queue.
 type caller struct {
 	*rpc.Client
-	conn *amqpconn.Conn
+	conn *amqpconn.ClientConn
 }
 
 // dial returns a caller, closed by the test's cleanup. A zero timeout is the

@@ -71,7 +71,7 @@ func TestAtMostOnce(t *testing.T) {
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
 	slow := newSlow()
 	c := dial(t, s, nil, 0)
-	w := serve(t, s.at(proxy.Addr), &amqpconn.ListenOptions{AtMostOnce: true, Prefetch: 2, Logger: quiet}, slow)
+	w := serve(t, s.at(proxy.Addr), &amqpconn.ListenOptions{Guarantee: jsonrpc2.AtMostOnce, Prefetch: 2, Logger: quiet}, slow)
 	var calls []*rpc.Call
 	for i := range 8 {
 		calls = append(calls, c.wait(i))
@@ -154,7 +154,7 @@ func TestMaxDeliveries(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]amqpconn.ListenOptions{
 		"answered late": {MaxDeliveries: 2},
-		"at most once":  {MaxDeliveries: 2, AtMostOnce: true}, // it is acknowledged before it kills
+		"at most once":  {MaxDeliveries: 2, Guarantee: jsonrpc2.AtMostOnce}, // it is acknowledged before it kills
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -175,13 +175,13 @@ func TestMaxDeliveries(t *testing.T) {
 			poison := `{"jsonrpc":"2.0","method":"Slow.Wait","params":[1]}`
 			s.publish(t, ch, amqp.Publishing{Body: []byte(poison)})
 			slow.requireRunning(t, 1)
-			if !opts.AtMostOnce {
+			if opts.Guarantee != jsonrpc2.AtMostOnce {
 				proxy.Cut()
 				eventually(t, func() bool { return w.conn.Stats().Reconnects == 1 })
 				s.requireHeld(t)
 			}
 			proxy.Cut()
-			if !opts.AtMostOnce {
+			if opts.Guarantee != jsonrpc2.AtMostOnce {
 				deaths, err := ch.Consume(dead.queue, "", true, false, false, false, nil)
 				require.NoError(t, err)
 				require.Equal(t, poison, string(take(t, deaths).Body))
@@ -228,14 +228,14 @@ func TestAnswersOfAnotherConnection(t *testing.T) {
 	conn, err := amqpconn.Listen(s.at(proxy.Addr).url, s.queue, &amqpconn.ListenOptions{Logger: log.logger()})
 	require.NoError(t, err)
 	defer conn.Close()
-	reading := make(chan jsonrpc2.Message, 10)
+	reading := make(chan jsonrpc2.Delivery, 10)
 	go func() {
 		for {
-			msg, err := conn.ReadMessage(context.Background())
+			d, err := conn.ReadRequest(context.Background())
 			if err != nil {
 				return
 			}
-			reading <- msg
+			reading <- d
 		}
 	}()
 	s.requireConsumers(t, 1)
@@ -244,7 +244,7 @@ func TestAnswersOfAnotherConnection(t *testing.T) {
 	for range 3 {
 		s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
 	}
-	var first []jsonrpc2.Message
+	var first []jsonrpc2.Delivery
 	for range 3 {
 		first = append(first, <-reading)
 	}
@@ -254,8 +254,8 @@ func TestAnswersOfAnotherConnection(t *testing.T) {
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("2"))})
 	second := <-reading // what was delivered again is not read
 	require.Equal(t, add("2"), string(second.Body))
-	for _, msg := range first[:2] {
-		require.NoError(t, msg.Reply([]byte("old")))
+	for _, d := range first[:2] {
+		require.NoError(t, d.Reply([]byte("old")))
 		require.Equal(t, "old", string(take(t, answers).Body))
 	}
 	s.requireUnacknowledged(t, 2)

@@ -3,6 +3,7 @@ package amqpconn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,16 +14,17 @@ import (
 )
 
 // A publisher publishes on whatever connection there is. One goroutine, the
-// writer of an outbox, calls begin and end around its publish calls, and all of
-// them go out in one write. T is what the publisher's user knows a message by.
+// writer of an outbox, does that; what it publishes while it holds the wire goes out
+// in one write. T is what the publisher's user knows a message by.
 type publisher[T any] struct {
 	keeper
-	confirm  bool
-	prepare  func(ctx context.Context, conn *amqp.Connection) error // before a connection is used; may be nil
-	kick     chan struct{}                                          // holds one if there may be a new connection
-	returned func(amqp.Return)
-	// settled is told what became of each message, if confirm is set. A message
-	// that is returned is told of to both.
+	confirm bool
+	prepare func(ctx context.Context, conn *amqp.Connection) error // before a connection is used; may be nil
+	kick    chan struct{}                                          // holds one if there may be a new connection
+	// returned, if set, is told of what came back. item is nil if it is not tracked.
+	returned func(r amqp.Return, item *T)
+	// settled is told what became of each message that was published by
+	// publishTracked. It is told of those that came back, too.
 	settled func([]fate[T])
 	// failed, if set, is told of the end of a channel, when nothing more can come
 	// from it.
@@ -40,23 +42,20 @@ type publishing[T any] struct {
 
 	sending  sync.Mutex   // held while messages are published, or a check goes on: the library mixes up their frames
 	messages atomic.Int64 // published
-	taken    atomic.Int64 // messages that the broker is known to have taken
-	checks   sync.WaitGroup
+	checks   checks
+	written  tally // without confirms
 
-	giveUp       context.CancelCauseFunc
-	written      tally     // without confirms
-	refusedSince time.Time // all messages; zero: none. The listener's own
+	giveUp context.CancelCauseFunc
+	gone   chan struct{} // closed when the channel is given up, or has failed
+	cause  error         // why; set before gone is closed
 
-	confirming sync.WaitGroup // the messages whose fate is not told
+	refusedSince time.Time      // all messages; zero: none. The listener's own
+	untold       sync.WaitGroup // the tracked messages whose fate is not told
+	added        chan struct{}  // holds one if there may be something in unseen
 
-	gone  chan struct{} // closed when the channel is
-	added chan struct{} // holds one if there may be something in unconfirmed
-
-	mu          sync.Mutex       // protects following
-	unconfirmed []unconfirmed[T] // not seen by the listener
-	ended       bool             // nothing more is confirmed, or checked
-	checking    bool
-	checked     time.Time // when the broker was last asked
+	mu     sync.Mutex   // protects following, and the checks' state
+	unseen []tracked[T] // by the listener
+	ended  bool         // nothing more is tracked, or checked
 }
 
 func newPublisher[T any]() *publisher[T] {
@@ -95,6 +94,7 @@ func (p *publisher[T]) runChannel(ctx context.Context, conn *amqp.Connection, s 
 	ctx, s.giveUp = context.WithCancelCause(ctx)
 	defer s.giveUp(nil)
 	s.added, s.gone = make(chan struct{}, 1), make(chan struct{})
+	s.checks.answered = make(chan struct{}, 1)
 	connClosed := conn.NotifyClose(make(chan *amqp.Error, 1))
 	chClosed := s.ch.NotifyClose(make(chan *amqp.Error, 1))
 	returns := s.ch.NotifyReturn(make(chan amqp.Return, 64))
@@ -109,6 +109,8 @@ func (p *publisher[T]) runChannel(ctx context.Context, conn *amqp.Connection, s 
 	up()
 	err = lacking(await(ctx, connClosed, chClosed), write, exchange)
 	p.set(nil)
+	s.cause = err
+	close(s.gone)
 	if errors.Is(err, errRefused) {
 		s.awaitConfirms(connClosed)
 		_ = s.ch.Close() // closes what is listened to
@@ -116,8 +118,7 @@ func (p *publisher[T]) runChannel(ctx context.Context, conn *amqp.Connection, s 
 		closeSoon(conn)
 	}
 	listening.Wait()
-	close(s.gone)
-	s.checks.Wait()
+	s.checks.running.Wait()
 	if p.failed != nil {
 		p.failed(s, err)
 	}
@@ -147,17 +148,20 @@ func (p *publisher[T]) current() (s *publishing[T], blocked bool) {
 	return p.session, false
 }
 
-// alarm returns why the broker blocks publishers, "" if it does not.
-func (p *publisher[T]) alarm() string {
+// impairment returns what keeps messages from being published, nil if nothing does.
+func (p *publisher[T]) impairment() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.session != nil {
-		if reason := p.session.blocked.Load(); reason != nil {
-			return *reason
-		}
+	if p.session == nil {
+		return errConnecting
 	}
-	return ""
+	if reason := p.session.blocked.Load(); reason != nil {
+		return fmt.Errorf("the broker blocks publishers: %s", *reason)
+	}
+	return nil
 }
+
+var errConnecting = errors.New("still connecting")
 
 func (p *publisher[T]) listenBlocked(blocked *atomic.Pointer[string], alarms <-chan amqp.Blocking) {
 	for b := range alarms {
@@ -179,34 +183,4 @@ func (s *publishing[T]) publish(queue string, msg amqp.Publishing) error {
 		s.messages.Add(1)
 	}
 	return err
-}
-
-// checkPause is between two checks of a session.
-const checkPause = 100 * time.Millisecond
-
-// check finds out how many messages the broker has taken: it answers a question
-// when it has seen to what came before. There is one question at a time, and the
-// last one comes after the last message.
-func (s *publishing[T]) check() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended || s.checking {
-		return
-	}
-	s.checking = true
-	pause := time.Until(s.checked.Add(checkPause))
-	s.checks.Go(func() {
-		if pause > 0 && !link.Wait(pause, s.gone) {
-			return
-		}
-		s.mu.Lock()
-		s.checking, s.checked = false, time.Now()
-		s.mu.Unlock()
-		s.sending.Lock()
-		defer s.sending.Unlock()
-		messages := s.messages.Load()
-		if s.ch.Qos(0, 0, false) == nil { // what it sets is for consumers
-			s.taken.Store(messages)
-		}
-	})
 }

@@ -1,11 +1,15 @@
 package amqpconn
 
 import (
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // A channel on which all is refused is given up after a while, one on which a
@@ -26,4 +30,54 @@ func TestChannelThatRefusesAll(t *testing.T) {
 		s.noteConfirmation(false)
 		require.ErrorIs(t, gaveUp, errRefused)
 	})
+}
+
+// Without confirms a message was taken when a later question is answered, unless it
+// came back before. Nothing is known of what came behind the last question.
+func TestTrackedWithoutConfirms(t *testing.T) {
+	t.Parallel()
+	told := make(chan fate[string], 10)
+	s := &publishing[string]{added: make(chan struct{}, 1), gone: make(chan struct{})}
+	s.checks.answered = make(chan struct{}, 1)
+	p := newPublisher[string]()
+	p.settled = func(fates []fate[string]) {
+		for _, f := range fates {
+			told <- f
+		}
+	}
+	back := make(chan string, 10)
+	p.returned = func(_ amqp.Return, item *string) { back <- *item }
+	returns := make(chan amqp.Return, 64)
+	publish := func(number int64, item string) {
+		s.untold.Add(1)
+		s.mu.Lock()
+		s.unseen = append(s.unseen, tracked[string]{item: item, number: number, messageID: item})
+		s.mu.Unlock()
+		link.Signal(s.added)
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); p.listen(s, returns) }()
+
+	publish(1, "a")
+	publish(3, "b") // the second one is not tracked
+	publish(4, "c")
+	publish(5, "d")
+	returns <- amqp.Return{MessageId: "b"}
+	require.Equal(t, "b", <-back)
+	require.Empty(t, told)
+	s.checks.taken.Store(4)
+	link.Signal(s.checks.answered)
+	require.Equal(t, fate[string]{"a", nil}, <-told)
+	require.Equal(t, fate[string]{"b", errUnroutable}, <-told)
+	require.Equal(t, fate[string]{"c", nil}, <-told)
+
+	s.cause = io.ErrUnexpectedEOF
+	close(s.gone)
+	close(returns)
+	last := <-told
+	require.Equal(t, "d", last.item)
+	require.ErrorIs(t, last.err, errUnknown)
+	require.ErrorIs(t, last.err, io.ErrUnexpectedEOF)
+	<-ended
+	s.untold.Wait()
 }

@@ -15,7 +15,7 @@ import (
 // long as the connection does.
 type receiver struct {
 	keeper
-	caller *caller
+	client *ClientConn
 
 	reading *receiving         // the reading goroutine's own
 	changed chan struct{}      // holds one if there is another connection
@@ -36,9 +36,9 @@ type receiving struct {
 	waiting    sync.WaitGroup // for answers on queues for one call
 }
 
-func newReceiver(c *caller, d *dialer) *receiver {
+func newReceiver(c *ClientConn, d *dialer) *receiver {
 	r := &receiver{
-		caller:  c,
+		client:  c,
 		changed: make(chan struct{}, 1),
 		single:  make(chan amqp.Delivery),
 	}
@@ -56,7 +56,7 @@ func (r *receiver) run(ctx context.Context, conn *amqp.Connection, _ *wire, up f
 	chClosed := s.ch.NotifyClose(make(chan *amqp.Error, 1))
 	r.set(s)
 	up()
-	r.caller.publisher.wakeUp()
+	r.client.publisher.wakeUp()
 	ticker := time.NewTicker(maxUnackedTime)
 	defer ticker.Stop()
 	err = awaitAnd(ctx, connClosed, chClosed, ticker.C, s.acks.few)
@@ -64,7 +64,9 @@ func (r *receiver) run(ctx context.Context, conn *amqp.Connection, _ *wire, up f
 	close(s.ended)
 	closeSoon(conn) // ends what waits for it
 	s.waiting.Wait()
-	r.caller.replyQueueLost(err)
+	if ctx.Err() == nil { // else it is the end of the client, and of its calls
+		r.client.replyQueueLost(err)
+	}
 	return err
 }
 
@@ -109,7 +111,7 @@ func (r *receiver) ready() (queue string, ok bool) {
 }
 
 // next returns the next answer, or none when there is something else to see to.
-func (r *receiver) next(ctx context.Context, other, closed <-chan struct{}) (answer amqp.Delivery, ok bool, err error) {
+func (r *receiver) next(ctx context.Context, closed <-chan struct{}) (answer amqp.Delivery, ok bool, err error) {
 	var deliveries <-chan amqp.Delivery
 	if r.reading != nil {
 		deliveries = r.reading.deliveries
@@ -126,7 +128,6 @@ func (r *receiver) next(ctx context.Context, other, closed <-chan struct{}) (ans
 		return d, true, nil
 	case <-r.changed:
 		r.reading = r.current()
-	case <-other:
 	case <-ctx.Done():
 	case <-closed:
 		return answer, false, io.EOF
@@ -159,11 +160,6 @@ func (r *receiver) expect(ctx context.Context, id string) error {
 }
 
 func (r *receiver) expected(ctx context.Context, s *receiving, deliveries <-chan amqp.Delivery) {
-	if deadline, ok := ctx.Deadline(); ok { // which need not end its Done
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline)
-		defer cancel()
-	}
 	select {
 	case d, ok := <-deliveries:
 		if ok {

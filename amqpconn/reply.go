@@ -35,7 +35,7 @@ func (r *reply) publishing() amqp.Publishing {
 
 // hand hands over a reply. One that comes after Close leaves its request
 // unacknowledged, to be delivered again.
-func (s *server) hand(r reply) error {
+func (s *ServerConn) hand(r reply) error {
 	if isDirect(r.queue) {
 		return s.directs.put(r)
 	}
@@ -44,7 +44,7 @@ func (s *server) hand(r reply) error {
 
 // send publishes all replies and acknowledges their requests. It returns those
 // to try again.
-func (s *server) send(work []reply) (again []reply) {
+func (s *ServerConn) send(work []reply) (again []reply) {
 	if s.opts.ConfirmReplies {
 		return s.sendConfirmed(work)
 	}
@@ -78,7 +78,7 @@ func (s *server) send(work []reply) (again []reply) {
 	return s.patient(again)
 }
 
-func (s *server) sendOne(session *publishing[reply], r reply) error {
+func (s *ServerConn) sendOne(session *publishing[reply], r reply) error {
 	msg := r.publishing()
 	if r.named {
 		msg.MessageId = r.queue // for returned to see
@@ -87,7 +87,7 @@ func (s *server) sendOne(session *publishing[reply], r reply) error {
 }
 
 // sendConfirmed publishes replies whose requests are acknowledged by confirmed.
-func (s *server) sendConfirmed(work []reply) (again []reply) {
+func (s *ServerConn) sendConfirmed(work []reply) (again []reply) {
 	session, _ := s.publisher.current()
 	if session != nil {
 		session.wire.hold()
@@ -106,9 +106,9 @@ func (s *server) sendConfirmed(work []reply) (again []reply) {
 	return s.patient(again)
 }
 
-func (s *server) sendOneConfirmed(session *publishing[reply], r reply) error {
+func (s *ServerConn) sendOneConfirmed(session *publishing[reply], r reply) error {
 	s.confirming.Add(1)
-	err := session.publishConfirmed(r.queue, r.publishing(), r)
+	err := session.publishTracked(r.queue, r.publishing(), r)
 	if err != nil {
 		s.confirming.Done()
 	}
@@ -116,7 +116,7 @@ func (s *server) sendOneConfirmed(session *publishing[reply], r reply) error {
 }
 
 // confirmed is told what became of answers.
-func (s *server) confirmed(fates []fate[reply]) {
+func (s *ServerConn) confirmed(fates []fate[reply]) {
 	var done []reply
 	for _, f := range fates {
 		r := f.item
@@ -138,13 +138,29 @@ func (s *server) confirmed(fates []fate[reply]) {
 	s.confirming.Add(-len(fates))
 }
 
-// retry has an answer published that may have been lost. After Close its request
-// is delivered again.
-func (s *server) retry(r reply) { _ = s.out.Put(r, 0) }
+// retry has an answer published that may have been lost.
+func (s *ServerConn) retry(r reply) {
+	if s.out.Put(r, 0) != nil {
+		s.abandon([]reply{r})
+	}
+}
+
+// abandon tells of the answers that Close can't send. Their requests are delivered
+// again, but for those that are acknowledged.
+func (s *ServerConn) abandon(left []reply) {
+	for _, r := range left {
+		if r.queue == "" {
+			continue
+		}
+		s.unsent.Add(1)
+		s.undelivered.Add(1)
+		s.lost(r.body, fmt.Errorf("amqpconn: answer to %q not known to be published before the end: %w", r.queue, s.cause()))
+	}
+}
 
 // patient drops the answers that have waited for long enough, and returns the
 // others.
-func (s *server) patient(work []reply) (again []reply) {
+func (s *ServerConn) patient(work []reply) (again []reply) {
 	again = work[:0]
 	var late []reply
 	now := time.Now()
@@ -154,7 +170,7 @@ func (s *server) patient(work []reply) (again []reply) {
 			continue
 		}
 		s.undelivered.Add(1)
-		s.notes.Add(r.body, fmt.Errorf("amqpconn: answer to %q not published within %v: %w", r.queue, replyPatience, s.cause()))
+		s.lost(r.body, fmt.Errorf("amqpconn: answer to %q not published within %v: %w", r.queue, replyPatience, s.cause()))
 		late = append(late, r)
 	}
 	if s.opts.ConfirmReplies {
@@ -166,7 +182,7 @@ func (s *server) patient(work []reply) (again []reply) {
 }
 
 // cause returns why answers can't be published.
-func (s *server) cause() error {
+func (s *ServerConn) cause() error {
 	if err := s.state.Cause(); err != nil {
 		return err
 	}
@@ -174,7 +190,7 @@ func (s *server) cause() error {
 }
 
 // settle acknowledges the requests of answers that are done with.
-func (s *server) settle(done []reply) {
+func (s *ServerConn) settle(done []reply) {
 	requests := make([]delivery, 0, len(done))
 	for _, r := range done {
 		if !r.settled {
@@ -186,7 +202,7 @@ func (s *server) settle(done []reply) {
 }
 
 // giveBack returns the requests of answers that could not be published.
-func (s *server) giveBack(failed []reply) {
+func (s *ServerConn) giveBack(failed []reply) {
 	places := 0
 	for _, r := range failed {
 		if r.settled {
@@ -201,14 +217,14 @@ func (s *server) giveBack(failed []reply) {
 }
 
 // leave frees places.
-func (s *server) leave(places int) {
+func (s *ServerConn) leave(places int) {
 	for range places {
 		<-s.places
 	}
 }
 
 // returned sees to an answer whose queue is not there.
-func (s *server) returned(r amqp.Return) {
+func (s *ServerConn) returned(r amqp.Return, _ *reply) {
 	if r.MessageId == r.RoutingKey { // it is the request's id
 		s.lates.add(reply{queue: r.RoutingKey, named: true, correlation: r.CorrelationId, body: r.Body, counted: true})
 		return
@@ -217,14 +233,14 @@ func (s *server) returned(r amqp.Return) {
 }
 
 // undeliverable notes an answer that the broker did not take.
-func (s *server) undeliverable(queue string, body []byte, err error) {
+func (s *ServerConn) undeliverable(queue string, body []byte, err error) {
 	s.undelivered.Add(1)
-	s.notes.Add(body, fmt.Errorf("amqpconn: nobody waits for the answer to %q: %w", queue, err))
+	s.lost(body, fmt.Errorf("amqpconn: nobody waits for the answer to %q: %w", queue, err))
 }
 
 // discount takes back what was counted of a channel that the broker closed for an
 // error: it dropped what came behind that.
-func (s *server) discount(session *publishing[reply], err error) {
+func (s *ServerConn) discount(session *publishing[reply], err error) {
 	lost := session.written.recent()
 	if lost == 0 || !isException(err) {
 		return

@@ -1,8 +1,6 @@
 package amqpconn
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -15,18 +13,36 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-func (c *caller) send() {
-	c.out.Run(link.Writer[request]{
+// A request is on its way to the queue.
+type request struct {
+	*jsonrpc2.Request
+	id     string    // correlates the answer
+	answer bool      // one is due
+	until  time.Time // tried for so long
+	missed bool      // its queue was missing, and is to be created first
+
+	session *publishing[request] // on which it was published
+	number  int64                // of those on it
+}
+
+// isSingle reports whether it is no batch.
+func (r *request) isSingle() bool { return len(r.Body) > 0 && r.Body[0] == '{' }
+
+// isTracked reports whether it ends when the broker has it, or a part of it may.
+func (r *request) isTracked() bool { return !r.answer || !r.isSingle() }
+
+func (c *ClientConn) send() {
+	left := c.out.Run(link.Writer[request]{
 		Send:     c.publish,
 		Kick:     c.publisher.kick,
 		MaxPause: maxPause,
 		Grace:    sendGrace,
 	})
-	close(c.closed)
+	c.failUnsent(c.wanted(left), fmt.Errorf("%w: %s: closed before it could be sent: %w", jsonrpc2.ErrUnavailable, c.dialer.where(), c.cause()))
 }
 
 // publish publishes all requests, and returns those to try again.
-func (c *caller) publish(work []request) (again []request) {
+func (c *ClientConn) publish(work []request) (again []request) {
 	work = c.wanted(work)
 	session, blocked := c.publisher.current()
 	_, ready := c.receiver.ready()
@@ -38,15 +54,15 @@ func (c *caller) publish(work []request) (again []request) {
 	case session == nil || !ready:
 		return c.refused(work, c.cause())
 	case c.opts.RequireConsumer && c.seen.within(consumersFresh).isUnserved():
-		c.fail(work, fmt.Errorf("%w: %s has no consumer", jsonrpc2.ErrNoServer, c.where()))
+		c.fail(work, fmt.Errorf("%w: %s has no consumer", jsonrpc2.ErrNoServer, c.dialer.where()))
 		return nil
 	}
-	work = c.declared(c.admitted(work))
+	work, again = c.declared(c.admitted(work))
 	replyTo, ready := c.receiver.ready() // it may have gone while the queue was looked at
 	if !ready {
-		return c.refused(work, c.cause())
+		return append(again, c.refused(work, c.cause())...)
 	}
-	again = c.publishTo(session, replyTo, work)
+	again = append(again, c.publishTo(session, replyTo, work)...)
 	if queue, _ := c.receiver.ready(); queue != replyTo { // lost while we wrote
 		c.replyQueueLost(amqp.ErrClosed)
 	}
@@ -55,19 +71,23 @@ func (c *caller) publish(work []request) (again []request) {
 
 // publishTo publishes requests on a channel, to be answered to a reply queue, and
 // returns those to try again.
-func (c *caller) publishTo(session *publishing[string], replyTo string, work []request) (again []request) {
+func (c *ClientConn) publishTo(session *publishing[request], replyTo string, work []request) (again []request) {
 	session.sending.Lock()
 	session.wire.hold()
+	pause := checkPause
 	defer func() {
 		_ = session.wire.release() // what fails then may have arrived: the calls wait
 		session.sending.Unlock()
-		session.check()
+		session.check(pause)
 	}()
 	for i, r := range work {
 		switch err := c.publishOne(session, replyTo, r); {
 		case err == nil:
 			c.seen.published++
-			c.out.Done(len(r.body))
+			c.out.Done(len(r.Body))
+			if !r.answer && !c.opts.Persistent { // its sender waits to hear of it
+				pause = 0
+			}
 		case isException(err): // for its own reply queue
 			again = append(again, c.refused([]request{r}, err)...)
 		default:
@@ -77,37 +97,23 @@ func (c *caller) publishTo(session *publishing[string], replyTo string, work []r
 	return again
 }
 
-func (c *caller) publishOne(session *publishing[string], replyTo string, r request) error {
-	msg := amqp.Publishing{
-		ContentType:   "application/json",
-		CorrelationId: r.id,
-		MessageId:     r.id,
-		Body:          r.body,
-		Expiration:    expiration(r.ctx),
-	}
-	if r.expiration != "" {
-		msg.Expiration = r.expiration
-	}
-	if r.missed {
-		msg.MessageId = link.NewName() // for returned to see
-	}
-	if c.opts.Persistent {
-		msg.DeliveryMode = amqp.Persistent
-	}
+func (c *ClientConn) publishOne(session *publishing[request], replyTo string, r request) (err error) {
+	r.session, r.number = session, session.messages.Load()+1
 	if r.answer {
-		msg.ReplyTo = replyTo
 		if c.opts.ReplyPerCall {
-			if err := c.receiver.expect(r.ctx, r.id); err != nil {
+			if err := c.receiver.expect(r.Context(), r.id); err != nil {
 				return err
 			}
-			msg.ReplyTo = r.id
+			replyTo = r.id
 		}
-		r.session, r.number = session, session.messages.Load()+1
 		c.calls.add(r)
 	}
-	var err error
-	if c.opts.Persistent {
-		err = session.publishConfirmed(c.queue, msg, r.id)
+	msg := c.message(&r, replyTo)
+	if c.opts.Persistent || r.isTracked() {
+		c.untold.Add(1)
+		if err = session.publishTracked(c.queue, msg, r); err != nil {
+			c.untold.Done()
+		}
 	} else {
 		err = session.publish(c.queue, msg)
 	}
@@ -119,15 +125,35 @@ func (c *caller) publishOne(session *publishing[string], replyTo string, r reque
 	return nil
 }
 
+// message returns what is published of a request.
+func (c *ClientConn) message(r *request, replyTo string) amqp.Publishing {
+	msg := amqp.Publishing{
+		ContentType:   "application/json",
+		CorrelationId: r.id,
+		MessageId:     r.id,
+		Body:          r.Body,
+		Expiration:    expiration(r.Deadline()),
+	}
+	if r.missed {
+		msg.MessageId = link.NewName() // for the listener, to which it is another message
+	}
+	if c.opts.Persistent {
+		msg.DeliveryMode = amqp.Persistent
+	}
+	if r.answer {
+		msg.ReplyTo = replyTo
+	}
+	return msg
+}
+
 // maxExpiration is the longest that RabbitMQ takes, in milliseconds. It closes the
 // channel for a longer one.
 const maxExpiration = math.MaxUint32
 
 // expiration is how long the broker keeps a request: in milliseconds, for as
 // long as its caller waits. For ever if that is longer than can be said.
-func expiration(ctx context.Context) string {
-	deadline, ok := ctx.Deadline()
-	if !ok {
+func expiration(deadline time.Time) string {
+	if deadline.IsZero() {
 		return ""
 	}
 	milliseconds := max(time.Until(deadline).Milliseconds(), 1)
@@ -138,22 +164,22 @@ func expiration(ctx context.Context) string {
 }
 
 // wanted drops the requests whose callers have given up.
-func (c *caller) wanted(work []request) []request {
+func (c *ClientConn) wanted(work []request) []request {
 	wanted := work[:0]
 	for _, r := range work {
-		if r.ctx.Err() == nil {
+		if !r.GivenUp() {
 			wanted = append(wanted, r)
 			continue
 		}
 		c.expired.Add(1)
-		c.out.Done(len(r.body))
+		c.out.Done(len(r.Body))
 	}
 	return wanted
 }
 
 // refused fails the requests that have waited for long enough, and returns the
 // others.
-func (c *caller) refused(work []request, cause error) (again []request) {
+func (c *ClientConn) refused(work []request, cause error) (again []request) {
 	now := time.Now()
 	patience := time.Duration(0)
 	if c.isGreeted() {
@@ -169,35 +195,27 @@ func (c *caller) refused(work []request, cause error) (again []request) {
 			failed = append(failed, r)
 		}
 	}
-	c.unsent.Add(int64(len(failed)))
-	c.failAll(failed, fmt.Errorf("%w: %s: no connection to the broker: %w", jsonrpc2.ErrUnavailable, c.where(), cause))
+	c.failUnsent(failed, fmt.Errorf("%w: %s: no connection to the broker: %w", jsonrpc2.ErrUnavailable, c.dialer.where(), cause))
 	return again
 }
 
 // isGreeted reports whether the first connections are being made to a broker that
 // has begun to answer. It may be about to say why not: RabbitMQ takes 3 s to
 // refuse a password.
-func (c *caller) isGreeted() bool {
+func (c *ClientConn) isGreeted() bool {
 	return c.state.Cause() == nil && (c.publisher.isGreeted() || c.receiver.isGreeted())
 }
 
 // cause returns why requests can't be published.
-func (c *caller) cause() error {
-	if err := c.state.Cause(); err != nil {
+func (c *ClientConn) cause() error {
+	if err := c.impairment(); err != nil {
 		return err
 	}
-	return errConnecting
-}
-
-var errConnecting = errors.New("still connecting")
-
-// where says which queue it is, for errors.
-func (c *caller) where() string {
-	return fmt.Sprintf("queue %q at %s", c.queue, c.dialer.addresses())
+	return errConnecting // it works again
 }
 
 // admitted fails the requests for which there is no room in the queue.
-func (c *caller) admitted(work []request) []request {
+func (c *ClientConn) admitted(work []request) []request {
 	if c.opts.MaxBacklog == 0 {
 		return work
 	}
@@ -212,42 +230,32 @@ func (c *caller) admitted(work []request) []request {
 	return work[:n]
 }
 
+// failUnsent fails requests that could not be published.
+func (c *ClientConn) failUnsent(work []request, err error) {
+	c.unsent.Add(int64(len(work)))
+	c.failAll(work, err)
+}
+
 // fail fails requests that have no server.
-func (c *caller) fail(work []request, err error) {
+func (c *ClientConn) fail(work []request, err error) {
 	c.noServer.Add(int64(len(work)))
 	c.failAll(work, err)
 }
 
-func (c *caller) failAll(work []request, err error) {
+// failAll fails requests that were not published.
+func (c *ClientConn) failAll(work []request, err error) {
 	for _, r := range work {
-		c.out.Done(len(r.body))
-		c.notes.Add(r.body, err)
+		c.out.Done(len(r.Body))
+		r.Fail(err)
 	}
-}
-
-// returned sees to a request whose queue does not exist: it certainly did not run.
-// With Declare set the queue was deleted meanwhile, or expired: then the request
-// is published once more, to a new one.
-func (c *caller) returned(r amqp.Return) {
-	call, isCall := c.calls.take(r.CorrelationId)
-	if c.opts.Declare != nil && r.MessageId == r.CorrelationId { // the first time
-		if !isCall {
-			call = request{ctx: context.Background(), id: r.CorrelationId, body: r.Body, expiration: r.Expiration}
-		}
-		call.missed, call.until = true, time.Now().Add(sendPatience)
-		if c.out.Put(call, len(call.body)) == nil {
-			return
-		}
-	}
-	c.noServer.Add(1)
-	c.notes.Add(r.Body, fmt.Errorf("%w: %s: %s", jsonrpc2.ErrNoServer, c.where(), r.ReplyText))
 }
 
 // declared creates the queue of requests that missed it. It fails those if it
-// can't, and returns the others.
-func (c *caller) declared(work []request) []request {
+// can't, and returns the others. Those to try again are for a broker that does not
+// answer in time.
+func (c *ClientConn) declared(work []request) (others, again []request) {
 	if !slices.ContainsFunc(work, func(r request) bool { return r.missed }) {
-		return work
+		return work, nil
 	}
 	err, answered := ask(c.looks, func() error {
 		if s := c.receiver.current(); s != nil {
@@ -255,13 +263,10 @@ func (c *caller) declared(work []request) []request {
 		}
 		return amqp.ErrClosed
 	})
-	if !answered {
-		err = errNoAnswer
+	if answered && err == nil {
+		return work, nil
 	}
-	if err == nil {
-		return work
-	}
-	var missed, others []request
+	var missed []request
 	for _, r := range work {
 		if r.missed {
 			missed = append(missed, r)
@@ -269,48 +274,9 @@ func (c *caller) declared(work []request) []request {
 			others = append(others, r)
 		}
 	}
-	c.fail(missed, fmt.Errorf("%w: %s: %w", jsonrpc2.ErrNoServer, c.where(), err))
-	return others
-}
-
-// settle notes what became of persistent requests. Those of which nothing is
-// known may have arrived: their calls wait.
-func (c *caller) settle(fates []fate[string]) {
-	for _, f := range fates {
-		switch {
-		case f.err == nil:
-			c.confirmed.Add(1)
-		case errors.Is(f.err, errNotTaken):
-			r, _ := c.calls.take(f.item) // a notification is not there, and logged without its text
-			c.unsent.Add(1)
-			c.notes.Add(r.body, fmt.Errorf("%w: %s: the broker refused the request", jsonrpc2.ErrUnavailable, c.where()))
-		}
+	if !answered {
+		return others, c.refused(missed, errNoAnswer)
 	}
-}
-
-// replyQueueLost fails the calls whose answers would have come to it.
-func (c *caller) replyQueueLost(err error) {
-	for _, r := range c.calls.takeAll() {
-		c.lost.Add(1)
-		c.notes.Add(r.body, fmt.Errorf("%w: %s: the reply queue is gone: %w", jsonrpc2.ErrReplyLost, c.where(), err))
-	}
-}
-
-// channelClosed fails the calls that the broker dropped when it closed a channel
-// for an error. Who has no right to publish had none for the first of them either;
-// of other errors, as for a message over the broker's limit, those before the one
-// that is to blame may have been taken.
-func (c *caller) channelClosed(session *publishing[string], err error) {
-	if !isException(err) {
-		return
-	}
-	sentinel := jsonrpc2.ErrReplyLost
-	taken := session.taken.Load()
-	if taken == 0 && isCode(err, amqp.AccessRefused) {
-		sentinel = jsonrpc2.ErrUnavailable
-	}
-	for _, r := range c.calls.takeBehind(session, taken) {
-		c.unsent.Add(1)
-		c.notes.Add(r.body, fmt.Errorf("%w: %s: the broker closed the channel: %w", sentinel, c.where(), err))
-	}
+	c.fail(missed, fmt.Errorf("%w: %s: %w", jsonrpc2.ErrNoServer, c.dialer.where(), err))
+	return others, nil
 }

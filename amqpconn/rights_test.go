@@ -99,7 +99,7 @@ func TestRightsOfAServer(t *testing.T) {
 	}{
 		"default":  {true, amqpconn.ListenOptions{}, [3]string{nothing, byDefault, "^QUEUE$"}},
 		"confirms": {true, amqpconn.ListenOptions{ConfirmReplies: true}, [3]string{nothing, byDefault, "^QUEUE$"}},
-		"once":     {true, amqpconn.ListenOptions{AtMostOnce: true}, [3]string{nothing, byDefault, "^QUEUE$"}},
+		"once":     {true, amqpconn.ListenOptions{Guarantee: jsonrpc2.AtMostOnce}, [3]string{nothing, byDefault, "^QUEUE$"}},
 		"creates":  {false, amqpconn.ListenOptions{}, [3]string{"^QUEUE$", byDefault, "^QUEUE$"}},
 		"creates with a dead-letter exchange": {false, amqpconn.ListenOptions{Queue: amqpconn.Queue{Args: amqp.Table{"x-dead-letter-exchange": "amq.fanout"}}},
 			[3]string{"^QUEUE$", `^amq\.(default|fanout)$`, "^QUEUE$"}},

@@ -1,10 +1,13 @@
 package amqpconn
 
 import (
+	"bytes"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
 )
 
 // gone acknowledges nothing, as a connection that has failed.
@@ -22,8 +25,22 @@ func TestAtMostOnceUnacknowledged(t *testing.T) {
 		ReplyTo:      "there",
 		Body:         []byte(`{"jsonrpc":"2.0","id":"1","method":"add","params":[1,5.1]}`),
 	}
-	for once, want := range map[bool]error{true: amqp.ErrClosed, false: nil} {
-		s := newServer(nil, "calc", ListenOptions{AtMostOnce: once})
-		require.ErrorIs(t, s.message(delivery{Delivery: request}).Err, want)
+	for guarantee, want := range map[jsonrpc2.Guarantee]error{jsonrpc2.AtMostOnce: amqp.ErrClosed, jsonrpc2.BrokerDefault: nil} {
+		s := newServerConn(nil, "calc", ListenOptions{Guarantee: guarantee})
+		require.ErrorIs(t, s.accept(delivery{Delivery: request}).Err, want)
+	}
+}
+
+// The codec goes on with the scan of a request's header: it is one of the very text
+// that is handed over.
+func TestHeaderOfADelivery(t *testing.T) {
+	s := newServerConn(nil, "calc", ListenOptions{})
+	for range 2 { // the header is used again
+		body := []byte(`{"jsonrpc":"2.0","id":"one","method":"add"}`)
+		d := s.accept(delivery{Delivery: amqp.Delivery{Body: body}})
+		require.Same(t, &body[0], &d.Body[0])
+		require.Equal(t, "one", d.Header.ID())
+		copy(body[bytes.Index(body, []byte("one")):], "two")
+		require.Equal(t, "two", d.Header.ID())
 	}
 }

@@ -175,7 +175,7 @@ func TestOverload(t *testing.T) {
 	conn, err := amqpconn.Dial(absent, "calc", &amqpconn.DialOptions{Logger: quiet})
 	require.NoError(t, err)
 	defer conn.Close()
-	write := func() error { return conn.WriteMessage(context.Background(), make([]byte, 4<<20)) }
+	write := func() error { return conn.WriteRequest(newRequest(string(make([]byte, 4<<20)))) }
 	for range 4 {
 		require.NoError(t, write())
 	}

@@ -24,19 +24,26 @@ var (
 )
 
 // openHTTPOurs opens our server, and our client over a Conn around the Conn.
-func openHTTPOurs(around func(jsonrpc2.Conn) jsonrpc2.Conn) opener {
+func openHTTPOurs(around func(jsonrpc2.ClientConn) jsonrpc2.ClientConn) opener {
 	return func(_ *environment, t *target) error {
 		server, err := newServer()
 		if err != nil {
 			return err
 		}
-		handler := httpconn.NewHandler(nil)
+		handler, err := httpconn.Listen(nil)
+		if err != nil {
+			return err
+		}
 		url, err := serveHTTP(t, handler)
 		if err != nil {
 			return err
 		}
 		serveOurs(t, server, handler)
-		t.useClient(jsonrpc2.NewClient(around(httpconn.Dial(url, nil)), nil))
+		conn, err := httpconn.Dial(url, nil)
+		if err != nil {
+			return err
+		}
+		t.useClient(jsonrpc2.NewClient(around(conn), nil))
 		return nil
 	}
 }

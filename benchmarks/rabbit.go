@@ -34,13 +34,13 @@ var (
 	rabbitBatch = transport{"RabbitMQ with Batch", openRabbitOurs(batch)}
 )
 
-func asItIs(conn jsonrpc2.Conn) jsonrpc2.Conn { return conn }
+func asItIs(conn jsonrpc2.ClientConn) jsonrpc2.ClientConn { return conn }
 
 // batch has calls that wait travel together.
-func batch(conn jsonrpc2.Conn) jsonrpc2.Conn { return jsonrpc2.Batch(conn, nil) }
+func batch(conn jsonrpc2.ClientConn) jsonrpc2.ClientConn { return jsonrpc2.Batch(conn, nil) }
 
 // openRabbitOurs opens our server, and our client over a Conn around the Conn.
-func openRabbitOurs(around func(jsonrpc2.Conn) jsonrpc2.Conn) opener {
+func openRabbitOurs(around func(jsonrpc2.ClientConn) jsonrpc2.ClientConn) opener {
 	return func(env *environment, t *target) error {
 		url, err := env.amqpURL()
 		if err != nil {

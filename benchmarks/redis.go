@@ -29,7 +29,7 @@ func redisRows() []row {
 
 var (
 	redisOurs        = transport{"Redis", openRedisOurs(nil)}
-	redisAtLeastOnce = transport{"Redis at least once", openRedisOurs(&redisconn.ListenOptions{AtLeastOnce: true})}
+	redisAtLeastOnce = transport{"Redis at least once", openRedisOurs(&redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce})}
 )
 
 // noMoreConns makes a row short where our side keeps more connections to the
@@ -84,8 +84,16 @@ func openRedisOurs(opts *redisconn.ListenOptions) opener {
 		if err != nil {
 			return err
 		}
-		serveOurs(t, server, redisconn.Listen(p.there, p.queue, opts))
-		t.useClient(jsonrpc2.NewClient(redisconn.Dial(p.here, p.queue, nil), nil))
+		there, err := redisconn.Listen(p.there, p.queue, opts)
+		if err != nil {
+			return err
+		}
+		here, err := redisconn.Dial(p.here, p.queue, nil)
+		if err != nil {
+			return err
+		}
+		serveOurs(t, server, there)
+		t.useClient(jsonrpc2.NewClient(here, nil))
 		return nil
 	}
 }

@@ -32,7 +32,7 @@ var (
 const rubyCalls = 300
 
 // serveCalc serves Calc under the names of the wire contract.
-func serveCalc(t *target, conn jsonrpc2.Conn) error {
+func serveCalc(t *target, conn jsonrpc2.ServerConn) error {
 	server, err := newServer()
 	if err == nil {
 		serveWith(t, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
@@ -41,7 +41,7 @@ func serveCalc(t *target, conn jsonrpc2.Conn) error {
 }
 
 // useCalc calls a service under those names.
-func useCalc(t *target, conn jsonrpc2.Conn) {
+func useCalc(t *target, conn jsonrpc2.ClientConn) {
 	t.useClient(jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true}))
 }
 
@@ -58,7 +58,11 @@ func openRedisCalc(env *environment, t *target) error {
 	if err != nil {
 		return err
 	}
-	return serveCalc(t, redisconn.Listen(p.there, p.queue, nil))
+	there, err := redisconn.Listen(p.there, p.queue, nil)
+	if err != nil {
+		return err
+	}
+	return serveCalc(t, there)
 }
 
 // redisRubyServer is our client with a server in Ruby.
@@ -77,7 +81,11 @@ func newCalcPair(env *environment, t *target) (*redisPair, error) {
 		return nil, err
 	}
 	t.ruby = []string{"redis_client.rb", env.redis, p.queue, "reply_to"}
-	useCalc(t, redisconn.Dial(p.here, p.queue, nil))
+	here, err := redisconn.Dial(p.here, p.queue, nil)
+	if err != nil {
+		return nil, err
+	}
+	useCalc(t, here)
 	return p, nil
 }
 

@@ -91,9 +91,11 @@ func openStreamOurs(env *environment, t *target) error {
 }
 
 // serveOurs serves conn until the target is closed.
-func serveOurs(t *target, server *rpc.Server, conn jsonrpc2.Conn) { serveWith(t, server, conn, nil) }
+func serveOurs(t *target, server *rpc.Server, conn jsonrpc2.ServerConn) {
+	serveWith(t, server, conn, nil)
+}
 
-func serveWith(t *target, server *rpc.Server, conn jsonrpc2.Conn, opts *jsonrpc2.ServerOptions) {
+func serveWith(t *target, server *rpc.Server, conn jsonrpc2.ServerConn, opts *jsonrpc2.ServerOptions) {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.start(func() { _ = jsonrpc2.Serve(ctx, server, conn, opts) }, cancel)
 }

@@ -16,7 +16,7 @@ type Client struct {
 // NewClient returns a client that calls over conn, which it owns. Methods travel
 // as add and subtract, with positional params, as programs in other languages
 // serve them.
-func NewClient(conn jsonrpc2.Conn) *Client {
+func NewClient(conn jsonrpc2.ClientConn) *Client {
 	return &Client{jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true})}
 }
 

@@ -36,7 +36,7 @@ type watch struct {
 }
 
 // newWatch returns a watch of one request after the other.
-func (c *Conn) newWatch() *watch {
+func (c *ClientConn) newWatch() *watch {
 	w := new(watch)
 	w.trace.GotConn = func(info httptrace.GotConnInfo) {
 		w.sent.Store(true)
@@ -52,52 +52,56 @@ func (c *Conn) newWatch() *watch {
 
 func (w *watch) unsent() bool { return w.known.Load() && !w.sent.Load() }
 
-// An attempt is a request on its way, and the context that it is made under.
-type attempt struct {
-	context.Context                 // ends the request
-	values          context.Context // the call's
-
-	conn   *Conn
-	watch  *watch
-	body   []byte
-	reader bytes.Reader // of body
+// A requestContext is the context of a Request. Package context needs no goroutine to
+// wait for one that has an AfterFunc.
+type requestContext interface {
+	context.Context
+	AfterFunc(f func()) (stop func() bool)
 }
 
-// newAttempt returns an attempt under ctx, with the values of call. The watch is
-// that of the goroutine's requests.
-func (c *Conn) newAttempt(ctx, call context.Context, w *watch, body []byte) *attempt {
-	traced := httptrace.ContextClientTrace(call) != nil
+// An attempt is a Request on its way. It is the context of its POST, too.
+type attempt struct {
+	requestContext
+	request *jsonrpc2.Request
+
+	conn   *ClientConn
+	watch  *watch
+	reader bytes.Reader // of the request's body
+}
+
+// newAttempt returns an attempt to send r. The watch is that of the goroutine's
+// requests.
+func (c *ClientConn) newAttempt(r *jsonrpc2.Request, w *watch) *attempt {
+	ctx := r.Context().(requestContext)
+	traced := httptrace.ContextClientTrace(ctx) != nil
 	if traced || c.traced == nil { // what else reads the body may do so until later
 		w = c.newWatch()
 	}
 	if traced { // by the caller: ours then calls theirs, too
-		httptrace.WithClientTrace(call, &w.trace)
+		httptrace.WithClientTrace(ctx, &w.trace)
 	}
 	w.sent.Store(false)
 	w.whole.Store(false)
 	w.known.Store(c.own || c.traced == nil)
-	a := &attempt{Context: ctx, values: call, conn: c, watch: w, body: body}
-	a.reader.Reset(body)
+	a := &attempt{requestContext: ctx, request: r, conn: c, watch: w}
+	a.reader.Reset(r.Body)
 	return a
 }
 
-// Value returns the trace, or a value of either context.
+// Value returns the trace, or a value of the caller's context.
 func (a *attempt) Value(key any) any {
 	if a.conn.traced != nil && a.conn.traced.Value(key) != nil {
 		return &a.watch.trace
 	}
-	if value := a.Context.Value(key); value != nil {
-		return value
-	}
-	return a.values.Value(key)
+	return a.requestContext.Value(key)
 }
 
-// request makes the request from the one that all are copies of.
-func (a *attempt) request(header http.Header) *http.Request {
+// httpRequest makes the POST from the one that all are copies of.
+func (a *attempt) httpRequest(header http.Header) *http.Request {
 	c := a.conn
 	r := c.template.WithContext(a)
 	r.Header = header
-	r.ContentLength = int64(len(a.body))
+	r.ContentLength = int64(len(a.request.Body))
 	r.Body = a.open(&a.reader)
 	r.GetBody = a.reopen
 	if !c.own || c.header != nil { // a Client adds its cookies
@@ -130,7 +134,7 @@ func (a *attempt) reopen() (io.ReadCloser, error) {
 	if a.conn.traced != nil {
 		a.watch.sent.Store(false)
 	}
-	return a.open(bytes.NewReader(a.body)), nil
+	return a.open(bytes.NewReader(a.request.Body)), nil
 }
 
 // once keeps net/http from repeating a request that it takes for idempotent by
@@ -164,56 +168,27 @@ func (a *attempt) failed(err error) error {
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err
 	}
-	what := jsonrpc2.ErrReplyLost
+	unsent := a.watch.unsent()
+	what := mayHaveArrived(a.request)
 	switch {
-	case errors.Is(a.Err(), context.DeadlineExceeded): // the call's own
-		what = jsonrpc2.ErrTimeout
-	case a.watch.unsent():
+	case unsent:
 		what = jsonrpc2.ErrUnavailable
-	case errors.Is(err, context.DeadlineExceeded): // the given Client's Timeout
+	case errors.Is(err, context.DeadlineExceeded) && !a.request.IsNotification(): // the given Client's Timeout
 		what = jsonrpc2.ErrTimeout
 	}
-	return fmt.Errorf("%w: POST %s: %w", what, a.conn.where, err)
+	err = fmt.Errorf("%w: POST %s: %w", what, a.conn.where, err)
+	if !a.request.GivenUp() || unsent && errors.Is(a.Err(), context.DeadlineExceeded) {
+		a.conn.unreached.Store(&err)
+	}
+	return err
 }
 
-// under returns a context that ends with the call's, soon after its deadline,
-// and when the Conn is closed.
-func (c *Conn) under(call context.Context) (context.Context, func()) {
-	ended := call.Done() != nil // by its caller, at any time
-	deadline, limited := call.Deadline()
-	switch {
-	case !ended && limited: // most calls
-		return c.until(deadline), func() {}
-	case !ended:
-		return c.ctx, func() {}
+// mayHaveArrived returns the sentinel for a request of which no more is known.
+func mayHaveArrived(r *jsonrpc2.Request) error {
+	if r.IsNotification() {
+		return jsonrpc2.ErrUnconfirmed
 	}
-	var ctx context.Context
-	var cancel context.CancelFunc
-	if limited { // by the codec, too
-		ctx, cancel = context.WithDeadline(call, deadline)
-	} else {
-		ctx, cancel = context.WithCancel(call)
-	}
-	stop := context.AfterFunc(c.ctx, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-	}
-}
-
-// until returns a context that ends at a deadline or up to a second later, when
-// nobody waits for the answer any more: one for many requests, as timers cost.
-func (c *Conn) until(deadline time.Time) context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.window != nil {
-		end, _ := c.window.Deadline()
-		if late := end.Sub(deadline); 0 <= late && late <= time.Second {
-			return c.window
-		}
-	}
-	c.window, c.endWindow = context.WithDeadline(c.ctx, deadline.Add(time.Second))
-	return c.window
+	return jsonrpc2.ErrReplyLost
 }
 
 // A timedHeader is the header of the requests that have so long.
@@ -222,16 +197,16 @@ type timedHeader struct {
 	header       http.Header
 }
 
-// headerFor returns the header of a call's request, which others share: those
-// that are sent one soon after the other mostly have as long.
-func (c *Conn) headerFor(call context.Context) (http.Header, error) {
-	deadline, ok := call.Deadline()
-	if !ok {
-		return c.template.Header, nil
+// headerFor returns the header of a request with such a deadline, which others share:
+// those that are sent one soon after the other mostly have as long. It is false when
+// the deadline is over.
+func (c *ClientConn) headerFor(deadline time.Time) (http.Header, bool) {
+	if deadline.IsZero() {
+		return c.template.Header, true
 	}
 	left := time.Until(deadline)
 	if left <= 0 {
-		return nil, context.DeadlineExceeded
+		return nil, false
 	}
 	milliseconds := int64((left-1)/time.Millisecond) + 1
 	timed := c.timed.Load()
@@ -240,5 +215,5 @@ func (c *Conn) headerFor(call context.Context) (http.Header, error) {
 		timed.header[TimeoutHeader] = []string{strconv.FormatInt(milliseconds, 10)}
 		c.timed.Store(timed)
 	}
-	return timed.header, nil
+	return timed.header, true
 }

@@ -1,7 +1,6 @@
 package httpconn
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -37,11 +36,11 @@ const (
 	maxIdleWorkers = 64
 )
 
-// A Conn is a calling jsonrpc2.Conn: each message is one POST, on a goroutine
-// that has no other meanwhile. Close awaits them all.
-type Conn struct {
+// A ClientConn is a jsonrpc2.ClientConn: each request is one POST, on a goroutine
+// that has no other meanwhile. The POST ends when its request does. Close awaits them
+// all.
+type ClientConn struct {
 	target
-	err error // a bad option
 
 	client *http.Client
 	own    bool // client is ours to close
@@ -50,61 +49,62 @@ type Conn struct {
 	traced  context.Context // has a trace if the requests can have one, see watch
 	timed   atomic.Pointer[timedHeader]
 	header  func(context.Context, http.Header)
-	maxBody int64
-	answers chan jsonrpc2.Message
-	posts   chan post // to the workers that are idle
+	maxBody int64 // set by Open
+	replies chan jsonrpc2.Reply
+	posts   chan *jsonrpc2.Request // to the workers that are idle
 
-	closing sync.Once
-	closed  chan struct{}   // no answer is wanted any more
-	ctx     context.Context // of all requests
-	cancel  context.CancelFunc
+	opened    atomic.Bool
+	unreached atomic.Pointer[error] // why the last request did not reach the server; nil if it did
+	close     sync.Once
+	closing   chan struct{} // closed when no request is taken, and no answer wanted, any more
+	closed    chan struct{} // closed when no request is under way any more
 
-	mu        sync.Mutex // protects following
-	shut      bool
-	bytes     int
-	window    context.Context // of the requests that need no other, see until
-	endWindow context.CancelFunc
+	mu       sync.Mutex // protects following
+	bytes    int        // of the requests under way
+	underWay map[*jsonrpc2.Request]struct{}
 
 	workers sync.WaitGroup
 	idle    atomic.Int64 // workers
 }
 
-var (
-	_ jsonrpc2.Conn    = (*Conn)(nil)
-	_ jsonrpc2.Limiter = (*Conn)(nil)
-)
+var _ jsonrpc2.ClientConn = (*ClientConn)(nil)
 
-// Dial returns a Conn that calls the server at url. It connects with the first
-// call. A bad URL fails every call.
-func Dial(url string, opts *DialOptions) *Conn {
+// Dial returns a ClientConn that calls the server at url. It connects with the first
+// call: only a bad URL is an error.
+func Dial(url string, opts *DialOptions) (*ClientConn, error) {
 	if opts == nil {
 		opts = &DialOptions{}
 	}
-	c := &Conn{
-		header:  opts.Header,
-		maxBody: jsonrpc2.DefaultMaxMessageSize,
-		answers: make(chan jsonrpc2.Message),
-		posts:   make(chan post),
-		closed:  make(chan struct{}),
+	target, err := newTarget(url)
+	if err != nil {
+		return nil, err
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c := &ClientConn{
+		target:   target,
+		header:   opts.Header,
+		maxBody:  jsonrpc2.DefaultMaxMessageSize,
+		replies:  make(chan jsonrpc2.Reply),
+		posts:    make(chan *jsonrpc2.Request),
+		closing:  make(chan struct{}),
+		closed:   make(chan struct{}),
+		underWay: make(map[*jsonrpc2.Request]struct{}),
+	}
 	c.client, c.own = newClient(opts.Client)
 	c.do = c.client.Do
 	if c.own { // which needs nothing of what a Client does beyond
 		c.do = c.client.Transport.RoundTrip
 	}
-	c.target, c.err = newTarget(url)
-	if transport, ok := c.transport(); ok && c.err == nil {
+	if transport, ok := c.transport(); ok {
 		c.traced = httptrace.WithClientTrace(context.Background(), new(httptrace.ClientTrace))
 		if transport.DisableCompression { // others ask for it, and undo it
 			c.template.Header.Set("Accept-Encoding", "identity")
 		}
 	}
-	return c
+	return c, nil
 }
 
 // transport returns what sends the requests, if it is net/http's own.
-func (c *Conn) transport() (transport *http.Transport, ok bool) {
+func (c *ClientConn) transport() (transport *http.Transport, ok bool) {
 	if c.client.Transport == nil {
 		transport, ok = http.DefaultTransport.(*http.Transport)
 	} else {
@@ -134,122 +134,153 @@ func newClient(given *http.Client) (client *http.Client, own bool) {
 	return client, given == nil
 }
 
-// SetLimits implements jsonrpc2.Limiter.
-func (c *Conn) SetLimits(l jsonrpc2.Limits) { c.maxBody = int64(l.MessageSize) }
-
-// WriteMessage implements jsonrpc2.Conn.
-func (c *Conn) WriteMessage(ctx context.Context, body []byte) error {
-	if c.err != nil {
-		return c.err
+// Open implements jsonrpc2.ClientConn.
+func (c *ClientConn) Open(s jsonrpc2.Settings) error {
+	if c.opened.Swap(true) {
+		return jsonrpc2.ErrOpened
 	}
+	c.maxBody = int64(s.MessageSize)
+	return nil
+}
+
+// WriteRequest implements jsonrpc2.ClientConn.
+func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.shut:
+	case c.isClosing():
 		return net.ErrClosed
-	case c.bytes+len(body) > maxWaiting:
+	case c.bytes+len(r.Body) > maxWaiting:
 		return fmt.Errorf("%w: %s", jsonrpc2.ErrOverloaded, c.where)
 	}
-	c.bytes += len(body)
-	request := bytes.Clone(body)
-	p := post{ctx, request}
+	r.Keep()
+	c.bytes += len(r.Body)
+	c.underWay[r] = struct{}{}
 	select {
-	case c.posts <- p:
+	case c.posts <- r:
 	default:
-		c.workers.Go(func() { c.work(p) })
+		c.workers.Go(func() { c.work(r) })
 	}
 	return nil
 }
 
-// A post is one request to make.
-type post struct {
-	ctx  context.Context // of its call
-	body []byte
-}
-
 // work makes one request after the other, and waits in between: net/http needs
 // more stack than a new goroutine has.
-func (c *Conn) work(p post) {
+func (c *ClientConn) work(r *jsonrpc2.Request) {
 	w := c.newWatch()
 	for {
-		c.exchange(p.ctx, p.body, w)
+		c.exchange(r, w)
 		if c.idle.Add(1) > maxIdleWorkers {
 			c.idle.Add(-1)
 			return
 		}
 		select {
-		case p = <-c.posts:
+		case r = <-c.posts:
 			c.idle.Add(-1)
-		case <-c.closed:
+		case <-c.closing:
 			return
 		}
 	}
 }
 
-// exchange makes one request and hands what came of it to ReadMessage.
-func (c *Conn) exchange(call context.Context, request []byte, w *watch) {
-	ctx, cancel := c.under(call)
-	msg, due := c.post(c.newAttempt(ctx, call, w, request))
-	cancel()
+// exchange makes one request, and tells what came of it.
+func (c *ClientConn) exchange(r *jsonrpc2.Request, w *watch) {
+	reply, err := c.post(r, w)
 	c.mu.Lock()
-	c.bytes -= len(request)
+	c.bytes -= len(r.Body)
+	delete(c.underWay, r)
 	c.mu.Unlock()
-	if !due || msg.Err != nil && call.Err() != nil { // nobody waits for it any more
-		return
-	}
-	select {
-	case c.answers <- msg:
-	case <-c.closed:
+	switch {
+	case err != nil:
+		r.Fail(err)
+	case reply.Request != nil:
+		select {
+		case c.replies <- reply:
+		case <-c.closing:
+		}
 	}
 }
 
-// post makes a request. It returns what the codec is to learn of it: false if
-// there is nothing.
-func (c *Conn) post(a *attempt) (msg jsonrpc2.Message, due bool) {
-	header, err := c.headerFor(a.values)
-	if err != nil {
-		return jsonrpc2.Message{Body: a.body, Err: a.failed(err)}, true
+// post makes a request. It returns what the codec is to read, or what the request
+// fails with, or neither.
+func (c *ClientConn) post(r *jsonrpc2.Request, w *watch) (reply jsonrpc2.Reply, err error) {
+	header, inTime := c.headerFor(r.Deadline())
+	if !inTime || r.GivenUp() { // who set the deadline ends r
+		return reply, nil
 	}
-	response, err := c.do(a.request(header))
+	a := c.newAttempt(r, w)
+	response, err := c.do(a.httpRequest(header))
 	if err != nil {
-		return jsonrpc2.Message{Body: a.body, Err: a.failed(err)}, true
+		return reply, a.failed(err)
 	}
 	defer response.Body.Close()
-	return c.read(response, a.body)
+	c.unreached.Store(nil)
+	return c.read(response, r)
 }
 
-// ReadMessage implements jsonrpc2.Conn.
-func (c *Conn) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+// ReadReply implements jsonrpc2.ClientConn.
+func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 	if err := ctx.Err(); err != nil {
-		return jsonrpc2.Message{}, err
+		return jsonrpc2.Reply{}, err
 	}
 	select {
-	case msg := <-c.answers:
-		return msg, nil
+	case reply := <-c.replies:
+		return reply, nil
 	case <-ctx.Done():
-		return jsonrpc2.Message{}, ctx.Err()
+		return jsonrpc2.Reply{}, ctx.Err()
 	case <-c.closed:
-		return jsonrpc2.Message{}, io.EOF
+		return jsonrpc2.Reply{}, io.EOF
 	}
 }
 
-// Close implements jsonrpc2.Conn.
-func (c *Conn) Close() error {
-	c.closing.Do(func() {
+// Inquire implements jsonrpc2.ClientConn. Nothing is known of what was sent.
+func (c *ClientConn) Inquire(context.Context, []*jsonrpc2.Request) []error { return nil }
+
+// Err implements jsonrpc2.ClientConn. It is why the last request did not reach the
+// server, nil if it did: whatever its status, a response came. Before the first
+// request nothing is known, and it is nil, too.
+func (c *ClientConn) Err() error {
+	if c.isClosing() {
+		return net.ErrClosed
+	}
+	if err := c.unreached.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (c *ClientConn) isClosing() bool {
+	select {
+	case <-c.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close implements jsonrpc2.ClientConn. What is under way has some time to reach the
+// server.
+func (c *ClientConn) Close() error {
+	c.close.Do(func() {
 		c.mu.Lock()
-		c.shut = true
+		close(c.closing)
 		c.mu.Unlock()
-		close(c.closed)
-		timer := time.AfterFunc(closeGrace, c.cancel)
+		timer := time.AfterFunc(closeGrace, c.failAll)
 		c.workers.Wait()
 		timer.Stop()
-		c.cancel()
-		if c.endWindow != nil {
-			c.endWindow()
-		}
+		close(c.closed)
 		if c.own {
 			c.client.CloseIdleConnections()
 		}
 	})
 	return nil
+}
+
+// failAll ends the requests under way, and so their POSTs.
+func (c *ClientConn) failAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for r := range c.underWay {
+		r.Fail(fmt.Errorf("%w: POST %s: the client was closed", mayHaveArrived(r), c.where))
+	}
 }

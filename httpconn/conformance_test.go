@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/conntest"
 	"github.com/micromessaging/jsonrpc2/httpconn"
-	"github.com/micromessaging/jsonrpc2/internal/conntest"
 )
 
 func TestConformance(t *testing.T) {
@@ -29,15 +29,15 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			conntest.Run(t, func(t *testing.T) conntest.Transport {
-				handler := httpconn.NewHandler(nil)
+				handler := listen(t, nil)
 				web := httptest.NewUnstartedServer(handler)
 				web.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 				opts := start(web)
 				t.Cleanup(web.Close)
 				return conntest.Transport{
-					Deadline: true,
-					Dial:     func(testing.TB) jsonrpc2.Conn { return httpconn.Dial(web.URL, opts) },
-					Listen:   func(testing.TB) jsonrpc2.Conn { return handler },
+					Dial:      func(t testing.TB) jsonrpc2.ClientConn { return connect(t, web.URL, opts) },
+					Listen:    func(testing.TB) jsonrpc2.ServerConn { return handler },
+					Deadlines: true,
 				}
 			})
 		})

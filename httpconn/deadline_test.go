@@ -68,19 +68,19 @@ func TestHandlerReadsTheTimeout(t *testing.T) {
 		"soon":                 -1,
 	} {
 		t.Run(text, in(func(t *testing.T) {
-			handler := httpconn.NewHandler(nil)
+			handler := listen(t, nil)
 			v := visitWith(handler, strings.NewReader(add), timeoutHeader(text))
 			begin := time.Now()
 			v.requireWaiting(t)
 			time.Sleep(time.Second)
-			msg, err := handler.ReadMessage(t.Context())
+			d, err := handler.ReadRequest(t.Context())
 			require.NoError(t, err)
-			require.Equal(t, want < 0, msg.Deadline.IsZero(), msg.Deadline)
+			require.Equal(t, want < 0, d.Deadline.IsZero(), d.Deadline)
 			if want >= 0 {
-				require.Equal(t, want, msg.Deadline.Sub(begin), "counts from when it came")
+				require.Equal(t, want, d.Deadline.Sub(begin), "counts from when it came")
 			}
-			require.NoError(t, msg.Context.Err())
-			require.NoError(t, msg.Reply([]byte(added)))
+			require.NoError(t, d.Context.Err())
+			require.NoError(t, d.Reply([]byte(added)))
 			v.requireAnswer(t, added)
 		}))
 	}
@@ -130,7 +130,7 @@ func TestContextOfACall(t *testing.T) {
 	t.Parallel()
 	w := newWatch()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{}, w)
-	client := dialWith(t, httpconn.Dial(s.URL, nil), jsonrpc2.ClientOptions{Timeout: -1})
+	client := dialWith(t, connect(t, s.URL, nil), jsonrpc2.ClientOptions{Timeout: -1})
 	call := func(ctx context.Context) <-chan error {
 		failed := make(chan error, 1)
 		go func() {
@@ -164,7 +164,7 @@ func TestContextOfACall(t *testing.T) {
 		require.ErrorIs(t, <-failed, context.Canceled)
 	})
 	t.Run("the client is closed", func(t *testing.T) {
-		other := dialWith(t, httpconn.Dial(s.URL, nil), jsonrpc2.ClientOptions{Timeout: -1})
+		other := dialWith(t, connect(t, s.URL, nil), jsonrpc2.ClientOptions{Timeout: -1})
 		other.Go("Watch.Wait", WatchArgs{}, new(int), nil)
 		<-w.began
 		require.NoError(t, other.Close())
@@ -193,11 +193,12 @@ func echoHeaders(headers chan<- http.Header) roundTripper {
 		if err != nil {
 			return nil, err
 		}
-		h, _ := jsonrpc2.ScanHeader(body)
-		if !h.Answer {
+		var h jsonrpc2.Header
+		h.Scan(body)
+		if !h.WantsAnswer() {
 			return &http.Response{StatusCode: http.StatusNoContent, Body: http.NoBody}, nil
 		}
-		answer := fmt.Sprintf(`{"jsonrpc":"2.0","id":%q,"result":7}`, h.ID)
+		answer := fmt.Sprintf(`{"jsonrpc":"2.0","id":%q,"result":7}`, h.ID())
 		if body[0] == '[' {
 			answer = "[" + answer + "]"
 		}
@@ -235,7 +236,7 @@ func TestClientSendsTheTimeout(t *testing.T) {
 		t.Run(name, in(func(t *testing.T) {
 			headers := make(chan http.Header, 10)
 			opts := &httpconn.DialOptions{Client: &http.Client{Transport: echoHeaders(headers)}}
-			client := dialWith(t, httpconn.Dial("http://h/calc", opts), jsonrpc2.ClientOptions{Timeout: test.timeout})
+			client := dialWith(t, connect(t, "http://h/calc", opts), jsonrpc2.ClientOptions{Timeout: test.timeout})
 			ctx := context.Background()
 			if test.ctx != nil {
 				ctx = test.ctx(t)
@@ -255,7 +256,7 @@ func TestClientSendsTheTimeout(t *testing.T) {
 func TestClientSendsWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		headers := make(chan http.Header, 10)
-		conn := httpconn.Dial("http://h/calc", &httpconn.DialOptions{Client: &http.Client{Transport: echoHeaders(headers)}})
+		conn := connect(t, "http://h/calc", &httpconn.DialOptions{Client: &http.Client{Transport: echoHeaders(headers)}})
 		defer conn.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -270,13 +271,13 @@ func TestClientSendsWhatIsLeft(t *testing.T) {
 			{time.Millisecond, "49999"},
 		} {
 			time.Sleep(call.after)
-			require.NoError(t, conn.WriteMessage(ctx, []byte(add)))
+			require.NoError(t, conn.WriteRequest(jsonrpc2.NewRequest(ctx, []byte(add), jsonrpc2.Hooks{})))
 			require.Equal(t, call.want, (<-headers).Get(httpconn.TimeoutHeader))
-			_, err := conn.ReadMessage(t.Context())
+			_, err := conn.ReadReply(t.Context())
 			require.NoError(t, err)
 		}
 		time.Sleep(time.Minute)
-		require.NoError(t, conn.WriteMessage(ctx, []byte(add)))
+		require.NoError(t, conn.WriteRequest(jsonrpc2.NewRequest(ctx, []byte(add), jsonrpc2.Hooks{})))
 		synctest.Wait()
 		require.Empty(t, headers)
 	})
@@ -286,7 +287,7 @@ func TestClientSendsWhatIsLeft(t *testing.T) {
 func TestHeaderChangesTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		headers := make(chan http.Header, 10)
-		conn := httpconn.Dial("http://h/calc", &httpconn.DialOptions{
+		conn := connect(t, "http://h/calc", &httpconn.DialOptions{
 			Client: &http.Client{Transport: echoHeaders(headers)},
 			Header: func(_ context.Context, header http.Header) {
 				if header.Get(httpconn.TimeoutHeader) != "30000" { // each has its own
@@ -323,7 +324,7 @@ func TestGivenClientWithCookies(t *testing.T) {
 		return response, err
 	})}
 	for _, timeout := range []time.Duration{0, -1} {
-		client := dialWith(t, httpconn.Dial(s.URL, &httpconn.DialOptions{Client: given}), jsonrpc2.ClientOptions{Timeout: timeout})
+		client := dialWith(t, connect(t, s.URL, &httpconn.DialOptions{Client: given}), jsonrpc2.ClientOptions{Timeout: timeout})
 		addMany(t, client, 16, 10)
 	}
 }

@@ -1,11 +1,11 @@
 // Package httpconn carries JSON-RPC 2.0 over HTTP: each request message is the
 // body of a POST, and its answer the body of the response.
 //
-//	handler := httpconn.NewHandler(nil)
+//	handler, err := httpconn.Listen(nil)
 //	http.Handle("/calc", handler)
 //	go jsonrpc2.Serve(ctx, server, handler, &jsonrpc2.ServerOptions{Service: "Calc"})
 //
-//	conn := httpconn.Dial("http://localhost:4567/calc", nil)
+//	conn, err := httpconn.Dial("http://localhost:4567/calc", nil)
 //	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 //
 // An answer has the status 200, whatever it says, and the type application/json;
@@ -16,7 +16,7 @@
 //	403  a browser's request from a page of another origin
 //	405  another method than POST
 //	406  an Accept that admits no JSON
-//	408  the body did not come in time, see HandlerOptions.BodyTimeout
+//	408  the body did not come in time, see ListenOptions.BodyTimeout
 //	413  the body exceeds the size limit
 //	415  a body that says it is something else than JSON (the form type, which
 //	     curl -d and others send unasked, is served)
@@ -39,7 +39,8 @@
 //	                                        they look at their context
 //	deadline over before it was begun       not run                   none: 503
 //	no connection to the server             not sent: ErrUnavailable
-//	connection cut                          may have run: ErrReplyLost
+//	connection cut                          may have run: ErrReplyLost, of a
+//	                                        notification ErrUnconfirmed
 //
 // A request is sent once; net/http repeats one only where it knows that nothing
 // of it was sent. Requests on many connections have no order.
@@ -63,16 +64,23 @@
 //	408, 444, 460, 499, 5xx but 500 and 501      ErrReplyLost    may have run
 //	all others: 2xx, 303, 400, 500, 501 …        ErrBadReply     may have run
 //
-// The error's text has the status and the beginning of the body. A notification is
-// done with any 2xx. A body over the limit is an ErrTooLarge where the call may have
-// run, one that is cut off an ErrReplyLost.
+// The error's text has the status and the beginning of the body. A body over the limit
+// is an ErrTooLarge where the call may have run, one that is cut off an ErrReplyLost.
+//
+// A notification is done with any 2xx, unless the body is a JSON-RPC error. Else it
+// fails with what the status says, and with ErrUnconfirmed where it may have run.
 //
 // # Deadlines
 //
-// A Conn sends a header beside those of HTTP, [TimeoutHeader], with the
+// A ClientConn sends a header beside those of HTTP, [TimeoutHeader], with the
 // milliseconds that are left until the call's deadline. A Handler runs no request
 // that has not begun by then. It is an extension, optional for both sides: who
 // does not send it gives up by hanging up, and who does not know it ignores it.
+//
+// A ClientConn hangs up, too, when nobody waits any more: at the deadline, when the
+// caller gives up, when all calls of a batch have ended. For a notification that is
+// when the client's Timeout is over: a method that takes longer runs on, unless it
+// looks at its context.
 //
 // The context of the HTTP request, which ends when the client hangs up and has
 // what handlers around have put into it, is the context that a method sees with

@@ -20,14 +20,17 @@ func serveCalc(ctx context.Context) *httptest.Server {
 	if err := server.Register(calc.Calc{}); err != nil {
 		panic(err)
 	}
-	handler := httpconn.NewHandler(nil)
+	handler, err := httpconn.Listen(nil)
+	if err != nil {
+		panic(err)
+	}
 	go jsonrpc2.Serve(ctx, server, handler, &jsonrpc2.ServerOptions{Service: "Calc"})
 	mux := http.NewServeMux()
 	mux.Handle("/calc", handler)
 	return httptest.NewServer(mux)
 }
 
-func ExampleNewHandler() {
+func ExampleListen() {
 	ctx, drain := context.WithCancel(context.Background())
 	defer drain()
 	web := serveCalc(ctx)
@@ -50,9 +53,12 @@ func ExampleDial() {
 	web := serveCalc(ctx)
 	defer web.Close()
 
-	conn := httpconn.Dial(web.URL+"/calc", &httpconn.DialOptions{
+	conn, err := httpconn.Dial(web.URL+"/calc", &httpconn.DialOptions{
 		Header: func(_ context.Context, header http.Header) { header.Set("Authorization", "Bearer …") },
 	})
+	if err != nil {
+		panic(err)
+	}
 	client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Service: "Calc"})
 	defer client.Close()
 	sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})

@@ -19,7 +19,6 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
-	"github.com/micromessaging/jsonrpc2/httpconn"
 	"github.com/micromessaging/jsonrpc2/internal/rubytest"
 )
 
@@ -151,10 +150,10 @@ func TestSinatraServer(t *testing.T) {
 	port := freePort(t)
 	rubytest.Start(t, "http_server.rb", port)
 	url := "http://127.0.0.1:" + port + "/calc"
-	typed := calc.NewClient(httpconn.Dial(url, nil))
+	typed := calc.NewClient(connect(t, url, nil))
 	defer typed.Close()
 	requireCalc(t, typed)
-	client := dial(t, httpconn.Dial(url, nil))
+	client := dial(t, connect(t, url, nil))
 	addMany(t, client, 8, 10)
 	_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Multiply", [2]float64{1, 5})
 	requireCode(t, jsonrpc2.CodeMethodNotFound, err)
@@ -168,7 +167,7 @@ func TestServerWithoutBatches(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
 	rubytest.Start(t, "http_server.rb", port)
-	client := dial(t, jsonrpc2.Batch(httpconn.Dial("http://127.0.0.1:"+port+"/calc", nil), nil))
+	client := dial(t, jsonrpc2.Batch(connect(t, "http://127.0.0.1:"+port+"/calc", nil), nil))
 	requireAdds(t, client) // alone
 	var wg sync.WaitGroup
 	for i := range 64 {
@@ -223,10 +222,10 @@ func TestJayson(t *testing.T) {
 	})
 	t.Run("server", func(t *testing.T) {
 		url := startNode(t, dir)
-		typed := calc.NewClient(httpconn.Dial(url, nil))
+		typed := calc.NewClient(connect(t, url, nil))
 		defer typed.Close()
 		requireCalc(t, typed)
-		for _, conn := range []jsonrpc2.Conn{httpconn.Dial(url, nil), jsonrpc2.Batch(httpconn.Dial(url, nil), nil)} {
+		for _, conn := range []jsonrpc2.ClientConn{connect(t, url, nil), jsonrpc2.Batch(connect(t, url, nil), nil)} {
 			client := dial(t, conn)
 			addMany(t, client, 64, 10)
 			_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Multiply", [2]float64{1, 5})

@@ -38,7 +38,7 @@ func FuzzHandler(f *testing.F) {
 	f.Add("POST", "application/x-www-form-urlencoded", ";q=x,", "identity", "null", add, int64(3))
 	server := rpc.NewServer()
 	require.NoError(f, server.Register(calc.Calc{}))
-	handler := httpconn.NewHandler(nil)
+	handler := listen(f, nil)
 	ctx, drain := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -90,7 +90,7 @@ func FuzzClient(f *testing.F) {
 	f.Add(302, "x", "http://elsewhere/", `{"id":ID,"error":null,"result":null}`, int64(0))
 	f.Fuzz(func(t *testing.T, status int, contentType, location, body string, length int64) {
 		odd := true
-		conn := httpconn.Dial("http://there/calc", &httpconn.DialOptions{Client: &http.Client{
+		conn := connect(t, "http://there/calc", &httpconn.DialOptions{Client: &http.Client{
 			Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 				id := idOf(t, r)
 				answer := &http.Response{StatusCode: status, Header: http.Header{}, ContentLength: max(length, -1)}

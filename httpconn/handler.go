@@ -3,7 +3,9 @@ package httpconn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -19,9 +21,9 @@ const (
 	DefaultMaxWaiting = 64 << 20
 )
 
-// HandlerOptions are the options of a Handler. The zero value is useful, and so
+// ListenOptions are the options of Listen. The zero value is useful, and so
 // is a nil pointer to it.
-type HandlerOptions struct {
+type ListenOptions struct {
 	// MaxWait limits how long a request waits for a place; 10 s if 0. It is
 	// then answered with 503.
 	MaxWait time.Duration
@@ -55,8 +57,8 @@ type Stats struct {
 	Late     int64 // requests whose body came too late
 }
 
-// A Handler is an http.Handler and the serving jsonrpc2.Conn behind it: mount it
-// on a mux, and give it to jsonrpc2.Serve.
+// A Handler is an http.Handler and the jsonrpc2.ServerConn behind it: mount it on a
+// mux, and give it to jsonrpc2.Serve.
 type Handler struct {
 	maxWait     time.Duration
 	maxWaiting  int64
@@ -64,10 +66,12 @@ type Handler struct {
 	crossOrigin *http.CrossOriginProtection // nil: all are allowed
 	maxBody     atomic.Int64                // set when requests may come already
 
+	opened   atomic.Bool
+	lost     func(body []byte, why error) // set by Open
 	requests chan *exchange
 
 	start   sync.Once
-	unwatch func() bool // ends the watch of ReadMessage's context
+	unwatch func() bool // ends the watch of ReadRequest's context
 	drain   sync.Once
 	drained chan struct{}
 	closing sync.Once
@@ -87,9 +91,8 @@ type counters struct {
 }
 
 var (
-	_ http.Handler     = (*Handler)(nil)
-	_ jsonrpc2.Conn    = (*Handler)(nil)
-	_ jsonrpc2.Limiter = (*Handler)(nil)
+	_ http.Handler        = (*Handler)(nil)
+	_ jsonrpc2.ServerConn = (*Handler)(nil)
 )
 
 // An exchange is one POST.
@@ -100,10 +103,18 @@ type exchange struct {
 	reply    chan []byte // has room for the one reply; closed if nothing was begun
 }
 
-// NewHandler returns a Handler. It answers 503 while no codec reads from it.
-func NewHandler(opts *HandlerOptions) *Handler {
+// Listen returns a Handler. It opens no port: that is the http.Server's, which the
+// Handler is mounted on. It answers 503 while no codec reads from it. An option that
+// makes no sense is an error.
+func Listen(opts *ListenOptions) (*Handler, error) {
 	if opts == nil {
-		opts = &HandlerOptions{}
+		opts = &ListenOptions{}
+	}
+	switch {
+	case opts.MaxWait < 0:
+		return nil, fmt.Errorf("httpconn: MaxWait is %v, less than 0", opts.MaxWait)
+	case opts.MaxWaiting < 0:
+		return nil, fmt.Errorf("httpconn: MaxWaiting is %d, less than 0", opts.MaxWaiting)
 	}
 	h := &Handler{
 		maxWait:     opts.MaxWait,
@@ -126,11 +137,18 @@ func NewHandler(opts *HandlerOptions) *Handler {
 	if !opts.AllowCrossOrigin {
 		h.crossOrigin = http.NewCrossOriginProtection()
 	}
-	return h
+	return h, nil
 }
 
-// SetLimits implements jsonrpc2.Limiter.
-func (h *Handler) SetLimits(l jsonrpc2.Limits) { h.maxBody.Store(int64(l.MessageSize)) }
+// Open implements jsonrpc2.ServerConn.
+func (h *Handler) Open(s jsonrpc2.Settings) error {
+	if h.opened.Swap(true) {
+		return jsonrpc2.ErrOpened
+	}
+	h.lost = s.Lost
+	h.maxBody.Store(int64(s.MessageSize))
+	return nil
+}
 
 // ServeHTTP takes a request message and answers with its response, 200 whatever
 // it says, or 204 if none is due. Everything else is a refusal.
@@ -144,7 +162,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header()["Content-Type"] = jsonType
 		w.Header().Set("Content-Length", strconv.Itoa(len(reply)))
-		_, _ = w.Write(reply)
+		if _, err := w.Write(reply); err != nil {
+			h.lost(reply, fmt.Errorf("httpconn: answer can't be written: %w", err))
+		}
 	}
 }
 
@@ -205,7 +225,7 @@ func deadlineOf(header http.Header) (deadline time.Time) {
 	return time.Now().Add(time.Duration(milliseconds) * time.Millisecond)
 }
 
-// hand hands a request to ReadMessage.
+// hand hands a request to ReadRequest.
 func (h *Handler) hand(x *exchange) *refusal {
 	defer h.release(len(x.body))
 	if x.ctx.Err() != nil { // while its body came, or before
@@ -213,7 +233,7 @@ func (h *Handler) hand(x *exchange) *refusal {
 	}
 	select { // most often there is a place
 	case <-h.drained:
-		return h.busy("the server is shutting down")
+		return h.busy(shuttingDown)
 	case h.requests <- x:
 		return nil
 	default:
@@ -226,7 +246,7 @@ func (h *Handler) hand(x *exchange) *refusal {
 	case <-timer.C:
 		return h.busy("the server is busy")
 	case <-h.drained:
-		return h.busy("the server is shutting down")
+		return h.busy(shuttingDown)
 	case <-x.ctx.Done():
 		return h.gone(x.ctx)
 	}
@@ -250,22 +270,22 @@ func (h *Handler) end() {
 	}
 }
 
-// ReadMessage implements jsonrpc2.Conn.
-func (h *Handler) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+// ReadRequest implements jsonrpc2.ServerConn.
+func (h *Handler) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
 	h.start.Do(func() { h.unwatch = context.AfterFunc(ctx, h.stop) }) // also while the codec does not read
 	if err := ctx.Err(); err != nil {
 		h.stop()
-		return jsonrpc2.Message{}, err
+		return jsonrpc2.Delivery{}, err
 	}
 	select {
 	case x := <-h.requests:
 		h.count.requests.Add(1)
-		return jsonrpc2.Message{Body: x.body, Reply: x.answer, NotRun: x.notRun, Deadline: x.deadline, Context: x.ctx}, nil
+		return jsonrpc2.Delivery{Body: x.body, Reply: x.answer, NotRun: x.notRun, Deadline: x.deadline, Context: x.ctx}, nil
 	case <-ctx.Done():
 		h.stop()
-		return jsonrpc2.Message{}, ctx.Err()
+		return jsonrpc2.Delivery{}, ctx.Err()
 	case <-h.closed:
-		return jsonrpc2.Message{}, io.EOF
+		return jsonrpc2.Delivery{}, io.EOF
 	}
 }
 
@@ -286,12 +306,28 @@ func (x *exchange) answer(body []byte) error {
 // notRun says that there will be no reply, for nothing was begun.
 func (x *exchange) notRun() { close(x.reply) }
 
-// WriteMessage implements jsonrpc2.Conn: errors.ErrUnsupported.
-func (h *Handler) WriteMessage(context.Context, []byte) error { return errors.ErrUnsupported }
+const shuttingDown = "the server is shutting down"
+
+var errDrained = errors.New("httpconn: " + shuttingDown)
+
+// Err implements jsonrpc2.ServerConn. A Handler works until it is drained.
+func (h *Handler) Err() error {
+	select {
+	case <-h.closed:
+		return net.ErrClosed
+	default:
+	}
+	select {
+	case <-h.drained:
+		return errDrained
+	default:
+		return nil
+	}
+}
 
 const closeGrace = 2 * time.Second
 
-// Close implements jsonrpc2.Conn. Requests are answered with 503 from now on.
+// Close implements jsonrpc2.ServerConn. Requests are answered with 503 from now on.
 func (h *Handler) Close() error {
 	h.closing.Do(func() {
 		h.start.Do(func() { h.unwatch = func() bool { return true } }) // or never

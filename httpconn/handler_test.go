@@ -3,12 +3,14 @@ package httpconn_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -205,7 +207,7 @@ func TestTooLarge(t *testing.T) {
 func TestCrossOrigin(t *testing.T) {
 	t.Parallel()
 	strict := newSite(t, nil, jsonrpc2.ServerOptions{})
-	open := newSite(t, &httpconn.HandlerOptions{AllowCrossOrigin: true}, jsonrpc2.ServerOptions{})
+	open := newSite(t, &httpconn.ListenOptions{AllowCrossOrigin: true}, jsonrpc2.ServerOptions{})
 	for _, test := range []struct {
 		headers []string
 		foreign bool
@@ -230,7 +232,7 @@ func TestCrossOrigin(t *testing.T) {
 // the codec tells it its limits.
 func TestRequestsWhileServingBegins(t *testing.T) {
 	t.Parallel()
-	handler := httpconn.NewHandler(nil)
+	handler := listen(t, nil)
 	web := httptest.NewServer(handler)
 	defer web.Close()
 	var wg sync.WaitGroup
@@ -290,4 +292,35 @@ func TestHandlerStats(t *testing.T) {
 	s.post(t, add)
 	want := httpconn.Stats{Requests: 3, Replies: 3, Refused: 3, TooLarge: 1, Busy: 1}
 	require.Equal(t, want, s.handler.Stats())
+}
+
+func TestBadListenOptions(t *testing.T) {
+	t.Parallel()
+	for says, opts := range map[string]*httpconn.ListenOptions{
+		"MaxWait is -1s, less than 0":   {MaxWait: -time.Second},
+		"MaxWaiting is -1, less than 0": {MaxWaiting: -1},
+	} {
+		handler, err := httpconn.Listen(opts)
+		require.EqualError(t, err, "httpconn: "+says)
+		require.Nil(t, handler)
+	}
+}
+
+// A brokenWriter is one whose client has gone when the answer is written.
+type brokenWriter struct{ *httptest.ResponseRecorder }
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+// An answer that can't be written is counted.
+func TestAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	stats := new(jsonrpc2.Stats)
+	s := serve(t, nil, jsonrpc2.ServerOptions{Stats: stats})
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(add))
+	s.handler.ServeHTTP(brokenWriter{httptest.NewRecorder()}, r)
+	require.EqualValues(t, 1, stats.LostReplies.Load())
+	visit := httptest.NewRecorder()
+	s.handler.ServeHTTP(visit, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(add)))
+	require.JSONEq(t, added, visit.Body.String())
+	require.EqualValues(t, 1, stats.LostReplies.Load())
 }

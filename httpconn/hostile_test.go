@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/httpconn"
 )
 
 // The answer to a POST is the only one: a call that it does not answer fails
@@ -30,7 +29,7 @@ func TestAnswerToNoCall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newOddSite(t, body("application/json", text))
-			client := dialWith(t, httpconn.Dial(s.secret, nil), jsonrpc2.ClientOptions{Timeout: -1})
+			client := dialWith(t, connect(t, s.secret, nil), jsonrpc2.ClientOptions{Timeout: -1})
 			_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
 			requireFailure(t, err, jsonrpc2.ErrBadReply, "no response to this call")
 			requireAdds(t, client)
@@ -53,7 +52,7 @@ func TestEndlessAnswer(t *testing.T) {
 					_, err = io.WriteString(w, text)
 				}
 			})
-			client := dialWith(t, httpconn.Dial(s.secret, nil), jsonrpc2.ClientOptions{Timeout: -1, MaxMessageSize: 1 << 20})
+			client := dialWith(t, connect(t, s.secret, nil), jsonrpc2.ClientOptions{Timeout: -1, MaxMessageSize: 1 << 20})
 			_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
 			s.requireFailure(t, err, jsonrpc2.ErrTooLarge, "limit of 1048576 bytes")
 			requireAdds(t, client)
@@ -65,23 +64,26 @@ func TestEndlessAnswer(t *testing.T) {
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
-	for name, text := range map[string]string{
-		"NULs":              strings.Repeat("\x00", limit),
-		"invalid UTF-8":     `{"id":"` + strings.Repeat("\xff", limit/2) + `"}`,
-		"nesting":           strings.Repeat("[", limit),
-		"closed nesting":    strings.Repeat("[", 9000) + strings.Repeat("]", 9000),
-		"batch of millions": "[1" + strings.Repeat(",1", limit/2-10) + "]",
-		"batch of batches":  "[[]" + strings.Repeat(",[{}]", limit/5-10) + "]",
-		"duplicates":        `[{"id":"x"}` + strings.Repeat(`,{"id":"x","result":1}`, 9000) + "]",
-		"many names":        `{"a":1` + strings.Repeat(`,"a":1`, limit/6-10) + "}",
+	for name, test := range map[string]struct {
+		text string
+		want error
+	}{
+		"NULs":              {strings.Repeat("\x00", limit), jsonrpc2.ErrBadReply},
+		"invalid UTF-8":     {`{"id":"` + strings.Repeat("\xff", limit/2) + `"}`, jsonrpc2.ErrBadReply},
+		"nesting":           {strings.Repeat("[", limit), jsonrpc2.ErrTooLarge},
+		"closed nesting":    {strings.Repeat("[", 9000) + strings.Repeat("]", 9000), jsonrpc2.ErrTooLarge},
+		"batch of millions": {"[1" + strings.Repeat(",1", limit/2-10) + "]", jsonrpc2.ErrTooLarge},
+		"batch of batches":  {"[[]" + strings.Repeat(",[{}]", limit/5-10) + "]", jsonrpc2.ErrTooLarge},
+		"duplicates":        {`[{"id":"x"}` + strings.Repeat(`,{"id":"x","result":1}`, 9000) + "]", jsonrpc2.ErrBadReply},
+		"many names":        {`{"a":1` + strings.Repeat(`,"a":1`, limit/6-10) + "}", jsonrpc2.ErrBadReply},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newOddSite(t, body("application/json", text))
-			client := dialWith(t, httpconn.Dial(s.secret, nil), jsonrpc2.ClientOptions{Timeout: -1, MaxMessageSize: limit})
+			s := newOddSite(t, body("application/json", test.text))
+			client := dialWith(t, connect(t, s.secret, nil), jsonrpc2.ClientOptions{Timeout: -1, MaxMessageSize: limit})
 			for range 3 {
 				_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
-				requireFailure(t, err, jsonrpc2.ErrBadReply)
+				requireFailure(t, err, test.want)
 				requireAdds(t, client)
 			}
 		})
@@ -111,7 +113,7 @@ func TestAnswersToOtherCalls(t *testing.T) {
 		body("application/json", `{"jsonrpc":"2.0","id":`+id+`,"result":7}`)(w, r)
 	}))
 	defer web.Close()
-	client := dialWith(t, httpconn.Dial(web.URL, nil), jsonrpc2.ClientOptions{Timeout: -1})
+	client := dialWith(t, connect(t, web.URL, nil), jsonrpc2.ClientOptions{Timeout: -1})
 	first := client.Go("Calc.First", nil, new(int), nil)
 	_, err := jsonrpc2.Call[int](t.Context(), client, "Calc.Second", nil)
 	close(release)

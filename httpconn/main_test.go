@@ -67,6 +67,22 @@ func (g *Gate) Pass(n int, reply *int) error {
 // openWide lets everything through from now on.
 func (g *Gate) openWide() { g.opening.Do(func() { close(g.open) }) }
 
+// listen returns a Handler.
+func listen(t testing.TB, opts *httpconn.ListenOptions) *httpconn.Handler {
+	t.Helper()
+	handler, err := httpconn.Listen(opts)
+	require.NoError(t, err)
+	return handler
+}
+
+// connect returns a Conn that calls a URL.
+func connect(t testing.TB, url string, opts *httpconn.DialOptions) *httpconn.ClientConn {
+	t.Helper()
+	conn, err := httpconn.Dial(url, opts)
+	require.NoError(t, err)
+	return conn
+}
+
 // A service is a Handler that is served.
 type service struct {
 	handler *httpconn.Handler
@@ -77,10 +93,10 @@ type service struct {
 }
 
 // serve serves Calc, a Gate, and more until the test's cleanup.
-func serve(t *testing.T, opts *httpconn.HandlerOptions, codec jsonrpc2.ServerOptions, more ...any) *service {
+func serve(t *testing.T, opts *httpconn.ListenOptions, codec jsonrpc2.ServerOptions, more ...any) *service {
 	t.Helper()
 	s := &service{
-		handler: httpconn.NewHandler(opts),
+		handler: listen(t, opts),
 		gate:    &Gate{open: make(chan struct{})},
 		done:    make(chan struct{}),
 	}
@@ -120,7 +136,7 @@ type site struct {
 }
 
 // newSite returns a site that serves until the test's cleanup.
-func newSite(t *testing.T, opts *httpconn.HandlerOptions, codec jsonrpc2.ServerOptions, more ...any) *site {
+func newSite(t *testing.T, opts *httpconn.ListenOptions, codec jsonrpc2.ServerOptions, more ...any) *site {
 	t.Helper()
 	s := &site{service: serve(t, opts, codec, more...)}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

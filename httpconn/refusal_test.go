@@ -24,7 +24,7 @@ import (
 )
 
 // newSiteBehind returns a site whose http.Server is configured.
-func newSiteBehind(t *testing.T, opts *httpconn.HandlerOptions, configure func(*http.Server)) *site {
+func newSiteBehind(t *testing.T, opts *httpconn.ListenOptions, configure func(*http.Server)) *site {
 	t.Helper()
 	s := &site{service: serve(t, opts, jsonrpc2.ServerOptions{MaxInFlight: 8})}
 	s.Server = httptest.NewUnstartedServer(s.handler)
@@ -63,14 +63,14 @@ func (a answer) requireRefused(t *testing.T, status int, why string) {
 func TestBodyComesTooLate(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		opts      *httpconn.HandlerOptions
+		opts      *httpconn.ListenOptions
 		configure func(*http.Server)
 	}{
 		"ReadTimeout": {nil, func(s *http.Server) { s.ReadTimeout = time.Second }},
-		"BodyTimeout": {&httpconn.HandlerOptions{BodyTimeout: 300 * time.Millisecond}, func(*http.Server) {}},
-		"ReadTimeout stands in for BodyTimeout": {&httpconn.HandlerOptions{BodyTimeout: time.Hour},
+		"BodyTimeout": {&httpconn.ListenOptions{BodyTimeout: 300 * time.Millisecond}, func(*http.Server) {}},
+		"ReadTimeout stands in for BodyTimeout": {&httpconn.ListenOptions{BodyTimeout: time.Hour},
 			func(s *http.Server) { s.ReadTimeout = time.Second }},
-		"behind a handler that wraps the writer": {&httpconn.HandlerOptions{BodyTimeout: 300 * time.Millisecond}, func(s *http.Server) {
+		"behind a handler that wraps the writer": {&httpconn.ListenOptions{BodyTimeout: 300 * time.Millisecond}, func(s *http.Server) {
 			inner := s.Handler
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(wrapper{w}, r) })
 		}},
@@ -109,7 +109,7 @@ func (w wrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // A body that is refused unread is not waited for, either.
 func TestRefusedBodyIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
-	s := newSiteBehind(t, &httpconn.HandlerOptions{BodyTimeout: 300 * time.Millisecond}, func(*http.Server) {})
+	s := newSiteBehind(t, &httpconn.ListenOptions{BodyTimeout: 300 * time.Millisecond}, func(*http.Server) {})
 	conn := s.dialRaw(t)
 	_, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: text/html\r\nContent-Length: 50\r\n\r\n")
 	require.NoError(t, err)
@@ -118,13 +118,13 @@ func TestRefusedBodyIsNotWaitedFor(t *testing.T) {
 
 func TestHTTP2BodyComesTooLate(t *testing.T) {
 	t.Parallel()
-	for name, configure := range map[string]func(*http.Server) *httpconn.HandlerOptions{
-		"ReadTimeout": func(s *http.Server) *httpconn.HandlerOptions {
+	for name, configure := range map[string]func(*http.Server) *httpconn.ListenOptions{
+		"ReadTimeout": func(s *http.Server) *httpconn.ListenOptions {
 			s.ReadTimeout = time.Second
 			return nil
 		},
-		"BodyTimeout": func(*http.Server) *httpconn.HandlerOptions {
-			return &httpconn.HandlerOptions{BodyTimeout: 300 * time.Millisecond}
+		"BodyTimeout": func(*http.Server) *httpconn.ListenOptions {
+			return &httpconn.ListenOptions{BodyTimeout: 300 * time.Millisecond}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -282,7 +282,7 @@ func TestContextEndsBeforeItBegins(t *testing.T) {
 			}
 			require.Zero(t, s.gate.running.Load())
 			require.Equal(t, httpconn.Stats{Gone: 3}, s.handler.Stats())
-			_, err := callAdd(dial(t, httpconn.Dial(s.URL, nil)), 1, 2)
+			_, err := callAdd(dial(t, connect(t, s.URL, nil)), 1, 2)
 			requireFailure(t, err, jsonrpc2.ErrOverloaded, "not begun: context canceled")
 		})
 	}
@@ -296,7 +296,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 func TestTimeoutHandler(t *testing.T) {
 	t.Parallel()
 	s := newSiteBehind(t, nil, func(s *http.Server) { s.Handler = http.TimeoutHandler(s.Handler, time.Second, "too slow") })
-	client := dial(t, httpconn.Dial(s.URL, nil))
+	client := dial(t, connect(t, s.URL, nil))
 	requireAdds(t, client)
 	_, err := jsonrpc2.Call[int](t.Context(), client, "Gate.Pass", 7)
 	requireFailure(t, err, jsonrpc2.ErrReplyLost, "POST "+s.URL+": 50") // 503 of the one, or 504 of the other
@@ -313,7 +313,7 @@ func TestAuthWrapper(t *testing.T) {
 		s := newSiteBehind(t, nil, func(s *http.Server) {
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not you", status) })
 		})
-		_, err := callAdd(dial(t, httpconn.Dial(s.URL, nil)), 1, 2)
+		_, err := callAdd(dial(t, connect(t, s.URL, nil)), 1, 2)
 		requireFailure(t, err, want, fmt.Sprint(status), "not you")
 		require.Zero(t, s.handler.Stats())
 	}
@@ -322,8 +322,8 @@ func TestAuthWrapper(t *testing.T) {
 // Our client knows each refusal of our Handler for one.
 func TestRefusalsOfOurHandler(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, &httpconn.HandlerOptions{BodyTimeout: 200 * time.Millisecond}, jsonrpc2.ServerOptions{MaxMessageSize: 5000})
-	full := newSite(t, &httpconn.HandlerOptions{MaxWaiting: 4000}, jsonrpc2.ServerOptions{})
+	s := newSite(t, &httpconn.ListenOptions{BodyTimeout: 200 * time.Millisecond}, jsonrpc2.ServerOptions{MaxMessageSize: 5000})
+	full := newSite(t, &httpconn.ListenOptions{MaxWaiting: 4000}, jsonrpc2.ServerOptions{})
 
 	with := func(change func(*http.Request)) *httpconn.DialOptions {
 		return &httpconn.DialOptions{Client: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -350,15 +350,15 @@ func TestRefusalsOfOurHandler(t *testing.T) {
 		"408":           {with(func(r *http.Request) { r.ContentLength++; r.Body = hangingBody{r.Body, r.Context()} }), 0, jsonrpc2.ErrUnavailable, "408"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := dialWith(t, httpconn.Dial(s.URL, test.opts), jsonrpc2.ClientOptions{})
+			client := dialWith(t, connect(t, s.URL, test.opts), jsonrpc2.ClientOptions{})
 			_, err := jsonrpc2.Call[string](t.Context(), client, "Calc.Add", strings.Repeat("x", test.size))
 			requireFailure(t, err, test.want, "POST ", test.says)
 		})
 	}
-	_, err := jsonrpc2.Call[string](t.Context(), dial(t, httpconn.Dial(full.URL, nil)), "Calc.Add", strings.Repeat("x", 4500))
+	_, err := jsonrpc2.Call[string](t.Context(), dial(t, connect(t, full.URL, nil)), "Calc.Add", strings.Repeat("x", 4500))
 	requireFailure(t, err, jsonrpc2.ErrOverloaded, "503", "too many bytes wait")
 	s.end(t)
-	_, err = callAdd(dial(t, httpconn.Dial(s.URL, nil)), 1, 2)
+	_, err = callAdd(dial(t, connect(t, s.URL, nil)), 1, 2)
 	requireFailure(t, err, jsonrpc2.ErrOverloaded, "503", "shutting down")
 }
 
@@ -398,12 +398,12 @@ func TestBatchHasBegun(t *testing.T) {
 func TestReadyAnswerIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 100 {
-			handler := httpconn.NewHandler(nil)
+			handler := listen(t, nil)
 			v := visitOf(handler, add)
-			msg, err := handler.ReadMessage(t.Context())
+			d, err := handler.ReadRequest(t.Context())
 			require.NoError(t, err)
 			v.requireWaiting(t)
-			require.NoError(t, msg.Reply([]byte(added)))
+			require.NoError(t, d.Reply([]byte(added)))
 			v.hangUp()
 			v.requireAnswer(t, added)
 		}
@@ -413,7 +413,7 @@ func TestReadyAnswerIsSent(t *testing.T) {
 // A panic on the way leaves nothing reserved.
 func TestBodyPanics(t *testing.T) {
 	t.Parallel()
-	s := serve(t, &httpconn.HandlerOptions{MaxWaiting: int64(len(add))}, jsonrpc2.ServerOptions{})
+	s := serve(t, &httpconn.ListenOptions{MaxWaiting: int64(len(add))}, jsonrpc2.ServerOptions{})
 	for range 3 {
 		r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader(add), panicking{}))
 		require.Panics(t, func() { s.handler.ServeHTTP(httptest.NewRecorder(), r) })
@@ -432,7 +432,7 @@ func (panicking) Read([]byte) (int, error) { panic(http.ErrAbortHandler) }
 func TestTricklingBodies(t *testing.T) {
 	t.Parallel()
 	const connections = 1100
-	opts := &httpconn.HandlerOptions{MaxWaiting: 1 << 20, BodyTimeout: 3 * time.Second}
+	opts := &httpconn.ListenOptions{MaxWaiting: 1 << 20, BodyTimeout: 3 * time.Second}
 	var reading atomic.Int64
 	s := newSiteBehind(t, opts, func(server *http.Server) {
 		inner := server.Handler

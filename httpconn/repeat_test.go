@@ -39,7 +39,7 @@ func TestIdempotencyKeyRepeatsNothing(t *testing.T) {
 					Body: io.NopCloser(strings.NewReader(`{"jsonrpc":"2.0","id":` + id + `,"result":6.1}`))}).Write(conn)
 			}
 		})
-		client := dial(t, httpconn.Dial("http://"+addr, &httpconn.DialOptions{Header: func(_ context.Context, header http.Header) {
+		client := dial(t, connect(t, "http://"+addr, &httpconn.DialOptions{Header: func(_ context.Context, header http.Header) {
 			header.Set(name, "7")
 		}}))
 		requireAdds(t, client) // the next call finds the connection open
@@ -90,7 +90,7 @@ func TestResetStreamRepeatsNothing(t *testing.T) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{RootCAs: certificates.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com"}
 	defer transport.CloseIdleConnections()
-	client := dial(t, httpconn.Dial("https://"+addr, &httpconn.DialOptions{Client: &http.Client{Transport: transport}}))
+	client := dial(t, connect(t, "https://"+addr, &httpconn.DialOptions{Client: &http.Client{Transport: transport}}))
 	for n := range 3 {
 		_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Add", nil)
 		requireFailure(t, err, jsonrpc2.ErrReplyLost)

@@ -20,16 +20,18 @@ type reply struct {
 	cut     error // why it is not the whole body
 	encoded error // why it could not be decoded
 	long    bool  // it exceeds the limit
+
+	notification bool // the request is one
 }
 
-// read reads a response, and returns what the codec is to learn of it: false if
-// there is nothing.
+// read reads a response, and returns what the codec is to read, or what the request
+// fails with, or neither.
 //
 // The body is tried first: a JSON-RPC response counts whatever the status and the
 // content type. The calls that it does not answer, all if it is none, fail with
-// what the status says.
-func (c *Conn) read(response *http.Response, request []byte) (msg jsonrpc2.Message, due bool) {
-	r := reply{Response: response}
+// what the status says. A notification is content with any success.
+func (c *ClientConn) read(response *http.Response, request *jsonrpc2.Request) (none jsonrpc2.Reply, err error) {
+	r := reply{Response: response, notification: request.IsNotification()}
 	if response.StatusCode != http.StatusSwitchingProtocols { // whose body is the connection
 		r.body, r.cut = readBody(response.Body, response.ContentLength, c.maxBody, nil)
 	}
@@ -38,29 +40,32 @@ func (c *Conn) read(response *http.Response, request []byte) (msg jsonrpc2.Messa
 	}
 	r.long = int64(len(r.body)) > c.maxBody
 	readable := r.isJSON() && r.cut == nil && r.encoded == nil && !r.long
-	switch {
-	case readable && (r.succeeded() || wantsAnswer(request)):
-		return jsonrpc2.Message{Body: r.body, Request: request, Missing: c.missing(&r), Reply: noReply}, true
-	case r.succeeded() && !wantsAnswer(request):
-		return msg, false
+	if r.notification && (!r.succeeded() || readable && r.isError()) {
+		return none, c.noAnswer(&r)
 	}
-	return jsonrpc2.Message{Body: request, Err: c.noAnswer(&r)}, true
+	if r.succeeded() {
+		request.Sent()
+	}
+	switch {
+	case readable:
+		return jsonrpc2.Reply{Body: r.body, Request: request, Missing: c.missing(&r)}, nil
+	case r.notification:
+		return none, nil
+	}
+	return none, c.noAnswer(&r)
 }
 
 func (r *reply) succeeded() bool { return r.StatusCode/100 == 2 }
 
-// noReply is an answer's: it has none of its own.
-func noReply([]byte) error { return nil }
-
-// wantsAnswer reports whether a request is more than notifications.
-func wantsAnswer(request []byte) bool {
-	header, _ := jsonrpc2.ScanHeader(request)
-	return header.Answer
+// isError reports whether the body is a JSON-RPC error.
+func (r *reply) isError() bool {
+	var response struct{ Error json.RawMessage }
+	return json.Unmarshal(r.body, &response) == nil && len(response.Error) > 0 && string(response.Error) != "null"
 }
 
 // missing returns what the calls fail with that a JSON body does not answer. Of
 // most bodies it is known beforehand: they say that they are JSON-RPC.
-func (c *Conn) missing(r *reply) error {
+func (c *ClientConn) missing(r *reply) error {
 	if r.StatusCode == http.StatusOK && bytes.Contains(r.body, []byte(`"jsonrpc"`)) {
 		return c.unanswered
 	}

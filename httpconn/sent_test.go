@@ -72,9 +72,9 @@ func newTLSServer(t *testing.T) *httptest.Server {
 }
 
 // requireCallFails requires that a call over conn fails, and so does a batched one.
-func requireCallFails(t *testing.T, dialed func() jsonrpc2.Conn, want error, says string) {
+func requireCallFails(t *testing.T, dialed func() jsonrpc2.ClientConn, want error, says string) {
 	t.Helper()
-	for _, conn := range []jsonrpc2.Conn{dialed(), jsonrpc2.Batch(dialed(), nil)} {
+	for _, conn := range []jsonrpc2.ClientConn{dialed(), jsonrpc2.Batch(dialed(), nil)} {
 		_, err := callAdd(dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1}), 1, 2)
 		requireFailure(t, err, want, "POST ", says)
 	}
@@ -117,10 +117,10 @@ func TestNothingWasSent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			given := test.client
 			if given == nil {
-				requireCallFails(t, func() jsonrpc2.Conn { return httpconn.Dial(test.url, nil) }, jsonrpc2.ErrUnavailable, test.says)
+				requireCallFails(t, func() jsonrpc2.ClientConn { return connect(t, test.url, nil) }, jsonrpc2.ErrUnavailable, test.says)
 				given = &http.Client{Transport: new(http.Transport)}
 			}
-			dialed := func() jsonrpc2.Conn { return httpconn.Dial(test.url, &httpconn.DialOptions{Client: given}) }
+			dialed := func() jsonrpc2.ClientConn { return connect(t, test.url, &httpconn.DialOptions{Client: given}) }
 			requireCallFails(t, dialed, jsonrpc2.ErrUnavailable, test.says)
 		})
 	}
@@ -148,8 +148,8 @@ func TestSomethingMayHaveBeenSent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			requireCallFails(t, func() jsonrpc2.Conn {
-				return httpconn.Dial(test.url, &httpconn.DialOptions{Client: test.client})
+			requireCallFails(t, func() jsonrpc2.ClientConn {
+				return connect(t, test.url, &httpconn.DialOptions{Client: test.client})
 			}, test.want, test.says)
 		})
 	}
@@ -181,8 +181,8 @@ func TestRoundTripperFails(t *testing.T) {
 				test.read(r)
 				return nil, errors.New("broken")
 			})}
-			requireCallFails(t, func() jsonrpc2.Conn {
-				return httpconn.Dial("http://h/", &httpconn.DialOptions{Client: client})
+			requireCallFails(t, func() jsonrpc2.ClientConn {
+				return connect(t, "http://h/", &httpconn.DialOptions{Client: client})
 			}, test.want, "broken")
 		})
 	}
@@ -213,7 +213,7 @@ func TestNothingWasSentAgain(t *testing.T) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 		return brokenConn{conn, &writes}, err
 	}}
-	client := dial(t, httpconn.Dial(s.URL, &httpconn.DialOptions{Client: &http.Client{Transport: transport}}))
+	client := dial(t, connect(t, s.URL, &httpconn.DialOptions{Client: &http.Client{Transport: transport}}))
 	requireAdds(t, client)
 	_, err := callAdd(client, 1, 2)
 	requireFailure(t, err, jsonrpc2.ErrUnavailable, "no second connection")
@@ -224,8 +224,8 @@ func TestNothingWasSentAgain(t *testing.T) {
 func TestTraceOfTheCaller(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{})
-	refused := dial(t, httpconn.Dial("http://127.0.0.1:1/", nil))
-	client := dial(t, httpconn.Dial(s.URL, nil))
+	refused := dial(t, connect(t, "http://127.0.0.1:1/", nil))
+	client := dial(t, connect(t, s.URL, nil))
 	var began, got atomic.Int64
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 		GetConn: func(string) { began.Add(1) },

@@ -52,8 +52,9 @@ func sentinelFor(status int, notBegun bool) error {
 	return jsonrpc2.ErrBadReply
 }
 
-// noAnswer makes the error of calls that a reply does not answer.
-func (c *Conn) noAnswer(r *reply) error {
+// noAnswer makes the error of a notification that a reply refuses, or of calls that it
+// does not answer.
+func (c *ClientConn) noAnswer(r *reply) error {
 	what := sentinelFor(r.StatusCode, r.Header.Get(NotBegunHeader) == "true")
 	mayHaveRun := what == jsonrpc2.ErrBadReply || what == jsonrpc2.ErrReplyLost
 	why := "the body is empty"
@@ -73,11 +74,14 @@ func (c *Conn) noAnswer(r *reply) error {
 			why = strconv.Quote(beginning)
 		}
 	}
+	if mayHaveRun && r.notification {
+		what = jsonrpc2.ErrUnconfirmed
+	}
 	return fmt.Errorf("%w: POST %s: %s: %s", what, c.where, c.describe(r), why)
 }
 
 // describe names the status, and what headers tell of it.
-func (c *Conn) describe(r *reply) string {
+func (c *ClientConn) describe(r *reply) string {
 	text := c.oneLine([]byte(r.Status), maxHeader)
 	if text == "" {
 		text = strings.TrimSpace(strconv.Itoa(r.StatusCode) + " " + http.StatusText(r.StatusCode))
@@ -90,6 +94,8 @@ func (c *Conn) describe(r *reply) string {
 		text += ", " + name + ": " + header(name)
 	}
 	switch contentType := header("Content-Type"); {
+	case r.isJSON() && r.succeeded() && r.notification:
+		text += ", a JSON-RPC error"
 	case r.isJSON() && r.succeeded():
 		text += ", no response to this call"
 	case !r.isJSON() && contentType != "":
@@ -120,7 +126,7 @@ const (
 
 // oneLine returns the beginning of a text of the server's as it may be shown: in
 // one line, printable, and without what is secret in the URL.
-func (c *Conn) oneLine(text []byte, most int) string {
+func (c *ClientConn) oneLine(text []byte, most int) string {
 	line := strings.Map(printable, string(bytes.Join(bytes.Fields(text), []byte(" "))))
 	line = c.secrets.Replace(line)
 	if len(line) <= most {

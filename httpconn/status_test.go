@@ -34,13 +34,14 @@ func (p *page) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	header, _ := jsonrpc2.ScanHeader(request)
-	body := strings.ReplaceAll(p.body, "ID", `"`+header.ID+`"`)
+	var header jsonrpc2.Header
+	header.Scan(request)
+	body := strings.ReplaceAll(p.body, "ID", `"`+header.ID()+`"`)
 	return &http.Response{StatusCode: p.status, Header: p.header, ContentLength: -1, Body: io.NopCloser(strings.NewReader(body))}, nil
 }
 
-func (p *page) conn() *httpconn.Conn {
-	return httpconn.Dial("http://user:secret@h/calc?token=secret", &httpconn.DialOptions{Client: &http.Client{Transport: p}})
+func (p *page) conn(t testing.TB) *httpconn.ClientConn {
+	return connect(t, "http://user:secret@h/calc?token=secret", &httpconn.DialOptions{Client: &http.Client{Transport: p}})
 }
 
 var marked = http.Header{httpconn.NotBegunHeader: {"true"}}
@@ -103,7 +104,7 @@ func TestStatusWithoutAnAnswer(t *testing.T) {
 			t.Parallel()
 			for _, header := range []http.Header{nil, marked} {
 				p := &page{header: header, body: text}
-				client := dialWith(t, p.conn(), jsonrpc2.ClientOptions{Timeout: -1})
+				client := dialWith(t, p.conn(t), jsonrpc2.ClientOptions{Timeout: -1})
 				for _, p.status = range append(from(200, 599), 666, 999) {
 					_, err := callAdd(client, 1, 2)
 					require.Error(t, err, p.status)
@@ -133,7 +134,7 @@ func TestAnswerWithAnyStatus(t *testing.T) {
 			t.Parallel()
 			for _, header := range []http.Header{nil, marked, {"Content-Type": {"text/html"}}} {
 				p := &page{header: header, body: text}
-				client := dialWith(t, p.conn(), jsonrpc2.ClientOptions{Timeout: -1})
+				client := dialWith(t, p.conn(t), jsonrpc2.ClientOptions{Timeout: -1})
 				for _, p.status = range append(from(200, 599), 666, 999) {
 					sum, err := callAdd(client, 1, 5.1)
 					if want == nil {
@@ -150,7 +151,8 @@ func TestAnswerWithAnyStatus(t *testing.T) {
 	}
 }
 
-// A notification is done with any success, and told of by a log line otherwise.
+// A notification is done with any success, and fails otherwise: it is counted as unsent
+// where the status says that it was not taken.
 func TestStatusOfANotification(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "<html>", `{"message":"queued"}`, `{"jsonrpc":"2.0","id":1,"result":1}`} {
@@ -159,21 +161,31 @@ func TestStatusOfANotification(t *testing.T) {
 			p := &page{body: text}
 			for _, p.status = range append(from(200, 599), 999) {
 				stats := new(jsonrpc2.Stats)
-				client := dialWith(t, p.conn(), jsonrpc2.ClientOptions{Stats: stats})
+				client := dialWith(t, p.conn(t), jsonrpc2.ClientOptions{Stats: stats})
 				require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
-				lost := int64(1)
-				if p.status/100 == 2 {
-					lost = 0
-					if text == `{"jsonrpc":"2.0","id":1,"result":1}` { // which nobody waits for
-						lost = 1
-					}
+				var want notified
+				switch sentinel := sentinelOf(p.status, nil); {
+				case p.status/100 == 2 && text == `{"jsonrpc":"2.0","id":1,"result":1}`: // which nobody waits for
+					want.dropped = 1
+				case p.status/100 == 2:
+				case sentinel == jsonrpc2.ErrReplyLost || sentinel == jsonrpc2.ErrBadReply:
+					want.errors = 1
+				default:
+					want.unsent = 1
 				}
-				eventually(t, func() bool { return stats.Dropped.Load() == lost }, "%d", p.status)
+				eventually(t, func() bool { return notifiedOf(stats) == want }, "%d", p.status)
 				require.NoError(t, client.Close())
-				require.Equal(t, lost, stats.Dropped.Load(), "%d", p.status)
+				require.Equal(t, want, notifiedOf(stats), "%d", p.status)
 			}
 		})
 	}
+}
+
+// notified is what a client has counted of notifications.
+type notified struct{ dropped, errors, unsent int64 }
+
+func notifiedOf(stats *jsonrpc2.Stats) notified {
+	return notified{stats.Dropped.Load(), stats.Errors.Load(), stats.Unsent.Load()}
 }
 
 const two = `[{"jsonrpc":"2.0","id":"a","method":"add"},{"jsonrpc":"2.0","id":"b","method":"add"}]`
@@ -183,24 +195,25 @@ func TestStatusOfABatch(t *testing.T) {
 	t.Parallel()
 	for _, header := range []http.Header{nil, marked} {
 		p := &page{header: header}
-		conn := p.conn()
+		conn := p.conn(t)
 		defer conn.Close()
-		conn.SetLimits(jsonrpc2.Limits{MessageSize: 1 << 20})
+		require.NoError(t, conn.Open(jsonrpc2.Settings{MessageSize: 1 << 20}))
 		for _, p.status = range from(200, 599) {
 			want := sentinelOf(p.status, header)
 			for _, p.body = range []string{"", "<html>", `[{"jsonrpc":"2.0","id":"a","result":1}]`} {
-				require.NoError(t, conn.WriteMessage(t.Context(), []byte(two)))
-				msg, err := conn.ReadMessage(t.Context())
-				require.NoError(t, err)
-				if strings.HasPrefix(p.body, "[") {
-					require.Equal(t, p.body, string(msg.Body))
-					require.Equal(t, two, string(msg.Request))
-					require.NoError(t, msg.Err)
-					requireFailure(t, msg.Missing, want, fmt.Sprint(p.status))
+				failed := make(chan error, 1)
+				r := jsonrpc2.NewRequest(t.Context(), []byte(two), jsonrpc2.Hooks{Fail: func(err error) { failed <- err }})
+				require.NoError(t, conn.WriteRequest(r))
+				if !strings.HasPrefix(p.body, "[") {
+					requireFailure(t, <-failed, want, fmt.Sprint(p.status))
 					continue
 				}
-				require.Equal(t, two, string(msg.Body))
-				requireFailure(t, msg.Err, want, fmt.Sprint(p.status))
+				reply, err := conn.ReadReply(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, p.body, string(reply.Body))
+				require.Same(t, r, reply.Request)
+				require.Empty(t, failed)
+				requireFailure(t, reply.Missing, want, fmt.Sprint(p.status))
 			}
 		}
 	}
@@ -214,11 +227,12 @@ func TestBatchIsAnsweredInPart(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		header, _ := jsonrpc2.ScanHeader(request) // of the first item
-		p := page{status: http.StatusBadGateway, body: `{"jsonrpc":"2.0","id":"` + header.ID + `","result":7}`}
+		var header jsonrpc2.Header
+		header.Scan(request)
+		p := page{status: http.StatusBadGateway, body: `{"jsonrpc":"2.0","id":"` + header.ID() + `","result":7}`} // of the first item
 		return &http.Response{StatusCode: p.status, Body: io.NopCloser(strings.NewReader(p.body))}, nil
 	})
-	conn := httpconn.Dial("http://h/calc", &httpconn.DialOptions{Client: &http.Client{Transport: first}})
+	conn := connect(t, "http://h/calc", &httpconn.DialOptions{Client: &http.Client{Transport: first}})
 	client := dialWith(t, jsonrpc2.Batch(conn, nil), jsonrpc2.ClientOptions{Timeout: -1})
 	var answered, failed atomic.Int64
 	var wg sync.WaitGroup
@@ -286,14 +300,15 @@ func TestContentEncoding(t *testing.T) {
 				if err != nil {
 					return nil, err
 				}
-				header, _ := jsonrpc2.ScanHeader(request)
-				text := test.body(strings.ReplaceAll(answer, "ID", header.ID))
+				var header jsonrpc2.Header
+				header.Scan(request)
+				text := test.body(strings.ReplaceAll(answer, "ID", header.ID()))
 				return &http.Response{
 					StatusCode: test.status, Header: http.Header{"Content-Encoding": {test.encoding}}, Status: fmt.Sprint(test.status),
 					Body: io.NopCloser(strings.NewReader(text)), ContentLength: int64(len(text)),
 				}, nil
 			})
-			conn := httpconn.Dial("http://h/calc", &httpconn.DialOptions{Client: &http.Client{Transport: trip}})
+			conn := connect(t, "http://h/calc", &httpconn.DialOptions{Client: &http.Client{Transport: trip}})
 			client := dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1, MaxMessageSize: limit})
 			sum, err := callAdd(client, 1, 5.1)
 			if test.want == nil {
@@ -325,7 +340,7 @@ func TestAcceptEncoding(t *testing.T) {
 				w.Header().Set("Content-Encoding", "gzip")
 				_, _ = io.WriteString(w, gzipped(`{"jsonrpc":"2.0","error":{"code":7,"message":"unpacked"}}`))
 			})
-			client := dial(t, httpconn.Dial(s.secret, &httpconn.DialOptions{Client: test.client}))
+			client := dial(t, connect(t, s.secret, &httpconn.DialOptions{Client: test.client}))
 			_, err := jsonrpc2.Call[int](t.Context(), client, "Calc.Odd", nil)
 			require.ErrorContains(t, err, "unpacked")
 			require.Equal(t, test.want, <-asked)
@@ -340,7 +355,7 @@ func TestAcceptEncoding(t *testing.T) {
 func TestSecretsAreNotShown(t *testing.T) {
 	t.Parallel()
 	p := &page{status: 500}
-	conn := httpconn.Dial("http://me:pa%20ss%3Csecret@h/calc?a=1&token=sec%2Fsecret", &httpconn.DialOptions{Client: &http.Client{Transport: p}})
+	conn := connect(t, "http://me:pa%20ss%3Csecret@h/calc?a=1&token=sec%2Fsecret", &httpconn.DialOptions{Client: &http.Client{Transport: p}})
 	client := dial(t, conn)
 	for _, p.body = range []string{
 		"pa ss<secret", "pa%20ss%3Csecret", "pa+ss%3Csecret", "pa ss&lt;secret", "sec/secret", "sec%2Fsecret",

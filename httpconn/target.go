@@ -2,6 +2,7 @@ package httpconn
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -24,12 +25,12 @@ type target struct {
 func newTarget(text string) (to target, err error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return to, fmt.Errorf("%w: bad URL: want http://host/path or https://", jsonrpc2.ErrUnavailable)
+		return to, errors.New("httpconn: bad URL: want http://host/path or https://")
 	}
 	to.where = u.Scheme + "://" + u.Host + u.Path
 	to.template, err = http.NewRequest(http.MethodPost, text, nil)
 	if err != nil {
-		return to, fmt.Errorf("%w: bad URL: %s", jsonrpc2.ErrUnavailable, to.where)
+		return to, fmt.Errorf("httpconn: bad URL: %s", to.where)
 	}
 	to.template.Header.Set("Content-Type", "application/json")
 	to.template.Header.Set("Accept", "application/json")

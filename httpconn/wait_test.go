@@ -2,7 +2,6 @@ package httpconn_test
 
 import (
 	"context"
-	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -94,7 +93,7 @@ func TestMaxWait(t *testing.T) {
 	} {
 		t.Run(test.want.String(), in(func(t *testing.T) {
 			// nobody serves
-			handler := httpconn.NewHandler(&httpconn.HandlerOptions{MaxWait: test.option})
+			handler := listen(t, &httpconn.ListenOptions{MaxWait: test.option})
 			v := visitOf(handler, add)
 			time.Sleep(test.want - 1)
 			v.requireWaiting(t)
@@ -107,15 +106,15 @@ func TestMaxWait(t *testing.T) {
 
 func TestServingBeginsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		handler := httpconn.NewHandler(nil)
+		handler := listen(t, nil)
 		v := visitOf(handler, add)
 		time.Sleep(httpconn.DefaultMaxWait - 1)
-		msg, err := handler.ReadMessage(t.Context())
+		d, err := handler.ReadRequest(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, add, string(msg.Body))
+		require.Equal(t, add, string(d.Body))
 		time.Sleep(time.Hour)
 		v.requireWaiting(t)
-		require.NoError(t, msg.Reply([]byte(added)))
+		require.NoError(t, d.Reply([]byte(added)))
 		v.requireAnswer(t, added)
 	})
 }
@@ -184,19 +183,19 @@ func TestClientHangsUpWhileItRuns(t *testing.T) {
 
 func TestMaxWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		handler := httpconn.NewHandler(&httpconn.HandlerOptions{MaxWaiting: int64(2 * len(add))})
+		handler := listen(t, &httpconn.ListenOptions{MaxWaiting: int64(2 * len(add))})
 		first, second := visitOf(handler, add), visitOf(handler, add)
 		first.requireWaiting(t)
 		second.requireWaiting(t)
 		visitOf(handler, " ").requireBusy(t, "too many bytes wait")
 
-		msg, err := handler.ReadMessage(t.Context())
+		d, err := handler.ReadRequest(t.Context())
 		require.NoError(t, err)
 		synctest.Wait()
 		third := visitOf(handler, add)
 		third.requireWaiting(t) // what is taken no longer waits
 		visitOf(handler, " ").requireBusy(t, "too many bytes wait")
-		require.NoError(t, msg.Reply(nil))
+		require.NoError(t, d.Reply(nil))
 
 		third.hangUp()
 		third.requireDone(t)
@@ -217,7 +216,7 @@ func TestMaxWaiting(t *testing.T) {
 // A body counts by what was read of it, not by what it says of itself.
 func TestMaxWaitingOfOneBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		handler := httpconn.NewHandler(&httpconn.HandlerOptions{MaxWaiting: 1000})
+		handler := listen(t, &httpconn.ListenOptions{MaxWaiting: 1000})
 		visitOf(handler, strings.Repeat(" ", 1001)).requireBusy(t, "too many bytes wait")
 
 		r, w := io.Pipe()
@@ -240,7 +239,7 @@ func TestMaxWaitingOfOneBody(t *testing.T) {
 
 func TestBodyIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(t, &httpconn.HandlerOptions{MaxWaiting: int64(len(add))}, jsonrpc2.ServerOptions{})
+		s := serve(t, &httpconn.ListenOptions{MaxWaiting: int64(len(add))}, jsonrpc2.ServerOptions{})
 		r, w := io.Pipe()
 		v := visitBy(s.handler, r)
 		_, err := io.WriteString(w, add)
@@ -302,7 +301,7 @@ func TestDrainInBatch(t *testing.T) {
 
 func TestCloseOfAHandler(t *testing.T) {
 	t.Run("idle", in(func(t *testing.T) {
-		handler := httpconn.NewHandler(nil)
+		handler := listen(t, nil)
 		waiting := visitOf(handler, add)
 		waiting.requireWaiting(t)
 		before := time.Now()
@@ -311,36 +310,32 @@ func TestCloseOfAHandler(t *testing.T) {
 		require.Equal(t, before, time.Now())
 		waiting.requireBusy(t, "shutting down")
 		visitOf(handler, add).requireBusy(t, "shutting down")
-		_, err := handler.ReadMessage(context.Background())
+		_, err := handler.ReadRequest(context.Background())
 		require.ErrorIs(t, err, io.EOF)
 	}))
 	t.Run("waits for the last answer", in(func(t *testing.T) {
-		handler := httpconn.NewHandler(nil)
+		handler := listen(t, nil)
 		v := visitOf(handler, add)
-		msg, err := handler.ReadMessage(t.Context())
+		d, err := handler.ReadRequest(t.Context())
 		require.NoError(t, err)
 		closed := make(chan error)
 		go func() { closed <- handler.Close() }()
 		time.Sleep(time.Second)
 		v.requireWaiting(t)
-		require.NoError(t, msg.Reply([]byte(added)))
+		require.NoError(t, d.Reply([]byte(added)))
 		require.NoError(t, <-closed)
 		v.requireAnswer(t, added)
 	}))
 	t.Run("but not for long", in(func(t *testing.T) {
-		handler := httpconn.NewHandler(nil)
+		handler := listen(t, nil)
 		v := visitOf(handler, add)
-		msg, err := handler.ReadMessage(t.Context())
+		d, err := handler.ReadRequest(t.Context())
 		require.NoError(t, err)
 		before := time.Now()
 		require.NoError(t, handler.Close())
 		require.Equal(t, 2*time.Second, time.Since(before))
 		v.requireWaiting(t)
-		require.NoError(t, msg.Reply([]byte(added)))
+		require.NoError(t, d.Reply([]byte(added)))
 		v.requireAnswer(t, added)
-	}))
-	t.Run("does not call", in(func(t *testing.T) {
-		handler := httpconn.NewHandler(nil)
-		require.ErrorIs(t, handler.WriteMessage(t.Context(), []byte(add)), errors.ErrUnsupported)
 	}))
 }

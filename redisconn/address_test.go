@@ -137,7 +137,8 @@ func TestReplyToAnotherType(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	var log logBook
 	slow := newSlow()
-	w := serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{Logger: log.logger()}, slow)
+	var stats jsonrpc2.Stats
+	w := serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{Logger: log.logger(), Stats: &stats}, slow)
 	require.NoError(t, rdb.Set(ctx, "string", "kept", 0).Err())
 	require.NoError(t, rdb.SAdd(ctx, "set", "kept").Err())
 	for i := range 10 {
@@ -151,6 +152,8 @@ func TestReplyToAnotherType(t *testing.T) {
 	push(t, rdb, add("after"))
 	require.Equal(t, six, pop(t, rdb, "after"))
 	eventually(t, func() bool { return w.conn.Stats().Undelivered == 20 })
+	eventually(t, func() bool { return stats.LostReplies.Load() == 20 })
+	require.Zero(t, stats.Dropped.Load())
 	eventually(t, func() bool { return log.count("WRONGTYPE") > 0 })
 	require.Equal(t, "kept", rdb.Get(ctx, "string").Val())
 	require.Equal(t, []string{"kept"}, rdb.SMembers(ctx, "set").Val())

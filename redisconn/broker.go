@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -60,6 +61,23 @@ func explain(state *link.State, rdb redis.UniversalClient, err error) error {
 		return fmt.Errorf("no TLS connection within %v: %w", sendPatience, err)
 	}
 	return fmt.Errorf("no connection within %v: %w", sendPatience, err)
+}
+
+// impairment returns what is wrong with one end of a queue, nil while it works.
+func impairment(state *link.State, rdb redis.UniversalClient, queue string) error {
+	cause := state.Cause()
+	if cause == nil {
+		return nil
+	}
+	return fmt.Errorf("redisconn: queue %q at %s: %w", queue, addressOf(rdb), cause)
+}
+
+// closeCause returns why something is left when a Conn is closed.
+func closeCause(state *link.State) error {
+	if cause := state.Cause(); cause != nil {
+		return cause
+	}
+	return net.ErrClosed
 }
 
 // isUsedUp reports whether all connections of a client's pool are in use.

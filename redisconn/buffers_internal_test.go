@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 )
 
@@ -18,27 +19,29 @@ func TestBuffersAreNotKept(t *testing.T) {
 	const long = 2 << 20
 	text := `"` + strings.Repeat("x", long) + `"`
 
-	s := newServer(rdb, "calc", ListenOptions{})
-	c := newCaller(rdb, "calc", DialOptions{})
+	s := newServerConn(rdb, "calc", ListenOptions{})
+	c := newClientConn(rdb, "calc", DialOptions{})
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	require.NoError(t, c.WriteMessage(t.Context(), []byte(`{"jsonrpc":"2.0","id":"1","method":"m","params":[`+text+`]}`)))
-	msg, err := s.ReadMessage(t.Context())
+	call := []byte(`{"jsonrpc":"2.0","id":"1","method":"m","params":[` + text + `]}`)
+	require.NoError(t, c.WriteRequest(jsonrpc2.NewRequest(t.Context(), call, jsonrpc2.Hooks{})))
+	request, err := s.ReadRequest(t.Context())
 	require.NoError(t, err)
-	require.Greater(t, len(msg.Body), long)
-	require.NoError(t, msg.Reply([]byte(`{"jsonrpc":"2.0","id":"1","result":`+text+`}`)))
-	reply, err := c.ReadMessage(t.Context())
+	require.Greater(t, len(request.Body), long)
+	require.NoError(t, request.Reply([]byte(`{"jsonrpc":"2.0","id":"1","result":`+text+`}`)))
+	reply, err := c.ReadReply(t.Context())
 	require.NoError(t, err)
 	require.Greater(t, len(reply.Body), long)
 
 	for _, read := range []func(context.Context) error{
-		func(ctx context.Context) error { _, err := s.ReadMessage(ctx); return err },
-		func(ctx context.Context) error { _, err := c.ReadMessage(ctx); return err },
+		func(ctx context.Context) error { _, err := s.ReadRequest(ctx); return err },
+		func(ctx context.Context) error { _, err := c.ReadReply(ctx); return err },
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		require.ErrorIs(t, read(ctx), context.Canceled)
 	}
 	require.LessOrEqual(t, cap(s.body), maxKept)
+	require.Zero(t, s.header, "it has parts of the body")
 	require.LessOrEqual(t, cap(c.body), maxKept)
 	require.NoError(t, s.Close())
 	c.pushing <- struct{}{}

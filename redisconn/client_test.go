@@ -3,6 +3,7 @@ package redisconn_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -118,57 +119,69 @@ func TestCloseWithoutBroker(t *testing.T) {
 			c := dial(t, broker.Client(t), &redisconn.DialOptions{ReplyPerCall: perCall, Logger: quiet}, 0)
 			broker.Kill()
 			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil)) // can't be sent
-			requireQuickClose(t, c.conn)
+			require.NoError(t, requireQuickClose(t, c.conn))
 		})
 	}
 	t.Run("server", func(t *testing.T) {
 		t.Parallel()
 		broker := brokertest.StartRedis(t)
 		rdb := broker.Client(t)
-		conn := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Logger: quiet})
-		push(t, rdb, waits(3, "there")...)
-		msg, err := conn.ReadMessage(context.Background())
+		conn := mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: quiet})
+		lost := make(map[string]error)
+		require.NoError(t, conn.Open(jsonrpc2.Settings{InFlight: 10, Lost: func(body []byte, why error) { lost[string(body)] = why }}))
+		requests := waits(3, "there")
+		push(t, rdb, requests...)
+		request, err := conn.ReadRequest(context.Background())
 		require.NoError(t, err)
 		broker.Kill()
-		require.NoError(t, msg.Reply([]byte("can't be sent")))
-		requireQuickClose(t, conn)
+		require.NoError(t, request.Reply([]byte("can't be sent")))
+		err = requireQuickClose(t, conn)
+		require.ErrorContains(t, err, `queue "calc" at `+broker.Addr+": messages not known to be sent when closed: 3: ")
+		require.ErrorContains(t, err, "connection refused")
+		require.Len(t, lost, 3)
+		require.ErrorContains(t, lost["can't be sent"], `answer to "there" not known to be sent`)
+		for _, taken := range requests[1:] {
+			require.ErrorContains(t, lost[taken], "request not given back")
+		}
 	})
 	t.Run("idle", func(t *testing.T) {
 		t.Parallel()
 		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 		defer rdb.Close()
-		requireQuickClose(t, redisconn.Dial(rdb, queue, &redisconn.DialOptions{Logger: quiet}))
-		requireQuickClose(t, redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Logger: quiet}))
+		require.NoError(t, requireQuickClose(t, mustDial(t, rdb, queue, &redisconn.DialOptions{Logger: quiet})))
+		require.NoError(t, requireQuickClose(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: quiet})))
 	})
 }
 
-func requireQuickClose(t *testing.T, conn *redisconn.Conn) {
+// requireQuickClose closes a Conn several times at once, and returns what each Close
+// returns.
+func requireQuickClose(t *testing.T, conn io.Closer) error {
 	t.Helper()
 	begin := time.Now()
-	var wg sync.WaitGroup
-	for range 3 {
-		wg.Go(func() {
-			if err := conn.Close(); err != nil {
-				t.Error(err)
-			}
-		})
+	errs := make(chan error, 3)
+	for range cap(errs) {
+		go func() { errs <- conn.Close() }()
 	}
-	wg.Wait()
+	err := <-errs
+	for range cap(errs) - 1 {
+		require.Equal(t, err, <-errs)
+	}
 	t.Logf("closed after %v", time.Since(begin))
 	require.Less(t, time.Since(begin), 4*time.Second)
+	return err
 }
 
 // What was handed over is sent by Close.
 func TestCloseSends(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	conn := redisconn.Dial(rdb, queue, nil)
+	conn := opened(t, mustDial(t, rdb, queue, nil))
 	for range 100 {
-		require.NoError(t, conn.WriteMessage(context.Background(), []byte(`{"jsonrpc":"2.0","method":"add"}`)))
+		write(t, conn, `{"jsonrpc":"2.0","method":"add"}`)
 	}
 	require.NoError(t, conn.Close())
 	require.EqualValues(t, 100, rdb.LLen(context.Background(), queue).Val())
-	require.Error(t, conn.WriteMessage(context.Background(), []byte(`{}`)))
+	require.Error(t, conn.WriteRequest(jsonrpc2.NewRequest(t.Context(), []byte(`{}`), jsonrpc2.Hooks{})))
 }
 
 // Replies that nobody waits for, and what else strangers may put on a reply

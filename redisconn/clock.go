@@ -185,7 +185,7 @@ func timeOf(cmd once) (time.Time, error) {
 }
 
 // brokerTime asks for the broker's time for as long as a drain can wait.
-func (s *server) brokerTime() (time.Time, error) {
+func (s *ServerConn) brokerTime() (time.Time, error) {
 	type answer struct {
 		time time.Time
 		err  error

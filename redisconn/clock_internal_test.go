@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
@@ -258,7 +259,7 @@ func TestRequestMembers(t *testing.T) {
 		{`[]`, "a", 5, `[]`},
 		{``, "a", 5, ``},
 	} {
-		r := &request{body: []byte(test.body), list: test.list, deadline: test.deadline}
+		r := &request{Request: &jsonrpc2.Request{Body: []byte(test.body)}, list: test.list, deadlineMS: test.deadline}
 		require.Equal(t, "x"+test.want, string(r.appendTo([]byte("x"))))
 	}
 }

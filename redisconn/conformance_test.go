@@ -6,8 +6,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/conntest"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
-	"github.com/micromessaging/jsonrpc2/internal/conntest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -21,7 +21,7 @@ func TestConformance(t *testing.T) {
 	}
 	t.Run("at least once", func(t *testing.T) {
 		t.Parallel()
-		runConformance(t, redisconn.DialOptions{Logger: quiet}, redisconn.ListenOptions{Logger: quiet, AtLeastOnce: true})
+		runConformance(t, redisconn.DialOptions{Logger: quiet}, redisconn.ListenOptions{Logger: quiet, Guarantee: jsonrpc2.AtLeastOnce})
 	})
 }
 
@@ -33,9 +33,11 @@ func runConformance(t *testing.T, dial redisconn.DialOptions, listen redisconn.L
 
 func transport(rdb redis.UniversalClient, dial redisconn.DialOptions, listen redisconn.ListenOptions) conntest.Transport {
 	return conntest.Transport{
-		Dial:     func(testing.TB) jsonrpc2.Conn { return redisconn.Dial(rdb, queue, &dial) },
-		Listen:   func(testing.TB) jsonrpc2.Conn { return redisconn.Listen(rdb, queue, &listen) },
-		Broker:   true,
-		Deadline: true,
+		Dial:      func(t testing.TB) jsonrpc2.ClientConn { return mustDial(t, rdb, queue, &dial) },
+		Listen:    func(t testing.TB) jsonrpc2.ServerConn { return mustListen(t, rdb, queue, &listen) },
+		Waits:     true,
+		GivesBack: true,
+		Deadlines: true,
+		Withdraws: true,
 	}
 }

@@ -1,12 +1,9 @@
 package redisconn
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -59,7 +56,8 @@ type DialOptions struct {
 
 	// ReplyPerCall has each call answered on a list of its own, named by its
 	// id: for servers that know no other way. It costs about two thirds of the
-	// calls per second. ReplyPrefix plays no part in it.
+	// calls per second. ReplyPrefix plays no part in it. A call whose list brings
+	// something else than its answer fails with jsonrpc2.ErrBadReply.
 	ReplyPerCall bool
 
 	// MaxBacklog limits the requests that wait in the queue: a call that would
@@ -89,11 +87,12 @@ type ListenOptions struct {
 	// Requests with another one are not run.
 	ReplyPrefix string
 
-	// AtLeastOnce keeps each request until it is answered, so that it is not
-	// lost with its server: another one takes it over. It may then run twice.
-	// Servers with it and without may share a queue. It needs Redis 7.0, and a
-	// *redis.Client (of a Sentinel, too) or *redis.ClusterClient.
-	AtLeastOnce bool
+	// Guarantee is jsonrpc2.AtMostOnce by default. With jsonrpc2.AtLeastOnce each
+	// request is kept until it is answered, so that it is not lost with its server:
+	// another one takes it over. It may then run twice. Servers with either may share
+	// a queue. AtLeastOnce needs Redis 7.0, and a *redis.Client (of a Sentinel, too)
+	// or *redis.ClusterClient.
+	Guarantee jsonrpc2.Guarantee
 
 	// Lease is, with AtLeastOnce, how long a server may be silent before others
 	// take its requests over; 30 s if 0, at least 100 ms. It tells of itself
@@ -111,7 +110,7 @@ type ListenOptions struct {
 	Logger *slog.Logger
 }
 
-// Stats counts what a Conn did. All counters only rise.
+// Stats counts what a ClientConn or a ServerConn did. All counters only rise.
 type Stats struct {
 	Requests   int64 // request messages sent, or taken
 	Replies    int64 // answers taken, or sent
@@ -131,64 +130,48 @@ type Stats struct {
 	Dead        int64 // requests that were started too often
 }
 
-// A Conn is one end of a queue: a calling one from Dial or a serving one from
-// Listen. It is a jsonrpc2.Conn, to be given to one codec.
-type Conn struct {
-	end end
-}
-
-type end interface {
-	jsonrpc2.Conn
-	jsonrpc2.Limiter
-	stats() Stats
-}
-
 var (
-	_ jsonrpc2.Conn     = (*Conn)(nil)
-	_ jsonrpc2.Limiter  = (*Conn)(nil)
-	_ jsonrpc2.Inquirer = (*Conn)(nil)
+	_ jsonrpc2.ClientConn = (*ClientConn)(nil)
+	_ jsonrpc2.ServerConn = (*ServerConn)(nil)
 )
 
-// Dial returns a Conn that calls the servers of a queue. It does not wait for
-// the broker. Bad options fail every call.
-func Dial(rdb redis.UniversalClient, queue string, opts *DialOptions) *Conn {
+// Dial returns a ClientConn that calls the servers of a queue. It does not wait for
+// the broker: an error is about the arguments.
+func Dial(rdb redis.UniversalClient, queue string, opts *DialOptions) (*ClientConn, error) {
 	if opts == nil {
 		opts = &DialOptions{}
 	}
-	err := checkQueue(rdb, queue)
+	if err := checkQueue(rdb, queue); err != nil {
+		return nil, err
+	}
 	switch {
-	case err != nil:
 	case len(opts.ReplyPrefix) > maxAddress/2:
-		err = fmt.Errorf("redisconn: queue %q: ReplyPrefix is longer than %d bytes", queue, maxAddress/2)
+		return nil, fmt.Errorf("redisconn: queue %q: ReplyPrefix is longer than %d bytes", queue, maxAddress/2)
 	case opts.MaxBacklog < 0:
-		err = fmt.Errorf("redisconn: queue %q: MaxBacklog is %d, less than 0", queue, opts.MaxBacklog)
+		return nil, fmt.Errorf("redisconn: queue %q: MaxBacklog is %d, less than 0", queue, opts.MaxBacklog)
 	}
-	if err != nil {
-		return &Conn{newBroken(nil, err)}
-	}
-	return &Conn{newCaller(rdb, queue, *opts)}
+	return newClientConn(rdb, queue, *opts), nil
 }
 
-// Listen returns a Conn that serves a queue. It does not wait for the broker,
-// and takes nothing before it is read from. Bad options fail Serve.
-func Listen(rdb redis.UniversalClient, queue string, opts *ListenOptions) *Conn {
+// Listen returns a ServerConn that serves a queue. It does not wait for the broker:
+// an error is about the arguments. Nothing is taken before ReadRequest is called.
+func Listen(rdb redis.UniversalClient, queue string, opts *ListenOptions) (*ServerConn, error) {
 	if opts == nil {
 		opts = &ListenOptions{}
 	}
-	err := checkQueue(rdb, queue)
+	if err := checkQueue(rdb, queue); err != nil {
+		return nil, err
+	}
 	switch {
-	case err != nil:
 	case opts.Prefetch < 0:
-		err = fmt.Errorf("redisconn: queue %q: Prefetch is %d, less than 0", queue, opts.Prefetch)
+		return nil, fmt.Errorf("redisconn: queue %q: Prefetch is %d, less than 0", queue, opts.Prefetch)
 	case opts.ReplyTTL != 0 && opts.ReplyTTL < time.Millisecond:
-		err = fmt.Errorf("redisconn: queue %q: ReplyTTL is %v, less than 1ms", queue, opts.ReplyTTL)
-	case opts.AtLeastOnce:
-		err = checkLease(rdb, queue, opts)
+		return nil, fmt.Errorf("redisconn: queue %q: ReplyTTL is %v, less than 1ms", queue, opts.ReplyTTL)
 	}
-	if err != nil {
-		return &Conn{newBroken(err, err)}
+	if err := checkGuarantee(rdb, queue, opts); err != nil {
+		return nil, err
 	}
-	return &Conn{newServer(rdb, queue, *opts)}
+	return newServerConn(rdb, queue, *opts), nil
 }
 
 func checkQueue(rdb redis.UniversalClient, queue string) error {
@@ -199,6 +182,16 @@ func checkQueue(rdb redis.UniversalClient, queue string) error {
 		return errors.New("redisconn: the queue has no name")
 	}
 	return nil
+}
+
+func checkGuarantee(rdb redis.UniversalClient, queue string, opts *ListenOptions) error {
+	switch opts.Guarantee {
+	case jsonrpc2.BrokerDefault, jsonrpc2.AtMostOnce:
+		return nil
+	case jsonrpc2.AtLeastOnce:
+		return checkLease(rdb, queue, opts)
+	}
+	return fmt.Errorf("redisconn: queue %q: Guarantee is %d, which is unknown", queue, opts.Guarantee)
 }
 
 func checkLease(rdb redis.UniversalClient, queue string, opts *ListenOptions) error {
@@ -213,69 +206,5 @@ func checkLease(rdb redis.UniversalClient, queue string, opts *ListenOptions) er
 	case opts.MaxAttempts < 0:
 		return fmt.Errorf("redisconn: queue %q: MaxAttempts is %d, less than 0", queue, opts.MaxAttempts)
 	}
-	return nil
-}
-
-// ReadMessage implements jsonrpc2.Conn.
-func (c *Conn) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
-	return c.end.ReadMessage(ctx)
-}
-
-// WriteMessage implements jsonrpc2.Conn.
-func (c *Conn) WriteMessage(ctx context.Context, body []byte) error {
-	return c.end.WriteMessage(ctx, body)
-}
-
-// Close implements jsonrpc2.Conn. Where Redis answers or refuses connections it
-// takes 2 s and a try or two at most, about 3 s. On a connection that does
-// neither it takes until go-redis gives up: up to 15 s for the blocked pop and,
-// with go-redis's default ReadTimeout, 6 s for what is tried then.
-func (c *Conn) Close() error { return c.end.Close() }
-
-// SetLimits implements jsonrpc2.Limiter.
-func (c *Conn) SetLimits(l jsonrpc2.Limits) { c.end.SetLimits(l) }
-
-// Inquire implements jsonrpc2.Inquirer: it tells how many requests wait and, if
-// that is not more than 1,000, withdraws those it is asked of, at most 100 at
-// once.
-func (c *Conn) Inquire(ctx context.Context, requests []any) []error {
-	if inquirer, ok := c.end.(jsonrpc2.Inquirer); ok {
-		return inquirer.Inquire(ctx, requests)
-	}
-	return nil
-}
-
-// Stats returns what the Conn has done so far.
-func (c *Conn) Stats() Stats { return c.end.stats() }
-
-// A broken end has bad options.
-type broken struct {
-	readErr, writeErr error
-	closing           sync.Once
-	closed            chan struct{}
-}
-
-func newBroken(readErr, writeErr error) *broken {
-	return &broken{readErr: readErr, writeErr: writeErr, closed: make(chan struct{})}
-}
-
-func (b *broken) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
-	if b.readErr != nil {
-		return jsonrpc2.Message{}, b.readErr
-	}
-	select {
-	case <-b.closed:
-		return jsonrpc2.Message{}, io.EOF
-	case <-ctx.Done():
-		return jsonrpc2.Message{}, ctx.Err()
-	}
-}
-
-func (b *broken) WriteMessage(context.Context, []byte) error { return b.writeErr }
-func (b *broken) SetLimits(jsonrpc2.Limits)                  {}
-func (b *broken) stats() Stats                               { return Stats{} }
-
-func (b *broken) Close() error {
-	b.closing.Do(func() { close(b.closed) })
 	return nil
 }

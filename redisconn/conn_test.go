@@ -2,10 +2,8 @@ package redisconn_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net/rpc"
 	"strings"
 	"sync"
 	"testing"
@@ -129,45 +127,42 @@ func TestBadOptions(t *testing.T) {
 	defer rdb.Close()
 
 	t.Run("Dial", func(t *testing.T) {
-		for want, conn := range map[string]*redisconn.Conn{
-			"no name":                      redisconn.Dial(rdb, "", nil),
-			`queue "calc": the client is`:  redisconn.Dial(nil, queue, nil),
-			"MaxBacklog is -1":             redisconn.Dial(rdb, queue, &redisconn.DialOptions{MaxBacklog: -1}),
-			"ReplyPrefix is longer than 1": redisconn.Dial(rdb, queue, &redisconn.DialOptions{ReplyPrefix: strings.Repeat("x", 128)}),
+		for _, test := range []struct {
+			want  string
+			rdb   redis.UniversalClient
+			queue string
+			opts  redisconn.DialOptions
+		}{
+			{want: "no name", rdb: rdb},
+			{want: `queue "calc": the client is`, queue: queue},
+			{want: "MaxBacklog is -1", rdb: rdb, queue: queue, opts: redisconn.DialOptions{MaxBacklog: -1}},
+			{want: "ReplyPrefix is longer than 1", rdb: rdb, queue: queue, opts: redisconn.DialOptions{ReplyPrefix: strings.Repeat("x", 128)}},
 		} {
-			client := jsonrpc2.NewClient(conn, nil)
-			for range 2 {
-				require.ErrorContains(t, client.Call("Calc.Add", nil, nil), want)
-			}
-			_, err := jsonrpc2.Call[float64](context.Background(), client, "Calc.Add", nil)
-			require.ErrorContains(t, err, want)
-			require.Zero(t, conn.Stats())
-			require.NoError(t, client.Close())
-			require.NoError(t, conn.Close())
+			conn, err := redisconn.Dial(test.rdb, test.queue, &test.opts)
+			require.ErrorContains(t, err, test.want)
+			require.Nil(t, conn)
 		}
 	})
 	t.Run("Listen", func(t *testing.T) {
-		for want, conn := range map[string]*redisconn.Conn{
-			"no name":                      redisconn.Listen(rdb, "", nil),
-			`queue "calc": the client is`:  redisconn.Listen(nil, queue, nil),
-			"Prefetch is -1":               redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Prefetch: -1}),
-			"ReplyTTL is 1µs, less than 1": redisconn.Listen(rdb, queue, &redisconn.ListenOptions{ReplyTTL: time.Microsecond}),
-			"ReplyTTL is -1s, less than 1": redisconn.Listen(rdb, queue, &redisconn.ListenOptions{ReplyTTL: -time.Second}),
+		for _, test := range []struct {
+			want  string
+			rdb   redis.UniversalClient
+			queue string
+			opts  redisconn.ListenOptions
+		}{
+			{want: "no name", rdb: rdb},
+			{want: `queue "calc": the client is`, queue: queue},
+			{want: "Prefetch is -1", rdb: rdb, queue: queue, opts: redisconn.ListenOptions{Prefetch: -1}},
+			{want: "ReplyTTL is 1µs, less than 1", rdb: rdb, queue: queue, opts: redisconn.ListenOptions{ReplyTTL: time.Microsecond}},
+			{want: "ReplyTTL is -1s, less than 1", rdb: rdb, queue: queue, opts: redisconn.ListenOptions{ReplyTTL: -time.Second}},
+			{want: "Guarantee is -1", rdb: rdb, queue: queue, opts: redisconn.ListenOptions{Guarantee: jsonrpc2.BrokerDefault - 1}},
+			{want: "Guarantee is 3", rdb: rdb, queue: queue, opts: redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce + 1}},
 		} {
-			err := jsonrpc2.Serve(context.Background(), rpc.NewServer(), conn, nil)
-			require.ErrorContains(t, err, want)
-			require.NoError(t, conn.Close())
+			conn, err := redisconn.Listen(test.rdb, test.queue, &test.opts)
+			require.ErrorContains(t, err, test.want)
+			require.Nil(t, conn)
 		}
 	})
-}
-
-func TestWriteMessageOnAServer(t *testing.T) {
-	t.Parallel()
-	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
-	defer rdb.Close()
-	conn := redisconn.Listen(rdb, queue, nil)
-	require.ErrorIs(t, conn.WriteMessage(context.Background(), []byte(`{}`)), errors.ErrUnsupported)
-	require.NoError(t, conn.Close())
 }
 
 func TestStats(t *testing.T) {
@@ -186,49 +181,51 @@ func TestCloseOfWhatWasNeverUsed(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
 	for range 3 {
-		conn := redisconn.Listen(rdb, queue, nil)
+		conn := mustListen(t, rdb, queue, nil)
 		require.NoError(t, conn.Close())
 		require.NoError(t, conn.Close())
-		_, err := conn.ReadMessage(context.Background())
+		_, err := conn.ReadRequest(context.Background())
 		require.ErrorIs(t, err, io.EOF)
-		require.NoError(t, redisconn.Dial(rdb, queue, nil).Close())
+		require.NoError(t, mustDial(t, rdb, queue, nil).Close())
 	}
 	requireEmpty(t, rdb)
 }
 
-// Close ends a ReadMessage under way, on both ends, though Redis blocks.
+// Close ends a read under way, on both ends, though Redis blocks.
 func TestCloseWhileBlocked(t *testing.T) {
 	t.Parallel()
-	for name, open := range map[string]func(redis.UniversalClient) *redisconn.Conn{
-		"client":   func(rdb redis.UniversalClient) *redisconn.Conn { return redisconn.Dial(rdb, queue, nil) },
-		"server":   func(rdb redis.UniversalClient) *redisconn.Conn { return redisconn.Listen(rdb, queue, nil) },
-		"per call": dialPerCall,
+	readReply := func(conn *redisconn.ClientConn) (io.Closer, func() error) {
+		return conn, func() error { _, err := conn.ReadReply(context.Background()); return err }
+	}
+	for name, open := range map[string]func(t *testing.T, rdb redis.UniversalClient) (io.Closer, func() error){
+		"client": func(t *testing.T, rdb redis.UniversalClient) (io.Closer, func() error) {
+			return readReply(opened(t, mustDial(t, rdb, queue, nil)))
+		},
+		"per call": func(t *testing.T, rdb redis.UniversalClient) (io.Closer, func() error) {
+			conn := opened(t, mustDial(t, rdb, queue, &redisconn.DialOptions{ReplyPerCall: true}))
+			write(t, conn, `{"jsonrpc":"2.0","id":"1","method":"x"}`) // else it would not block
+			return readReply(conn)
+		},
+		"server": func(t *testing.T, rdb redis.UniversalClient) (io.Closer, func() error) {
+			conn := opened(t, mustListen(t, rdb, queue, nil))
+			return conn, func() error { _, err := conn.ReadRequest(context.Background()); return err }
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rdb := brokertest.StartRedis(t).Client(t)
-			conn := open(rdb)
-			read := make(chan error, 1)
-			go func() {
-				_, err := conn.ReadMessage(context.Background())
-				read <- err
-			}()
+			conn, read := open(t, rdb)
+			ended := make(chan error, 1)
+			go func() { ended <- read() }()
 			requireBlocked(t, rdb, 1)
 			begin := time.Now()
 			require.NoError(t, conn.Close())
 			require.Less(t, time.Since(begin), blockTime/2)
-			require.ErrorIs(t, <-read, io.EOF)
+			require.ErrorIs(t, <-ended, io.EOF)
 			require.NoError(t, conn.Close())
 			require.NoError(t, rdb.Del(context.Background(), queue).Err())
 			requireEmpty(t, rdb)
 		})
 	}
-}
-
-// dialPerCall returns a Conn that waits for an answer: else it would not block.
-func dialPerCall(rdb redis.UniversalClient) *redisconn.Conn {
-	conn := redisconn.Dial(rdb, queue, &redisconn.DialOptions{ReplyPerCall: true})
-	_ = conn.WriteMessage(context.Background(), []byte(`{"jsonrpc":"2.0","id":"1","method":"x"}`))
-	return conn
 }
 
 // blockTime is how long a pop blocks.

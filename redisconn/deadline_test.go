@@ -22,7 +22,7 @@ import (
 
 // A reader is the serving end of the queue without a codec.
 type reader struct {
-	*redisconn.Conn
+	*redisconn.ServerConn
 	requests chan received
 }
 
@@ -34,17 +34,17 @@ type received struct {
 // listen returns a reader, closed by the test's cleanup.
 func listen(t *testing.T, rdb redis.UniversalClient) *reader {
 	t.Helper()
-	r := &reader{redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Logger: quiet}), make(chan received, 1000)}
+	r := &reader{opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: quiet})), make(chan received, 1000)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			msg, err := r.ReadMessage(context.Background())
+			d, err := r.ReadRequest(context.Background())
 			if err != nil {
 				return
 			}
-			r.requests <- received{string(msg.Body), msg.Deadline}
-			_ = msg.Reply(nil)
+			r.requests <- received{string(d.Body), d.Deadline}
+			_ = d.Reply(nil)
 		}
 	}()
 	t.Cleanup(func() {
@@ -98,9 +98,10 @@ func requireDeadlines(t *testing.T, rdb redis.UniversalClient, server *reader, o
 	c.Go("Calc.Add", calc.Args{}, nil, nil)
 	text, deadline := next(t, server)
 	require.WithinDuration(t, begin.Add(time.Hour), deadline, time.Since(begin)+clockError)
-	header, err := jsonrpc2.ScanHeader([]byte(text))
-	require.NoError(t, err)
-	require.NotEmpty(t, header.ReplyTo)
+	var header jsonrpc2.Header
+	header.Scan([]byte(text))
+	require.NoError(t, header.Err())
+	require.NotEmpty(t, header.ReplyTo())
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	begin = time.Now()
@@ -131,7 +132,8 @@ func TestDeadlineOfBatch(t *testing.T) {
 	c := dial(t, rdb, nil, 0)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	require.NoError(t, c.conn.WriteMessage(ctx, []byte(`[{"jsonrpc":"2.0","id":"1","method":"a"},{"jsonrpc":"2.0","id":"2","method":"b"}]`)))
+	batch := `[{"jsonrpc":"2.0","id":"1","method":"a"},{"jsonrpc":"2.0","id":"2","method":"b"}]`
+	require.NoError(t, c.conn.WriteRequest(jsonrpc2.NewRequest(ctx, []byte(batch), jsonrpc2.Hooks{})))
 	text, deadline := next(t, server)
 	require.WithinDuration(t, time.Now().Add(time.Hour), deadline, clockError)
 	require.Equal(t, 1, strings.Count(text, "deadline_ms"))

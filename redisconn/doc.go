@@ -4,15 +4,15 @@
 //
 //	rdb := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 //
-//	conn := redisconn.Listen(rdb, "calc", nil)
-//	err := jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
+//	conn, err := redisconn.Listen(rdb, "calc", nil)
+//	err = jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
 //
-//	conn := redisconn.Dial(rdb, "calc", nil)
+//	conn, err := redisconn.Dial(rdb, "calc", nil)
 //	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 //
 // The caller brings the connected client (single, Sentinel or Cluster), keeps
 // owning it, and closes it after the Conns. Redis 6.2 is the oldest that serves;
-// 7.0 is faster, and AtLeastOnce needs it.
+// 7.0 is faster, and jsonrpc2.AtLeastOnce needs it.
 //
 // # Setting up Redis
 //
@@ -54,11 +54,12 @@
 //
 // # Delivery semantics
 //
-// A request is sent at most once: where it is not known whether a push arrived,
-// it is not repeated, and the call waits for its answer until its timeout.
-// Requests run in the order they were pushed, as far as many servers and many
-// goroutines have one. Answers are repeated until they arrive or ReplyTTL is
-// over; one may therefore arrive twice, which clients tell by its id.
+// A request is sent when Redis has answered its push, and sent at most once: where
+// it is not known whether a push arrived, it is not repeated. A call then waits for
+// its answer until its timeout, and a notification fails with
+// jsonrpc2.ErrUnconfirmed. Requests run in the order they were pushed, as far as
+// many servers and many goroutines have one. Answers are repeated until they arrive
+// or ReplyTTL is over; one may therefore arrive twice, which clients tell by its id.
 //
 // By default requests are taken at most once, too: those that a server has taken
 // when it crashes are lost, at most Prefetch of them, as are those that Redis has
@@ -77,7 +78,7 @@
 //	Redis out of memory                 calls fail, not sent      late or, after ReplyTTL, lost
 //	  and a server drained              up to Prefetch lost
 //
-// With ListenOptions.AtLeastOnce a server keeps each request until it is
+// With the Guarantee jsonrpc2.AtLeastOnce a server keeps each request until it is
 // answered, under a lease that it renews. In place of the lines above:
 //
 //	event                               requests                  answers
@@ -152,5 +153,7 @@
 // on with what waited. Calls that can't be sent fail with
 // jsonrpc2.ErrUnavailable after less than 2 s; for as long as a connection or
 // go-redis's pool keeps a push waiting, they may take longer by go-redis's
-// DialTimeout or ReadTimeout.
+// DialTimeout or ReadTimeout. Meanwhile Err tells the cause. A ServerConn that is
+// closed before its answers could be sent says so: Close, and with it Serve, returns
+// an error.
 package redisconn

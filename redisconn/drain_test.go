@@ -58,12 +58,12 @@ func TestPrefetch(t *testing.T) {
 func TestUnreadKeepsOthersInQueue(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	conn := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Logger: quiet})
+	conn := opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: quiet}))
 	defer conn.Close()
 	read := func() string {
-		msg, err := conn.ReadMessage(context.Background())
+		request, err := conn.ReadRequest(context.Background())
 		require.NoError(t, err)
-		return string(msg.Body)
+		return string(request.Body)
 	}
 	push(t, rdb, add("one"))
 	require.Equal(t, add("one"), read())
@@ -146,13 +146,13 @@ func TestDrainGivesBack(t *testing.T) {
 		first, second int // requests pushed at first, and when those are fetched
 	}{{"read", 5, 0}, {"read and fetched", 5, 5}, {"and beyond the prefetch", 12, 0}} {
 		t.Run(test.name, func(t *testing.T) {
-			conn := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Prefetch: 10, Logger: quiet})
+			conn := opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Prefetch: 10, Logger: quiet}))
 			requests := waits(test.first+test.second, "there")
 			push(t, rdb, requests[:test.first]...)
 			reading, drain := context.WithCancel(ctx)
-			msg, err := conn.ReadMessage(reading)
+			request, err := conn.ReadRequest(reading)
 			require.NoError(t, err)
-			require.Equal(t, requests[0], string(msg.Body))
+			require.Equal(t, requests[0], string(request.Body))
 			if test.second > 0 {
 				push(t, rdb, requests[test.first:]...)
 			}
@@ -160,12 +160,12 @@ func TestDrainGivesBack(t *testing.T) {
 			eventually(t, func() bool { return conn.Stats().Requests == int64(min(10, len(requests))) })
 
 			drain()
-			_, err = conn.ReadMessage(reading)
+			_, err = conn.ReadRequest(reading)
 			require.ErrorIs(t, err, context.Canceled)
 			requireLen(t, rdb, queue, int64(len(requests)-1))
 			require.Equal(t, requests[1:], waiting(t, rdb))
 
-			require.NoError(t, msg.Reply([]byte("answer"))) // though it drains
+			require.NoError(t, request.Reply([]byte("answer"))) // though it drains
 			require.Equal(t, "answer", pop(t, rdb, "there"))
 			require.NoError(t, conn.Close())
 			require.EqualValues(t, min(10, len(requests))-1, conn.Stats().GivenBack)
@@ -238,14 +238,14 @@ func TestRollingRestart(t *testing.T) {
 func TestCloseGivesBack(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	conn := redisconn.Listen(rdb, queue, nil)
+	conn := opened(t, mustListen(t, rdb, queue, nil))
 	requests := waits(5, "there")
 	push(t, rdb, requests...)
-	msg, err := conn.ReadMessage(context.Background())
+	request, err := conn.ReadRequest(context.Background())
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
 	require.Equal(t, requests[1:], waiting(t, rdb))
-	require.Error(t, msg.Reply([]byte("answer")))
+	require.Error(t, request.Reply([]byte("answer")))
 }
 
 // What a drained server can't answer any more is a whole batch or none of it.

@@ -27,20 +27,26 @@ func Example() {
 	if err := server.Register(calc.Calc{}); err != nil {
 		panic(err)
 	}
+	listening, err := redisconn.Listen(rdb, "calc", nil)
+	if err != nil {
+		panic(err)
+	}
 	ctx, drain := context.WithCancel(context.Background())
 	served := make(chan error)
 	go func() {
-		conn := redisconn.Listen(rdb, "calc", nil)
-		served <- jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
+		served <- jsonrpc2.Serve(ctx, server, listening, &jsonrpc2.ServerOptions{Service: "Calc"})
 	}()
 
-	conn := redisconn.Dial(rdb, "calc", nil)
+	conn, err := redisconn.Dial(rdb, "calc", nil)
+	if err != nil {
+		panic(err)
+	}
 	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 	sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
 	fmt.Println(sum, err)
-	fmt.Println(conn.Stats().Requests, "request sent")
 
 	client.Close()
+	fmt.Println(conn.Stats().Requests, "request sent")
 	drain()
 	fmt.Println(<-served)
 	// Output:
@@ -64,10 +70,13 @@ func ExampleListen() {
 	if err := server.Register(calc.Calc{}); err != nil {
 		panic(err)
 	}
+	conn, err := redisconn.Listen(rdb, "calc", &redisconn.ListenOptions{Prefetch: 10})
+	if err != nil {
+		panic(err)
+	}
 	ctx, drain := context.WithCancel(context.Background())
 	served := make(chan error)
 	go func() {
-		conn := redisconn.Listen(rdb, "calc", &redisconn.ListenOptions{Prefetch: 10})
 		served <- jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
 	}()
 
@@ -86,7 +95,10 @@ func ExampleListen() {
 func ExampleDial() {
 	rdb := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 	defer rdb.Close()
-	conn := redisconn.Dial(rdb, "calc", &redisconn.DialOptions{ReplyPerCall: true})
+	conn, err := redisconn.Dial(rdb, "calc", &redisconn.DialOptions{ReplyPerCall: true})
+	if err != nil {
+		panic(err)
+	}
 	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true})
 	defer client.Close()
 	// client.Call("Calc.Add", …)

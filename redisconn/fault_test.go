@@ -193,7 +193,7 @@ func (f *faulty) requireNoFlood() {
 
 // requireOneLine requires one line for the begin of a fault and one for its end,
 // besides those for causes that came later.
-func (f *faulty) requireOneLine(log *logBook, conn *redisconn.Conn) {
+func (f *faulty) requireOneLine(log *logBook, conn interface{ Stats() redisconn.Stats }) {
 	f.Helper()
 	eventually(f.T, func() bool { return log.count(`msg="connection works again"`) == 1 }, log)
 	require.Equal(f, 1, log.count(impaired), log)

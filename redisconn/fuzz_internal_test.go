@@ -34,29 +34,30 @@ func FuzzReplyList(f *testing.F) {
 		f.Add(text, "us:", "{a}b")
 	}
 	f.Fuzz(func(t *testing.T, request, prefix, queue string) {
-		s := newServer(nil, queue, ListenOptions{ReplyPrefix: prefix, Logger: slog.New(slog.DiscardHandler)})
+		s := newServerConn(nil, queue, ListenOptions{ReplyPrefix: prefix, Logger: slog.New(slog.DiscardHandler)})
 		s.places = link.NewPlaces(1)
 		s.places.Take(1)
-		msg := s.message(delivery{body: request})
-		require.Equal(t, request, string(msg.Body))
-		header, _ := jsonrpc2.ScanHeader([]byte(request))
+		d := s.deliver(delivery{body: request})
+		require.Equal(t, request, string(d.Body))
+		var header jsonrpc2.Header
+		header.Scan([]byte(request))
 		answer := []byte("answer")
-		if msg.Err != nil {
-			require.True(t, header.Answer, "nobody waits, and yet it is not run")
+		if d.Err != nil {
+			require.True(t, header.WantsAnswer(), "nobody waits, and yet it is not run")
 			require.EqualValues(t, 1, s.noAddress.Load()+s.refused.Load())
-			require.True(t, utf8.ValidString(msg.Err.Error()))
+			require.True(t, utf8.ValidString(d.Err.Error()))
 			answer = nil
 		}
-		err := msg.Reply(answer)
+		err := d.Reply(answer)
 		sent, _ := s.replier.only.out.Take(nil)
-		if msg.Err != nil || err != nil {
+		if d.Err != nil || err != nil {
 			require.Empty(t, sent)
 			require.Equal(t, 1, s.places.Wait(nil), "its place is free")
 			return
 		}
 		require.Len(t, sent, 1)
 		list := sent[0].list
-		require.True(t, list == header.ReplyTo || header.ReplyTo == "" && list == header.ID)
+		require.True(t, list == header.ReplyTo() || header.ReplyTo() == "" && list == header.ID())
 		require.NotEmpty(t, list)
 		require.LessOrEqual(t, len(list), 255)
 		require.NotEqual(t, queue, list)
@@ -79,23 +80,24 @@ func FuzzAppendRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, list string, deadline int64) {
 		before := bytes.Clone(body)
-		r := request{list: list, body: body, deadline: max(deadline, 0)}
+		r := request{Request: &jsonrpc2.Request{Body: body}, list: list, deadlineMS: max(deadline, 0)}
 		got := r.appendTo(nil)
 		require.Equal(t, before, body)
-		header, err := jsonrpc2.ScanHeader(body)
-		if list == "" || r.deadline == 0 || err != nil || !beginsWithObject(body) {
+		var header, after jsonrpc2.Header
+		header.Scan(body)
+		if list == "" || r.deadlineMS == 0 || header.Err() != nil || !beginsWithObject(body) {
 			return
 		}
-		after, err := jsonrpc2.ScanHeader(got)
-		require.NoError(t, err, "%q", got)
-		require.Equal(t, header.ID, after.ID)
-		require.Equal(t, header.Answer, after.Answer)
+		after.Scan(got)
+		require.NoError(t, after.Err(), "%q", got)
+		require.Equal(t, header.ID(), after.ID())
+		require.Equal(t, header.WantsAnswer(), after.WantsAnswer())
 
-		require.Equal(t, r.deadline, after.Deadline)
+		require.Equal(t, r.deadlineMS, after.Deadline())
 
 		was, is := objects(t, body), objects(t, got)
 		require.Len(t, is, len(was))
-		require.Equal(t, string([]rune(list)), after.ReplyTo) // in valid UTF-8
+		require.Equal(t, string([]rune(list)), after.ReplyTo()) // in valid UTF-8
 		for i := range was {
 			for _, member := range []string{"reply_to", "deadline_ms"} {
 				delete(was[i], member)

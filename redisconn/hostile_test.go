@@ -16,7 +16,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
-	"github.com/micromessaging/jsonrpc2/internal/conntest"
+	"github.com/micromessaging/jsonrpc2/internal/heap"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -83,18 +83,18 @@ func TestFloodOfRequests(t *testing.T) {
 	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: prefetch, Logger: quiet}, Hold{slow})
 	push(t, rdb, add("before"))
 	require.Equal(t, six, pop(t, rdb, "before"))
-	before := conntest.LiveHeap()
+	before := heap.Live()
 	request := `{"jsonrpc":"2.0","id":1,"reply_to":"there","method":"Hold.Text","params":["` + strings.Repeat("x", limit-100) + `"]}`
 	push(t, rdb, slices.Repeat([]string{request}, flood)...) // many are taken at once
 	request = ""
 	slow.requireRunning(t, prefetch)
-	grown := conntest.LiveHeap() - before
+	grown := heap.Live() - before
 	t.Logf("%d bytes more for %d messages of %d", grown, prefetch, limit)
 	require.Less(t, grown, (prefetch+3)*limit)
 	requireLen(t, rdb, queue, flood-prefetch)
 	close(slow.gate)
 	requireLen(t, rdb, "there", flood)
-	eventually(t, func() bool { return conntest.LiveHeap()-before < 4*limit }, "nothing is kept when all is answered")
+	eventually(t, func() bool { return heap.Live()-before < 4*limit }, "nothing is kept when all is answered")
 	w.end(t)
 }
 
@@ -138,7 +138,7 @@ func serveOther(t *testing.T, rdb redis.UniversalClient) *worker {
 	server := rpc.NewServer()
 	require.NoError(t, server.Register(calc.Calc{}))
 	ctx, cancel := context.WithCancel(context.Background())
-	conn := redisconn.Listen(rdb, "other", &redisconn.ListenOptions{Logger: quiet})
+	conn := mustListen(t, rdb, "other", &redisconn.ListenOptions{Logger: quiet})
 	w := &worker{conn: conn, drain: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
@@ -246,7 +246,7 @@ func TestFloodOfReplies(t *testing.T) {
 	call := c.Go("Calc.Add", []float64{1, 5.1}, new(float64), nil)
 	request := pop(t, rdb, queue)
 	list, id := member(t, request, "reply_to"), member(t, request, "id")
-	before := conntest.LiveHeap()
+	before := heap.Live()
 	flood := func(length int) {
 		text := `{"jsonrpc":"2.0","id":"x","result":"` + strings.Repeat("x", length) + `"}`
 		for range 20 {
@@ -258,7 +258,7 @@ func TestFloodOfReplies(t *testing.T) {
 	require.NoError(t, rdb.RPush(ctx, "flood", `{"jsonrpc":"2.0","id":"`+id+`","result":6.1}`).Err())
 	require.NoError(t, rdb.Rename(ctx, "flood", list).Err()) // all at once
 	for len(call.Done) == 0 {
-		require.Less(t, conntest.LiveHeap()-before, 12*limit)
+		require.Less(t, heap.Live()-before, 12*limit)
 	}
 	require.NoError(t, call.Error)
 	serve(t, rdb, nil)

@@ -38,23 +38,24 @@ type fates struct {
 	err     error // that Redis can't be asked
 }
 
-// Inquire implements jsonrpc2.Inquirer.
-func (c *caller) Inquire(ctx context.Context, requests []any) []error {
+// Inquire implements jsonrpc2.ClientConn. It tells how many requests wait and, if
+// that is not more than 1,000, withdraws those it is asked of, at most 100 at once.
+func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
 	if deadline, ok := ctx.Deadline(); ok { // what is not known by then is told in time, too
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-inquiryMargin))
 		defer cancel()
 	}
 	var known *fates
-	sent, ok := c.sentAmong(ctx, requests)
+	pushed, ok := c.pushedAmong(ctx, requests)
 	if ok {
-		known, _ = link.Ask(ctx, c.asker, func() *fates { return c.withdraw(sent) })
+		known, _ = link.Ask(ctx, c.asker, func() *fates { return c.withdraw(pushed) })
 	}
 	outlook := outlook(c.state, c.rdb)
 	found := make([]error, len(requests))
 	for i, r := range requests {
 		switch {
-		case ok && r != nil && sent[i] == nil:
+		case ok && r.Handle != nil && pushed[i] == nil:
 			found[i] = fmt.Errorf("%w: it had not been sent to queue %q; %s", jsonrpc2.ErrNotRun, c.queue, outlook)
 		case known != nil && known.err == nil:
 			found[i] = fmt.Errorf("%w; %s", c.describe(known.of[i], known), outlook)
@@ -67,27 +68,27 @@ func (c *caller) Inquire(ctx context.Context, requests []any) []error {
 	return found
 }
 
-// sentAmong returns those of the requests that may have been sent, nil in the
-// places of the others. It waits for a push under way; what is not sent then will
-// not be, for nobody waits for it.
-func (c *caller) sentAmong(ctx context.Context, requests []any) (sent []*request, ok bool) {
+// pushedAmong returns those of the requests that may have arrived, nil in the places
+// of the others and of those that came within a batch. It waits for a push under way.
+// What is not pushed then will not be: nobody waits for it.
+func (c *ClientConn) pushedAmong(ctx context.Context, requests []*jsonrpc2.Request) (pushed []*request, ok bool) {
 	select {
 	case c.pushing <- struct{}{}:
 	case <-ctx.Done():
 		return nil, false
 	}
 	defer func() { <-c.pushing }()
-	sent = make([]*request, len(requests))
+	pushed = make([]*request, len(requests))
 	for i, r := range requests {
-		if r, ok := r.(*request); ok && r.sent {
-			sent[i] = r
+		if own, ok := r.Handle.(*request); ok && own.pushed {
+			pushed[i] = own
 		}
 	}
-	return sent, true
+	return pushed, true
 }
 
 // withdraw removes requests from the queue if few enough wait there.
-func (c *caller) withdraw(requests []*request) *fates {
+func (c *ClientConn) withdraw(requests []*request) *fates {
 	known := &fates{of: make([]fate, len(requests))}
 	var err error
 	known.waiting, err = c.length()
@@ -102,7 +103,7 @@ func (c *caller) withdraw(requests []*request) *fates {
 }
 
 // length returns how many requests wait in the queue.
-func (c *caller) length() (int64, error) {
+func (c *ClientConn) length() (int64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
 	cmd := newOnce(ctx, "llen", c.queue)
@@ -112,7 +113,7 @@ func (c *caller) length() (int64, error) {
 
 // remove removes requests, looking for them from the right, where the oldest
 // wait, and notes their fates.
-func (c *caller) remove(requests []*request, known *fates) {
+func (c *ClientConn) remove(requests []*request, known *fates) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
 	pipeline := c.rdb.Pipeline()
@@ -142,7 +143,7 @@ func (c *caller) remove(requests []*request, known *fates) {
 }
 
 // describe says what is known of a request that was sent.
-func (c *caller) describe(f fate, known *fates) error {
+func (c *ClientConn) describe(f fate, known *fates) error {
 	queue := fmt.Sprintf("requests waiting in queue %q: %d", c.queue, known.waiting)
 	switch f {
 	case withdrawn:

@@ -173,26 +173,18 @@ func TestInquiryOfSilentBroker(t *testing.T) {
 	require.Less(t, time.Since(begin), 2*time.Second) // go-redis would take three
 }
 
-// A keeper is a context that keeps, and whose caller gives up.
-type keeper struct {
-	context.Context
-	kept any
-}
-
-func (k *keeper) Keep(request any) { k.kept = request }
-
 // No more than a hundred are withdrawn at once, and none of a batch.
 func TestInquire(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	conn := redisconn.Dial(rdb, queue, &redisconn.DialOptions{Logger: quiet})
+	conn := opened(t, mustDial(t, rdb, queue, &redisconn.DialOptions{Logger: quiet}))
 	defer conn.Close()
-	requests := []any{nil} // a batch has nothing kept
+	inBatch := jsonrpc2.NewRequest(t.Context(), []byte(`{"jsonrpc":"2.0","id":"x","method":"add"}`), jsonrpc2.Hooks{})
+	requests := []*jsonrpc2.Request{inBatch}
 	for i := range 150 {
-		k := &keeper{Context: context.Background()}
-		require.NoError(t, conn.WriteMessage(k, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":"%d","method":"add"}`, i)))
-		require.NotNil(t, k.kept)
-		requests = append(requests, k.kept)
+		r := write(t, conn, fmt.Sprintf(`{"jsonrpc":"2.0","id":"%d","method":"add"}`, i))
+		require.NotNil(t, r.Handle)
+		requests = append(requests, r)
 	}
 	requireLen(t, rdb, queue, 150)
 	for round, want := range []int{100, 50} {
@@ -202,7 +194,7 @@ func TestInquire(t *testing.T) {
 		require.Len(t, found, len(requests))
 		require.ErrorContains(t, found[0], fmt.Sprintf(`it may still wait; requests waiting in queue "calc": %d; Redis at `, 50-50*round))
 		withdrawn := 0
-		var rest []any
+		var rest []*jsonrpc2.Request
 		for i, err := range found[1:] {
 			if errors.Is(err, jsonrpc2.ErrNotRun) {
 				withdrawn++
@@ -212,9 +204,8 @@ func TestInquire(t *testing.T) {
 			}
 		}
 		require.Equal(t, want, withdrawn)
-		requests = append([]any{nil}, rest...)
+		requests = append([]*jsonrpc2.Request{inBatch}, rest...)
 	}
 	requireLen(t, rdb, queue, 0)
 	require.Empty(t, requests[1:])
-	require.Nil(t, listen(t, rdb).Inquire(context.Background(), requests), "not a calling end")
 }

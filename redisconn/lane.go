@@ -192,7 +192,7 @@ func (l *lane) settle(g *group) (failure, bool) {
 	}
 	if g.kind == pushBack && l.server.lease == nil { // given back twice, it would run twice
 		for _, p := range g.pushes {
-			l.server.notes.Add(p.body, fmt.Errorf("redisconn: request may be lost, not known to be given back: %w", err))
+			l.server.lost(p.body, fmt.Errorf("redisconn: request may be lost, not known to be given back: %w", err))
 		}
 		return failure{}, true
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/rpc"
 	"os"
 	"strings"
@@ -48,9 +49,52 @@ func eventually(t *testing.T, condition func() bool, msgAndArgs ...any) {
 	require.Eventually(t, condition, soon, tick, msgAndArgs...)
 }
 
+// mustDial returns a ClientConn with good options.
+func mustDial(t testing.TB, rdb redis.UniversalClient, queue string, opts *redisconn.DialOptions) *redisconn.ClientConn {
+	t.Helper()
+	conn, err := redisconn.Dial(rdb, queue, opts)
+	require.NoError(t, err)
+	return conn
+}
+
+// mustListen returns a ServerConn with good options.
+func mustListen(t testing.TB, rdb redis.UniversalClient, queue string, opts *redisconn.ListenOptions) *redisconn.ServerConn {
+	t.Helper()
+	conn, err := redisconn.Listen(rdb, queue, opts)
+	require.NoError(t, err)
+	return conn
+}
+
+// guarantee returns the Guarantee of a test for both.
+func guarantee(atLeastOnce bool) jsonrpc2.Guarantee {
+	if atLeastOnce {
+		return jsonrpc2.AtLeastOnce
+	}
+	return jsonrpc2.AtMostOnce
+}
+
+// opened opens a Conn as a codec does, without a limit of the codec's own.
+func opened[C interface{ Open(jsonrpc2.Settings) error }](t testing.TB, conn C) C {
+	t.Helper()
+	require.NoError(t, conn.Open(jsonrpc2.Settings{
+		MessageSize: jsonrpc2.DefaultMaxMessageSize,
+		InFlight:    math.MaxInt,
+		Lost:        func(body []byte, why error) { t.Logf("lost: %s: %v", body, why) },
+	}))
+	return conn
+}
+
+// write writes a request whose end is not looked at.
+func write(t *testing.T, conn *redisconn.ClientConn, body string) *jsonrpc2.Request {
+	t.Helper()
+	r := jsonrpc2.NewRequest(context.Background(), []byte(body), jsonrpc2.Hooks{})
+	require.NoError(t, conn.WriteRequest(r))
+	return r
+}
+
 // A worker is a running server of the queue.
 type worker struct {
-	conn  *redisconn.Conn
+	conn  *redisconn.ServerConn
 	drain context.CancelFunc
 	done  chan struct{} // closed when Serve has returned
 	err   error         // what it returned
@@ -75,7 +119,7 @@ func serveWith(t *testing.T, rdb redis.UniversalClient, opts *redisconn.ListenOp
 	withService := *codec
 	withService.Service = "Calc"
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{conn: redisconn.Listen(rdb, queue, opts), drain: cancel, done: make(chan struct{})}
+	w := &worker{conn: mustListen(t, rdb, queue, opts), drain: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
 		w.err = jsonrpc2.Serve(ctx, server, w.conn, &withService)
@@ -99,7 +143,7 @@ func (w *worker) end(t *testing.T) {
 // A caller is a client of the queue.
 type caller struct {
 	*rpc.Client
-	conn *redisconn.Conn
+	conn *redisconn.ClientConn
 }
 
 // dial returns a caller, closed by the test's cleanup. A zero timeout is the
@@ -109,7 +153,7 @@ func dial(t *testing.T, rdb redis.UniversalClient, opts *redisconn.DialOptions, 
 	if opts == nil {
 		opts = &redisconn.DialOptions{Logger: quiet}
 	}
-	conn := redisconn.Dial(rdb, queue, opts)
+	conn := mustDial(t, rdb, queue, opts)
 	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Timeout: timeout, Logger: quiet})
 	t.Cleanup(func() { _ = client.Close() })
 	return caller{client, conn}

@@ -2,27 +2,30 @@ package redisconn
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // perCall takes answers from a list for each call, on one connection: it blocks
 // on all of them at once, and whenever one has an answer asks all others, too.
-// A new call ends the block by a value on the caller's own list.
+// A new call ends the block by a value on the client's own list.
 //
 // On a Cluster the lists lie in many slots, where a block on all of them is
 // refused; they are then asked every now and then, while calls wait.
 type perCall struct {
-	caller *caller
-	added  chan struct{} // holds one if there may be a new call
-	poll   bool
+	client  *ClientConn
+	added   chan struct{} // holds one if there may be a new call
+	poll    bool
+	missing error // of the calls that the one answer on their list leaves out
 
 	mu      sync.Mutex // protects following
-	calls   map[string]context.Context
+	calls   map[string]*jsonrpc2.Request
 	blocked bool // the fetcher is, or is about to be
 }
 
@@ -31,14 +34,20 @@ const (
 	maxPoll = 50 * time.Millisecond
 )
 
-func newPerCall(c *caller) *perCall {
-	return &perCall{caller: c, added: make(chan struct{}, 1), calls: make(map[string]context.Context)}
+func newPerCall(c *ClientConn) *perCall {
+	return &perCall{
+		client:  c,
+		added:   make(chan struct{}, 1),
+		missing: fmt.Errorf("%w: queue %q: what came on the call's own reply list does not answer it", jsonrpc2.ErrBadReply, c.queue),
+		calls:   make(map[string]*jsonrpc2.Request),
+	}
 }
 
-// add has answers taken from the list, until there is one or ctx is done.
-func (p *perCall) add(ctx context.Context, list string) {
+// add makes the fetcher take the answer to a request, until there is one or the
+// request is given up.
+func (p *perCall) add(r *request) {
 	p.mu.Lock()
-	p.calls[list] = ctx
+	p.calls[r.list] = r.Request
 	p.mu.Unlock()
 	link.Signal(p.added)
 }
@@ -60,9 +69,9 @@ func (p *perCall) unblocked() {
 func (p *perCall) lists() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var lists []string
-	for list, ctx := range p.calls {
-		if ctx.Err() != nil {
+	lists := make([]string, 0, len(p.calls)+1) // take adds our own
+	for list, r := range p.calls {
+		if r.GivenUp() {
 			delete(p.calls, list)
 			continue
 		}
@@ -72,14 +81,18 @@ func (p *perCall) lists() []string {
 	return lists
 }
 
-func (p *perCall) answered(list string) {
+// answered returns the request whose answer was taken from a list. No other answer
+// is taken from it.
+func (p *perCall) answered(list string) *jsonrpc2.Request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	r := p.calls[list]
 	delete(p.calls, list)
+	return r
 }
 
 func (p *perCall) fetch() {
-	c := p.caller
+	c := p.client
 	var backoff link.Backoff
 	for !c.isClosed() {
 		lists := p.lists()
@@ -90,7 +103,7 @@ func (p *perCall) fetch() {
 			}
 			continue
 		}
-		values, err := p.take(lists)
+		taken, err := p.take(lists)
 		p.unblocked()
 		if err != nil {
 			impaired(c.state, c.rdb, "taking answers", err)
@@ -99,32 +112,32 @@ func (p *perCall) fetch() {
 		}
 		c.state.Worked("taking answers")
 		backoff.Reset()
-		c.hand(values)
+		c.hand(taken)
 	}
 }
 
 // take waits for answers and takes all that are there.
-func (p *perCall) take(lists []string) ([]string, error) {
+func (p *perCall) take(lists []string) (taken answers, err error) {
 	if p.poll {
 		return p.wait(lists)
 	}
-	list, values, err := p.caller.popper.pop(1, append(lists, p.caller.list)...)
+	list, values, err := p.client.popper.pop(1, append(lists, p.client.list)...)
 	if isRefusal(err, "CROSSSLOT") {
 		p.poll = true
-		return nil, nil
+		return taken, nil
 	}
-	if err != nil || len(values) == 0 || list == p.caller.list {
-		return nil, err
+	if err != nil || len(values) == 0 || list == p.client.list {
+		return taken, err
 	}
-	p.answered(list)
-	more, _ := p.takeAll(lists) // what is wrong will be so the next time
-	return append(values, more...), nil
+	taken = answers{values, []*jsonrpc2.Request{p.answered(list)}}
+	_ = p.takeAll(&taken, lists) // what is wrong will be so the next time
+	return taken, nil
 }
 
-// takeAll takes the answers that are there, without waiting.
-func (p *perCall) takeAll(lists []string) (values []string, err error) {
+// takeAll adds the answers that are there to taken, without waiting.
+func (p *perCall) takeAll(taken *answers, lists []string) (err error) {
 	ctx := context.Background()
-	pipeline := p.caller.rdb.Pipeline()
+	pipeline := p.client.rdb.Pipeline()
 	cmds := make([]once, len(lists))
 	for i, list := range lists {
 		cmds[i] = newOnce(ctx, "lpop", list)
@@ -135,25 +148,25 @@ func (p *perCall) takeAll(lists []string) (values []string, err error) {
 		value, popErr := cmd.Text()
 		switch {
 		case popErr == nil:
-			p.answered(lists[i])
-			values = append(values, value)
+			taken.bodies = append(taken.bodies, value)
+			taken.requests = append(taken.requests, p.answered(lists[i]))
 		case popErr != redis.Nil:
 			err = popErr
 		}
 	}
-	if len(values) > 0 {
-		err = nil
-	}
-	return values, err
+	return err
 }
 
 // wait asks all lists until one has an answer, less and less often.
-func (p *perCall) wait(lists []string) ([]string, error) {
+func (p *perCall) wait(lists []string) (taken answers, err error) {
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
-		values, err := p.takeAll(lists)
-		if err != nil || len(values) > 0 || pause == maxPoll {
-			return values, err
+		err = p.takeAll(&taken, lists)
+		if len(taken.bodies) > 0 {
+			return taken, nil
 		}
-		link.Wait(pause, p.caller.closed)
+		if err != nil || pause == maxPoll {
+			return taken, err
+		}
+		link.Wait(pause, p.client.closed)
 	}
 }

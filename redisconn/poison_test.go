@@ -35,12 +35,15 @@ func (Poison) Take(struct{}, *int) error { panic("poison") }
 // servePoison is the server process.
 func servePoison() {
 	rdb := redis.NewClient(&redis.Options{Addr: os.Getenv(serveAddr)})
-	conn := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{
-		AtLeastOnce: true,
+	conn, err := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{
+		Guarantee:   jsonrpc2.AtLeastOnce,
 		Lease:       time.Second,
 		MaxAttempts: maxAttempts,
 		Logger:      quiet,
 	})
+	if err != nil {
+		log.Fatal(err)
+	}
 	server := rpc.NewServer()
 	for _, service := range []any{calc.Calc{}, Poison{}} {
 		if err := server.Register(service); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -24,7 +23,7 @@ import (
 type replier struct {
 	rdb     redis.UniversalClient
 	cluster *redis.ClusterClient // nil: there is one node
-	server  *server
+	server  *ServerConn
 	apart   bool // requests are held on one node and answered on others
 
 	only  *lane // of the one node
@@ -53,7 +52,7 @@ const (
 	maxParked = 16 << 20
 )
 
-func newReplier(rdb redis.UniversalClient, s *server) *replier {
+func newReplier(rdb redis.UniversalClient, s *ServerConn) *replier {
 	cluster, _ := rdb.(*redis.ClusterClient)
 	r := &replier{
 		rdb:     rdb,
@@ -141,9 +140,8 @@ func (r *replier) wake() {
 	_ = r.put(push{kind: pushWake, list: r.server.wakeList})
 }
 
-// close sends what waits, for closeGrace at most, and reports whether all was
-// sent.
-func (r *replier) close() bool {
+// close sends what waits, for closeGrace at most, and returns what is left.
+func (r *replier) close() (unsent []push) {
 	r.mu.Lock()
 	r.closed = true
 	for _, l := range r.lanes {
@@ -152,17 +150,13 @@ func (r *replier) close() bool {
 	r.mu.Unlock()
 	r.active.Wait()
 	r.watch.close()
-	unsent := 0
 	for _, l := range r.lanes {
-		unsent += l.retrier.unsent()
-	}
-	if unsent > 0 {
-		r.server.state.Logger.Error("closed with messages unsent", slog.Int("messages", unsent))
+		unsent = l.retrier.appendUnsent(unsent)
 	}
 	if r.woke.Load() && r.server.state.Cause() == nil { // else it expires
 		removeList(r.rdb, r.server.wakeList, r.server.state.Logger)
 	}
-	return unsent == 0
+	return unsent
 }
 
 var errLeaseLost = errors.New("redisconn: answer dropped: the lease ran out, another server has the request")
@@ -189,7 +183,7 @@ func (r *replier) refuse(p push, err error) {
 
 // drop gives up an answer.
 func (r *replier) drop(p push, why error) {
-	r.server.notes.Add(p.body, why)
+	r.server.lost(p.body, why)
 	r.free(p)
 	r.settled(p.token)
 }

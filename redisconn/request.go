@@ -2,60 +2,58 @@ package redisconn
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"strconv"
 	"time"
+
+	"github.com/micromessaging/jsonrpc2"
 )
 
 // A request is on its way to the queue.
 type request struct {
-	ctx   context.Context
+	*jsonrpc2.Request // whose Handle it is
+
 	list  string    // to answer on
-	body  []byte    // as the codec wrote it
 	until time.Time // tried for so long
 
-	// Protected by the caller's pushing.
-	deadline int64 // as it travels, 0 for none
-	sent     bool  // it may have arrived
+	// Protected by the ClientConn's pushing.
+	deadlineMS int64 // as it travels, 0 for none
+	pushed     bool  // it may have arrived
 }
 
 // appendTo appends the request as it travels: with the members that say where
 // and until when it is to be answered, in its first object.
 func (r *request) appendTo(b []byte) []byte {
-	at := bytes.IndexByte(r.body, '{') + 1
-	if at == 0 || r.list == "" && r.deadline == 0 {
-		return append(b, r.body...)
+	at := bytes.IndexByte(r.Body, '{') + 1
+	if at == 0 || r.list == "" && r.deadlineMS == 0 {
+		return append(b, r.Body...)
 	}
-	b = append(b, r.body[:at]...)
+	b = append(b, r.Body[:at]...)
 	if r.list != "" {
 		b = appendQuoted(append(b, `"reply_to":`...), r.list)
 	}
-	if r.deadline != 0 {
+	if r.deadlineMS != 0 {
 		if r.list != "" {
 			b = append(b, ',')
 		}
-		b = strconv.AppendInt(append(b, `"deadline_ms":`...), r.deadline, 10)
+		b = strconv.AppendInt(append(b, `"deadline_ms":`...), r.deadlineMS, 10)
 	}
-	if rest := bytes.TrimLeft(r.body[at:], " \t\r\n"); len(rest) > 0 && rest[0] != '}' {
+	if rest := bytes.TrimLeft(r.Body[at:], " \t\r\n"); len(rest) > 0 && rest[0] != '}' {
 		b = append(b, ',')
 	}
-	return append(b, r.body[at:]...)
+	return append(b, r.Body[at:]...)
 }
 
 // setDeadline has the caller's deadline travel, if it has one.
 func (r *request) setDeadline(c *clock) {
-	r.deadline = 0
-	if deadline, ok := r.ctx.Deadline(); ok {
-		r.deadline = c.toBroker(deadline)
+	r.deadlineMS = 0
+	if r.hasDeadline() {
+		r.deadlineMS = c.toBroker(r.Deadline())
 	}
 }
 
-// hasDeadline reports whether the caller waits until then only.
-func (r *request) hasDeadline() bool {
-	_, ok := r.ctx.Deadline()
-	return ok
-}
+// hasDeadline reports whether the caller waits only until a deadline.
+func (r *request) hasDeadline() bool { return !r.Deadline().IsZero() }
 
 // maxKept is how many bytes of a buffer are kept for the next message.
 const maxKept = 64 << 10

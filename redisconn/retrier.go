@@ -238,7 +238,7 @@ func (r *retrier) tryAlone(p push) (ok bool) {
 		return r.notTold(p, f.err, untold[0])
 	}
 	r.lane.undelivered.Add(1)
-	r.lane.server.notes.Add(p.body, undeliverable(p, f.err))
+	r.lane.server.lost(p.body, undeliverable(p, f.err))
 	return true
 }
 
@@ -308,12 +308,12 @@ func (r *retrier) close() {
 	link.Signal(r.wake)
 }
 
-// unsent returns how many pushes are left.
-func (r *retrier) unsent() (n int) {
+// appendUnsent appends the pushes that are left.
+func (r *retrier) appendUnsent(unsent []push) []push {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.lists {
-		n += len(s.pushes)
+		unsent = append(unsent, s.pushes...)
 	}
-	return n
+	return unsent
 }

@@ -58,9 +58,9 @@ func runWithRights(t *testing.T, client, server []string, atLeastOnce bool) (run
 	broker := brokertest.StartRedis(t)
 	var log logBook
 	slow := newSlow()
-	opts := &redisconn.ListenOptions{AtLeastOnce: atLeastOnce, ReplyTTL: 4 * time.Second, Logger: log.logger()}
+	opts := &redisconn.ListenOptions{Guarantee: guarantee(atLeastOnce), ReplyTTL: 4 * time.Second, Logger: log.logger()}
 	serverRDB, clientRDB := userClient(t, broker, "server", server...), userClient(t, broker, "client", client...)
-	conn := redisconn.Dial(clientRDB, queue, &redisconn.DialOptions{Logger: log.logger()})
+	conn := mustDial(t, clientRDB, queue, &redisconn.DialOptions{Logger: log.logger()})
 	rpcClient := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Logger: log.logger()})
 	call := func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)

@@ -25,7 +25,7 @@ func TestRubyClients(t *testing.T) {
 			t.Parallel()
 			broker := brokertest.StartRedis(t)
 			rdb := broker.Client(t)
-			w := serve(t, rdb, &redisconn.ListenOptions{AtLeastOnce: atLeastOnce, Logger: quiet})
+			w := serve(t, rdb, &redisconn.ListenOptions{Guarantee: guarantee(atLeastOnce), Logger: quiet})
 			for _, style := range rubyStyles {
 				requireRubyCalls(t, broker, style)
 			}
@@ -93,7 +93,7 @@ func TestRubyServers(t *testing.T) {
 		broker := brokertest.StartRedis(t)
 		rdb := broker.Client(t)
 		server := rubytest.Start(t, "redis_server.rb", broker.URL(), queue, test.style)
-		conn := redisconn.Dial(rdb, queue, &redisconn.DialOptions{ReplyPerCall: test.perCall, Logger: quiet})
+		conn := mustDial(t, rdb, queue, &redisconn.DialOptions{ReplyPerCall: test.perCall, Logger: quiet})
 		// The Ruby servers know params by position only.
 		c := caller{jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true, Logger: quiet}), conn}
 		requireCalls(t, c, 2)

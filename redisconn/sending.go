@@ -10,7 +10,7 @@ import (
 )
 
 // push pushes requests, and returns those to try again.
-func (c *caller) push(work []*request) (again []*request) {
+func (c *ClientConn) push(work []*request) (again []*request) {
 	c.pushing <- struct{}{}
 	defer func() { <-c.pushing }()
 	work = c.wanted(work)
@@ -31,39 +31,39 @@ func (c *caller) push(work []*request) (again []*request) {
 // large one, or that alone. The broker may refuse it, and what goes with it.
 func sentTogether(work []*request) int {
 	n := 0
-	for n < len(work) && len(work[n].body) <= largeMessage {
+	for n < len(work) && len(work[n].Body) <= largeMessage {
 		n++
 	}
 	return max(n, 1)
 }
 
 // pushTogether pushes requests in one command, and returns those to try again.
-func (c *caller) pushTogether(work []*request) (again []*request) {
+func (c *ClientConn) pushTogether(work []*request) (again []*request) {
 	err := c.exec(work)
 	if c.refusesLarge(work, err) { // or it was the connection
 		if err = c.exec(work); c.refusesLarge(work, err) {
-			c.failUnsent(work[0], fmt.Errorf("it has %d bytes: %w", len(work[0].body), err))
+			c.failUnsent(work[0], fmt.Errorf("it has %d bytes: %w", len(work[0].Body), explain(c.state, c.rdb, err)))
 			return nil
 		}
 	}
 	switch {
 	case err == nil:
 		c.state.Worked("sending requests")
-		c.requests.Add(int64(len(work)))
+		c.sent(work)
 	case certainlyNotRun(err, true):
 		impaired(c.state, c.rdb, "sending requests", err)
 		return c.refused(work, err)
-	default: // it may have arrived: the calls wait for their answers
+	default:
 		impaired(c.state, c.rdb, "sending requests", err)
+		c.unconfirmed(work, err)
 	}
-	c.done(work)
 	return nil
 }
 
 // refusesLarge reports whether Redis, which answers else, did not take a large
 // request. Such a one may be over a limit of its.
-func (c *caller) refusesLarge(work []*request, err error) bool {
-	if len(work[0].body) <= largeMessage || err == nil || !certainlyNotRun(err, true) || faultOf(err) == nodeFault {
+func (c *ClientConn) refusesLarge(work []*request, err error) bool {
+	if len(work[0].Body) <= largeMessage || err == nil || !certainlyNotRun(err, true) || faultOf(err) == nodeFault {
 		return false
 	}
 	_, err = c.length()
@@ -71,7 +71,7 @@ func (c *caller) refusesLarge(work []*request, err error) bool {
 }
 
 // ask asks the broker what has to be known before work is pushed, and is not.
-func (c *caller) ask(work []*request) error {
+func (c *ClientConn) ask(work []*request) error {
 	if len(work) == 0 {
 		return nil
 	}
@@ -84,7 +84,7 @@ func (c *caller) ask(work []*request) error {
 }
 
 // admitted fails the requests for which there is no room in the queue.
-func (c *caller) admitted(work []*request) []*request {
+func (c *ClientConn) admitted(work []*request) []*request {
 	n := c.backlog.admit(len(work))
 	for _, r := range work[n:] {
 		c.overloaded.Add(1)
@@ -93,7 +93,7 @@ func (c *caller) admitted(work []*request) []*request {
 	return work[:n]
 }
 
-func (c *caller) exec(work []*request) error {
+func (c *ClientConn) exec(work []*request) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
 	wakes, asks := c.perCall != nil && c.perCall.isBlocked(), c.clock.isStale() && !c.clock.mute
@@ -111,7 +111,7 @@ func (c *caller) exec(work []*request) error {
 
 // execBeside pushes requests, and wakes the fetcher and asks for the time before, in
 // one go.
-func (c *caller) execBeside(ctx context.Context, push once, wakes, asks bool) {
+func (c *ClientConn) execBeside(ctx context.Context, push once, wakes, asks bool) {
 	pipeline := c.rdb.Pipeline()
 	if wakes {
 		c.addWake(ctx, pipeline)
@@ -137,10 +137,10 @@ func (c *caller) execBeside(ctx context.Context, push once, wakes, asks bool) {
 }
 
 // pushArgs makes the command that pushes all requests.
-func (c *caller) pushArgs(work []*request) []any {
+func (c *ClientConn) pushArgs(work []*request) []any {
 	args, b := append(make([]any, 0, len(work)+2), "lpush", c.queue), c.buf[:0]
 	for _, r := range work {
-		r.sent = true // as far as is known
+		r.pushed = true // as far as is known
 		r.setDeadline(c.clock)
 		start := len(b)
 		b = r.appendTo(b)
@@ -151,54 +151,84 @@ func (c *caller) pushArgs(work []*request) []any {
 }
 
 // wanted drops the requests whose callers have given up.
-func (c *caller) wanted(work []*request) []*request {
+func (c *ClientConn) wanted(work []*request) []*request {
 	wanted := work[:0]
 	for _, r := range work {
-		if r.ctx.Err() == nil {
+		if !r.GivenUp() {
 			wanted = append(wanted, r)
 			continue
 		}
 		c.expired.Add(1)
-		c.out.Done(len(r.body))
+		c.out.Done(len(r.Body))
 	}
 	return wanted
 }
 
 // refused fails the requests that were tried for long enough, and returns the
 // others.
-func (c *caller) refused(work []*request, err error) (again []*request) {
+func (c *ClientConn) refused(work []*request, err error) (again []*request) {
 	now := time.Now()
 	again = work[:0]
 	for _, r := range work {
-		r.sent = false
+		r.pushed = false
 		if now.Before(r.until) {
 			again = append(again, r)
 			continue
 		}
-		c.failUnsent(r, err)
+		c.failUnsent(r, explain(c.state, c.rdb, err))
 	}
 	return again
 }
 
-func (c *caller) failUnsent(r *request, err error) {
+// failLeft fails the requests that are left when the ClientConn is closed.
+func (c *ClientConn) failLeft(work []*request) {
+	c.pushing <- struct{}{}
+	defer func() { <-c.pushing }()
+	for _, r := range c.wanted(work) {
+		c.failUnsent(r, fmt.Errorf("closed meanwhile: %w", closeCause(c.state)))
+	}
+}
+
+func (c *ClientConn) failUnsent(r *request, err error) {
 	c.unsent.Add(1)
-	c.fail(r, fmt.Errorf("%w: queue %q at %s: %w", jsonrpc2.ErrUnavailable, c.queue, addressOf(c.rdb), explain(c.state, c.rdb, err)))
+	c.fail(r, c.failure(jsonrpc2.ErrUnavailable, err))
 }
 
 // fail fails a request that is not sent.
-func (c *caller) fail(r *request, err error) {
-	r.sent = false
-	c.out.Done(len(r.body))
-	if c.perCall != nil {
-		c.perCall.answered(r.list)
-	}
-	c.notes.Add(r.body, err)
+func (c *ClientConn) fail(r *request, err error) {
+	r.pushed = false
+	c.out.Done(len(r.Body))
+	r.Fail(err)
 }
 
-func (c *caller) done(work []*request) {
+// failure returns the error of a request that did not get through.
+func (c *ClientConn) failure(sentinel, err error) error {
+	return fmt.Errorf("%w: queue %q at %s: %w", sentinel, c.queue, addressOf(c.rdb), err)
+}
+
+// sent notes that requests have arrived.
+func (c *ClientConn) sent(work []*request) {
+	c.requests.Add(int64(len(work)))
+	c.done(work)
+	for _, r := range work {
+		r.Sent()
+	}
+}
+
+// unconfirmed notes that requests may have arrived: calls wait for their answers,
+// notifications end.
+func (c *ClientConn) unconfirmed(work []*request, err error) {
+	c.done(work)
+	err = c.failure(jsonrpc2.ErrUnconfirmed, explain(c.state, c.rdb, err))
+	for _, r := range work {
+		r.Fail(err)
+	}
+}
+
+func (c *ClientConn) done(work []*request) {
 	bytes := 0
 	for _, r := range work {
-		bytes += len(r.body)
+		bytes += len(r.Body)
 	}
 	c.out.Done(bytes)
 }

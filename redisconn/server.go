@@ -2,11 +2,10 @@ package redisconn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,20 +16,22 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A server is the serving end. It has two goroutines, started by the first
-// ReadMessage and awaited by Close:
+// A ServerConn serves a queue. It is made by Listen, and given to one codec. It has
+// two goroutines, which the first ReadRequest starts and Close awaits:
 //
 //	fetch     wait for free places, pop as many requests
-//	  ReadMessage   on the codec's goroutine: find the reply list
+//	  ReadRequest   on the codec's goroutine: scan, find the reply list
 //	  Reply         on any: hand the answer to the replier
 //	replier   push all answers that wait, free their places
 //
 // With a lease it has two more: one renews it, the other ends fetch's waits.
-type server struct {
+type ServerConn struct {
 	queue    string
 	opts     ListenOptions
 	own      string // prefix of our own keys
 	wakeList string // a push onto it ends a blocked pop
+	opened   atomic.Bool
+	lost     func(body []byte, why error) // the codec's, from Open on
 
 	popper  popper
 	lease   *lease // nil: at most once
@@ -38,18 +39,19 @@ type server struct {
 	fetched chan struct{} // holds one if there may be a request
 	read    chan struct{} // holds one if all that was taken may be read
 	state   *link.State
-	notes   *link.Notes
 	replier *replier
 
-	// ReadMessage's own.
-	body  []byte
-	clock *clock
-	asker *link.Asker // of the clock
+	// ReadRequest's own.
+	body   []byte
+	header jsonrpc2.Header // of body
+	clock  *clock
+	asker  *link.Asker // of the clock
 
 	start    sync.Once   // runs the goroutines, unless closed first
-	unwatch  func() bool // ends the watch of ReadMessage's context
+	unwatch  func() bool // ends the watch of ReadRequest's context
 	closing  sync.Once
 	closed   chan struct{}
+	closeErr error
 	ended    chan struct{} // closed when the fetcher has ended
 	fetching sync.WaitGroup
 	beating  sync.WaitGroup
@@ -71,10 +73,7 @@ type server struct {
 // tryPause is between two tries to note that a suspect is started.
 const tryPause = 50 * time.Millisecond
 
-// maxNotes bounds the answers that could not be delivered and were not logged.
-const maxNotes = 100
-
-func newServer(rdb redis.UniversalClient, queue string, opts ListenOptions) *server {
+func newServerConn(rdb redis.UniversalClient, queue string, opts ListenOptions) *ServerConn {
 	if opts.Prefetch == 0 {
 		opts.Prefetch = DefaultPrefetch
 	}
@@ -87,15 +86,15 @@ func newServer(rdb redis.UniversalClient, queue string, opts ListenOptions) *ser
 	if opts.MaxAttempts == 0 {
 		opts.MaxAttempts = DefaultMaxAttempts
 	}
-	s := &server{
+	s := &ServerConn{
 		queue:   queue,
 		opts:    opts,
 		own:     ownPrefix(queue),
+		lost:    func([]byte, error) {},
 		popper:  popper{rdb: rdb, newest: true},
 		fetched: make(chan struct{}, 1),
 		read:    make(chan struct{}, 1),
 		state:   newState(rdb, opts.Logger, queue, "server"),
-		notes:   link.NewNotes(maxNotes),
 		stop:    make(chan struct{}),
 		ended:   make(chan struct{}),
 		closed:  make(chan struct{}),
@@ -103,21 +102,24 @@ func newServer(rdb redis.UniversalClient, queue string, opts ListenOptions) *ser
 	}
 	s.clock = &clock{ask: s.brokerTime, state: s.state}
 	s.wakeList = s.own + "wake:" + link.NewName()
-	if opts.AtLeastOnce {
+	if opts.Guarantee == jsonrpc2.AtLeastOnce {
 		s.lease = newLease(rdb, queue, opts, s.state, s.stop)
 	}
 	s.replier = newReplier(rdb, s)
 	return s
 }
 
-// SetLimits lets no more be fetched than can be started.
-func (s *server) SetLimits(l jsonrpc2.Limits) {
-	if l.InFlight > 0 {
-		s.opts.Prefetch = min(s.opts.Prefetch, l.InFlight)
+// Open implements jsonrpc2.ServerConn. No more is fetched than can be started.
+func (s *ServerConn) Open(settings jsonrpc2.Settings) error {
+	if s.opened.Swap(true) {
+		return jsonrpc2.ErrOpened
 	}
+	s.lost = settings.Lost
+	s.opts.Prefetch = min(s.opts.Prefetch, settings.InFlight)
+	return nil
 }
 
-func (s *server) run(ctx context.Context) {
+func (s *ServerConn) run(ctx context.Context) {
 	s.unwatch = context.AfterFunc(ctx, s.drain) // also while the codec does not read
 	s.places = link.NewPlaces(s.opts.Prefetch)
 	s.fetching.Go(s.fetch)
@@ -130,169 +132,37 @@ func (s *server) run(ctx context.Context) {
 	}
 }
 
-// fetch takes requests while there are places for them, until the drain. Then
-// it gives back what was not read: all in one, for the newest go first.
-func (s *server) fetch() {
-	defer s.giveBack()
-	var backoff link.Backoff
-	for {
-		free := s.places.Wait(s.stop)
-		if !s.beginPop() {
-			return
-		}
-		taken, err := s.take(free)
-		s.endPop()
-		switch {
-		case errors.Is(err, errOld), errors.Is(err, errNoClient):
-			s.fail(err)
-			return
-		case err != nil:
-			impaired(s.state, s.popper.rdb, "taking requests", err)
-			link.Wait(backoff.Next(), s.stop)
-			continue
-		}
-		s.state.Worked("taking requests")
-		backoff.Reset()
-		if len(taken) > 0 {
-			s.hand(taken)
-		}
-		if len(taken) == 1 {
-			s.letRead()
-		}
-	}
-}
-
-// letRead waits until all that was taken is read, for to send the next pop would
-// keep a lone call waiting for longer.
-func (s *server) letRead() {
-	for s.isUnread() {
-		select {
-		case <-s.read:
-		case <-s.stop:
-			return
-		}
-	}
-}
-
-func (s *server) isUnread() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.taken) > 0
-}
-
-// take waits for requests, for blockTime at most, and takes up to n.
-func (s *server) take(n int) ([]delivery, error) {
-	if s.lease != nil {
-		return s.lease.take(n)
-	}
-	list, values, err := s.popper.pop(n, s.wakeList, s.queue)
-	if err != nil || list == s.wakeList {
-		return nil, err
-	}
-	taken := make([]delivery, len(values))
-	for i, value := range values {
-		taken[i].body = value
-	}
-	return taken, nil
-}
-
-// beginPop notes that a drain has to wake the fetcher. It is false when there is
-// one already.
-func (s *server) beginPop() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.popping = !s.drained
-	return s.popping
-}
-
-func (s *server) endPop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.popping = false
-}
-
-// hand hands requests to ReadMessage.
-func (s *server) hand(taken []delivery) {
-	s.places.Take(len(taken))
-	s.requests.Add(int64(len(taken)))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer link.Signal(s.fetched)
-	if len(s.taken) == 0 && s.lease == nil { // most often
-		s.taken = taken
-		return
-	}
-	for _, d := range taken {
-		if d.isSuspect() {
-			s.suspects = append(s.suspects, d)
-		} else {
-			s.taken = append(s.taken, d)
-		}
-	}
-}
-
-// bury has the caller of a request that is dead told so.
-func (s *server) bury(request string, attempts int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.buried = append(s.buried, delivery{body: request, attempt: attempts, dead: true})
-	s.places.Take(1)
-	link.Signal(s.fetched)
-}
-
-func (s *server) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fatal = err
-	link.Signal(s.fetched)
-}
-
-// giveBack gives back what was taken and not read.
-func (s *server) giveBack() {
-	defer close(s.ended)
-	s.mu.Lock()
-	back := append(s.suspects, s.taken...)
-	s.taken, s.suspects = nil, nil
-	s.mu.Unlock()
-	s.replier.giveBack(back)
-	if s.lease != nil {
-		s.lease.disconnect()
-		s.lease.unstage()
-	}
-}
-
-func (s *server) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+// ReadRequest implements jsonrpc2.ServerConn.
+func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
 	s.start.Do(func() { s.run(ctx) })
-	s.body = keep(s.body)
+	if cap(s.body) > maxKept {
+		s.body, s.header = nil, jsonrpc2.Header{}
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			s.drain()
-			return jsonrpc2.Message{}, err
-		}
-		if note, ok := s.notes.Next(); ok {
-			return note, nil
+			return jsonrpc2.Delivery{}, err
 		}
 		d, ok, err := s.next()
 		switch {
 		case err != nil:
-			return jsonrpc2.Message{}, err
+			return jsonrpc2.Delivery{}, err
 		case ok && d.isSuspect() && !s.try(ctx, d):
 			continue
 		case ok:
-			return s.message(d), nil
+			return s.deliver(d), nil
 		}
 		select {
 		case <-s.fetched:
-		case <-s.notes.Ready():
 		case <-ctx.Done():
 		case <-s.closed:
-			return jsonrpc2.Message{}, io.EOF
+			return jsonrpc2.Delivery{}, io.EOF
 		}
 	}
 }
 
 // next takes the next request that may be returned.
-func (s *server) next() (d delivery, ok bool, err error) {
+func (s *ServerConn) next() (d delivery, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -327,7 +197,7 @@ func shift(deliveries *[]delivery) delivery {
 }
 
 // try notes that a suspect is started, and reports whether it may be.
-func (s *server) try(ctx context.Context, d delivery) bool {
+func (s *ServerConn) try(ctx context.Context, d delivery) bool {
 	held, err := s.lease.begin(d)
 	if held && err == nil && ctx.Err() == nil {
 		return true
@@ -353,116 +223,30 @@ func (s *server) try(ctx context.Context, d delivery) bool {
 }
 
 // tried lets the next suspect be started.
-func (s *server) tried() {
+func (s *ServerConn) tried() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.trying = false
 	link.Signal(s.fetched)
 }
 
-// message makes a message of a request.
-func (s *server) message(d delivery) jsonrpc2.Message {
-	s.body = append(s.body[:0], d.body...)
-	header, _ := jsonrpc2.ScanHeader(s.body) // what is broken is for the codec
-	list, err := s.replyList(header)
-	msg := jsonrpc2.Message{Body: s.body, Deadline: s.clock.deadline(header.Deadline)}
-	switch {
-	case err != nil && header.Answer:
-		msg.Err = err
-	case d.dead:
-		msg.Err = errDead(d.attempt)
-	}
-	token, suspect := d.token, d.isSuspect()
-	msg.Reply = func(body []byte) error {
-		if suspect {
-			defer s.tried()
-		}
-		switch {
-		case body == nil:
-			s.settle(token)
-			return nil
-		case err != nil:
-			s.settle(token)
-			return err
-		}
-		return s.replier.reply(token, list, body)
-	}
-	return msg
-}
-
-// errDead is what the caller of a dead request is answered with.
-func errDead(attempts int) *jsonrpc2.Error {
-	return &jsonrpc2.Error{
-		Code:    jsonrpc2.CodeServer,
-		Message: fmt.Sprintf("given up: its server died each of the %d times that it was started", attempts),
-	}
-}
-
-var (
-	errNoAddress = errors.New("redisconn: no reply list: neither a string reply_to nor a string id")
-	errTooLong   = fmt.Errorf("redisconn: the reply list's name is longer than %d bytes", maxAddress)
-)
-
-// replyList returns the list to answer on. It comes from a stranger.
-func (s *server) replyList(h jsonrpc2.Header) (string, error) {
-	list := h.ReplyTo
-	if list == "" {
-		list = h.ID
-	}
-	var err error
-	switch {
-	case list == "":
-		err = errNoAddress
-	case len(list) > maxAddress:
-		err = errTooLong
-	case list == s.queue || strings.HasPrefix(list, s.own) || isOwnKey(list):
-		err = fmt.Errorf("redisconn: refused to reply to %q: it is a queue's own", list)
-	case !strings.HasPrefix(list, s.opts.ReplyPrefix):
-		err = fmt.Errorf("redisconn: refused to reply to %q: it does not begin with %q", list, s.opts.ReplyPrefix)
+// Err implements jsonrpc2.ServerConn.
+func (s *ServerConn) Err() error {
+	select {
+	case <-s.closed:
+		return net.ErrClosed
 	default:
-		return list, nil
 	}
-	if !h.Answer {
-		return "", err
-	}
-	if list == "" || len(list) > maxAddress {
-		s.noAddress.Add(1)
-	} else {
-		s.refused.Add(1)
-	}
-	return "", err
-}
-
-// settle settles a request that needs no answer.
-func (s *server) settle(token int64) {
-	s.replier.settled(token)
-	s.places.Free(1)
-}
-
-// drain stops the fetcher, at once even where it is blocked. It gives back what
-// was taken and not read.
-func (s *server) drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.drained {
-		return
+	if s.fatal != nil {
+		return s.fatal
 	}
-	s.drained = true
-	close(s.stop)
-	if s.popping && s.lease == nil {
-		s.replier.wake()
-	}
+	return impairment(s.state, s.replier.rdb, s.queue)
 }
 
-func (s *server) isPopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.popping
-}
-
-func (s *server) WriteMessage(context.Context, []byte) error { return errors.ErrUnsupported }
-
-func (s *server) Close() error {
+// Close implements jsonrpc2.ServerConn. It takes as long as that of a ClientConn.
+func (s *ServerConn) Close() error {
 	s.closing.Do(func() {
 		s.start.Do(func() { s.unwatch = func() bool { return true } }) // or never
 		s.unwatch()
@@ -470,13 +254,38 @@ func (s *server) Close() error {
 		s.drain()
 		s.asker.Close()
 		s.fetching.Wait()
-		s.leave(s.replier.close())
+		unsent := s.replier.close()
+		s.closeErr = s.loseUnsent(unsent)
+		s.leave(len(unsent) == 0)
 	})
-	return nil
+	return s.closeErr
+}
+
+// loseUnsent tells the codec what is lost with the pushes that are left. It returns an
+// error if something is.
+func (s *ServerConn) loseUnsent(unsent []push) error {
+	lost := 0
+	cause := closeCause(s.state)
+	for _, p := range unsent {
+		switch {
+		case p.kind == pushReply:
+			s.lost(p.body, fmt.Errorf("redisconn: answer to %q not known to be sent when closed: %w", p.list, cause))
+		case p.kind == pushBack && s.lease == nil: // else it is taken over
+			s.lost(p.body, fmt.Errorf("redisconn: request not given back when closed: %w", cause))
+		default:
+			continue
+		}
+		lost++
+	}
+	if lost == 0 {
+		return nil
+	}
+	return fmt.Errorf("redisconn: queue %q at %s: messages not known to be sent when closed: %d: %w",
+		s.queue, addressOf(s.replier.rdb), lost, cause)
 }
 
 // leave ends the lease, where one was begun.
-func (s *server) leave(allSent bool) {
+func (s *ServerConn) leave(allSent bool) {
 	if s.endBeat == nil {
 		return
 	}
@@ -495,7 +304,8 @@ func (s *server) leave(allSent bool) {
 	}
 }
 
-func (s *server) stats() Stats {
+// Stats returns what the ServerConn has done so far.
+func (s *ServerConn) Stats() Stats {
 	stats := Stats{
 		Requests:    s.requests.Load(),
 		Replies:     s.replier.replies.Load(),

@@ -70,7 +70,7 @@ func TestUndeliverableAnswers(t *testing.T) {
 				require.NoError(t, admin.Set(context.Background(), "string", "kept", 0).Err())
 				var log logBook
 				w := serveWith(t, restricted(t, broker, admin, test.rules...),
-					&redisconn.ListenOptions{AtLeastOnce: atLeastOnce, Logger: log.logger()},
+					&redisconn.ListenOptions{Guarantee: guarantee(atLeastOnce), Logger: log.logger()},
 					&jsonrpc2.ServerOptions{Logger: log.logger()}, Double{})
 				others := startOthers(t, admin, nil)
 				times := 3
@@ -305,5 +305,7 @@ func TestCloseOfASuspendedRedis(t *testing.T) {
 	ended.Wait()
 	t.Logf("closed after %v", time.Since(begin))
 	require.Less(t, time.Since(begin), 21*time.Second)
+	require.ErrorContains(t, w.err, "messages not known to be sent when closed: 1")
+	w.err = nil // for the cleanup
 	broker.Cont()
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
@@ -30,7 +31,7 @@ func TestReplyToAnEmptyQueue(t *testing.T) {
 		{name: "requests", entry: add("theirs"), removed: true},
 		{name: "jobs", entry: `{"class":"Job","args":["result"]}`, removed: true},
 		{name: "texts", entry: "result", removed: true},
-		{name: "at least once", entry: add("theirs"), opts: redisconn.ListenOptions{AtLeastOnce: true}, removed: true},
+		{name: "at least once", entry: add("theirs"), opts: redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce}, removed: true},
 		{name: "the server is closed", entry: add("theirs"), after: (*worker).end, removed: true},
 		{name: "without scripts", rules: []string{"-@scripting"}, entry: add("theirs")},
 	} {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
@@ -12,7 +13,7 @@ import (
 
 // leased are the options of such a server. Calls of trials wait for longer.
 func leased() redisconn.ListenOptions {
-	return redisconn.ListenOptions{AtLeastOnce: true, Lease: time.Second}
+	return redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Lease: time.Second}
 }
 
 // What a server had taken when its connection was cut it still has.

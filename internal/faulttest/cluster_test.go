@@ -134,7 +134,7 @@ func TestRabbitMQClusterLeaderKilled(t *testing.T) {
 		leader.Start()
 	})
 	ran := int64(len(tr.ledger.runs(t)))
-	require.LessOrEqual(t, tr.conn.(*amqpconn.Conn).Stats().Confirmed, ran, "confirmed, but did not run")
+	require.LessOrEqual(t, tr.conn.(*amqpconn.ClientConn).Stats().Confirmed, ran, "confirmed, but did not run")
 }
 
 // awaitMembers waits until all members of a quorum queue are there, and for as

@@ -8,6 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
@@ -73,7 +74,7 @@ func TestRabbitMQServerCut(t *testing.T) {
 // its request runs again: few do, for it leaves before the request runs.
 func TestRabbitMQServerCutAtMostOnce(t *testing.T) {
 	s, proxy := rabbitBehindProxy(t, false)
-	s.listening.AtMostOnce = true
+	s.listening.Guarantee = jsonrpc2.AtMostOnce
 	allow := allowed{failed: many, lost: cuts * amqpconn.DefaultPrefetch, again: cuts * amqpconn.DefaultPrefetch / 4}
 	testCut(t, proxy, &trial{name: "RabbitMQ server's connections cut, at most once", site: s, allow: allow})
 }

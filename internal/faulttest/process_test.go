@@ -35,7 +35,7 @@ type processConfig struct {
 
 	Redis       redisconn.ListenOptions
 	RabbitQueue amqpconn.Queue
-	AtMostOnce  bool // on RabbitMQ
+	Guarantee   jsonrpc2.Guarantee // on RabbitMQ
 }
 
 // runProcess is the main function of a client or a server. Its end is that of
@@ -70,31 +70,31 @@ func (c processConfig) serve(ctx context.Context) error {
 	if err := server.Register(ledger); err != nil {
 		return err
 	}
-	var conn jsonrpc2.Conn
+	var conn jsonrpc2.ServerConn
 	if c.RedisAddr != "" {
 		c.Redis.Logger = quiet
-		conn = redisconn.Listen(redisAt(c.RedisAddr)(), c.Queue, &c.Redis)
+		conn, err = redisconn.Listen(redisAt(c.RedisAddr)(), c.Queue, &c.Redis)
 	} else {
 		conn, err = amqpconn.Listen(c.RabbitURL, c.Queue, &amqpconn.ListenOptions{
-			Queue: c.RabbitQueue, AtMostOnce: c.AtMostOnce, Logger: quiet,
+			Queue: c.RabbitQueue, Guarantee: c.Guarantee, Logger: quiet,
 		})
-		if err != nil {
-			return err
-		}
+	}
+	if err != nil {
+		return err
 	}
 	return jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Logger: quiet})
 }
 
 // call makes all calls at once.
 func (c processConfig) call(ctx context.Context) (err error) {
-	var conn jsonrpc2.Conn
+	var conn jsonrpc2.ClientConn
 	if c.RedisAddr != "" {
-		conn = redisconn.Dial(redisAt(c.RedisAddr)(), c.Queue, &redisconn.DialOptions{Logger: quiet})
+		conn, err = redisconn.Dial(redisAt(c.RedisAddr)(), c.Queue, &redisconn.DialOptions{Logger: quiet})
 	} else {
 		conn, err = amqpconn.Dial(c.RabbitURL, c.Queue, &amqpconn.DialOptions{Declare: &c.RabbitQueue, Logger: quiet})
-		if err != nil {
-			return err
-		}
+	}
+	if err != nil {
+		return err
 	}
 	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: soon, Logger: quiet})
 	for n := range c.Calls {
@@ -191,7 +191,7 @@ func TestServerProcessKilled(t *testing.T) {
 			allowed{again: kills * amqpconn.DefaultPrefetch},
 		},
 		{
-			"RabbitMQ server process killed, at most once", rabbit(amqpconn.ListenOptions{AtMostOnce: true}),
+			"RabbitMQ server process killed, at most once", rabbit(amqpconn.ListenOptions{Guarantee: jsonrpc2.AtMostOnce}),
 			allowed{failed: many, lost: kills * amqpconn.DefaultPrefetch, again: kills}, // acknowledgements lost
 		},
 	} {

@@ -69,7 +69,7 @@ func TestRabbitMQKilled(t *testing.T) {
 	for _, tr := range trials {
 		tr.conclude(t)
 		ran := int64(len(tr.ledger.runs(t)))
-		require.LessOrEqual(t, tr.conn.(*amqpconn.Conn).Stats().Confirmed, ran, "confirmed, but did not run")
+		require.LessOrEqual(t, tr.conn.(*amqpconn.ClientConn).Stats().Confirmed, ran, "confirmed, but did not run")
 	}
 }
 
@@ -129,7 +129,7 @@ func TestRabbitMQConfirmationDropped(t *testing.T) {
 	s.dialing.Persistent = true
 	tr := &trial{name: "RabbitMQ's confirmation of a request dropped", site: s}
 	testReplyDropped(t, tr, proxy, `"N":%d`, func(cuts int64) bool {
-		return tr.conn.(*amqpconn.Conn).Stats().Reconnects == cuts
+		return tr.conn.(*amqpconn.ClientConn).Stats().Reconnects == cuts
 	})
 }
 

@@ -39,14 +39,14 @@ func newRabbitSite(t *testing.T, broker *brokertest.RabbitMQ) *rabbitSite {
 // urlOf returns the URL of a proxy before a RabbitMQ.
 func urlOf(addr string) string { return "amqp://guest:guest@" + addr + "/" }
 
-func (s *rabbitSite) dial(t *testing.T) jsonrpc2.Conn {
+func (s *rabbitSite) dial(t *testing.T) jsonrpc2.ClientConn {
 	s.dialing.Logger = quiet
 	conn, err := amqpconn.Dial(s.url, s.queue, &s.dialing)
 	require.NoError(t, err)
 	return conn
 }
 
-func (s *rabbitSite) listen(t *testing.T) jsonrpc2.Conn {
+func (s *rabbitSite) listen(t *testing.T) jsonrpc2.ServerConn {
 	url := s.serverURL
 	if url == "" {
 		url = s.url
@@ -121,5 +121,5 @@ func (s *rabbitSite) noteVersion(t *testing.T) {
 }
 
 func (s *rabbitSite) config() processConfig {
-	return processConfig{RabbitURL: s.url, Queue: s.queue, RabbitQueue: s.listening.Queue, AtMostOnce: s.listening.AtMostOnce}
+	return processConfig{RabbitURL: s.url, Queue: s.queue, RabbitQueue: s.listening.Queue, Guarantee: s.listening.Guarantee}
 }

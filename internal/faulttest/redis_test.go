@@ -169,11 +169,11 @@ func TestRedisAnswerReplyDropped(t *testing.T) {
 	s.connectServer = redisAt(proxy.Addr)
 	tr := &trial{name: "Redis' reply to the push of an answer dropped", site: s}
 	tr.note = func(tally) string {
-		twice := tr.conn.(*redisconn.Conn).Stats().Replies - tr.answered.Load()
+		twice := tr.conn.(*redisconn.ClientConn).Stats().Replies - tr.answered.Load()
 		return fmt.Sprintf("%d answers came twice", twice)
 	}
 	testReplyDropped(t, tr, proxy, `"result":%d`, func(cuts int64) bool {
-		return tr.server.(*worker).conn.(*redisconn.Conn).Stats().Reconnects == cuts
+		return tr.server.(*worker).conn.(*redisconn.ServerConn).Stats().Reconnects == cuts
 	})
 }
 

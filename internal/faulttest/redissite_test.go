@@ -35,26 +35,30 @@ func redisAt(addr string) func() redis.UniversalClient {
 	return func() redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: addr}) }
 }
 
-func (s *redisSite) dial(t *testing.T) jsonrpc2.Conn {
+func (s *redisSite) dial(t *testing.T) jsonrpc2.ClientConn {
 	rdb := s.connect()
 	t.Cleanup(func() { _ = rdb.Close() })
 	s.dialing.Logger = quiet
-	return redisconn.Dial(rdb, queue, &s.dialing)
+	conn, err := redisconn.Dial(rdb, queue, &s.dialing)
+	require.NoError(t, err)
+	return conn
 }
 
-func (s *redisSite) listen(t *testing.T) jsonrpc2.Conn {
+func (s *redisSite) listen(t *testing.T) jsonrpc2.ServerConn {
 	connect := s.connectServer
 	if connect == nil {
 		connect = s.connect
 	}
 	rdb := connect()
 	t.Cleanup(func() { _ = rdb.Close() })
-	return s.listenOn(rdb)
+	return s.listenOn(t, rdb)
 }
 
-func (s *redisSite) listenOn(rdb redis.UniversalClient) jsonrpc2.Conn {
+func (s *redisSite) listenOn(t *testing.T, rdb redis.UniversalClient) jsonrpc2.ServerConn {
 	s.listening.Logger = quiet
-	return redisconn.Listen(rdb, queue, &s.listening)
+	conn, err := redisconn.Listen(rdb, queue, &s.listening)
+	require.NoError(t, err)
+	return conn
 }
 
 func (s *redisSite) waiting() (int, error) {

@@ -15,8 +15,8 @@ import (
 
 // A site is a queue on a broker.
 type site interface {
-	dial(t *testing.T) jsonrpc2.Conn
-	listen(t *testing.T) jsonrpc2.Conn
+	dial(t *testing.T) jsonrpc2.ClientConn
+	listen(t *testing.T) jsonrpc2.ServerConn
 	// waiting returns how many requests wait in the queue.
 	waiting() (int, error)
 	// requireEmpty requires that nothing is left on the broker once all ends
@@ -41,8 +41,8 @@ type trial struct {
 
 	*load
 	ledger *Ledger
-	conn   jsonrpc2.Conn // the client's
-	server server        // nil: the test sees to servers itself
+	conn   jsonrpc2.ClientConn
+	server server // nil: the test sees to servers itself
 }
 
 // allowed says how many calls may at most fare worse than being answered. More
@@ -149,7 +149,7 @@ type server interface {
 
 // A worker is a server in this process.
 type worker struct {
-	conn  jsonrpc2.Conn
+	conn  jsonrpc2.ServerConn
 	drain context.CancelFunc
 	done  chan struct{} // closed when Serve has returned
 	err   error         // what it returned

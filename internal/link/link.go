@@ -1,6 +1,5 @@
 // Package link has what connections that survive their broker share: an outbox
-// whose writer takes all that waits, the messages that a transport itself has
-// for the codec, a backoff, and the log of a connection's state.
+// whose writer takes all that waits, a backoff, and the log of a connection's state.
 package link
 
 import (

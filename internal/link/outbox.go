@@ -9,7 +9,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// maxWaiting is how many bytes an Outbox holds: what Conn.WriteMessage
+// maxWaiting is how many bytes an Outbox holds: what ClientConn.WriteRequest
 // promises.
 const maxWaiting = 16 << 20
 

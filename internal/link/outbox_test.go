@@ -112,3 +112,12 @@ func TestOutboxConcurrently(t *testing.T) {
 		require.Equal(t, each, next[i])
 	}
 }
+
+func requireNotReady(t *testing.T, ready <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-ready:
+		require.Fail(t, "ready")
+	default:
+	}
+}

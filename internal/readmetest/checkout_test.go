@@ -36,6 +36,24 @@ func block(t *testing.T, language, holds string) string {
 	return found[0]
 }
 
+// dialImports stands before the README's function that opens any transport.
+const dialImports = `package main
+
+import (
+	"fmt"
+	"net/url"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+	"github.com/redis/go-redis/v9"
+)
+
+var _ = dial
+
+`
+
 // The README's program runs in a module of its own, by the commands that stand
 // below it.
 func TestCheckout(t *testing.T) {
@@ -52,6 +70,7 @@ func TestCheckout(t *testing.T) {
 	yours := filepath.Join(folder, "yours")
 	require.NoError(t, os.Mkdir(yours, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(yours, "main.go"), []byte(program), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(yours, "dial.go"), []byte(dialImports+block(t, "go", "func dial")), 0o644))
 
 	run := exec.CommandContext(t.Context(), "bash", "-e")
 	run.Dir = yours

@@ -67,7 +67,7 @@ var rabbitFailures = []failure{
 	}},
 }
 
-func dialRabbit(t *testing.T, url, queue string, opts *amqpconn.DialOptions) *amqpconn.Conn {
+func dialRabbit(t *testing.T, url, queue string, opts *amqpconn.DialOptions) *amqpconn.ClientConn {
 	if opts == nil {
 		opts = &amqpconn.DialOptions{}
 	}
@@ -78,7 +78,7 @@ func dialRabbit(t *testing.T, url, queue string, opts *amqpconn.DialOptions) *am
 }
 
 // onRabbit serves a queue named like the test, and returns a Conn that calls it.
-func (s *Counted) onRabbit(t *testing.T, url string) jsonrpc2.Conn {
+func (s *Counted) onRabbit(t *testing.T, url string) jsonrpc2.ClientConn {
 	plain := amqpconn.Queue{Plain: true}
 	conn, err := amqpconn.Listen(url, t.Name(), &amqpconn.ListenOptions{Queue: plain, Logger: quiet})
 	require.NoError(t, err)

@@ -83,7 +83,7 @@ func (s *Counted) Wait(args Args, reply *string) error {
 }
 
 // serve serves conn until the end of the test.
-func (s *Counted) serve(t *testing.T, conn jsonrpc2.Conn, opts jsonrpc2.ServerOptions) {
+func (s *Counted) serve(t *testing.T, conn jsonrpc2.ServerConn, opts jsonrpc2.ServerOptions) {
 	server := rpc.NewServer()
 	require.NoError(t, server.Register(s))
 	opts.Logger = quiet
@@ -100,7 +100,7 @@ func (s *Counted) serve(t *testing.T, conn jsonrpc2.Conn, opts jsonrpc2.ServerOp
 	})
 }
 
-func dial(t *testing.T, conn jsonrpc2.Conn, opts jsonrpc2.ClientOptions) *rpc.Client {
+func dial(t *testing.T, conn jsonrpc2.ClientConn, opts jsonrpc2.ClientOptions) *rpc.Client {
 	opts.Logger = quiet
 	if opts.Timeout == 0 {
 		opts.Timeout = soon
@@ -113,4 +113,12 @@ func dial(t *testing.T, conn jsonrpc2.Conn, opts jsonrpc2.ClientOptions) *rpc.Cl
 func call(client *rpc.Client, method string, args Args) error {
 	_, err := jsonrpc2.Call[string](context.Background(), client, "Counted."+method, args)
 	return err
+}
+
+// must returns what a constructor has made of good options.
+func must[T any](conn T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return conn
 }

@@ -29,13 +29,32 @@ var streamFailures = []failure{
 		}
 		return outcome{err: call(client, "Quick", Args{Name: "it", Fill: fill})}
 	}},
+	{"stream", "ErrUnavailable", 0, func(t *testing.T, s *Counted) outcome { // the server has gone
+		here, there := net.Pipe()
+		client := dial(t, jsonrpc2.NewStreamConn(here), jsonrpc2.ClientOptions{})
+		waits := client.Go("Counted.Quick", Args{}, new(string), nil)
+		require.NoError(t, there.Close())
+		require.Error(t, (<-waits.Done).Error)
+		return outcome{err: call(client, "Quick", Args{Name: "it"})}
+	}},
+	{"stream", "ErrReplyLost", 1, func(t *testing.T, s *Counted) outcome { // the connection is cut in mid-call
+		here, there := net.Pipe()
+		s.serve(t, jsonrpc2.NewStreamConn(there), jsonrpc2.ServerOptions{})
+		client := dial(t, jsonrpc2.NewStreamConn(here), jsonrpc2.ClientOptions{})
+		err := make(chan error, 1)
+		go func() { err <- call(client, "Wait", Args{Name: "it"}) }()
+		require.Eventually(t, func() bool { return s.runs("it") > 0 }, soon, time.Millisecond)
+		require.NoError(t, there.Close())
+		defer s.end()
+		return outcome{err: <-err}
+	}},
 	{"stream", "ErrTimeout", 1, func(t *testing.T, s *Counted) outcome { return timeout(t, s, s.overStream(t)) }},
 	{"stream", "ErrBadReply", 1, func(t *testing.T, s *Counted) outcome { return badReply(t, s.overStream(t)) }},
 	{"stream", "ErrTooLarge of a reply", 1, func(t *testing.T, s *Counted) outcome { return tooLargeReply(t, s.overStream(t)) }},
 }
 
 // overStream serves over TCP, and returns the other end.
-func (s *Counted) overStream(t *testing.T) jsonrpc2.Conn {
+func (s *Counted) overStream(t *testing.T) jsonrpc2.ClientConn {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -49,18 +68,18 @@ func (s *Counted) overStream(t *testing.T) jsonrpc2.Conn {
 
 // What follows is alike over all transports.
 
-func tooLargeRequest(t *testing.T, limited, alive jsonrpc2.Conn) outcome {
+func tooLargeRequest(t *testing.T, limited, alive jsonrpc2.ClientConn) outcome {
 	client := dial(t, limited, jsonrpc2.ClientOptions{MaxMessageSize: smallLimit})
 	return outcome{call(client, "Quick", Args{Name: "it", Fill: long}), dial(t, alive, jsonrpc2.ClientOptions{})}
 }
 
-func tooLargeReply(t *testing.T, conn jsonrpc2.Conn) outcome {
+func tooLargeReply(t *testing.T, conn jsonrpc2.ClientConn) outcome {
 	client := dial(t, conn, jsonrpc2.ClientOptions{MaxMessageSize: smallLimit})
 	return outcome{call(client, "Long", Args{Name: "it"}), client}
 }
 
 // timeout has a call time out that has begun.
-func timeout(t *testing.T, s *Counted, conn jsonrpc2.Conn) outcome {
+func timeout(t *testing.T, s *Counted, conn jsonrpc2.ClientConn) outcome {
 	client := dial(t, conn, jsonrpc2.ClientOptions{Timeout: 2 * time.Second})
 	err := call(client, "Wait", Args{Name: "it"})
 	s.end()
@@ -68,7 +87,7 @@ func timeout(t *testing.T, s *Counted, conn jsonrpc2.Conn) outcome {
 }
 
 // badReply has a call answered with a result that does not fit.
-func badReply(t *testing.T, conn jsonrpc2.Conn) outcome {
+func badReply(t *testing.T, conn jsonrpc2.ClientConn) outcome {
 	client := dial(t, conn, jsonrpc2.ClientOptions{})
 	_, err := jsonrpc2.Call[int](t.Context(), client, "Counted.Quick", Args{Name: "it"})
 	return outcome{err, client}

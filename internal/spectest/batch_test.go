@@ -27,18 +27,18 @@ import (
 // disturb no others.
 func TestBatch(t *testing.T) {
 	t.Parallel()
-	for name, connect := range map[string]func(*testing.T) jsonrpc2.Conn{
+	for name, connect := range map[string]func(*testing.T) jsonrpc2.ClientConn{
 		"stream":                  streamConn,
 		"HTTP":                    httpConn,
-		"Redis":                   func(t *testing.T) jsonrpc2.Conn { return redisConn(t, redisconn.DialOptions{}) },
-		"Redis, a list per call":  func(t *testing.T) jsonrpc2.Conn { return redisConn(t, redisconn.DialOptions{ReplyPerCall: true}) },
-		"RabbitMQ":                func(t *testing.T) jsonrpc2.Conn { return rabbitConn(t, amqpconn.DialOptions{}) },
-		"RabbitMQ, a queue each":  func(t *testing.T) jsonrpc2.Conn { return rabbitConn(t, amqpconn.DialOptions{ReplyPerCall: true}) },
-		"RabbitMQ, kept on disks": func(t *testing.T) jsonrpc2.Conn { return rabbitConn(t, amqpconn.DialOptions{Persistent: true}) },
+		"Redis":                   func(t *testing.T) jsonrpc2.ClientConn { return redisConn(t, redisconn.DialOptions{}) },
+		"Redis, a list per call":  func(t *testing.T) jsonrpc2.ClientConn { return redisConn(t, redisconn.DialOptions{ReplyPerCall: true}) },
+		"RabbitMQ":                func(t *testing.T) jsonrpc2.ClientConn { return rabbitConn(t, amqpconn.DialOptions{}) },
+		"RabbitMQ, a queue each":  func(t *testing.T) jsonrpc2.ClientConn { return rabbitConn(t, amqpconn.DialOptions{ReplyPerCall: true}) },
+		"RabbitMQ, kept on disks": func(t *testing.T) jsonrpc2.ClientConn { return rabbitConn(t, amqpconn.DialOptions{Persistent: true}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn := &countingConn{Conn: connect(t)}
+			conn := &countingConn{ClientConn: connect(t)}
 			client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: soon, Logger: quiet})
 			defer client.Close()
 			call := func(ctx context.Context, text string) error {
@@ -82,39 +82,39 @@ func TestBatch(t *testing.T) {
 
 // A countingConn counts the messages that it is given, by one goroutine.
 type countingConn struct {
-	jsonrpc2.Conn
+	jsonrpc2.ClientConn
 	messages int
 }
 
-func (c *countingConn) WriteMessage(ctx context.Context, body []byte) error {
+func (c *countingConn) WriteRequest(r *jsonrpc2.Request) error {
 	c.messages++
-	return c.Conn.WriteMessage(ctx, body)
+	return c.ClientConn.WriteRequest(r)
 }
 
-func streamConn(t *testing.T) jsonrpc2.Conn {
+func streamConn(t *testing.T) jsonrpc2.ClientConn {
 	there, here := net.Pipe()
 	serve(t, jsonrpc2.NewStreamConn(there))
 	return jsonrpc2.NewStreamConn(here)
 }
 
-func httpConn(t *testing.T) jsonrpc2.Conn {
-	handler := httpconn.NewHandler(nil)
+func httpConn(t *testing.T) jsonrpc2.ClientConn {
+	handler := must(httpconn.Listen(nil))
 	serve(t, handler)
 	web := httptest.NewServer(handler)
 	t.Cleanup(web.Close)
-	return httpconn.Dial(web.URL, nil)
+	return must(httpconn.Dial(web.URL, nil))
 }
 
-func redisConn(t *testing.T, opts redisconn.DialOptions) jsonrpc2.Conn {
+func redisConn(t *testing.T, opts redisconn.DialOptions) jsonrpc2.ClientConn {
 	opts.Logger = quiet
 	broker := brokertest.StartRedis(t)
 	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr})
 	t.Cleanup(func() { _ = rdb.Close() })
-	serve(t, redisconn.Listen(rdb, "spec", &redisconn.ListenOptions{Logger: quiet}))
-	return redisconn.Dial(rdb, "spec", &opts)
+	serve(t, must(redisconn.Listen(rdb, "spec", &redisconn.ListenOptions{Logger: quiet})))
+	return must(redisconn.Dial(rdb, "spec", &opts))
 }
 
-func rabbitConn(t *testing.T, opts amqpconn.DialOptions) jsonrpc2.Conn {
+func rabbitConn(t *testing.T, opts amqpconn.DialOptions) jsonrpc2.ClientConn {
 	opts.Logger = quiet
 	opts.Declare = &amqpconn.Queue{}
 	url, queue := brokertest.SharedRabbitMQ(t).URL(), t.Name()+" "+rand.Text()

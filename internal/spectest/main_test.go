@@ -67,7 +67,7 @@ var names = map[string]string{
 }
 
 // serve serves Spec on conn until the test's cleanup.
-func serve(t *testing.T, conn jsonrpc2.Conn) {
+func serve(t *testing.T, conn jsonrpc2.ServerConn) {
 	t.Helper()
 	server := rpc.NewServer()
 	require.NoError(t, server.Register(Spec{}))
@@ -84,4 +84,12 @@ func serve(t *testing.T, conn jsonrpc2.Conn) {
 			require.Fail(t, "Serve does not return")
 		}
 	})
+}
+
+// must returns what a constructor has made of good options.
+func must[T any](conn T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return conn
 }

@@ -175,7 +175,7 @@ func streamPeer(t *testing.T) *peer {
 }
 
 func httpPeer(t *testing.T) *peer {
-	handler := httpconn.NewHandler(nil)
+	handler := must(httpconn.Listen(nil))
 	serve(t, handler)
 	web := httptest.NewServer(handler)
 	t.Cleanup(web.Close)
@@ -200,7 +200,7 @@ func httpPeer(t *testing.T) *peer {
 func redisPeer(t *testing.T) *peer {
 	const replies = "replies"
 	rdb := brokertest.StartRedis(t).Client(t)
-	serve(t, redisconn.Listen(rdb, "spec", &redisconn.ListenOptions{Logger: quiet}))
+	serve(t, must(redisconn.Listen(rdb, "spec", &redisconn.ListenOptions{Logger: quiet})))
 	answers := make(chan string, 10)
 	return &peer{answers: answers, address: replies, send: func(t *testing.T, text string) {
 		t.Helper()

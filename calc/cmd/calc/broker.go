@@ -22,8 +22,8 @@ type broker struct {
 	scheme string // of its URL
 	where  string // its URL, without what could be a secret
 	served string // where requests come in, if not to a queue; set by listen
-	dial   func() (jsonrpc2.Conn, error)
-	listen func(ctx context.Context, stderr io.Writer) (jsonrpc2.Conn, error)
+	dial   func() (jsonrpc2.ClientConn, error)
+	listen func(ctx context.Context, stderr io.Writer) (jsonrpc2.ServerConn, error)
 	ping   func(context.Context) error
 	close  func() error
 
@@ -62,11 +62,11 @@ func (f flags) openRedis(u *url.URL) (*broker, error) {
 	rdb := redis.NewClient(opts)
 	return &broker{
 		name: "Redis", scheme: u.Scheme, where: shown(u, opts.Addr),
-		dial: func() (jsonrpc2.Conn, error) {
-			return redisconn.Dial(rdb, f.queue, &redisconn.DialOptions{ReplyPerCall: f.reply == "id"}), nil
+		dial: func() (jsonrpc2.ClientConn, error) {
+			return redisconn.Dial(rdb, f.queue, &redisconn.DialOptions{ReplyPerCall: f.reply == "id"})
 		},
-		listen: func(context.Context, io.Writer) (jsonrpc2.Conn, error) {
-			return redisconn.Listen(rdb, f.queue, nil), nil
+		listen: func(context.Context, io.Writer) (jsonrpc2.ServerConn, error) {
+			return redisconn.Listen(rdb, f.queue, nil)
 		},
 		ping:  func(ctx context.Context) error { return pingRedis(ctx, *opts) },
 		close: rdb.Close,
@@ -82,10 +82,10 @@ func (f flags) openRabbitMQ(u *url.URL) (*broker, error) {
 	}
 	return &broker{
 		name: "RabbitMQ", scheme: u.Scheme, where: shown(u, net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port))),
-		dial: func() (jsonrpc2.Conn, error) {
+		dial: func() (jsonrpc2.ClientConn, error) {
 			return amqpconn.Dial(f.broker, f.queue, &amqpconn.DialOptions{ReplyPerCall: f.reply == "id"})
 		},
-		listen: func(ctx context.Context, stderr io.Writer) (jsonrpc2.Conn, error) {
+		listen: func(ctx context.Context, stderr io.Writer) (jsonrpc2.ServerConn, error) {
 			declare := func(kind amqpconn.Queue) error { return declareQueue(ctx, f.broker, f.queue, kind) }
 			kind := settleKind(f.kind(), f.queue, declare, stderr)
 			return amqpconn.Listen(f.broker, f.queue, &amqpconn.ListenOptions{Queue: kind})
@@ -105,7 +105,7 @@ func (b *broker) place(queue string) string {
 	return fmt.Sprintf("on queue %q of %s", queue, b.where)
 }
 
-func (f flags) dial() (conn jsonrpc2.Conn, closeBroker func() error, err error) {
+func (f flags) dial() (conn jsonrpc2.ClientConn, closeBroker func() error, err error) {
 	b, err := f.open()
 	if err != nil {
 		return nil, nil, err

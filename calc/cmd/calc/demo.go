@@ -46,9 +46,13 @@ func demo(ctx context.Context, stdout io.Writer) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	served := make(chan error, 1)
-	conn := &trace{redisconn.Listen(rdb, demoQueue, nil), stdout}
+	conn, err := redisconn.Listen(rdb, demoQueue, nil)
+	if err != nil {
+		cancel()
+		return err
+	}
 	go func() {
-		served <- jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: service})
+		served <- jsonrpc2.Serve(ctx, server, &trace{conn, stdout}, &jsonrpc2.ServerOptions{Service: service})
 	}()
 	fmt.Fprintf(stdout, "A net/rpc server serves calc.Calc on its list %q.\n", demoQueue)
 
@@ -64,7 +68,11 @@ func demo(ctx context.Context, stdout io.Writer) error {
 }
 
 func demoCalls(ctx context.Context, rdb *redis.Client, stdout io.Writer) error {
-	client := calc.NewClient(redisconn.Dial(rdb, demoQueue, nil))
+	conn, err := redisconn.Dial(rdb, demoQueue, nil)
+	if err != nil {
+		return err
+	}
+	client := calc.NewClient(conn)
 	defer client.Close()
 	for _, c := range []struct {
 		sign string
@@ -84,22 +92,22 @@ func demoCalls(ctx context.Context, rdb *redis.Client, stdout io.Writer) error {
 	return nil
 }
 
-// A trace is a serving Conn that prints the messages.
+// A trace is a ServerConn that prints the messages.
 type trace struct {
-	*redisconn.Conn
+	jsonrpc2.ServerConn
 	w io.Writer
 }
 
-func (t *trace) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
-	msg, err := t.Conn.ReadMessage(ctx)
+func (t *trace) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
+	d, err := t.ServerConn.ReadRequest(ctx)
 	if err != nil {
-		return msg, err
+		return d, err
 	}
-	fmt.Fprintf(t.w, "  --> %s\n", msg.Body)
-	reply := msg.Reply
-	msg.Reply = func(body []byte) error {
+	fmt.Fprintf(t.w, "  --> %s\n", d.Body)
+	reply := d.Reply
+	d.Reply = func(body []byte) error {
 		fmt.Fprintf(t.w, "  <-- %s\n", body)
 		return reply(body)
 	}
-	return msg, nil
+	return d, nil
 }

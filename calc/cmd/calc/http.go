@@ -27,11 +27,11 @@ func (f flags) openHTTP(u *url.URL) (*broker, error) {
 	web := &webServer{url: u}
 	b := &broker{
 		where: u.Scheme + "://" + u.Host + u.Path, // a query may hold a secret
-		dial:  func() (jsonrpc2.Conn, error) { return httpconn.Dial(f.broker, nil), nil },
+		dial:  func() (jsonrpc2.ClientConn, error) { return httpconn.Dial(f.broker, nil) },
 		ping:  func(context.Context) error { return nil },
 		close: web.close,
 	}
-	b.listen = func(context.Context, io.Writer) (conn jsonrpc2.Conn, err error) {
+	b.listen = func(context.Context, io.Writer) (conn jsonrpc2.ServerConn, err error) {
 		conn, b.served, err = web.listen()
 		return conn, err
 	}
@@ -45,7 +45,7 @@ type webServer struct {
 }
 
 // listen returns the Conn to serve, and the URL, with the port where that said 0.
-func (w *webServer) listen() (conn jsonrpc2.Conn, url string, err error) {
+func (w *webServer) listen() (conn jsonrpc2.ServerConn, url string, err error) {
 	if w.url.Scheme != "http" {
 		return nil, "", misused("https:// is for calls: serve http://, behind a server that has a certificate")
 	}
@@ -53,11 +53,14 @@ func (w *webServer) listen() (conn jsonrpc2.Conn, url string, err error) {
 	if port == "" {
 		port = "80"
 	}
+	handler, err := httpconn.Listen(nil)
+	if err != nil {
+		return nil, "", err
+	}
 	l, err := net.Listen("tcp", net.JoinHostPort(w.url.Hostname(), port))
 	if err != nil {
 		return nil, "", err
 	}
-	handler := httpconn.NewHandler(nil)
 	w.server = &http.Server{Handler: w.only(handler), ReadHeaderTimeout: headerTimeout}
 	go func() {
 		if w.server.Serve(l) != http.ErrServerClosed {

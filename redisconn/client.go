@@ -1,11 +1,11 @@
 package redisconn
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,22 +16,23 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A caller is the calling end. It has two goroutines, awaited by Close:
+// A ClientConn calls the servers of a queue. It is made by Dial, and given to one
+// codec. It has two goroutines, which Close awaits:
 //
-//	WriteMessage  on any goroutine: hand over
+//	WriteRequest  on any goroutine: hand over
 //	send      add the reply list and the deadline, push all requests that wait
 //	fetch     pop all answers that are there
-//	  ReadMessage   on the codec's goroutine
+//	  ReadReply     on the codec's goroutine
 //	Inquire       on a goroutine of the codec: withdraw requests
-type caller struct {
-	rdb   redis.UniversalClient
-	queue string
-	list  string // our reply list; an empty value on it ends a blocked pop
+type ClientConn struct {
+	rdb    redis.UniversalClient
+	queue  string
+	list   string // our reply list; an empty value on it ends a blocked pop
+	opened atomic.Bool
 
 	out     *link.Outbox[*request]
-	notes   *link.Notes
 	popper  popper
-	fetched chan []string
+	fetched chan answers
 	read    chan struct{} // holds one if the only answer of a pop was read
 	state   *link.State
 	perCall *perCall // nil: all answers come on our list
@@ -44,8 +45,8 @@ type caller struct {
 	backlog backlog
 	buf     []byte // requests as they travel
 
-	// ReadMessage's own.
-	taken []string
+	// ReadReply's own.
+	taken answers
 	alone bool // taken was a single answer
 	body  []byte
 
@@ -59,24 +60,29 @@ type caller struct {
 	requests, replies, unsent, expired, overloaded, withdrawn atomic.Int64
 }
 
+// The answers that a pop took.
+type answers struct {
+	bodies   []string
+	requests []*jsonrpc2.Request // that they answer; nil where only the bodies tell
+}
+
 const (
 	maxPop      = 256     // answers taken at once
 	maxPopBytes = 8 << 20 // about as many bytes of them
 )
 
-func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *caller {
+func newClientConn(rdb redis.UniversalClient, queue string, opts DialOptions) *ClientConn {
 	prefix := opts.ReplyPrefix
 	if prefix == "" {
 		prefix = DefaultReplyPrefix
 	}
-	c := &caller{
+	c := &ClientConn{
 		rdb:     rdb,
 		queue:   queue,
 		list:    prefix + link.NewName(),
 		out:     link.NewOutbox[*request](true),
-		notes:   link.NewNotes(0),
 		popper:  popper{rdb: rdb},
-		fetched: make(chan []string),
+		fetched: make(chan answers),
 		read:    make(chan struct{}, 1),
 		state:   newState(rdb, opts.Logger, queue, "client"),
 		pushing: make(chan struct{}, 1),
@@ -96,28 +102,32 @@ func newCaller(rdb redis.UniversalClient, queue string, opts DialOptions) *calle
 	return c
 }
 
-func (c *caller) SetLimits(jsonrpc2.Limits) {}
+// Open implements jsonrpc2.ClientConn.
+func (c *ClientConn) Open(jsonrpc2.Settings) error {
+	if c.opened.Swap(true) {
+		return jsonrpc2.ErrOpened
+	}
+	return nil
+}
 
-func (c *caller) WriteMessage(ctx context.Context, body []byte) error {
-	list := c.list
+// WriteRequest implements jsonrpc2.ClientConn.
+func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
+	r.Keep()
+	own := &request{Request: r, list: c.list, until: time.Now().Add(sendPatience)}
 	if c.perCall != nil {
-		header, _ := jsonrpc2.ScanHeader(body)
-		list = header.ID
-		if header.Answer {
-			c.perCall.add(ctx, list)
+		own.list = r.ID()
+		if !r.IsNotification() {
+			c.perCall.add(own)
 		}
 	}
-	r := &request{ctx: ctx, list: list, body: bytes.Clone(body), until: time.Now().Add(sendPatience)}
-	if k, ok := ctx.(jsonrpc2.Keeper); ok {
-		k.Keep(r)
-	}
-	if err := c.out.Put(r, len(r.body)); err != nil {
+	r.Handle = own
+	if err := c.out.Put(own, len(r.Body)); err != nil {
 		return fmt.Errorf("%w: queue %q", err, c.queue)
 	}
 	return nil
 }
 
-func (c *caller) brokerTime() (time.Time, error) {
+func (c *ClientConn) brokerTime() (time.Time, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
 	return brokerTime(ctx, c.rdb, c.queue)
@@ -125,13 +135,13 @@ func (c *caller) brokerTime() (time.Time, error) {
 
 // send sends requests until the outbox is closed and all is sent, or closeGrace
 // is over.
-func (c *caller) send() {
+func (c *ClientConn) send() {
 	defer close(c.closed)
-	c.out.Run(link.Writer[*request]{Send: c.push, MaxPause: sendPatience / 4, Grace: closeGrace})
+	c.failLeft(c.out.Run(link.Writer[*request]{Send: c.push, MaxPause: sendPatience / 4, Grace: closeGrace}))
 }
 
 // fetch takes answers until the sender has ended.
-func (c *caller) fetch() {
+func (c *ClientConn) fetch() {
 	var backoff link.Backoff
 	n := 1
 	for !c.isClosed() {
@@ -144,7 +154,7 @@ func (c *caller) fetch() {
 		c.state.Worked("taking answers")
 		backoff.Reset()
 		n = nextPop(n, values)
-		c.hand(values)
+		c.hand(answers{bodies: values})
 	}
 }
 
@@ -161,7 +171,7 @@ func nextPop(n int, values []string) int {
 	return max(1, min(n, maxPop, maxPopBytes/longest))
 }
 
-func (c *caller) isClosed() bool {
+func (c *ClientConn) isClosed() bool {
 	select {
 	case <-c.closed:
 		return true
@@ -170,19 +180,19 @@ func (c *caller) isClosed() bool {
 	}
 }
 
-// hand hands answers to ReadMessage. A single one it first lets ReadMessage take,
-// for to send the next pop would keep its caller waiting for longer.
-func (c *caller) hand(values []string) {
-	c.single.Store(len(values) <= 1)
-	if len(values) == 0 {
+// hand hands answers to ReadReply. Popping first would delay a lone caller: hand
+// waits until a single answer is read.
+func (c *ClientConn) hand(a answers) {
+	c.single.Store(len(a.bodies) <= 1)
+	if len(a.bodies) == 0 {
 		return
 	}
 	select {
-	case c.fetched <- values:
+	case c.fetched <- a:
 	case <-c.closed:
 		return
 	}
-	if len(values) == 1 {
+	if len(a.bodies) == 1 {
 		select {
 		case <-c.read:
 		case <-c.closed:
@@ -190,44 +200,63 @@ func (c *caller) hand(values []string) {
 	}
 }
 
-func (c *caller) ReadMessage(ctx context.Context) (jsonrpc2.Message, error) {
+// ReadReply implements jsonrpc2.ClientConn.
+func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 	c.body = keep(c.body)
 	for {
 		if err := ctx.Err(); err != nil {
-			return jsonrpc2.Message{}, err
+			return jsonrpc2.Reply{}, err
 		}
-		if note, ok := c.notes.Next(); ok {
-			return note, nil
-		}
-		if len(c.taken) > 0 {
-			reply := c.taken[0]
-			c.taken[0] = "" // not kept in memory until more is taken
-			c.taken = c.taken[1:]
-			if c.alone {
-				c.read <- struct{}{}
-			}
-			if reply == "" { // it was for the fetcher
+		if len(c.taken.bodies) > 0 {
+			reply := c.next()
+			if len(reply.Body) == 0 && reply.Request == nil { // it was for the fetcher
 				continue
 			}
 			c.replies.Add(1)
-			c.body = append(c.body[:0], reply...)
-			return jsonrpc2.Message{Body: c.body, Reply: noReply}, nil
+			return reply, nil
 		}
 		select {
 		case c.taken = <-c.fetched:
-			c.alone = len(c.taken) == 1
-		case <-c.notes.Ready():
+			c.alone = len(c.taken.bodies) == 1
 		case <-ctx.Done():
 		case <-c.closed:
-			return jsonrpc2.Message{}, io.EOF
+			return jsonrpc2.Reply{}, io.EOF
 		}
 	}
 }
 
-// noReply is an answer's: it has none of its own.
-func noReply([]byte) error { return nil }
+// next returns the next of the answers that were taken.
+func (c *ClientConn) next() (reply jsonrpc2.Reply) {
+	c.body = append(c.body[:0], c.taken.bodies[0]...)
+	reply.Body = c.body
+	c.taken.bodies[0] = "" // not kept in memory until more is taken
+	c.taken.bodies = c.taken.bodies[1:]
+	if len(c.taken.requests) > 0 {
+		reply.Request = c.taken.requests[0]
+		c.taken.requests = c.taken.requests[1:]
+	}
+	if reply.Request != nil {
+		reply.Missing = c.perCall.missing
+	}
+	if c.alone {
+		c.read <- struct{}{}
+	}
+	return reply
+}
 
-func (c *caller) Close() error {
+// Err implements jsonrpc2.ClientConn.
+func (c *ClientConn) Err() error {
+	if c.isClosed() {
+		return net.ErrClosed
+	}
+	return impairment(c.state, c.rdb, c.queue)
+}
+
+// Close implements jsonrpc2.ClientConn. Where Redis answers or refuses connections
+// it takes 2 s and a try or two at most, about 3 s. On a connection that does
+// neither it takes until go-redis gives up: up to 15 s for the blocked pop and,
+// with go-redis's default ReadTimeout, 6 s for what is tried then.
+func (c *ClientConn) Close() error {
 	c.closing.Do(func() {
 		c.out.Close()
 		c.sending.Wait()
@@ -242,7 +271,7 @@ func (c *caller) Close() error {
 }
 
 // wake ends a blocked pop, and reports whether Redis answered.
-func (c *caller) wake() bool {
+func (c *ClientConn) wake() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
 	pipeline := c.rdb.Pipeline()
@@ -254,12 +283,13 @@ func (c *caller) wake() bool {
 	return err == nil || isRefusal(err, "")
 }
 
-func (c *caller) addWake(ctx context.Context, pipeline redis.Pipeliner) {
+func (c *ClientConn) addWake(ctx context.Context, pipeline redis.Pipeliner) {
 	_ = pipeline.Process(ctx, newOnce(ctx, "rpush", c.list, ""))
 	_ = pipeline.Process(ctx, newOnce(ctx, "pexpire", c.list, wakeTTL.Milliseconds()))
 }
 
-func (c *caller) stats() Stats {
+// Stats returns what the ClientConn has done so far.
+func (c *ClientConn) Stats() Stats {
 	return Stats{
 		Requests:   c.requests.Load(),
 		Replies:    c.replies.Load(),

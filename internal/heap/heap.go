@@ -1,9 +1,10 @@
-package conntest
+// Package heap measures memory in tests.
+package heap
 
 import "runtime"
 
-// LiveHeap returns how many bytes are in use.
-func LiveHeap() int {
+// Live returns how many bytes are in use.
+func Live() int {
 	runtime.GC()
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)

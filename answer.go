@@ -1,0 +1,220 @@
+package jsonrpc2
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/rpc"
+)
+
+var errManyItems = fmt.Errorf("batch exceeds the limit of %d items", maxBatchItems)
+
+// open scans a message and makes its items the ones to look at.
+func (c *clientCodec) open(reply Reply) {
+	c.next = 0
+	clear(c.items)
+	c.items, c.answered, c.missing = c.items[:0], reply.Request, reply.Missing
+	err := c.scan(reply.Body)
+	if err == nil {
+		return
+	}
+	c.items = c.items[:0]
+	if errors.Is(err, ErrTooLarge) {
+		c.failAll(reply.Body, err)
+		return
+	}
+	c.stats.Invalid.Add(1)
+	switch {
+	case c.answered == nil:
+		c.log.drop("broken reply dropped", reply.Body, slog.Any("error", err))
+	case c.missing != nil:
+		c.missing = fmt.Errorf("%w: %w", c.missing, err)
+	default:
+		c.missing = fmt.Errorf("%w: %w", ErrBadReply, err)
+	}
+}
+
+func (c *clientCodec) scan(body []byte) error {
+	if limit := c.opts.MaxMessageSize; len(body) > limit {
+		return fmt.Errorf("%w: reply of %d bytes exceeds the limit of %d", ErrTooLarge, len(body), limit)
+	}
+	_, err := scanMessage(body, c.opts.MaxDepth, func(e envelope) error {
+		if len(c.items) == maxBatchItems {
+			return errManyItems
+		}
+		c.items = append(c.items, e)
+		return nil
+	})
+	if err != nil && !errors.Is(err, errSyntax) {
+		return fmt.Errorf("%w: reply's %w", ErrTooLarge, err)
+	}
+	return err
+}
+
+// failAll fails the calls that a reply answers which can't be taken apart.
+func (c *clientCodec) failAll(body []byte, err error) {
+	failed, late := c.failAnswered(err), 0
+	if c.answered == nil {
+		failed, late = c.failNamed(body, err)
+	}
+	switch {
+	case failed > 0: // and may have run
+		c.stats.Errors.Add(int64(failed))
+	case late > 0:
+		c.stats.Dropped.Add(1)
+		c.log.late(body)
+	default:
+		c.stats.Dropped.Add(1)
+		c.log.drop("message dropped", body, slog.Any("error", err))
+	}
+}
+
+// failNamed fails the calls whose ids are in body, and returns their number and that
+// of the calls among them that had ended before.
+func (c *clientCodec) failNamed(body []byte, err error) (failed, late int) {
+	_, _ = scanMessage(body, headerDepth, func(e envelope) error {
+		switch p, ours := c.takeID(e.id); {
+		case p != nil:
+			c.mu.Lock()
+			c.failures = append(c.failures, failure{p, err})
+			c.mu.Unlock()
+			failed++
+		case ours:
+			late++
+		}
+		return nil
+	})
+	return failed, late
+}
+
+// failAnswered fails the calls that the message in hand should have answered, and
+// returns their number.
+func (c *clientCodec) failAnswered(err error) (failed int) {
+	if c.answered == nil {
+		return 0
+	}
+	c.answered.eachCall(func(p *pendingCall) {
+		if p.GivenUp() {
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.removePending(p, canceled) && !p.notification {
+			c.failures = append(c.failures, failure{p, err})
+			failed++
+		}
+	})
+	return failed
+}
+
+// answer makes r the response that e is, and reports whether it is one.
+func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
+	var p *pendingCall
+	var ours bool
+	if e.method == nil || e.result != nil || e.err != nil { // some servers repeat it
+		p, ours = c.takeID(e.id)
+	}
+	switch {
+	case p == nil && e.isNameless():
+		if c.unnamed == nil {
+			c.unnamed = e
+		}
+		return false
+	case p == nil && (e.invalid != "" || !e.isResponse()):
+		c.stats.Invalid.Add(1)
+		c.log.drop("reply that is no response dropped", e.text)
+		return false
+	case p == nil && ours:
+		c.stats.Dropped.Add(1)
+		c.log.late(e.text)
+		return false
+	case p == nil:
+		c.stats.Dropped.Add(1)
+		c.log.drop("reply that nobody waits for dropped", e.text)
+		return false
+	}
+	if err := e.failure(); err != nil {
+		c.stats.Errors.Add(1)
+		p.respond(r, err)
+		return true
+	}
+	r.Seq, c.result = p.seq, e.result
+	return true
+}
+
+// failure returns the error that a response to a call of ours is, nil if it has a
+// result.
+func (e *envelope) failure() error {
+	if err := e.checkResponse(); err != nil {
+		return fmt.Errorf("%w: %w: %s", ErrBadReply, err, excerpt(e.text))
+	}
+	if e.err == nil || kindOf(e.err) == 'n' {
+		return nil
+	}
+	return wireError(e.err)
+}
+
+// failNameless fails the calls that an error without an id is about, if it is
+// certain which those are: a server answers so to what it takes for no request,
+// such as a batch where it knows none.
+func (c *clientCodec) failNameless(e *envelope) {
+	err := wireError(e.err)
+	if c.answered != nil {
+		failed := c.failAnswered(err)
+		c.stats.Errors.Add(int64(failed))
+		if failed == 0 {
+			c.stats.Dropped.Add(1)
+			c.log.drop("reply that nobody waits for dropped", e.text)
+		}
+		return
+	}
+	c.mu.Lock()
+	batch := c.onlyBatch()
+	for _, p := range batch {
+		c.remove(p, canceled)
+		c.failures = append(c.failures, failure{p, err})
+	}
+	if len(batch) == 0 {
+		c.nameless = nameless{err, c.sent}
+	}
+	c.mu.Unlock()
+	c.stats.Errors.Add(int64(len(batch)))
+	if len(batch) == 0 {
+		c.stats.Dropped.Add(1)
+		c.log.drop("reply that nobody waits for dropped", e.text)
+	}
+}
+
+// failUnanswered fails the calls that the message in hand should have answered,
+// where no other message will.
+func (c *clientCodec) failUnanswered() {
+	if c.missing != nil {
+		c.count(c.failAnswered(c.missing), c.missing)
+	}
+	c.missing, c.answered = nil, nil
+}
+
+// count counts calls that failed on the way.
+func (c *clientCodec) count(calls int, err error) {
+	if certainlyNotRun(err) {
+		c.stats.Unsent.Add(int64(calls))
+	} else {
+		c.stats.Errors.Add(int64(calls))
+	}
+}
+
+// onlyBatch returns the calls that a Batch has sent, if all of them in one message.
+// It is called with c.mu locked.
+func (c *clientCodec) onlyBatch() (batch []*pendingCall) {
+	var sent *Request
+	for _, p := range c.pending {
+		switch message := p.message.Load(); {
+		case message == nil || p.notification: // not sent yet, or not to be answered
+		case sent != nil && message != sent:
+			return nil
+		default:
+			sent, batch = message, append(batch, p)
+		}
+	}
+	return batch
+}

@@ -1,0 +1,104 @@
+package httpconn_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/httpconn"
+)
+
+// Err tells whether the server was reached the last time.
+func TestClientErr(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	conn := connect(t, "http://user:secret@"+addr+"/calc?token=secret", nil)
+	client := dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1})
+	require.NoError(t, conn.Err(), "not known yet")
+	_, err = callAdd(client, 1, 2)
+	require.Error(t, err)
+	requireFailure(t, conn.Err(), jsonrpc2.ErrUnavailable, "POST http://"+addr+"/calc: ", "connection refused")
+
+	s := newOddSite(t, status(500))
+	listener, err = net.Listen("tcp", addr)
+	require.NoError(t, err)
+	again := &http.Server{Handler: s.web.Config.Handler}
+	go func() { _ = again.Serve(listener) }()
+	requireAdds(t, client)
+	require.NoError(t, conn.Err())
+
+	require.NoError(t, again.Close())
+	eventually(t, func() bool {
+		_ = jsonrpc2.Notify(client, "Calc.Add", nil)
+		return conn.Err() != nil
+	})
+	listener, err = net.Listen("tcp", addr)
+	require.NoError(t, err)
+	again = &http.Server{Handler: s.web.Config.Handler}
+	go func() { _ = again.Serve(listener) }()
+	defer again.Close()
+	_, err = jsonrpc2.Call[int](t.Context(), client, "Calc.Odd", nil)
+	require.ErrorIs(t, err, jsonrpc2.ErrBadReply)
+	require.NoError(t, conn.Err(), "it was reached")
+
+	require.NoError(t, client.Close())
+	require.ErrorIs(t, conn.Err(), net.ErrClosed)
+}
+
+// A caller that gives up says nothing of the server. That there was no connection by
+// the deadline does.
+func TestClientErrWhenACallIsGivenUp(t *testing.T) {
+	t.Parallel()
+	tested := make(chan struct{}) // net/http dials on when nobody waits for it
+	defer close(tested)
+	dialing := make(chan struct{}, 10)
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		dialing <- struct{}{}
+		<-tested
+		return nil, errors.New("hung")
+	}}
+	conn := connect(t, "http://h/", &httpconn.DialOptions{Client: &http.Client{Transport: transport}})
+	client := dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1})
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() {
+		_, err := jsonrpc2.Call[int](ctx, client, "Calc.Add", nil)
+		failed <- err
+	}()
+	<-dialing
+	cancel()
+	require.ErrorIs(t, <-failed, context.Canceled)
+	require.NoError(t, conn.Err())
+
+	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := jsonrpc2.Call[int](ctx, client, "Calc.Add", nil)
+	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+	eventually(t, func() bool { return conn.Err() != nil })
+	requireFailure(t, conn.Err(), jsonrpc2.ErrUnavailable, "context deadline exceeded")
+}
+
+func TestHandlerErr(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, nil, jsonrpc2.ServerOptions{})
+		require.NoError(t, s.handler.Err())
+		running := visitOf(s.handler, pass)
+		running.requireWaiting(t)
+		s.drain()
+		synctest.Wait()
+		require.ErrorContains(t, s.handler.Err(), "shutting down")
+		s.gate.openWide()
+		<-s.done
+		require.ErrorIs(t, s.handler.Err(), net.ErrClosed)
+	})
+}

@@ -1,0 +1,89 @@
+package redisconn
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// deliver returns a request that was taken as the codec gets it.
+func (s *ServerConn) deliver(taken delivery) jsonrpc2.Delivery {
+	s.body = append(s.body[:0], taken.body...)
+	s.header.Scan(s.body) // what is broken is for the codec
+	list, err := s.replyList()
+	d := jsonrpc2.Delivery{Body: s.body, Header: &s.header, Deadline: s.clock.deadline(s.header.Deadline())}
+	switch {
+	case err != nil && s.header.WantsAnswer():
+		s.countUnanswerable(err)
+		d.Err = err
+	case taken.dead:
+		d.Err = errDead(taken.attempt)
+	}
+	token, suspect := taken.token, taken.isSuspect()
+	d.Reply = func(body []byte) error {
+		if suspect {
+			defer s.tried()
+		}
+		switch {
+		case body == nil:
+			s.settle(token)
+			return nil
+		case err != nil:
+			s.settle(token)
+			return err
+		}
+		return s.replier.reply(token, list, body)
+	}
+	return d
+}
+
+// errDead is what the caller of a dead request is answered with.
+func errDead(attempts int) *jsonrpc2.Error {
+	return &jsonrpc2.Error{
+		Code:    jsonrpc2.CodeServer,
+		Message: fmt.Sprintf("given up: its server died each of the %d times that it was started", attempts),
+	}
+}
+
+var (
+	errNoAddress = errors.New("redisconn: no reply list: neither a string reply_to nor a string id")
+	errTooLong   = fmt.Errorf("redisconn: the reply list's name is longer than %d bytes", maxAddress)
+)
+
+// replyList returns the list to answer the message in hand on. It comes from a
+// stranger.
+func (s *ServerConn) replyList() (string, error) {
+	list := s.header.ReplyTo()
+	if list == "" {
+		list = s.header.ID()
+	}
+	switch {
+	case list == "":
+		return "", errNoAddress
+	case len(list) > maxAddress:
+		return "", errTooLong
+	case list == s.queue || strings.HasPrefix(list, s.own) || isOwnKey(list):
+		return "", fmt.Errorf("redisconn: refused to reply to %q: it is a queue's own", list)
+	case !strings.HasPrefix(list, s.opts.ReplyPrefix):
+		return "", fmt.Errorf("redisconn: refused to reply to %q: it does not begin with %q", list, s.opts.ReplyPrefix)
+	}
+	return list, nil
+}
+
+// countUnanswerable counts a request that can't be answered.
+func (s *ServerConn) countUnanswerable(err error) {
+	switch err {
+	case errNoAddress, errTooLong:
+		s.noAddress.Add(1)
+	default:
+		s.refused.Add(1)
+	}
+}
+
+// settle settles a request that needs no answer.
+func (s *ServerConn) settle(token int64) {
+	s.replier.settled(token)
+	s.places.Free(1)
+}

@@ -1,0 +1,394 @@
+package jsonrpc2
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Request is a request message on its way: a call, a notification, or a batch. It
+// ends once, by whatever comes first: an answer, Fail, its deadline, or its caller.
+//
+// Its methods may be called by any goroutine, with any locks held, also inside
+// WriteRequest, before and after the end, and as often as one likes: they never
+// block and never call a Conn. Keep alone is for WriteRequest's goroutine.
+type Request struct {
+	// Body is one JSON-RPC text. It is the writer's, and valid until WriteRequest
+	// returns; after Keep it is the Request's, for good. It is never changed.
+	Body []byte
+
+	// Handle is the Conn's own, and nil at first. It is set inside WriteRequest. A
+	// Conn around a Conn that passes the same Request on leaves it alone.
+	Handle any
+
+	owner    owner
+	ctx      context.Context         // the caller's
+	deadline time.Time               // as it travels; zero: none
+	message  atomic.Pointer[Request] // that a Batch has sent it in: itself, or a batch; nil: none has
+	kept     bool
+	end      atomic.Int32 // how it has ended
+
+	mu       sync.Mutex // protects following
+	watchers *watchers  // nil: none
+}
+
+// How a request has ended.
+const (
+	underWay int32 = iota
+	canceled       // or answered, or failed
+	overdue
+)
+
+// endErrors are what a request's context says of each end.
+var endErrors = [...]error{underWay: nil, canceled: context.Canceled, overdue: context.DeadlineExceeded}
+
+// watchers want to see a request's end.
+type watchers struct {
+	done   chan struct{} // nil: not asked for
+	after  []*func()
+	joined []*joined // that it is a part of
+
+	one [1]*func() // room for after, most often
+}
+
+// An owner is what made a Request.
+type owner interface {
+	sent()
+	fail(err error)
+	isNotification() bool
+	id() string
+}
+
+// Keep makes Body a copy that stays valid. A second Keep does nothing.
+func (r *Request) Keep() {
+	if !r.kept {
+		r.Body, r.kept = bytes.Clone(r.Body), true
+	}
+}
+
+// Sent says that the broker or the peer has r, as far as the Conn can know: Redis
+// has answered the push, RabbitMQ has confirmed it or answered a later question, the
+// stream's Write has returned, HTTP has answered. It ends a notification. For a call
+// it does nothing.
+func (r *Request) Sent() { r.owner.sent() }
+
+// Fail ends r with an error whose text begins with a sentinel's:
+//
+//   - ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge: it was certainly not
+//     run;
+//   - ErrUnconfirmed: it may have been sent. That ends the notifications in r alone:
+//     its calls wait on for their answers;
+//   - ErrReplyLost: a call that may have run, and whose answer can no longer come;
+//   - ErrBadReply: what came for it is no answer.
+//
+// A call that may have been sent and may still be answered does not fail.
+func (r *Request) Fail(err error) { r.owner.fail(err) }
+
+// GivenUp reports whether r has ended: it need not be sent.
+func (r *Request) GivenUp() bool { return r.end.Load() != underWay }
+
+// Deadline returns until when an answer is waited for: what travels. It is zero
+// where there is no limit. A notification has none: it may run at any time. Its
+// Context still ends with the client's Timeout.
+func (r *Request) Deadline() time.Time { return r.deadline }
+
+// Context has the values of the caller's context, and is done when r has ended, with
+// context.DeadlineExceeded or context.Canceled. It needs no timer, and no memory
+// before Done is called. It has a method AfterFunc, by which package context needs no
+// goroutine for a context derived from it.
+func (r *Request) Context() context.Context { return (*requestContext)(r) }
+
+// IsNotification reports whether no answer is due to anything in r.
+func (r *Request) IsNotification() bool { return r.owner.isNotification() }
+
+// ID returns the first string id in r, without quotes; "" if there is none.
+func (r *Request) ID() string { return r.owner.id() }
+
+// finish ends r, and the requests that it was the last part of. It reports whether r
+// had not ended before.
+func (r *Request) finish(end int32) bool {
+	r.mu.Lock()
+	if !r.end.CompareAndSwap(underWay, end) {
+		r.mu.Unlock()
+		return false
+	}
+	w := r.watchers
+	if w != nil && w.done != nil {
+		close(w.done)
+	}
+	r.mu.Unlock()
+	if w == nil {
+		return true
+	}
+	for _, f := range w.after { // nobody adds to them any more
+		go (*f)()
+	}
+	for _, j := range w.joined {
+		j.partEnded(end)
+	}
+	return true
+}
+
+// watch returns the watchers of a request that has not ended. It is called with r.mu
+// locked.
+func (r *Request) watch() *watchers {
+	if r.watchers == nil {
+		w := new(watchers)
+		w.after = w.one[:0]
+		r.watchers = w
+	}
+	return r.watchers
+}
+
+// eachCall calls f with each call of a client codec that is in r.
+func (r *Request) eachCall(f func(*pendingCall)) {
+	switch o := r.owner.(type) {
+	case *pendingCall:
+		f(o)
+	case *joined:
+		for _, part := range o.parts {
+			part.eachCall(f)
+		}
+	}
+}
+
+// A requestContext is the context of a Request.
+type requestContext Request
+
+// Deadline returns the deadline that travels.
+func (c *requestContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+
+func (c *requestContext) Value(key any) any { return c.ctx.Value(key) }
+
+func (c *requestContext) Done() <-chan struct{} {
+	r := (*Request)(c)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.watch()
+	if w.done == nil {
+		w.done = make(chan struct{})
+		if r.GivenUp() {
+			close(w.done)
+		}
+	}
+	return w.done
+}
+
+func (c *requestContext) Err() error {
+	end := c.end.Load()
+	if end != underWay { // Done is to be closed by then, too
+		c.mu.Lock()
+		defer c.mu.Unlock()
+	}
+	return endErrors[end]
+}
+
+// AfterFunc has package context need no goroutine for what is derived from c.
+func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
+	r := (*Request)(c)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.GivenUp() {
+		go f()
+		return func() bool { return false }
+	}
+	w := r.watch()
+	w.after = append(w.after, &f)
+	return func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		i := slices.Index(w.after, &f)
+		if i < 0 || r.GivenUp() {
+			return false
+		}
+		w.after = slices.Delete(w.after, i, i+1)
+		return true
+	}
+}
+
+// Hooks are called in place of what Sent and Fail would do, not after the end, and
+// Fail once at most. ErrUnconfirmed reaches the notifications of a request with calls
+// without them. They run inside the Conn's call, with its locks held: they must
+// not block and must not call a Conn.
+type Hooks struct {
+	Sent func()
+	Fail func(error)
+}
+
+// A lone request was made by no codec.
+type lone struct {
+	Request
+	hooks        Hooks
+	text         string // of the id
+	notification bool
+	unwatch      func() bool // ends the watch of ctx
+}
+
+// NewRequest returns a Request that no codec made: for tests, and for Conns that
+// send messages of their own. Its deadline is that of ctx. It is given up when ctx is
+// done, which is to be so once it is answered.
+func NewRequest(ctx context.Context, body []byte, hooks Hooks) *Request {
+	var h Header
+	h.Scan(body)
+	l := &lone{hooks: hooks, text: h.ID(), notification: !h.WantsAnswer()}
+	l.owner, l.ctx, l.Body = l, ctx, body
+	if !l.notification {
+		l.deadline, _ = ctx.Deadline()
+	}
+	if err := ctx.Err(); err != nil {
+		l.finish(endOf(err))
+	}
+	l.unwatch = context.AfterFunc(ctx, func() { l.finish(endOf(ctx.Err())) })
+	return &l.Request
+}
+
+// endOf returns the end that an error of package context says.
+func endOf(err error) int32 {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return overdue
+	}
+	return canceled
+}
+
+func (l *lone) isNotification() bool { return l.notification }
+func (l *lone) id() string           { return l.text }
+
+func (l *lone) sent() {
+	if l.GivenUp() || l.notification && !l.finish(canceled) {
+		return
+	}
+	if l.notification {
+		l.unwatch()
+	}
+	if l.hooks.Sent != nil {
+		l.hooks.Sent()
+	}
+}
+
+func (l *lone) fail(err error) {
+	if !l.notification && isUnconfirmed(err) || !l.finish(canceled) {
+		return
+	}
+	l.unwatch()
+	if l.hooks.Fail != nil {
+		l.hooks.Fail(err)
+	}
+}
+
+// A joined request stands for others.
+type joined struct {
+	Request
+	hooks Hooks
+	parts []*Request
+	left  int // parts that have not ended; protected by mu
+}
+
+// JoinRequests returns a Request that stands for others, at least one: for a Conn
+// around a Conn. It is given up when all of them are. Its Deadline is the latest, or
+// none if one has none; its Context has the first one's values. A Reply to it answers
+// the calls in it. Fail and Sent reach each of them, unless a hook is set. The slice
+// must not be changed afterwards.
+func JoinRequests(body []byte, hooks Hooks, requests ...*Request) *Request {
+	j := &joined{hooks: hooks, parts: requests, left: len(requests)}
+	j.owner, j.ctx, j.Body = j, requests[0].ctx, body
+	j.deadline = latestDeadline(requests)
+	for _, r := range requests {
+		if end := r.join(j); end != underWay {
+			j.partEnded(end)
+		}
+	}
+	return &j.Request
+}
+
+// join makes r a part of j, unless r has ended. It returns how.
+func (r *Request) join(j *joined) int32 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	end := r.end.Load()
+	if end == underWay {
+		w := r.watch()
+		w.joined = append(w.joined, j)
+	}
+	return end
+}
+
+func latestDeadline(requests []*Request) (latest time.Time) {
+	for _, r := range requests {
+		switch {
+		case r.deadline.IsZero():
+			return time.Time{}
+		case r.deadline.After(latest):
+			latest = r.deadline
+		}
+	}
+	return latest
+}
+
+func (j *joined) partEnded(end int32) {
+	j.mu.Lock()
+	j.left--
+	last := j.left == 0
+	j.mu.Unlock()
+	if last {
+		j.finish(end)
+	}
+}
+
+func (j *joined) sent() {
+	switch {
+	case j.GivenUp():
+	case j.hooks.Sent != nil:
+		j.hooks.Sent()
+	default:
+		for _, r := range j.parts {
+			r.Sent()
+		}
+	}
+}
+
+func (j *joined) fail(err error) {
+	switch {
+	case isUnconfirmed(err) && !j.isNotification():
+		j.failParts(err)
+	case !j.finish(canceled):
+	case j.hooks.Fail != nil:
+		j.leaveParts()
+		j.hooks.Fail(err)
+	default:
+		j.failParts(err)
+	}
+}
+
+// leaveParts has the parts, which live on, forget j.
+func (j *joined) leaveParts() {
+	for _, r := range j.parts {
+		r.mu.Lock()
+		if w := r.watchers; w != nil && !r.GivenUp() {
+			w.joined = slices.DeleteFunc(w.joined, func(other *joined) bool { return other == j })
+		}
+		r.mu.Unlock()
+	}
+}
+
+func (j *joined) failParts(err error) {
+	for _, r := range j.parts {
+		r.Fail(err)
+	}
+}
+
+func (j *joined) isNotification() bool {
+	return !slices.ContainsFunc(j.parts, func(r *Request) bool { return !r.IsNotification() })
+}
+
+func (j *joined) id() string {
+	for _, r := range j.parts {
+		if id := r.ID(); id != "" {
+			return id
+		}
+	}
+	return ""
+}
