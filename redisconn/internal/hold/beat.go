@@ -1,0 +1,192 @@
+package hold
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxPace is between two beats at most: what a move of a worker that has died has made
+// ready waits for one.
+const maxPace = time.Second
+
+// BeatTime returns for how long a beat may take.
+func BeatTime(lease time.Duration) time.Duration { return lease / 4 }
+
+// beat beats until the worker leaves:
+//
+//	join       begin a generation, if there is none
+//	hear       else change its row, and look at those of the others
+//	  observe      find the silent ones
+//	  findOrphans
+//	  hasUnheard   end a wait where a take's answer was lost
+func (w *Worker) beat() {
+	pace := min(w.opts.Lease/4, maxPace)
+	for {
+		w.mu.Lock()
+		gen, left := w.gen, w.left
+		w.mu.Unlock()
+		switch {
+		case left:
+			return
+		case gen == "":
+			w.join()
+		default:
+			w.hear(gen)
+		}
+		w.world.Wait(w.beating, pace)
+	}
+}
+
+func (w *Worker) join() {
+	sent := w.world.Now()
+	reply, err := w.world.Do(Beating, Command{
+		Script: join,
+		Keys:   []string{w.opts.Keys.workers()},
+		Args:   []any{Layout, w.opts.Name, w.opts.Lease.Milliseconds()},
+	})
+	if err != nil {
+		w.opts.Events.Failed("joining", err)
+		return
+	}
+	w.opts.Events.Worked("joining")
+	result := texts(reply)
+	if result[0] == "layout" {
+		w.fail(layoutError{result[1]})
+		return
+	}
+	w.mu.Lock()
+	w.gen, w.sent, w.token = result[1], sent, 1
+	w.mu.Unlock()
+	w.heard.Set()
+}
+
+// A view is what a worker knew before it sent a beat.
+type view struct {
+	sent  time.Duration
+	token int64
+	known map[string]bool
+}
+
+// hear changes the generation's row, and looks at what Redis has.
+func (w *Worker) hear(gen string) {
+	keys := w.opts.Keys
+	w.mu.Lock()
+	before := view{token: w.token, known: maps.Clone(w.known)}
+	w.mu.Unlock()
+	before.sent = w.world.Now()
+	reply, err := w.world.Do(Beating, Command{
+		Script: beat,
+		Keys:   []string{keys.workers(), keys.held(gen), keys.Queue, keys.ready(), keys.suspects()},
+		Args:   []any{gen},
+	})
+	if err != nil {
+		w.opts.Events.Failed("renewing the lease", err)
+		return
+	}
+	w.opts.Events.Worked("renewing the lease")
+	result := reply.([]any)
+	if result[0] == "gone" {
+		w.end(gen)
+		return
+	}
+	rows, waiting, suspects, fields := texts(result[1]), number(result[2]), number(result[3]), texts(result[4])
+	w.mu.Lock()
+	if w.gen != gen {
+		w.mu.Unlock()
+		return
+	}
+	gap := before.sent - w.sent
+	w.sent = before.sent
+	w.observe(gen, rows, before.sent, gap)
+	w.findOrphans(fields, before)
+	w.suspects = suspects > 0
+	wakes := waiting > 0 || w.suspects && w.trying == "" || w.hasUnheard(fields)
+	w.mu.Unlock()
+	w.heard.Set()
+	w.mending.Set()
+	if wakes {
+		w.world.Unblock()
+	}
+}
+
+// observe notes the rows of other generations, and finds those that are silent: whose
+// row still stands in a beat that was sent a lease after it was first received. A gap
+// between two beats is nobody's silence: the others may not have been heard either. It
+// is called with w.mu locked.
+func (w *Worker) observe(own string, rows []string, sent, gap time.Duration) {
+	received := w.world.Now()
+	w.silent = nil
+	seen := make(map[string]row, len(rows)/2)
+	for i := 0; i+1 < len(rows); i += 2 {
+		gen, text := rows[i], rows[i+1]
+		if gen == own || gen == "layout" {
+			continue
+		}
+		r, known := w.rows[gen]
+		if !known || r.text != text {
+			r = row{gen, text, max(leaseOf(text), w.opts.Lease), received}
+		}
+		if gap > r.lease/2 && w.omitted != GapRule {
+			r.since = received
+		}
+		seen[gen] = r
+		if text == "gone" || sent-r.since >= r.lease {
+			w.silent = append(w.silent, r)
+		}
+	}
+	w.rows = seen
+}
+
+// leaseOf returns the lease in a row.
+func leaseOf(text string) time.Duration {
+	_, lease, _ := strings.Cut(text, " ")
+	milliseconds, _ := strconv.ParseInt(lease, 10, 64)
+	return time.Duration(milliseconds) * time.Millisecond
+}
+
+// findOrphans finds what is held in Redis though it was settled before the beat was
+// sent: a replica took over that had not heard of it. It is called with w.mu locked.
+func (w *Worker) findOrphans(fields []string, before view) {
+	w.orphans = nil
+	for _, field := range fields {
+		token, ok := tokenOf(field)
+		if ok && token < before.token && !before.known[field] && !w.known[field] {
+			w.orphans = append(w.orphans, field)
+		}
+	}
+}
+
+// hasUnheard reports whether a take's answer has not come, or was lost: the same take is
+// then to be sent again, and must not wait behind its move. It is called with w.mu
+// locked.
+func (w *Worker) hasUnheard(fields []string) bool {
+	return slices.ContainsFunc(fields, func(field string) bool {
+		token, ok := tokenOf(field)
+		return ok && token >= w.token
+	})
+}
+
+// tokenOf returns the token in a request's field, false for other fields.
+func tokenOf(field string) (int64, bool) {
+	text, _, _ := strings.Cut(strings.TrimPrefix(field, "s"), ".")
+	token, err := strconv.ParseInt(text, 10, 64)
+	return token, err == nil
+}
+
+// texts returns a reply's strings.
+func texts(reply any) []string {
+	values, _ := reply.([]any)
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i], _ = v.(string)
+	}
+	return all
+}
+
+func number(reply any) int64 {
+	n, _ := reply.(int64)
+	return n
+}

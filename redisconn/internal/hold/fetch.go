@@ -1,0 +1,126 @@
+package hold
+
+import (
+	"strconv"
+	"time"
+)
+
+// Fetch takes up to n requests. If none wait, it waits for one, for Options.Block at
+// most, and may return none.
+func (w *Worker) Fetch(n int) ([]Request, error) {
+	w.mu.Lock()
+	gen, token, stopped, err := w.gen, w.token, w.stopped, w.fatal
+	holds, tries := w.holds(gen), w.trying == ""
+	wants := tries && w.suspects
+	w.mu.Unlock()
+	switch {
+	case err != nil || stopped:
+		return nil, err
+	case !holds:
+		w.world.Wait(w.heard, w.opts.Lease/4)
+		return nil, nil
+	}
+	keys := w.opts.Keys
+	c := Command{
+		Script: take,
+		Keys:   []string{keys.workers(), keys.held(gen), keys.Queue, keys.ready(), keys.suspects()},
+		Args:   []any{gen, token, n, w.opts.MaxBytes, flag(tries)},
+	}
+	if w.idle && !wants {
+		c.Move, c.Queue, c.Into = w.opts.Block, keys.Queue, keys.ready()
+	}
+	w.idle = false // look for what was moved
+	reply, err := w.world.Do(Fetching, c)
+	if err != nil {
+		return nil, err
+	}
+	result := reply.([]any)
+	if result[0] == "gone" {
+		w.end(gen)
+		return nil, nil
+	}
+	taken := w.taken(gen, result)
+	w.idle = len(taken) == 0
+	return taken, nil
+}
+
+func flag(set bool) int {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// taken notes what a take returned.
+func (w *Worker) taken(gen string, result []any) []Request {
+	next, _ := strconv.ParseInt(result[1].(string), 10, 64)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gen != gen { // others have it by now
+		return nil
+	}
+	w.token = max(w.token, next)
+	var requests []Request
+	for entry := texts(result[2:]); len(entry) >= 3; entry = entry[3:] {
+		field := entry[0]
+		if w.known[field] {
+			continue
+		}
+		starts, _ := strconv.Atoi(entry[1])
+		r := Request{Body: entry[2], Starts: starts, Suspect: field[0] == 's', gen: gen, field: field}
+		w.known[field] = true
+		if r.Suspect {
+			w.trying = field
+		}
+		requests = append(requests, r)
+	}
+	return requests
+}
+
+// beginPause is between two tries to begin a suspect.
+const beginPause = 50 * time.Millisecond
+
+// Begin reports whether a request may be started, and notes the start of a suspect. It
+// waits while it is not known whether others have taken it over, until Stop.
+func (w *Worker) Begin(r Request) bool {
+	begun := !r.Suspect
+	for {
+		w.mu.Lock()
+		holds, over := w.holds(r.gen), w.stopped || w.gen != r.gen
+		w.mu.Unlock()
+		switch {
+		case over:
+			return false
+		case !holds:
+			w.world.Wait(w.heard, w.opts.Lease/4)
+		case begun:
+			return true
+		default:
+			var held bool
+			if held, begun = w.begin(r); !held {
+				return false
+			}
+		}
+	}
+}
+
+// begin notes the start of a suspect. It reports whether the suspect is held, as far as
+// is known, and whether its start is noted.
+func (w *Worker) begin(r Request) (held, begun bool) {
+	keys := w.opts.Keys
+	reply, err := w.world.Do(Mending, Command{
+		Script: begin,
+		Keys:   []string{keys.workers(), keys.held(r.gen)},
+		Args:   []any{r.gen, r.field, r.Starts + 1},
+	})
+	switch {
+	case err != nil:
+		w.opts.Events.Failed("beginning a request", err)
+		w.world.Wait(w.heard, beginPause)
+		return true, false
+	case number(reply) == 0:
+		w.forget(r)
+		return false, false
+	}
+	return true, true
+}

@@ -1,0 +1,36 @@
+#!lua flags=allow-oom
+-- Ends a generation: what it holds and what is ready goes back, but for the fields
+-- whose answers could not be sent. Where there are such, the row stays, for others to
+-- take them over. KEYS are workers, held, queue, ready, suspects; ARGV the generation,
+-- then those fields. It returns how many are left.
+local workers, held, queue, ready, suspects = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local row = redis.call('HGET', workers, ARGV[1])
+if not row or row == 'gone' then return 0 end
+local unsent = {}
+for i = 2, #ARGV do unsent[ARGV[i]] = true end
+local fields, left = {}, 0
+for _, field in ipairs(redis.call('HKEYS', held)) do
+  local token = tonumber((string.match(field, '^s?(%d+)%.')))
+  if token and unsent[field] then left = left + 1
+  elseif token then fields[#fields+1] = {token, field} end
+end
+table.sort(fields, function(a, b) return a[1] > b[1] end)
+for _, entry in ipairs(fields) do
+  local field = entry[2]
+  local body = redis.call('HGET', held, field)
+  local count = redis.call('HGET', held, 'n' .. field)
+  if count then redis.call('LPUSH', suspects, count .. ' ' .. body)
+  else redis.call('RPUSH', queue, body) end
+  redis.call('HDEL', held, field, 'n' .. field)
+end
+while true do
+  local body = redis.call('LPOP', ready)
+  if not body then break end
+  redis.call('RPUSH', queue, body)
+end
+if left == 0 then
+  redis.call('DEL', held)
+  redis.call('HDEL', workers, ARGV[1])
+  if redis.call('HLEN', workers) == 1 then redis.call('DEL', workers) end
+end
+return left

@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- Gives requests back: KEYS are held, queue, suspects; ARGV a field and its count of
+-- starts each, in the order in which they are to be pushed: ? for one that may have
+-- been started as often as is noted. Those that never started are queued, to be taken
+-- next. It returns how many were held.
+local released = 0
+for i = 1, #ARGV, 2 do
+  local field, count = ARGV[i], ARGV[i+1]
+  local body = redis.call('HGET', KEYS[1], field)
+  if body then
+    if count == '?' then count = redis.call('HGET', KEYS[1], 'n' .. field) or '1' end
+    redis.call('HDEL', KEYS[1], field, 'n' .. field)
+    if count == '0' then
+      redis.call('RPUSH', KEYS[2], body)
+    else
+      redis.call('LPUSH', KEYS[3], count .. ' ' .. body)
+    end
+    released = released + 1
+  end
+end
+return released

@@ -1,0 +1,76 @@
+package hold
+
+import "time"
+
+// Bounds of one bite of what a silent worker had.
+const (
+	biteRequests = 16
+	biteBytes    = 4 << 20
+)
+
+// mend takes over what silent workers had, and gives back orphans, until the worker
+// leaves.
+func (w *Worker) mend() {
+	for {
+		w.world.Wait(w.mending, time.Hour)
+		w.mu.Lock()
+		silent, orphans, gen, left := w.silent, w.orphans, w.gen, w.left
+		w.silent, w.orphans = nil, nil
+		w.mu.Unlock()
+		if left {
+			return
+		}
+		if len(orphans) > 0 {
+			w.giveBackOrphans(gen, orphans)
+		}
+		for _, r := range silent {
+			for w.reap(r) {
+			}
+		}
+	}
+}
+
+// giveBackOrphans makes suspects of requests whose settling was undone: they may have
+// run.
+func (w *Worker) giveBackOrphans(gen string, fields []string) {
+	args := make([]any, 0, 2*len(fields))
+	for _, field := range fields {
+		args = append(args, field, "?")
+	}
+	released, err := w.world.Do(Mending, w.release(gen, args))
+	switch {
+	case err != nil: // the next beat finds them again
+		w.opts.Events.Failed("giving requests back", err)
+	case number(released) > 0:
+		w.opts.Events.Orphaned(int(number(released)))
+	}
+}
+
+// reap takes a bite of what a silent worker had. It reports whether more is left.
+func (w *Worker) reap(r row) (more bool) {
+	keys := w.opts.Keys
+	reply, err := w.world.Do(Mending, Command{
+		Script: reap,
+		Keys:   []string{keys.workers(), keys.held(r.gen), keys.suspects(), keys.Dead()},
+		Args: []any{
+			r.gen, r.text, w.opts.MaxStarts, biteRequests, biteBytes, w.opts.MaxDead, "its server died each time",
+		},
+	})
+	if err != nil { // a beat finds it again
+		w.opts.Events.Failed("taking over", err)
+		return false
+	}
+	w.opts.Events.Worked("taking over")
+	result := reply.([]any)
+	if n := number(result[1]); n > 0 {
+		w.opts.Events.TookOver(int(n))
+	}
+	if n := number(result[2]); n > 0 {
+		w.opts.Events.Dropped(int(n))
+	}
+	for dead := result[3:]; len(dead) >= 2; dead = dead[2:] {
+		body, _ := dead[1].(string)
+		w.opts.Events.Died(body, int(number(dead[0])))
+	}
+	return number(result[0]) == 1
+}

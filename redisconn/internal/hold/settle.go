@@ -1,0 +1,67 @@
+package hold
+
+import "time"
+
+// An Answer settles a request.
+type Answer struct {
+	Request Request // its zero value: of none
+	Body    []byte
+}
+
+// SettleCommand pushes answers to a list and settles their requests, which are of one
+// generation. The reply goes to Lost.
+func (w *Worker) SettleCommand(list string, ttl time.Duration, answers []Answer) Command {
+	args := append(make([]any, 0, 2*len(answers)+1), ttl.Milliseconds())
+	gen := ""
+	for _, a := range answers {
+		args = append(args, a.Request.field, a.Body)
+		if a.Request.gen != "" {
+			gen = a.Request.gen
+		}
+	}
+	return Command{Script: settle, Keys: []string{list, w.opts.Keys.held(gen)}, Args: args}
+}
+
+// ClaimCommand settles requests of one generation whose answers go to another slot. The
+// reply goes to Lost; DropCommand follows when the answers are there.
+func (w *Worker) ClaimCommand(requests []Request) Command {
+	args := make([]any, len(requests))
+	for i, r := range requests {
+		args[i] = r.field
+	}
+	return Command{Script: claim, Keys: []string{w.opts.Keys.held(requests[0].gen)}, Args: args}
+}
+
+// Gen returns the generation that has a request: a command is for those of one.
+func (r Request) Gen() string { return r.gen }
+
+// DropArgs are the arguments of an HDEL that settles requests of one generation without
+// an answer, or after a claim.
+func (w *Worker) DropArgs(requests []Request) []any {
+	args := append(make([]any, 0, 3*len(requests)+2), "hdel", w.opts.Keys.held(requests[0].gen))
+	for _, r := range requests {
+		args = append(args, r.field, "n"+r.field, "c"+r.field)
+	}
+	return args
+}
+
+// Settled notes that requests are settled, or are not held any more.
+func (w *Worker) Settled(requests ...Request) { w.forget(requests...) }
+
+// Lost reports which of the requests of a command were not held, and whether the list
+// of the answers expires now.
+func Lost(reply any) (lost map[int]bool, expires bool) {
+	values, _ := reply.([]any)
+	for _, v := range values {
+		n := int(number(v))
+		if n == 0 {
+			expires = true
+			continue
+		}
+		if lost == nil {
+			lost = make(map[int]bool)
+		}
+		lost[n-1] = true
+	}
+	return lost, expires
+}

@@ -1,0 +1,161 @@
+package hold
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Layout is the version of the keys and of what stands in them. A worker that finds
+// another one does not serve.
+const Layout = "1"
+
+// Keys are the keys of a queue.
+type Keys struct {
+	Queue string
+	Own   string // what the others begin with; they lie in the queue's slot of a Cluster
+}
+
+func (k Keys) ready() string          { return k.Own + "ready" }
+func (k Keys) suspects() string       { return k.Own + "suspects" }
+func (k Keys) workers() string        { return k.Own + "workers" }
+func (k Keys) held(gen string) string { return k.Own + "held:" + gen }
+
+// Dead is the list of what was given up.
+func (k Keys) Dead() string { return k.Own + "dead" }
+
+// Options are the options of a Worker.
+type Options struct {
+	Keys      Keys
+	Name      string        // that no other worker has
+	Lease     time.Duration // after how much silence others take over
+	MaxStarts int           // of a request, before it is given up
+	MaxDead   int           // requests that were given up and are kept
+	MaxBytes  int           // of the requests in one take, but for the last
+	Block     time.Duration // for how long an idle worker's move waits
+	Events    Events
+}
+
+// Events tell what a Worker finds. They must not block, and must not call it.
+type Events interface {
+	Failed(doing string, err error)
+	Worked(doing string)
+	Gone()                        // others take over what the worker had
+	TookOver(requests int)        // that a silent worker had
+	Orphaned(requests int)        // whose settling was undone; they run again
+	Died(body string, starts int) // a request was given up
+	Dropped(dead int)             // over MaxDead
+}
+
+// A Request is one that is held.
+type Request struct {
+	Body    string
+	Starts  int  // how often it was started before
+	Suspect bool // its worker was silent, or has died, while it had it
+
+	gen, field string
+}
+
+// A Worker holds requests for one server: what it is silent for too long others take
+// over. Fetch is for one goroutine, all else for any.
+type Worker struct {
+	world World
+	opts  Options
+
+	beating, mending, heard Signal // wake the beats, the mending, and who waits for a good beat
+
+	idle    bool // Fetch's own: nothing waited when last asked
+	omitted Rule // by the simulator
+
+	mu       sync.Mutex      // protects following
+	gen      string          // the generation; "": there is none
+	sent     time.Duration   // when the last good beat of gen was sent
+	token    int64           // of the next request
+	known    map[string]bool // fields that are held, as far as we know
+	trying   string          // the suspect among them; "": none
+	rows     map[string]row  // of other generations
+	silent   []row           // to be taken over
+	orphans  []string        // fields to be given back
+	suspects bool            // some wait
+	stopped  bool            // nothing is fetched or started any more
+	left     bool            // no beats any more
+	fatal    error
+}
+
+// A row is what a generation's row says, and since when.
+type row struct {
+	gen, text string
+	lease     time.Duration
+	since     time.Duration // received at first
+}
+
+// New returns a Worker, and runs its beats and its mending until Leave.
+func New(world World, opts Options) *Worker {
+	w := &Worker{
+		world: world, opts: opts,
+		beating: world.NewSignal(), mending: world.NewSignal(), heard: world.NewSignal(),
+		known: make(map[string]bool), rows: make(map[string]row),
+	}
+	world.Go(w.beat)
+	world.Go(w.mend)
+	return w
+}
+
+// holds reports whether the worker may start what gen has: whether nobody can have
+// taken it over yet. It is called with w.mu locked.
+func (w *Worker) holds(gen string) bool {
+	return gen != "" && gen == w.gen && (w.world.Now() < w.sent+w.opts.Lease || w.omitted == LeaseRule)
+}
+
+// end ends a generation, of which Redis knows nothing any more.
+func (w *Worker) end(gen string) {
+	w.mu.Lock()
+	ended := gen != "" && w.gen == gen
+	if ended {
+		w.gen, w.trying, w.orphans = "", "", nil
+		clear(w.known)
+	}
+	w.mu.Unlock()
+	if ended {
+		w.opts.Events.Gone()
+		w.beating.Set()
+		w.heard.Set()
+	}
+}
+
+// forget notes that requests are held no more.
+func (w *Worker) forget(requests ...Request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range requests {
+		if r.gen != w.gen {
+			continue
+		}
+		delete(w.known, r.field)
+		if w.trying == r.field {
+			w.trying = ""
+		}
+	}
+}
+
+// fail notes what a script has refused for good.
+func (w *Worker) fail(err error) {
+	w.mu.Lock()
+	w.fatal = err
+	w.mu.Unlock()
+	w.heard.Set()
+}
+
+// Err is the error that ends the serving, nil if there is none.
+func (w *Worker) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fatal
+}
+
+// A layoutError says that other workers of the queue keep other keys.
+type layoutError struct{ found string }
+
+func (e layoutError) Error() string {
+	return fmt.Sprintf("servers of the queue keep their requests in layout %s, this one in layout %s: end those first", e.found, Layout)
+}

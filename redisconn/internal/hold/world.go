@@ -1,0 +1,53 @@
+package hold
+
+import "time"
+
+// A World is what a Worker acts on. The loops of a Worker have no goroutine, no timer
+// and no select of their own, so that a simulator can run them.
+type World interface {
+	// Now returns the time by a clock that only rises.
+	Now() time.Duration
+
+	// Do sends a command over a path, and returns the reply as go-redis decodes it. An
+	// error that is no refusal of Redis leaves open whether the command ran, or will.
+	Do(path Path, c Command) (reply any, err error)
+
+	// Unblock ends the move that is under way, if there is one and it can.
+	Unblock()
+
+	// Wait returns after d, or as soon as the signal is set, which it resets.
+	Wait(s Signal, d time.Duration)
+
+	// NewSignal returns a signal that is not set.
+	NewSignal() Signal
+
+	// Go runs f beside.
+	Go(f func())
+}
+
+// A Signal wakes the one loop that waits for it.
+type Signal interface {
+	Set()
+}
+
+// A Path is a way to Redis. What is slow on one holds up nothing on another.
+type Path int
+
+const (
+	Fetching Path = iota // where a move may block for a while
+	Beating              // where a command fails that takes longer than BeatTime
+	Mending              // for all else
+)
+
+// A Command is what a Worker sends.
+type Command struct {
+	Script *Script
+	Keys   []string
+	Args   []any
+
+	// Move, if not 0, is for how long a BLMOVE from the queue to what is ready waits,
+	// in the same pipeline before the script. If it is refused, that is the error of Do,
+	// though the script runs.
+	Move        time.Duration
+	Queue, Into string // of the move
+}
