@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -47,7 +48,11 @@ func (w *Worker) join() {
 		Keys:   []string{w.opts.Keys.workers()},
 		Args:   []any{Layout, w.opts.Name, w.opts.Lease.Milliseconds()},
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrOldRedis):
+		w.fail(err)
+		return
+	case err != nil:
 		w.opts.Events.Failed("joining", err)
 		return
 	}
@@ -86,12 +91,12 @@ func (w *Worker) hear(gen string) {
 		w.opts.Events.Failed("renewing the lease", err)
 		return
 	}
-	w.opts.Events.Worked("renewing the lease")
 	result := reply.([]any)
 	if result[0] == "gone" {
 		w.end(gen)
 		return
 	}
+	w.opts.Events.Worked("renewing the lease")
 	rows, waiting, suspects, fields := texts(result[1]), number(result[2]), number(result[3]), texts(result[4])
 	w.mu.Lock()
 	if w.gen != gen {

@@ -39,7 +39,7 @@ func (w *Worker) Fetch(n int) ([]Request, error) {
 		w.end(gen)
 		return nil, nil
 	}
-	taken := w.taken(gen, result)
+	taken := w.taken(gen, result, tries)
 	w.idle = len(taken) == 0
 	return taken, nil
 }
@@ -51,8 +51,8 @@ func flag(set bool) int {
 	return 0
 }
 
-// taken notes what a take returned.
-func (w *Worker) taken(gen string, result []any) []Request {
+// taken notes what a take returned that tried to take a suspect, or did not.
+func (w *Worker) taken(gen string, result []any, tries bool) []Request {
 	next, _ := strconv.ParseInt(result[1].(string), 10, 64)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,6 +73,9 @@ func (w *Worker) taken(gen string, result []any) []Request {
 			w.trying = field
 		}
 		requests = append(requests, r)
+	}
+	if tries && w.trying == "" { // else each take would look again, until the next beat
+		w.suspects = false
 	}
 	return requests
 }

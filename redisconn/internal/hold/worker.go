@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -126,15 +127,19 @@ func (w *Worker) end(gen string) {
 // forget notes that requests are held no more.
 func (w *Worker) forget(requests ...Request) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	tried := false
 	for _, r := range requests {
 		if r.gen != w.gen {
 			continue
 		}
 		delete(w.known, r.field)
 		if w.trying == r.field {
-			w.trying = ""
+			w.trying, tried = "", w.suspects
 		}
+	}
+	w.mu.Unlock()
+	if tried { // the next one need not wait for a beat
+		w.world.Unblock()
 	}
 }
 
@@ -152,6 +157,9 @@ func (w *Worker) Err() error {
 	defer w.mu.Unlock()
 	return w.fatal
 }
+
+// ErrOldRedis is in the error of a World whose Redis takes no script of ours.
+var ErrOldRedis = errors.New("AtLeastOnce needs Redis 7.0 or newer")
 
 // A layoutError says that other workers of the queue keep other keys.
 type layoutError struct{ found string }

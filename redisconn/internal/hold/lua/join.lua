@@ -1,7 +1,12 @@
 #!lua flags=allow-oom
 -- Begins a generation: KEYS are workers; ARGV the layout, the worker's name, its lease.
 -- It returns the generation's name, or the other layout that it has found.
-local layout = redis.call('HGET', KEYS[1], 'layout')
+-- The first layout had a sorted set where its name stands now.
+local layout = redis.pcall('HGET', KEYS[1], 'layout')
+if type(layout) == 'table' then
+  if string.find(layout.err, 'WRONGTYPE', 1, true) then return {'layout', '0'} end
+  return layout
+end
 if layout and layout ~= ARGV[1] then return {'layout', layout} end
 local time = redis.call('TIME')
 local generation = ARGV[2] .. '.' .. time[1] .. '.' .. time[2]
