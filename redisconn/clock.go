@@ -193,7 +193,7 @@ func (s *ServerConn) brokerTime() (time.Time, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), maxClockWait)
 	defer cancel()
 	told, ok := link.Ask(ctx, s.asker, func() (a answer) {
-		a.time, a.err = brokerTime(ctx, s.replier.rdb, s.queue)
+		a.time, a.err = brokerTime(ctx, s.rdb, s.queue)
 		return a
 	})
 	if !ok {

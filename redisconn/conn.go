@@ -18,6 +18,9 @@ const (
 	DefaultLease       = 30 * time.Second
 	DefaultMaxAttempts = 5
 
+	// MaxDead is how many requests a DeadList has at most.
+	MaxDead = 10_000
+
 	// DefaultReplyPrefix is what names of reply lists begin with, and those of
 	// nothing else may: a server that is told to answer there lets expire what it
 	// finds. Of a list of another name it first looks whether it is new or expires
@@ -37,6 +40,9 @@ const (
 
 	// closeGrace is how long Close tries to send what was handed over.
 	closeGrace = 2 * time.Second
+
+	// minLease is the shortest Lease.
+	minLease = 100 * time.Millisecond
 
 	// wakeTTL is when the value that ends a blocked pop expires, should nobody
 	// be left to take it.
@@ -128,6 +134,7 @@ type Stats struct {
 	Undelivered int64 // answers that their list, or Redis, did not take
 	LeaseLost   int64 // requests that were taken over, and their answers
 	Dead        int64 // requests that were started too often
+	DeadDropped int64 // requests of the DeadList, the oldest of more than MaxDead
 }
 
 var (

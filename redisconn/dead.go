@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -54,23 +55,27 @@ func (d *DeadList) List(ctx context.Context, n int) ([]DeadRequest, error) {
 	return dead, nil
 }
 
-// parseDead parses an entry. What nobody but us should have written, and is
-// broken, can still be seen and deleted.
+// parseDead parses an entry: a line of JSON, and the request as it was. What nobody
+// but us should have written, and is broken, can still be seen and deleted.
 func parseDead(entry string) DeadRequest {
-	var e struct {
+	var header struct {
 		Time     int64  `json:"time"`
 		Attempts int    `json:"attempts"`
 		Reason   string `json:"reason"`
-		Request  string `json:"request"`
 	}
-	if err := json.Unmarshal([]byte(entry), &e); err != nil {
-		e.Reason = err.Error()
+	line, request, ok := strings.Cut(entry, "\n")
+	err := json.Unmarshal([]byte(line), &header)
+	switch {
+	case err != nil:
+		header.Reason = err.Error()
+	case !ok:
+		header.Reason = "the entry ends with its header"
 	}
 	return DeadRequest{
-		Time:     time.UnixMilli(e.Time),
-		Attempts: e.Attempts,
-		Reason:   e.Reason,
-		Request:  []byte(e.Request),
+		Time:     time.UnixMilli(header.Time),
+		Attempts: header.Attempts,
+		Reason:   header.Reason,
+		Request:  []byte(request),
 		entry:    entry,
 	}
 }

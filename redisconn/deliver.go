@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
 // deliver returns a request that was taken as the codec gets it.
@@ -21,20 +22,17 @@ func (s *ServerConn) deliver(taken delivery) jsonrpc2.Delivery {
 	case taken.dead:
 		d.Err = errDead(taken.attempt)
 	}
-	token, suspect := taken.token, taken.isSuspect()
+	request := taken.held
 	d.Reply = func(body []byte) error {
-		if suspect {
-			defer s.tried()
-		}
 		switch {
 		case body == nil:
-			s.settle(token)
+			s.settle(request)
 			return nil
 		case err != nil:
-			s.settle(token)
+			s.settle(request)
 			return err
 		}
-		return s.replier.reply(token, list, body)
+		return s.replier.reply(request, list, body)
 	}
 	return d
 }
@@ -83,7 +81,7 @@ func (s *ServerConn) countUnanswerable(err error) {
 }
 
 // settle settles a request that needs no answer.
-func (s *ServerConn) settle(token int64) {
-	s.replier.settled(token)
+func (s *ServerConn) settle(request *hold.Request) {
+	s.replier.settleRequest(request)
 	s.places.Free(1)
 }

@@ -44,7 +44,7 @@
 //
 //	~calc ~{calc}:* ~jsonrpc2:reply:* +blmove +rpush +pexpire +del +time
 //	+evalsha +eval +pttl +lrem +llen +lrange +persist +client|id +client|unblock +rpop +lpush
-//	+hset +hget +hdel +hexists +hgetall +hkeys +hvals +zadd +zrem +zrangebyscore
+//	+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys
 //
 // A server also needs the keys on which other clients want their answers. A client
 // with ReplyPerCall needs +lpop, and the keys named by its ids. Where BLMPOP, TIME,

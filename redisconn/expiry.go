@@ -13,11 +13,11 @@ func (r *replier) expireCmd(list string) once {
 	if r.bySeconds.Load() {
 		return r.expireBySeconds(list)
 	}
-	return newOnce(context.Background(), "pexpire", list, r.server.opts.ReplyTTL.Milliseconds())
+	return newOnce(context.Background(), "pexpire", list, r.opts.ReplyTTL.Milliseconds())
 }
 
 func (r *replier) expireBySeconds(list string) once {
-	seconds := (r.server.opts.ReplyTTL + time.Second - 1) / time.Second
+	seconds := (r.opts.ReplyTTL + time.Second - 1) / time.Second
 	return newOnce(context.Background(), "expire", list, int64(seconds))
 }
 
@@ -28,7 +28,7 @@ func (l *lane) noteExpiry(g *group) {
 		return
 	}
 	err := g.expire.Err()
-	switch log := l.server.state.Logger; {
+	switch log := l.state.Logger; {
 	case err == nil && l.lasting.Load() && l.lasting.Swap(false):
 		log.Info("reply lists expire again")
 	case !isRefused(err) || l.lasting.Load():

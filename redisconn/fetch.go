@@ -13,17 +13,17 @@ func (s *ServerConn) fetch() {
 	var backoff link.Backoff
 	for {
 		free := s.places.Wait(s.stop)
-		if !s.beginPop() {
+		if s.isDrained() {
 			return
 		}
-		taken, err := s.take(free)
-		s.endPop()
+		taken, err := s.source.take(free)
+		var fatal fatalError
 		switch {
-		case errors.Is(err, errOld), errors.Is(err, errNoClient):
+		case errors.As(err, &fatal):
 			s.fail(err)
 			return
 		case err != nil:
-			impaired(s.state, s.popper.rdb, "taking requests", err)
+			s.impaired("taking requests", err)
 			link.Wait(backoff.Next(), s.stop)
 			continue
 		}
@@ -56,37 +56,6 @@ func (s *ServerConn) isUnread() bool {
 	return len(s.taken) > 0
 }
 
-// take waits for requests, for blockTime at most, and takes up to n.
-func (s *ServerConn) take(n int) ([]delivery, error) {
-	if s.lease != nil {
-		return s.lease.take(n)
-	}
-	list, values, err := s.popper.pop(n, s.wakeList, s.queue)
-	if err != nil || list == s.wakeList {
-		return nil, err
-	}
-	taken := make([]delivery, len(values))
-	for i, value := range values {
-		taken[i].body = value
-	}
-	return taken, nil
-}
-
-// beginPop notes that a drain has to wake the fetcher. It is false when there is
-// one already.
-func (s *ServerConn) beginPop() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.popping = !s.drained
-	return s.popping
-}
-
-func (s *ServerConn) endPop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.popping = false
-}
-
 // hand hands requests to ReadRequest.
 func (s *ServerConn) hand(taken []delivery) {
 	s.places.Take(len(taken))
@@ -94,17 +63,11 @@ func (s *ServerConn) hand(taken []delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer link.Signal(s.fetched)
-	if len(s.taken) == 0 && s.lease == nil { // most often
+	if len(s.taken) == 0 { // most often
 		s.taken = taken
 		return
 	}
-	for _, d := range taken {
-		if d.isSuspect() {
-			s.suspects = append(s.suspects, d)
-		} else {
-			s.taken = append(s.taken, d)
-		}
-	}
+	s.taken = append(s.taken, taken...)
 }
 
 // bury hands on a request that is dead: its caller is answered with an error.
@@ -123,17 +86,16 @@ func (s *ServerConn) fail(err error) {
 	link.Signal(s.fetched)
 }
 
-// giveBack gives back what was taken and not read.
+// giveBack gives back what was taken and not read, until Close.
 func (s *ServerConn) giveBack() {
 	defer close(s.ended)
 	s.mu.Lock()
-	back := append(s.suspects, s.taken...)
-	s.taken, s.suspects = nil, nil
+	back := s.taken
+	s.taken = nil
 	s.mu.Unlock()
-	s.replier.giveBack(back)
-	if s.lease != nil {
-		s.lease.disconnect()
-		s.lease.unstage()
+	var backoff link.Backoff
+	for !s.source.giveBack(back) && link.Wait(backoff.Next(), s.closed) {
+		back = nil // the source has them
 	}
 }
 
@@ -142,18 +104,14 @@ func (s *ServerConn) giveBack() {
 func (s *ServerConn) drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.drained {
-		return
-	}
-	s.drained = true
-	close(s.stop)
-	if s.popping && s.lease == nil {
-		s.replier.wake()
+	if !s.drained {
+		s.drained = true
+		close(s.stop)
 	}
 }
 
-func (s *ServerConn) isPopping() bool {
+func (s *ServerConn) isDrained() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.popping
+	return s.drained
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/micromessaging/jsonrpc2/internal/link"
+	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
 // A lane sends to one node. It waits for no list: what fails is the retrier's.
@@ -20,7 +21,7 @@ type lane struct {
 func newLane(r *replier) *lane {
 	l := &lane{replier: r, out: link.NewOutbox[push](false)}
 	l.retrier = newRetrier(l)
-	l.out.Lone = func() bool { return r.server.places.Taken() <= l.out.Len() }
+	l.out.Lone = func() bool { return r.places.Taken() <= l.out.Len() }
 	return l
 }
 
@@ -85,12 +86,10 @@ func (l *lane) send(work []push) (failed []failure) {
 	if len(work) == 0 {
 		return nil
 	}
-	if l.apart {
-		var err error
-		if work, err = l.claim(work); err != nil {
-			impaired(l.server.state, l.rdb, "answering", err)
-			return []failure{{slices.Clone(work), nodeFault, err}}
-		}
+	work, err := l.claim(work)
+	if err != nil {
+		l.impaired("answering", err)
+		return []failure{{slices.Clone(work), nodeFault, err}}
 	}
 	groups := l.group(work)
 	for i := 0; i < len(groups); {
@@ -180,19 +179,19 @@ func (l *lane) settle(g *group) (failure, bool) {
 			l.refuse(p, err)
 		}
 		return failure{}, true
-	case g.kind == pushWake && !l.server.isPopping(): // by itself, meanwhile
+	case g.kind == pushWake && !l.popping.Load(): // by itself, meanwhile
 		return failure{}, true
 	}
 	f := failure{g.pushes, faultOf(err), err}
 	if f.fault == nodeFault || f.fault == lostFault && !g.pushes[0].alone {
-		impaired(l.server.state, l.rdb, "answering", err)
+		l.impaired("answering", err)
 	}
 	if certainlyNotRun(err, false) {
 		return f, false
 	}
-	if g.kind == pushBack && l.server.lease == nil { // given back twice, it would run twice
+	if g.kind == pushBack { // given back twice, it would run twice
 		for _, p := range g.pushes {
-			l.server.lost(p.body, fmt.Errorf("redisconn: request may be lost, not known to be given back: %w", err))
+			l.lost(p.body, fmt.Errorf("redisconn: request may be lost, not known to be given back: %w", err))
 		}
 		return failure{}, true
 	}
@@ -205,7 +204,7 @@ func (l *lane) settle(g *group) (failure, bool) {
 // arrived notes that a group was pushed.
 func (l *lane) arrived(g *group) {
 	l.sent.Add(1)
-	l.server.state.Worked("answering")
+	l.state.Worked("answering")
 	l.noteExpiry(g)
 	switch g.kind {
 	case pushReply:
@@ -215,11 +214,8 @@ func (l *lane) arrived(g *group) {
 		l.answered(g)
 	case pushBack:
 		l.givenBack.Add(int64(len(g.pushes)))
-	}
-	if l.server.lease != nil && !(l.apart && g.kind == pushReply) {
-		for _, p := range g.pushes {
-			l.server.lease.settled(p.token)
-		}
+	case pushSettle:
+		l.settler.settled(g.pushes...)
 	}
 }
 
@@ -228,29 +224,30 @@ func (l *lane) letExpire(g *group) bool {
 	switch {
 	case g.expire.Cmd != nil:
 		return g.expire.Err() == nil
-	case l.server.lease == nil || l.apart:
-		set, _ := g.cmd.Int64()
-		return set == 1
+	case l.byScript:
+		_, expires := hold.Lost(g.cmd.Val())
+		return expires
 	}
-	lost, _ := g.cmd.Int64Slice()
-	return slices.Contains(lost, 0)
+	set, _ := g.cmd.Int64()
+	return set == 1
 }
 
 // answered notes that the answers of a group are there, but for those to requests
-// that were no longer ours.
+// that had been taken over.
 func (l *lane) answered(g *group) {
-	var lost []int64
-	if l.server.lease != nil && !l.apart {
-		lost, _ = g.cmd.Int64Slice()
+	var lost map[int]bool
+	if l.byScript {
+		lost, _ = hold.Lost(g.cmd.Val())
+		l.settler.settled(g.pushes...)
 	}
 	answers, places := 0, 0
 	for i, p := range g.pushes {
-		if !p.again && slices.Contains(lost, int64(i+1)) { // else it was settled the time before
+		if lost[i] && !p.again { // else it was settled the time before
 			l.lose(p)
 			continue
 		}
-		if l.apart {
-			l.settled(p.token)
+		if !l.byScript {
+			l.settleRequest(p.held) // it is claimed
 		}
 		if !p.notice {
 			answers++
@@ -262,35 +259,33 @@ func (l *lane) answered(g *group) {
 		}
 	}
 	l.replies.Add(int64(answers))
-	l.server.places.Free(places)
+	l.places.Free(places)
 }
 
-// claim settles the requests of answers that go to other nodes. It returns the
-// pushes less the answers to requests that are no longer ours, or all of them and
+// claim settles the requests of answers, where the push doesn't. It returns the
+// pushes less the answers to requests that had been taken over, or all of them and
 // an error.
 func (l *lane) claim(work []push) (claimed []push, err error) {
-	var tokens []any
-	for _, p := range work {
-		if p.mustClaim() {
-			tokens = append(tokens, p.token)
-		}
-	}
-	if len(tokens) == 0 {
+	if l.byScript || !slices.ContainsFunc(work, push.mustClaim) {
 		return work, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
-	defer cancel()
-	lost, err := claimScript.run(ctx, l.rdb, []string{l.server.lease.wip()}, tokens...).Int64Slice()
+	var answers []push
+	for _, p := range work {
+		if p.mustClaim() {
+			answers = append(answers, p)
+		}
+	}
+	lost, err := l.settler.claim(answers)
 	if err != nil {
 		return work, err
 	}
 	claimed = work[:0]
-	n := int64(0)
+	n := 0
 	for _, p := range work {
 		if p.mustClaim() {
-			n++
 			p.claimed = true
-			if slices.Contains(lost, n) {
+			n++
+			if lost[n-1] {
 				l.lose(p)
 				continue
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,14 +18,23 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// The keys of workers of the queue.
+// The keys of servers of the queue.
 const (
-	workersKey = "{calc}:workers"
-	deadKey    = "{calc}:dead"
+	workersKey  = "{calc}:workers"
+	readyKey    = "{calc}:ready"
+	suspectsKey = "{calc}:suspects"
+	deadKey     = "{calc}:dead"
 )
 
-func wipKey(worker string) string     { return "{calc}:wip:" + worker }
-func stagingKey(worker string) string { return "{calc}:staging:" + worker }
+func heldKey(generation string) string { return "{calc}:held:" + generation }
+
+// generations returns those of the servers of the queue.
+func generations(t *testing.T, rdb redis.UniversalClient) []string {
+	t.Helper()
+	all, err := rdb.HKeys(context.Background(), workersKey).Result()
+	require.NoError(t, err)
+	return slices.DeleteFunc(all, func(field string) bool { return field == "layout" })
+}
 
 // leased returns options with a lease that nobody waits long for.
 func leased() *redisconn.ListenOptions {
@@ -72,7 +82,8 @@ func TestTakenOver(t *testing.T) {
 	d := listenDying(t, broker, leased())
 	push(t, rdb, waits(3, "there")...)
 	d.read(t)
-	require.Equal(t, []any{int64(0), int64(1)}, []any{rdb.LLen(context.Background(), queue).Val(), rdb.ZCard(context.Background(), workersKey).Val()})
+	require.Zero(t, rdb.LLen(context.Background(), queue).Val())
+	require.Len(t, generations(t, rdb), 1)
 	d.die(t)
 
 	slow := newSlow()
@@ -137,31 +148,30 @@ func TestSettlingUndone(t *testing.T) {
 	w := serve(t, rdb, leased())
 	push(t, rdb, add("there"))
 	require.Equal(t, six, pop(t, rdb, "there"))
-	workers := rdb.ZRange(ctx, workersKey, 0, -1).Val()
-	require.Len(t, workers, 1)
-	eventually(t, func() bool { return rdb.Exists(ctx, wipKey(workers[0])).Val() == 0 })
-	require.NoError(t, rdb.HSet(ctx, wipKey(workers[0]), "1", add("again")).Err())
+	gens := generations(t, rdb)
+	require.Len(t, gens, 1)
+	require.NoError(t, rdb.HSet(ctx, heldKey(gens[0]), "1.1732300000.123", add("again")).Err())
 	require.Equal(t, six, pop(t, rdb, "again"))
 	require.EqualValues(t, 1, w.conn.Stats().TakenOver)
 	w.end(t)
 	requireEmpty(t, rdb)
 }
 
-// What a beat does with the requests of a worker that is gone.
+// What becomes of the requests of a server that is gone.
 func TestReap(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	rdb := brokertest.StartRedis(t).Client(t)
-	require.NoError(t, rdb.HSet(ctx, wipKey("gone"),
-		"9", `{"id":"fresh"}`,
-		"10", ` [ {"id":"batch"},{"id":"2"}]`,
-		"11", `{"attempt":2,"id":"suspect"}`,
-		"12", `{"attempt":3,"id":"poison"}`,
-		"13", `garbage`,
-		"14", `{}`,
-		"15", ``, // settled
+	require.NoError(t, rdb.HSet(ctx, heldKey("gone"),
+		"9.1.2", `{"id":"fresh"}`,
+		"10.1.2", ` [ {"id":"batch"},{"id":"2"}]`,
+		"s11.1.2", `{"id":"suspect"}`, "ns11.1.2", "2",
+		"s12.1.2", `{"id":"poison"}`, "ns12.1.2", "3",
+		"13.1.2", `garbage`,
+		"14.1.2", `{"attempt":7}`, // a stranger's
+		"c15.1.2", ``, // settled, its answer lost
+		"last", "9", "next", "16", "moment", "1.2",
 	).Err())
-	require.NoError(t, rdb.RPush(ctx, stagingKey("gone"), "newest staged", "oldest staged").Err())
 	require.NoError(t, rdb.LPush(ctx, queue, "oldest waiting", "newest waiting").Err())
 
 	// A worker without a free place beats, and takes nothing.
@@ -172,26 +182,25 @@ func TestReap(t *testing.T) {
 	slow := newSlow()
 	w := serve(t, rdb, opts, slow)
 	slow.requireRunning(t, 1)
-	expired := float64(time.Now().Add(-time.Minute).UnixMilli())
-	require.NoError(t, rdb.ZAdd(ctx, workersKey, redis.Z{Score: expired, Member: "gone"}).Err())
-	eventually(t, func() bool { return w.conn.Stats().Dead == 2 })
-	require.EqualValues(t, 6, w.conn.Stats().TakenOver)
+	require.NoError(t, rdb.HSet(ctx, workersKey, "gone", "7 200").Err())
+	eventually(t, func() bool { return w.conn.Stats().Dead == 1 })
+	require.EqualValues(t, 5, w.conn.Stats().TakenOver)
+	require.Equal(t, []string{`newest waiting`, `oldest waiting`}, rdb.LRange(ctx, queue, 0, -1).Val())
 	require.Equal(t, []string{
-		`newest waiting`, `oldest waiting`,
-		`newest staged`, `oldest staged`,
-		`{"attempt":1}`,
-		`{"attempt":2,"id":"suspect"}`,
-		` [ {"attempt":1,"id":"batch"},{"id":"2"}]`,
-		`{"attempt":1,"id":"fresh"}`,
-	}, rdb.LRange(ctx, queue, 0, -1).Val())
-	require.Zero(t, rdb.Exists(ctx, wipKey("gone"), stagingKey("gone")).Val())
-	require.ErrorIs(t, rdb.ZScore(ctx, workersKey, "gone").Err(), redis.Nil)
+		`1 {"id":"fresh"}`,
+		`1  [ {"id":"batch"},{"id":"2"}]`,
+		`2 {"id":"suspect"}`,
+		`1 garbage`,
+		`1 {"attempt":7}`,
+	}, rdb.LRange(ctx, suspectsKey, 0, -1).Val())
+	require.Zero(t, rdb.Exists(ctx, heldKey("gone")).Val())
+	require.NotContains(t, generations(t, rdb), "gone")
 
 	dead, err := redisconn.NewDeadList(rdb, queue).List(ctx, -1)
 	require.NoError(t, err)
-	require.Len(t, dead, 2)
-	require.Equal(t, []string{`{"id":"poison"}`, `garbage`}, []string{string(dead[0].Request), string(dead[1].Request)})
-	require.Equal(t, []int{3, 1}, []int{dead[0].Attempts, dead[1].Attempts})
+	require.Len(t, dead, 1)
+	require.Equal(t, `{"id":"poison"}`, string(dead[0].Request))
+	require.Equal(t, 3, dead[0].Attempts)
 	close(slow.gate)
 }
 
@@ -215,6 +224,10 @@ func TestPoison(t *testing.T) {
 	for attempt := 2; attempt <= 3; attempt++ {
 		d := listenDying(t, broker, opts)
 		request := d.read(t)
+		for attempt == 3 && !strings.Contains(string(request.Body), `"id":"poison"`) { // it is the last by now
+			require.NoError(t, request.Reply([]byte(six)))
+			request = d.read(t)
+		}
 		require.Contains(t, string(request.Body), `"id":"poison"`, "suspects are run one at a time, oldest first")
 		d.die(t)
 	}
@@ -258,7 +271,8 @@ func TestDeadListDelete(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	rdb := brokertest.StartRedis(t).Client(t)
-	require.NoError(t, rdb.LPush(ctx, deadKey, `{"time":1000,"attempts":5,"reason":"r","request":"{}"}`, `broken`).Err())
+	require.NoError(t, rdb.LPush(ctx, deadKey,
+		`{"time":1000,"attempts":5,"reason":"r"}`, `{"time":1000,"attempts":5,"reason":"r"}`+"\n{}\n", `broken`).Err())
 	list := redisconn.NewDeadList(rdb, queue)
 	newest, err := list.List(ctx, 1)
 	require.NoError(t, err)
@@ -268,7 +282,9 @@ func TestDeadListDelete(t *testing.T) {
 	require.ErrorContains(t, err, deadKey)
 	all, err := list.List(ctx, -1)
 	require.NoError(t, err)
-	require.Len(t, all, 2)
+	require.Len(t, all, 3)
+	require.Equal(t, []any{time.UnixMilli(1000), 5, "r", "{}\n"}, []any{all[1].Time, all[1].Attempts, all[1].Reason, string(all[1].Request)})
+	require.Contains(t, all[2].Reason, "ends with its header")
 	for _, dead := range all {
 		ok, err := list.Delete(ctx, dead)
 		require.NoError(t, err)
@@ -277,36 +293,32 @@ func TestDeadListDelete(t *testing.T) {
 	requireEmpty(t, rdb)
 }
 
-// The answer to a take or to a settling may get lost: the request is not, and
-// is answered once.
+// The answer to a move, to a take or to a settling may get lost: the request is not,
+// and is answered once.
 func TestLeaseAnswersLost(t *testing.T) {
 	t.Parallel()
-	for _, command := range []string{"{calc}:staging", "there"} {
-		t.Run(command, func(t *testing.T) {
+	for name, command := range map[string]string{"move": "blmove", "take": "4194304", "settling": "there"} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			broker := brokertest.StartRedis(t)
 			rdb := broker.Client(t)
-			proxy := brokertest.StartProxy(t, broker.Addr)
-			far := redis.NewClient(&redis.Options{Addr: proxy.Addr})
-			t.Cleanup(func() { _ = far.Close() })
 			slow := newSlow()
-			w := serve(t, far, &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Logger: quiet}, slow)
+			close(slow.gate)
+			proxy := brokertest.StartProxy(t, broker.Addr)
+			opts := &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Prefetch: 1, Logger: quiet}
+			w := serve(t, through(t, proxy), opts, slow)
 			push(t, rdb, add("before"))
 			pop(t, rdb, "before")
-			if command == "there" {
-				push(t, rdb, wait(1, "there"), wait(2, "there"))
-				slow.requireRunning(t, 2)
+			const rounds = 5
+			for range rounds {
 				proxy.DropReply([]byte(command))
-			} else {
-				proxy.DropReply([]byte(command)) // the blocking move, or the take
-				push(t, rdb, wait(1, "there"), wait(2, "there"))
+				push(t, rdb, waits(3, "there")...)
+				for range 3 {
+					require.Contains(t, pop(t, rdb, "there"), `"result"`)
+				}
 			}
-			close(slow.gate)
-			for range 2 {
-				require.Contains(t, pop(t, rdb, "there"), `"result"`)
-			}
-			eventually(t, func() bool { return w.conn.Stats().Replies == 2+1 })
-			require.EqualValues(t, 2, slow.ran.Load())
+			eventually(t, func() bool { return w.conn.Stats().Replies == 3*rounds+1 })
+			require.EqualValues(t, 3*rounds, slow.ran.Load())
 			require.Zero(t, w.conn.Stats().LeaseLost)
 			w.end(t)
 			requireEmpty(t, rdb)

@@ -33,9 +33,9 @@ func (l *lane) split(groups []*group) (plain, others []*group) {
 }
 
 // canBePlain reports whether a group that is pushed by a script can be pushed
-// without. What holds requests can't: it is nothing without scripts.
+// without. One that settles requests can't.
 func (l *lane) canBePlain(g *group) bool {
-	return l.hasScript(g) && (g.kind == pushReply || g.kind == pushWake) && (l.server.lease == nil || l.apart)
+	return l.hasScript(g) && (g.kind == pushReply || g.kind == pushWake) && !l.byScript
 }
 
 // pushPlain does without a script what replyScript does: for a moment a new list

@@ -3,6 +3,8 @@ package redisconn
 import (
 	"strings"
 	"time"
+
+	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
 // A push is a value on its way to a list.
@@ -10,9 +12,9 @@ type push struct {
 	kind  pushKind
 	list  string
 	body  []byte
-	token int64     // that its request is held under; 0: it is not
-	until time.Time // an answer is tried for so long
-	again bool      // it may have got there before
+	held  *hold.Request // that it settles; nil: none
+	until time.Time     // an answer is tried for so long
+	again bool          // it may have got there before
 
 	claimed bool // its request is settled
 	alone   bool // it goes in a pipeline of its own
@@ -40,7 +42,15 @@ const (
 
 func (p push) isLarge() bool { return len(p.body) > largeMessage }
 
-func (p push) mustClaim() bool { return p.kind == pushReply && p.token != 0 && !p.claimed }
+// gen returns the generation that has the request: a command settles those of one.
+func (p push) gen() string {
+	if p.held == nil {
+		return ""
+	}
+	return p.held.Gen()
+}
+
+func (p push) mustClaim() bool { return p.kind == pushReply && p.held != nil && !p.claimed }
 
 // A group is the pushes that one command makes.
 type group struct {
@@ -63,13 +73,15 @@ type group struct {
 func (r *replier) group(work []push) []*group {
 	now := time.Now()
 	var groups []*group
-	last := make(map[string]*group)
+	type key struct{ list, gen string }
+	last := make(map[key]*group)
 	for i, p := range work {
 		if p.kind == pushReply && now.After(p.until) {
 			r.expire(p)
 			continue
 		}
-		g := last[p.list]
+		k := key{p.list, p.gen()}
+		g := last[k]
 		if g == nil || len(g.pushes) == maxPush || g.large || p.isLarge() {
 			g = &group{
 				kind:    p.kind,
@@ -78,7 +90,7 @@ func (r *replier) group(work []push) []*group {
 				expires: r.expires(p),
 				pushes:  make([]push, 0, runLength(work[i:])),
 			}
-			last[p.list] = g
+			last[k] = g
 			groups = append(groups, g)
 		}
 		g.pushes = append(g.pushes, p)
@@ -99,27 +111,21 @@ func runLength(work []push) int {
 
 // expires reports whether the list of a push is a reply list by its name.
 func (r *replier) expires(p push) bool {
-	return p.kind == pushReply && (r.server.lease == nil || r.apart) && strings.HasPrefix(p.list, DefaultReplyPrefix)
+	return p.kind == pushReply && !r.byScript && strings.HasPrefix(p.list, DefaultReplyPrefix)
 }
 
 // command returns the command that makes a group's pushes.
 func (r *replier) command(g *group, bySHA bool) []any {
-	lease := r.server.lease
 	switch {
 	case g.kind == pushSettle:
-		return appendTokens([]any{"hdel", lease.wip()}, g.pushes)
-	case g.kind == pushBack && lease != nil:
-		return backScript.args(bySHA, []string{g.list, lease.wip()}, appendTokens(nil, g.pushes))
+		return r.settler.dropping(g.pushes)
+	case g.kind == pushReply && r.byScript:
+		c := r.settler.settling(g.list, g.pushes)
+		return scriptOf(c).args(bySHA, c.Keys, c.Args)
 	case !r.hasScript(g):
 		return appendBodies([]any{"rpush", g.list}, g.pushes, false)
-	case g.kind == pushReply && lease != nil && !r.apart:
-		args := append(make([]any, 0, 2*len(g.pushes)+1), r.server.opts.ReplyTTL.Milliseconds())
-		for _, p := range g.pushes {
-			args = append(args, p.token, p.body)
-		}
-		return settleScript.args(bySHA, []string{g.list, lease.wip()}, args)
 	}
-	args := append(make([]any, 0, len(g.pushes)+2), r.server.opts.ReplyTTL.Milliseconds())
+	args := append(make([]any, 0, len(g.pushes)+2), r.opts.ReplyTTL.Milliseconds())
 	again := appendBodies(nil, g.pushes, true)
 	args = append(append(args, len(again)), again...)
 	return replyScript.args(bySHA, []string{g.list}, appendBodies(args, g.pushes, false))
@@ -127,20 +133,7 @@ func (r *replier) command(g *group, bySHA bool) []any {
 
 // hasScript reports whether a group is pushed by a script, if Redis runs any.
 func (r *replier) hasScript(g *group) bool {
-	switch g.kind {
-	case pushReply:
-		return g.again || !g.expires
-	case pushBack:
-		return r.server.lease != nil
-	}
-	return g.kind == pushWake
-}
-
-func appendTokens(args []any, pushes []push) []any {
-	for _, p := range pushes {
-		args = append(args, p.token)
-	}
-	return args
+	return g.kind == pushWake || g.kind == pushReply && (g.again || !g.expires)
 }
 
 // appendBodies appends the bodies of those pushes that are sent again, or of

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
 // A replier sends what a server has for the broker: answers, requests that are
@@ -21,17 +22,17 @@ import (
 //	  lane      all that waits goes out in one pipeline, with one push for each list
 //	  retrier   what failed goes out again, each list by itself
 type replier struct {
-	rdb     redis.UniversalClient
-	cluster *redis.ClusterClient // nil: there is one node
-	server  *ServerConn
-	apart   bool // requests are held on one node and answered on others
+	*shared
+	settler  settler
+	byScript bool                 // requests are settled by the script that pushes their answers
+	cluster  *redis.ClusterClient // nil: there is one node
 
 	only  *lane // of the one node
 	watch *watch
 
 	mu     sync.Mutex // protects following
 	lanes  map[string]*lane
-	closed bool
+	ended  bool
 	active sync.WaitGroup // counts the lanes' goroutines
 
 	woke      atomic.Bool  // the wake list may have to be removed
@@ -39,8 +40,6 @@ type replier struct {
 	bySeconds atomic.Bool  // but by EXPIRE
 	noScripts atomic.Int64 // Redis runs none until then, in Unix nanoseconds
 	parked    atomic.Int64 // bytes of the answers that hold no place
-
-	replies, givenBack, expired, undelivered atomic.Int64
 }
 
 const (
@@ -52,14 +51,14 @@ const (
 	maxParked = 16 << 20
 )
 
-func newReplier(rdb redis.UniversalClient, s *ServerConn) *replier {
-	cluster, _ := rdb.(*redis.ClusterClient)
+func newReplier(s *shared, settler settler) *replier {
+	cluster, _ := s.rdb.(*redis.ClusterClient)
 	r := &replier{
-		rdb:     rdb,
-		cluster: cluster,
-		server:  s,
-		apart:   cluster != nil && s.lease != nil,
-		lanes:   make(map[string]*lane),
+		shared:   s,
+		settler:  settler,
+		byScript: settler.byScript(),
+		cluster:  cluster,
+		lanes:    make(map[string]*lane),
 	}
 	r.watch = newWatch(r)
 	if cluster == nil {
@@ -89,7 +88,7 @@ func (r *replier) lane(list string) *lane {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lanes[node]
-	if l == nil && !r.closed {
+	if l == nil && !r.ended {
 		l = newLane(r)
 		r.lanes[node] = l
 		l.start()
@@ -100,7 +99,7 @@ func (r *replier) lane(list string) *lane {
 func (r *replier) put(p push) error {
 	list := p.list
 	if p.kind == pushSettle {
-		list = r.server.queue
+		list = r.queue
 	}
 	l := r.lane(list)
 	if l == nil {
@@ -109,9 +108,9 @@ func (r *replier) put(p push) error {
 	return l.out.Put(p, 0) // the places limit it
 }
 
-func (r *replier) reply(token int64, list string, body []byte) error {
-	until := time.Now().Add(r.server.opts.ReplyTTL)
-	p := push{kind: pushReply, list: list, body: append([]byte(nil), body...), token: token, until: until}
+func (r *replier) reply(request *hold.Request, list string, body []byte) error {
+	until := time.Now().Add(r.opts.ReplyTTL)
+	p := push{kind: pushReply, list: list, body: append([]byte(nil), body...), held: request, until: until}
 	if r.cluster != nil { // of which other nodes may work meanwhile
 		p = r.park(p)
 	}
@@ -122,28 +121,17 @@ func (r *replier) reply(token int64, list string, body []byte) error {
 	return err
 }
 
-// settled settles a request that needs no answer, or no other.
-func (r *replier) settled(token int64) {
-	if token != 0 {
-		_ = r.put(push{kind: pushSettle, token: token}) // else it is taken over
+// settleRequest settles a request that needs no answer, or no other.
+func (r *replier) settleRequest(request *hold.Request) {
+	if request != nil {
+		_ = r.put(push{kind: pushSettle, held: request}) // else it is taken over
 	}
-}
-
-// giveBack pushes requests, oldest first, onto the end they came from.
-func (r *replier) giveBack(requests []delivery) {
-	for _, d := range slices.Backward(requests) {
-		_ = r.put(push{kind: pushBack, list: r.server.queue, body: []byte(d.body), token: d.token})
-	}
-}
-
-func (r *replier) wake() {
-	_ = r.put(push{kind: pushWake, list: r.server.wakeList})
 }
 
 // close sends what waits, for closeGrace at most, and returns what is left.
 func (r *replier) close() (unsent []push) {
 	r.mu.Lock()
-	r.closed = true
+	r.ended = true
 	for _, l := range r.lanes {
 		l.out.Close()
 	}
@@ -153,8 +141,8 @@ func (r *replier) close() (unsent []push) {
 	for _, l := range r.lanes {
 		unsent = l.retrier.appendUnsent(unsent)
 	}
-	if r.woke.Load() && r.server.state.Cause() == nil { // else it expires
-		removeList(r.rdb, r.server.wakeList, r.server.state.Logger)
+	if r.woke.Load() && r.state.Cause() == nil { // else it expires
+		removeList(r.rdb, r.wakeList, r.state.Logger)
 	}
 	return unsent
 }
@@ -163,14 +151,16 @@ var errLeaseLost = errors.New("redisconn: answer dropped: the lease ran out, ano
 
 // lose gives up the answer to a request that is no longer ours.
 func (r *replier) lose(p push) {
-	r.server.lease.lost.Add(1)
+	r.leaseLost.Add(1)
+	r.settler.settled(p)
+	p.held = nil
 	r.drop(p, errLeaseLost)
 }
 
 // expire gives up an answer that took too long.
 func (r *replier) expire(p push) {
 	r.expired.Add(1)
-	r.drop(p, fmt.Errorf("redisconn: answer to %q not delivered within %v", p.list, r.server.opts.ReplyTTL))
+	r.drop(p, fmt.Errorf("redisconn: answer to %q not delivered within %v", p.list, r.opts.ReplyTTL))
 }
 
 // refuse gives up an answer that its list, or the broker, won't take.
@@ -183,9 +173,9 @@ func (r *replier) refuse(p push, err error) {
 
 // drop gives up an answer.
 func (r *replier) drop(p push, why error) {
-	r.server.lost(p.body, why)
+	r.lost(p.body, why)
 	r.free(p)
-	r.settled(p.token)
+	r.settleRequest(p.held)
 }
 
 // park frees the place of an answer that waits for its list alone, if there is
@@ -197,7 +187,7 @@ func (r *replier) park(p push) push {
 	}
 	r.parked.Add(int64(size))
 	p.parked = size
-	r.server.places.Free(1)
+	r.places.Free(1)
 	return p
 }
 
@@ -206,6 +196,6 @@ func (r *replier) free(p push) {
 	if p.parked > 0 {
 		r.parked.Add(-int64(p.parked))
 	} else {
-		r.server.places.Free(1)
+		r.places.Free(1)
 	}
 }

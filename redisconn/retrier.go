@@ -238,7 +238,7 @@ func (r *retrier) tryAlone(p push) (ok bool) {
 		return r.notTold(p, f.err, untold[0])
 	}
 	r.lane.undelivered.Add(1)
-	r.lane.server.lost(p.body, undeliverable(p, f.err))
+	r.lane.lost(p.body, undeliverable(p, f.err))
 	return true
 }
 
@@ -250,7 +250,7 @@ func (r *retrier) notTold(p push, err error, f failure) (ok bool) {
 		r.failed(failure{[]push{p}, nodeFault, f.err})
 		return false
 	case !r.othersArrive(p.list):
-		impaired(r.lane.server.state, r.lane.rdb, "answering", err)
+		r.lane.impaired("answering", err)
 		r.strike(p)
 	case p.strikes >= maxStrikes:
 		r.lane.refuse(p, err)

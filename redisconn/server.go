@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -8,7 +9,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -17,28 +17,21 @@ import (
 )
 
 // A ServerConn serves a queue. It is made by Listen, and given to one codec. It has
-// two goroutines, which the first ReadRequest starts and Close awaits:
+// these goroutines, which the first ReadRequest starts and Close awaits:
 //
 //	fetch     wait for free places, pop as many requests
 //	  ReadRequest   on the codec's goroutine: scan, find the reply list
 //	  Reply         on any: hand the answer to the replier
 //	replier   push all answers that wait, free their places
 //
-// With a lease it has two more: one renews it, the other ends fetch's waits.
+// A third ends the waits of fetch in a drain. At least once there are three more, see
+// world.
 type ServerConn struct {
-	queue    string
-	opts     ListenOptions
-	own      string // prefix of our own keys
-	wakeList string // a push onto it ends a blocked pop
-	opened   atomic.Bool
-	lost     func(body []byte, why error) // the codec's, from Open on
-
-	popper  popper
-	lease   *lease // nil: at most once
-	places  *link.Places
+	*shared
+	opened  atomic.Bool
+	source  source
 	fetched chan struct{} // holds one if there may be a request
 	read    chan struct{} // holds one if all that was taken may be read
-	state   *link.State
 	replier *replier
 
 	// ReadRequest's own.
@@ -50,63 +43,45 @@ type ServerConn struct {
 	start    sync.Once   // runs the goroutines, unless closed first
 	unwatch  func() bool // ends the watch of ReadRequest's context
 	closing  sync.Once
-	closed   chan struct{}
 	closeErr error
 	ended    chan struct{} // closed when the fetcher has ended
 	fetching sync.WaitGroup
-	beating  sync.WaitGroup
-	endBeat  context.CancelFunc
 
-	mu       sync.Mutex    // protects following
-	popping  bool          // the fetcher may be blocked
-	taken    []delivery    // oldest first, not read yet
-	suspects []delivery    // the same of suspects
-	trying   bool          // a suspect runs
-	buried   []delivery    // to be answered with an error
-	fatal    error         // that ended the fetcher
-	drained  bool          // nothing is taken any more
-	stop     chan struct{} // closed when drained
-
-	requests, noAddress, refused atomic.Int64
+	mu      sync.Mutex    // protects following
+	taken   []delivery    // oldest first, not read yet
+	buried  []delivery    // to be answered with an error
+	fatal   error         // that ended the fetcher
+	drained bool          // nothing is taken any more
+	stop    chan struct{} // closed when drained
 }
 
-// tryPause is between two tries to note that a suspect is started.
-const tryPause = 50 * time.Millisecond
-
 func newServerConn(rdb redis.UniversalClient, queue string, opts ListenOptions) *ServerConn {
-	if opts.Prefetch == 0 {
-		opts.Prefetch = DefaultPrefetch
-	}
-	if opts.ReplyTTL == 0 {
-		opts.ReplyTTL = DefaultReplyTTL
-	}
-	if opts.Lease == 0 {
-		opts.Lease = DefaultLease
-	}
-	if opts.MaxAttempts == 0 {
-		opts.MaxAttempts = DefaultMaxAttempts
-	}
 	s := &ServerConn{
-		queue:   queue,
-		opts:    opts,
-		own:     ownPrefix(queue),
-		lost:    func([]byte, error) {},
-		popper:  popper{rdb: rdb, newest: true},
+		shared:  newShared(rdb, queue, withDefaults(opts)),
 		fetched: make(chan struct{}, 1),
 		read:    make(chan struct{}, 1),
-		state:   newState(rdb, opts.Logger, queue, "server"),
 		stop:    make(chan struct{}),
 		ended:   make(chan struct{}),
-		closed:  make(chan struct{}),
 		asker:   link.NewAsker(),
 	}
 	s.clock = &clock{ask: s.brokerTime, state: s.state}
-	s.wakeList = s.own + "wake:" + link.NewName()
 	if opts.Guarantee == jsonrpc2.AtLeastOnce {
-		s.lease = newLease(rdb, queue, opts, s.state, s.stop)
+		s.source = newHeld(s.shared, s.bury)
+		s.replier = newReplier(s.shared, s.source)
+		return s
 	}
-	s.replier = newReplier(rdb, s)
+	p := newPopped(s.shared)
+	s.source, s.replier = p, newReplier(s.shared, p)
+	p.put = s.replier.put
 	return s
+}
+
+func withDefaults(opts ListenOptions) ListenOptions {
+	opts.Prefetch = cmp.Or(opts.Prefetch, DefaultPrefetch)
+	opts.ReplyTTL = cmp.Or(opts.ReplyTTL, DefaultReplyTTL)
+	opts.Lease = cmp.Or(opts.Lease, DefaultLease)
+	opts.MaxAttempts = cmp.Or(opts.MaxAttempts, DefaultMaxAttempts)
+	return opts
 }
 
 // Open implements jsonrpc2.ServerConn. No more is fetched than can be started.
@@ -120,16 +95,15 @@ func (s *ServerConn) Open(settings jsonrpc2.Settings) error {
 }
 
 func (s *ServerConn) run(ctx context.Context) {
-	s.unwatch = context.AfterFunc(ctx, s.drain) // also while the codec does not read
 	s.places = link.NewPlaces(s.opts.Prefetch)
-	s.fetching.Go(s.fetch)
+	s.source.start()
 	s.replier.start()
-	if s.lease != nil {
-		s.fetching.Go(func() { s.lease.interrupt(s.ended) })
-		var ctx context.Context
-		ctx, s.endBeat = context.WithCancel(context.Background())
-		s.beating.Go(func() { s.lease.beat(ctx, s.bury) })
-	}
+	s.fetching.Go(s.fetch)
+	s.fetching.Go(func() {
+		<-s.stop
+		s.source.stop(s.ended)
+	})
+	s.unwatch = context.AfterFunc(ctx, s.drain) // also while the codec does not read
 }
 
 // ReadRequest implements jsonrpc2.ServerConn.
@@ -147,7 +121,7 @@ func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error)
 		switch {
 		case err != nil:
 			return jsonrpc2.Delivery{}, err
-		case ok && d.isSuspect() && !s.try(ctx, d):
+		case ok && !s.begin(d):
 			continue
 		case ok:
 			return s.deliver(d), nil
@@ -172,9 +146,6 @@ func (s *ServerConn) next() (d delivery, ok bool, err error) {
 		return d, false, nil
 	case len(s.buried) > 0:
 		d = shift(&s.buried)
-	case len(s.suspects) > 0 && !s.trying:
-		d = shift(&s.suspects)
-		s.trying = true
 	case len(s.taken) > 0:
 		d = shift(&s.taken)
 		if len(s.taken) == 0 {
@@ -196,38 +167,20 @@ func shift(deliveries *[]delivery) delivery {
 	return first
 }
 
-// try notes that a suspect is started, and reports whether it may be.
-func (s *ServerConn) try(ctx context.Context, d delivery) bool {
-	held, err := s.lease.begin(d)
-	if held && err == nil && ctx.Err() == nil {
+// begin reports whether a request may be started. One that may not goes back in a
+// drain; else others have taken it over.
+func (s *ServerConn) begin(d delivery) bool {
+	if s.source.begin(d) {
 		return true
 	}
-	if err != nil {
-		impaired(s.state, s.replier.rdb, "taking requests", err)
-		link.Wait(tryPause, ctx.Done())
+	if s.isDrained() {
+		s.source.giveBack([]delivery{d}) // or leave does
+		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.trying = false
-	switch {
-	case !held && err == nil:
-		s.lease.lost.Add(1)
-		s.lease.settled(d.token)
-		s.places.Free(1)
-	case s.drained:
-		s.replier.giveBack([]delivery{d})
-	default:
-		s.suspects = append([]delivery{d}, s.suspects...)
-	}
+	s.leaseLost.Add(1)
+	s.source.settled(push{held: d.held})
+	s.places.Free(1)
 	return false
-}
-
-// tried lets the next suspect be started.
-func (s *ServerConn) tried() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.trying = false
-	link.Signal(s.fetched)
 }
 
 // Err implements jsonrpc2.ServerConn.
@@ -242,7 +195,7 @@ func (s *ServerConn) Err() error {
 	if s.fatal != nil {
 		return s.fatal
 	}
-	return impairment(s.state, s.replier.rdb, s.queue)
+	return impairment(s.state, s.rdb, s.queue)
 }
 
 // Close implements jsonrpc2.ServerConn. It takes as long as that of a ClientConn.
@@ -256,7 +209,7 @@ func (s *ServerConn) Close() error {
 		s.fetching.Wait()
 		unsent := s.replier.close()
 		s.closeErr = s.loseUnsent(unsent)
-		s.leave(len(unsent) == 0)
+		s.leave()
 	})
 	return s.closeErr
 }
@@ -270,7 +223,7 @@ func (s *ServerConn) loseUnsent(unsent []push) error {
 		switch {
 		case p.kind == pushReply:
 			s.lost(p.body, fmt.Errorf("redisconn: answer to %q not known to be sent when closed: %w", p.list, cause))
-		case p.kind == pushBack && s.lease == nil: // else it is taken over
+		case p.kind == pushBack:
 			s.lost(p.body, fmt.Errorf("redisconn: request not given back when closed: %w", cause))
 		default:
 			continue
@@ -281,45 +234,16 @@ func (s *ServerConn) loseUnsent(unsent []push) error {
 		return nil
 	}
 	return fmt.Errorf("redisconn: queue %q at %s: messages not known to be sent when closed: %d: %w",
-		s.queue, addressOf(s.replier.rdb), lost, cause)
+		s.queue, addressOf(s.rdb), lost, cause)
 }
 
-// leave ends the lease, where one was begun.
-func (s *ServerConn) leave(allSent bool) {
-	if s.endBeat == nil {
-		return
-	}
-	s.endBeat()
-	s.beating.Wait()
-	if s.fatal != nil { // there is none
-		return
-	}
-	err := errUnsent
-	if allSent {
-		err = s.lease.leave()
-	}
-	if err != nil {
+// leave leaves the source.
+func (s *ServerConn) leave() {
+	if err := s.source.leave(); err != nil {
 		s.state.Logger.Error("lease not ended: what is held is taken over when it runs out",
 			slog.Duration("lease", s.opts.Lease), slog.Any("error", err))
 	}
 }
 
 // Stats returns what the ServerConn has done so far.
-func (s *ServerConn) Stats() Stats {
-	stats := Stats{
-		Requests:    s.requests.Load(),
-		Replies:     s.replier.replies.Load(),
-		Reconnects:  s.state.Recoveries.Load(),
-		GivenBack:   s.replier.givenBack.Load(),
-		Expired:     s.replier.expired.Load(),
-		NoAddress:   s.noAddress.Load(),
-		Refused:     s.refused.Load(),
-		Undelivered: s.replier.undelivered.Load(),
-	}
-	if s.lease != nil {
-		stats.TakenOver = s.lease.takenOver.Load()
-		stats.Dead = s.lease.dead.Load()
-		stats.LeaseLost = s.lease.lost.Load()
-	}
-	return stats
-}
+func (s *ServerConn) Stats() Stats { return s.stats() }

@@ -49,7 +49,7 @@ const (
 func newWatch(r *replier) *watch {
 	return &watch{
 		replier: r,
-		margin:  min(maxMargin, r.server.opts.ReplyTTL/4),
+		margin:  min(maxMargin, r.opts.ReplyTTL/4),
 		closing: make(chan struct{}),
 		lists:   make(map[string]*list.Element),
 	}
@@ -57,7 +57,7 @@ func newWatch(r *replier) *watch {
 
 // isForeign reports whether a list is no reply list by its name.
 func (r *replier) isForeign(list string) bool {
-	prefix := r.server.opts.ReplyPrefix
+	prefix := r.opts.ReplyPrefix
 	return !strings.HasPrefix(list, DefaultReplyPrefix) && (prefix == "" || !strings.HasPrefix(list, prefix))
 }
 
@@ -81,7 +81,7 @@ func (w *watch) add(g *group) {
 		}
 	}
 	found.sums = found.sums[max(0, len(found.sums)-maxSums):]
-	found.due = time.Now().Add(w.replier.server.opts.ReplyTTL - w.margin)
+	found.due = time.Now().Add(w.replier.opts.ReplyTTL - w.margin)
 	w.order.MoveToBack(e)
 	if len(w.lists) > maxWatched {
 		w.remove(w.order.Front())
@@ -142,7 +142,7 @@ func (w *watch) run() {
 // their expiry.
 func (w *watch) lookAtAll() {
 	end := time.Now().Add(closingLook)
-	for time.Now().Before(end) && w.replier.server.state.Cause() == nil {
+	for time.Now().Before(end) && w.replier.state.Cause() == nil {
 		due, _ := w.due(time.Now().Add(time.Hour * 24 * 365))
 		if len(due) == 0 {
 			return
@@ -163,7 +163,7 @@ func (w *watch) due(now time.Time) (due []*watched, pause time.Duration) {
 		}
 		due = append(due, w.remove(e))
 	}
-	return due, w.replier.server.opts.ReplyTTL - w.margin
+	return due, w.replier.opts.ReplyTTL - w.margin
 }
 
 func (w *watch) close() {
@@ -183,7 +183,7 @@ func (w *watch) look(lists []*watched, last bool) {
 func (w *watch) exec(lists []*watched, last, bySHA bool) {
 	most, mode := 2*w.margin, "delete"
 	if last {
-		most, mode = 2*w.replier.server.opts.ReplyTTL, "keep"
+		most, mode = 2*w.replier.opts.ReplyTTL, "keep"
 	}
 	cmds := make([]once, len(lists))
 	w.replier.pipe(func(pipeline redis.Pipeliner) {

@@ -1,0 +1,223 @@
+package redisconn
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
+)
+
+// A held is the source of a server that takes requests at least once: Redis holds
+// them until they are settled, and others take them over when the server is silent.
+type held struct {
+	*shared
+	bury   func(request string, attempts int) // has the caller of a dead request answered
+	world  *world
+	worker *hold.Worker // from start on
+	apart  bool         // answers go to other nodes than the requests
+
+	leaving atomic.Bool  // what is heard from now on is no news
+	heard   atomic.Int64 // when a beat last worked, by the world's clock
+
+	mu    sync.Mutex                 // protects following
+	begun map[*hold.Request]struct{} // and not settled
+	back  []hold.Request             // to be given back
+}
+
+// maxTake is how many bytes a take has at most, but for its last request: Redis does
+// nothing else meanwhile.
+const maxTake = 4 << 20
+
+func newHeld(s *shared, bury func(request string, attempts int)) *held {
+	_, apart := s.rdb.(*redis.ClusterClient)
+	return &held{shared: s, bury: bury, world: newWorld(s), apart: apart, begun: make(map[*hold.Request]struct{})}
+}
+
+// start joins the other servers of the queue.
+func (h *held) start() {
+	h.world.start()
+	h.worker = hold.New(h.world, hold.Options{
+		Keys:      hold.Keys{Queue: h.queue, Own: h.own},
+		Name:      link.NewName(),
+		Lease:     h.opts.Lease,
+		MaxStarts: h.opts.MaxAttempts,
+		MaxDead:   MaxDead,
+		MaxBytes:  maxTake,
+		Block:     blockTime,
+		Events:    events{h},
+	})
+}
+
+func (h *held) take(n int) ([]delivery, error) {
+	requests, err := h.worker.Fetch(n)
+	if fatal := h.worker.Err(); fatal != nil {
+		return nil, fatalError{fmt.Errorf("redisconn: queue %q: %w", h.queue, fatal)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	taken := make([]delivery, len(requests))
+	for i := range requests {
+		r := &requests[i]
+		taken[i] = delivery{body: r.Body, held: r, attempt: r.Starts + 1}
+		r.Body = "" // it is not kept for longer than it takes to start
+	}
+	return taken, nil
+}
+
+// stop ends a move that waits. One that can't be ended is given closeGrace.
+func (h *held) stop(ended <-chan struct{}) {
+	h.worker.Stop()
+	until := time.Now().Add(closeGrace)
+	for pause := time.Millisecond; link.Wait(pause, ended); pause = min(2*pause, 100*time.Millisecond) {
+		h.world.Unblock() // again, unless it has ended
+		if time.Now().After(until) {
+			h.world.breakMove()
+		}
+	}
+}
+
+func (h *held) begin(d delivery) bool {
+	if d.held == nil {
+		return true
+	}
+	if !h.worker.Begin(*d.held) {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.begun[d.held] = struct{}{}
+	return true
+}
+
+func (h *held) giveBack(requests []delivery) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, d := range requests {
+		if d.held != nil {
+			h.back = append(h.back, *d.held)
+		}
+	}
+	if len(h.back) == 0 {
+		return true
+	}
+	if err := h.worker.Release(h.back); err != nil {
+		h.impaired("giving requests back", err)
+		return false
+	}
+	h.state.Worked("giving requests back")
+	h.givenBack.Add(int64(len(h.back)))
+	h.back = nil
+	return true
+}
+
+var errUnsent = errors.New("redisconn: answers are unsent")
+
+// leave gives back what was not begun. What was begun and not settled others take
+// over.
+func (h *held) leave() error {
+	if h.worker == nil {
+		return nil
+	}
+	h.leaving.Store(true)
+	defer h.world.close()
+	until := time.Now().Add(closeGrace)
+	var backoff link.Backoff
+	for {
+		gaveBack := h.giveBack(nil)
+		left, err := h.worker.Leave(h.unsettled())
+		switch {
+		case err == nil && left > 0:
+			return errUnsent
+		case err == nil && gaveBack:
+			return nil
+		}
+		pause := backoff.Next()
+		if time.Now().Add(pause).After(until) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// unsettled returns what was begun and is not settled.
+func (h *held) unsettled() []hold.Request {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	unsettled := make([]hold.Request, 0, len(h.begun))
+	for r := range h.begun {
+		unsettled = append(unsettled, *r)
+	}
+	return unsettled
+}
+
+func (h *held) byScript() bool { return !h.apart }
+
+func (h *held) settling(list string, pushes []push) hold.Command {
+	answers := make([]hold.Answer, len(pushes))
+	for i, p := range pushes {
+		answers[i].Body = p.body
+		if p.held != nil {
+			answers[i].Request = *p.held
+		}
+	}
+	return h.worker.SettleCommand(list, h.opts.ReplyTTL, answers)
+}
+
+// claim settles the requests of each generation by a command of its own.
+func (h *held) claim(pushes []push) (lost map[int]bool, err error) {
+	lost = make(map[int]bool)
+	for _, indices := range generations(pushes) {
+		requests := make([]hold.Request, len(indices))
+		for i, at := range indices {
+			requests[i] = *pushes[at].held
+		}
+		reply, err := h.world.Do(hold.Mending, h.worker.ClaimCommand(requests))
+		if err != nil {
+			return nil, err
+		}
+		found, _ := hold.Lost(reply)
+		for i := range found {
+			lost[indices[i]] = true
+		}
+	}
+	return lost, nil
+}
+
+// generations returns the indices of pushes whose requests are of one generation.
+func generations(pushes []push) map[string][]int {
+	of := make(map[string][]int)
+	for i, p := range pushes {
+		if p.held != nil {
+			of[p.held.Gen()] = append(of[p.held.Gen()], i)
+		}
+	}
+	return of
+}
+
+func (h *held) dropping(pushes []push) []any {
+	requests := make([]hold.Request, len(pushes))
+	for i, p := range pushes {
+		requests[i] = *p.held
+	}
+	return h.worker.DropArgs(requests)
+}
+
+func (h *held) settled(pushes ...push) {
+	h.mu.Lock()
+	var requests []hold.Request
+	for _, p := range pushes {
+		if p.held != nil {
+			delete(h.begun, p.held)
+			requests = append(requests, *p.held)
+		}
+	}
+	h.mu.Unlock()
+	h.worker.Settled(requests...)
+}

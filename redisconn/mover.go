@@ -1,0 +1,180 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
+)
+
+// A mover waits for requests, on a connection that Redis knows by a number: so the
+// wait can be ended.
+type mover struct {
+	*shared
+	own         *ownClient
+	interrupted chan struct{} // holds one if a pause is to be ended
+
+	// The fetcher's own.
+	conn    *redis.Conn
+	id      int64 // of conn; 0: it can't be unblocked
+	refused bool  // the last move was: Redis has no memory for it
+	warned  bool  // that the right to unblock is missing
+
+	mu      sync.Mutex // protects following
+	current *moving    // nil: there is none
+}
+
+// A moving is a move that is under way.
+type moving struct {
+	id   int64
+	done chan struct{} // closed when it has ended
+}
+
+const (
+	// moveMargin is how much longer than Redis waits we do.
+	moveMargin = 10 * time.Second
+
+	// shortBlock is for how long a move waits that can't be ended.
+	shortBlock = time.Second
+
+	// refusedPause is between two looks into the queue of a Redis that has no
+	// memory left for a move.
+	refusedPause = 100 * time.Millisecond
+)
+
+func newMover(s *shared) *mover {
+	return &mover{shared: s, own: newOwnClient(s, blockTime+moveMargin), interrupted: make(chan struct{}, 1)}
+}
+
+// move waits until there is a request or the move's time is over, and runs the
+// command's script.
+func (m *mover) move(c hold.Command) (any, error) {
+	if m.refused {
+		link.Wait(refusedPause, m.interrupted)
+	}
+	if err := m.connect(); err != nil {
+		return nil, err
+	}
+	block := c.Move
+	if m.id == 0 {
+		block = min(block, shortBlock)
+	}
+	done := m.begin()
+	move, run := m.send(block, c)
+	done()
+	err := move.Err()
+	switch m.refused = isRefusal(err, "OOM"); {
+	case err == nil, errors.Is(err, redis.Nil), m.refused: // which a script runs in spite of
+		err = run.Err()
+	}
+	if err != nil {
+		m.disconnect()
+		return nil, err
+	}
+	return run.Result()
+}
+
+// begin notes that a move is under way, until done is called.
+func (m *mover) begin() (done func()) {
+	current := &moving{id: m.id, done: make(chan struct{})}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.current = current
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.current = nil
+		close(current.done)
+	}
+}
+
+// send sends the move and the script, all in one go: what was moved is taken at once.
+func (m *mover) send(block time.Duration, c hold.Command) (move, run once) {
+	ctx := context.Background()
+	pipeline := m.conn.Pipeline()
+	move = process(pipeline, "blmove", c.Queue, c.Into, "right", "left", block.Seconds())
+	run = process(pipeline, scriptOf(c).args(true, c.Keys, c.Args)...)
+	_, _ = pipeline.Exec(ctx) // each command has its own error
+	if isRefusal(run.Err(), "NOSCRIPT") {
+		run = newOnce(ctx, scriptOf(c).args(false, c.Keys, c.Args)...)
+		_ = m.conn.Process(ctx, run)
+	}
+	return move, run
+}
+
+// connect gets a connection and its number.
+func (m *mover) connect() error {
+	if m.conn != nil {
+		return nil
+	}
+	client, err := m.own.get()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	conn := client.Conn()
+	id, err := conn.ClientID(ctx).Result()
+	if err == nil { // of nobody, to see whether it is allowed
+		err = conn.ClientUnblock(ctx, 0).Err()
+	}
+	switch {
+	case isRefused(err):
+		m.warn(err)
+		id = 0
+	case err != nil:
+		_ = conn.Close()
+		m.own.drop(client)
+		return err
+	}
+	m.conn, m.id = conn, id
+	return nil
+}
+
+// warn logs that moves can't be ended.
+func (m *mover) warn(err error) {
+	if m.warned {
+		return
+	}
+	m.warned = true
+	m.state.Logger.Warn("a drain takes up to a second longer: the rights to CLIENT ID and CLIENT UNBLOCK are missing",
+		slog.Any("error", err))
+}
+
+func (m *mover) disconnect() {
+	_ = m.conn.Close()
+	m.conn = nil
+	m.own.drop(nil)
+}
+
+// interrupt ends a pause.
+func (m *mover) interrupt() { link.Signal(m.interrupted) }
+
+// underWay returns the move that is under way, nil if there is none, or none that can
+// be ended.
+func (m *mover) underWay() *moving {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.current == nil || m.current.id == 0 {
+		return nil
+	}
+	return m.current
+}
+
+// breakOff closes the connection of a move if that is under way, or of any if it is
+// nil.
+func (m *mover) breakOff(move *moving) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if move == nil || move == m.current {
+		m.own.drop(nil)
+	}
+}
+
+func (m *mover) close() { m.own.close() }

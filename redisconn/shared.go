@@ -1,0 +1,60 @@
+package redisconn
+
+import (
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// A shared is what the parts of a ServerConn have in common.
+type shared struct {
+	rdb      redis.UniversalClient
+	queue    string
+	own      string // prefix of our own keys
+	wakeList string // a push onto it ends a blocked pop
+	opts     ListenOptions
+	state    *link.State
+	lost     func(body []byte, why error) // the codec's, from Open on
+	places   *link.Places                 // from the first ReadRequest on
+	closed   chan struct{}                // by Close
+	popping  atomic.Bool                  // a pop may be blocked
+
+	requests, noAddress, refused, expired   atomic.Int64
+	replies, undelivered, givenBack         atomic.Int64
+	takenOver, dead, deadDropped, leaseLost atomic.Int64
+}
+
+func newShared(rdb redis.UniversalClient, queue string, opts ListenOptions) *shared {
+	return &shared{
+		rdb:      rdb,
+		queue:    queue,
+		own:      ownPrefix(queue),
+		wakeList: ownPrefix(queue) + "wake:" + link.NewName(),
+		opts:     opts,
+		state:    newState(rdb, opts.Logger, queue, "server"),
+		lost:     func([]byte, error) {},
+		closed:   make(chan struct{}),
+	}
+}
+
+// impaired notes that an activity failed.
+func (s *shared) impaired(activity string, err error) { impaired(s.state, s.rdb, activity, err) }
+
+func (s *shared) stats() Stats {
+	return Stats{
+		Requests:    s.requests.Load(),
+		Replies:     s.replies.Load(),
+		Reconnects:  s.state.Recoveries.Load(),
+		GivenBack:   s.givenBack.Load(),
+		TakenOver:   s.takenOver.Load(),
+		Expired:     s.expired.Load(),
+		NoAddress:   s.noAddress.Load(),
+		Refused:     s.refused.Load(),
+		Undelivered: s.undelivered.Load(),
+		LeaseLost:   s.leaseLost.Load(),
+		Dead:        s.dead.Load(),
+		DeadDropped: s.deadDropped.Load(),
+	}
+}

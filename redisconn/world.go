@@ -1,0 +1,157 @@
+package redisconn
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
+)
+
+// A world is what a hold.Worker acts on: Redis, by the user's client and by two of
+// our own. A move that waits, and what is slow elsewhere,
+// thus holds up no beat.
+type world struct {
+	*shared
+	began time.Time
+	mover *mover
+	beats *ownClient
+
+	unblocks chan struct{} // holds one if a move is to be ended
+	ended    chan struct{} // by close
+	active   sync.WaitGroup
+}
+
+func newWorld(s *shared) *world {
+	w := &world{
+		shared:   s,
+		began:    time.Now(),
+		mover:    newMover(s),
+		beats:    newOwnClient(s, hold.BeatTime(s.opts.Lease)),
+		unblocks: make(chan struct{}, 1),
+		ended:    make(chan struct{}),
+	}
+	return w
+}
+
+func (w *world) start() { w.Go(w.unblock) }
+
+// Now implements hold.World.
+func (w *world) Now() time.Duration { return time.Since(w.began) }
+
+// Go implements hold.World.
+func (w *world) Go(f func()) { w.active.Go(f) }
+
+// close awaits what runs, which the worker has told to end.
+func (w *world) close() {
+	close(w.ended)
+	w.beats.close()
+	w.active.Wait()
+	w.mover.close()
+}
+
+// Do implements hold.World.
+func (w *world) Do(path hold.Path, c hold.Command) (reply any, err error) {
+	switch {
+	case path == hold.Beating:
+		reply, err = w.beat(c)
+	case c.Move > 0:
+		reply, err = w.mover.move(c)
+	default:
+		ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+		defer cancel()
+		reply, err = scriptOf(c).run(ctx, w.rdb, c.Keys, c.Args...).Result()
+	}
+	if isRefusal(err, "ERR Error compiling script") {
+		return nil, fmt.Errorf("%w: %w", hold.ErrOldRedis, err)
+	}
+	return reply, err
+}
+
+func scriptOf(c hold.Command) script { return script{text: c.Script.Text, sha: c.Script.SHA} }
+
+func (w *world) beat(c hold.Command) (any, error) {
+	client, err := w.beats.get()
+	if err != nil {
+		return nil, err
+	}
+	reply, err := scriptOf(c).run(context.Background(), client, c.Keys, c.Args...).Result()
+	if err != nil {
+		w.beats.drop(client)
+	}
+	return reply, err
+}
+
+// Unblock implements hold.World. It waits for nothing.
+func (w *world) Unblock() {
+	w.mover.interrupt()
+	link.Signal(w.unblocks)
+}
+
+// breakMove ends a move that Redis does not end.
+func (w *world) breakMove() { w.mover.breakOff(nil) }
+
+// moveGrace is how long the answer to a move may take that Redis does not wait with
+// any more, before its connection is taken for dead.
+const moveGrace = time.Second
+
+// unblock ends moves until the world is closed.
+func (w *world) unblock() {
+	for {
+		select {
+		case <-w.unblocks:
+		case <-w.ended:
+			return
+		}
+		m := w.mover.underWay()
+		if m == nil {
+			continue
+		}
+		client, err := w.beats.get()
+		if err != nil {
+			continue // the next beat asks for it again
+		}
+		waited, err := client.ClientUnblock(context.Background(), m.id).Result()
+		if err == nil && waited == 0 && link.Wait(moveGrace, m.done) {
+			w.mover.breakOff(m)
+		}
+	}
+}
+
+// A signal is a hold.Signal. It wakes all that wait.
+type signal struct {
+	mu    sync.Mutex // protects following
+	set   bool
+	woken chan struct{} // closed by Set
+}
+
+// NewSignal implements hold.World.
+func (w *world) NewSignal() hold.Signal { return &signal{woken: make(chan struct{})} }
+
+// Set implements hold.Signal.
+func (s *signal) Set() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set = true
+	close(s.woken)
+	s.woken = make(chan struct{})
+}
+
+// reset resets the signal. It reports whether it was set, and returns what is closed
+// when it is the next time.
+func (s *signal) reset() (set bool, woken <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set, s.set = s.set, false
+	return set, s.woken
+}
+
+// Wait implements hold.World.
+func (w *world) Wait(s hold.Signal, d time.Duration) {
+	set, woken := s.(*signal).reset()
+	if !set && !link.Wait(d, woken) {
+		s.(*signal).reset()
+	}
+}
