@@ -5,7 +5,7 @@ import "time"
 // Bounds of one bite of what a silent worker had.
 const (
 	biteRequests = 16
-	biteBytes    = 4 << 20
+	biteBytes    = 1 << 20
 )
 
 // mend takes over what silent workers had, and gives back orphans, until the worker
