@@ -32,7 +32,7 @@ type held struct {
 
 // maxTake is how many bytes a take has at most, but for its last request: Redis does
 // nothing else meanwhile.
-const maxTake = 4 << 20
+const maxTake = 1 << 20
 
 func newHeld(s *shared, bury func(request string, attempts int)) *held {
 	_, apart := s.rdb.(*redis.ClusterClient)

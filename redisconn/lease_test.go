@@ -297,7 +297,7 @@ func TestDeadListDelete(t *testing.T) {
 // and is answered once.
 func TestLeaseAnswersLost(t *testing.T) {
 	t.Parallel()
-	for name, command := range map[string]string{"move": "blmove", "take": "4194304", "settling": "there"} {
+	for name, command := range map[string]string{"move": "blmove", "take": "1048576", "settling": "there"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			broker := brokertest.StartRedis(t)
