@@ -136,6 +136,10 @@ type Delivery struct {
 	// can't tell.
 	Context context.Context
 
+	// Attempt is how often the message was begun, with this time, as far as the
+	// broker knows; 0 where it is not known.
+	Attempt int
+
 	// Err says that the message can't be served, as when nobody could be answered:
 	// it is logged and settled, not run. The calls in it are answered if Err is, or
 	// wraps, an *Error. The transport alone sets it, never what came over the wire.

@@ -31,7 +31,8 @@ type Context struct {
 	// Gob is empty. encoding/gob takes no struct without an exported field.
 	Gob struct{} `json:"-"`
 
-	ctx context.Context // nil: context.Background()
+	ctx     context.Context // nil: context.Background()
+	attempt int
 }
 
 var _ context.Context = Context{}
@@ -48,6 +49,11 @@ func (c Context) Err() error { return c.context().Err() }
 // Value implements context.Context.
 func (c Context) Value(key any) any { return c.context().Value(key) }
 
+// Attempt returns how often the call was begun, with this time: more than 1 if its
+// server died while it ran, or was taken for dead. It is 0 where that is not known, as
+// it is of all but Redis with [AtLeastOnce].
+func (c Context) Attempt() int { return c.attempt }
+
 func (c Context) context() context.Context {
 	if c.ctx == nil {
 		return context.Background()
@@ -56,13 +62,15 @@ func (c Context) context() context.Context {
 }
 
 // setContext is promoted to the types that embed a Context.
-func (c *Context) setContext(ctx context.Context) {
+func (c *Context) setContext(ctx context.Context, attempt int) {
 	if c != nil {
-		c.ctx = ctx
+		c.ctx, c.attempt = ctx, attempt
 	}
 }
 
-type contextSetter interface{ setContext(context.Context) }
+type contextSetter interface {
+	setContext(ctx context.Context, attempt int)
+}
 
 // setContext sets the Context of a call's arguments, where they have one.
 func (c *serverCodec) setContext(call *serverCall, args any) {
@@ -73,7 +81,7 @@ func (c *serverCodec) setContext(call *serverCall, args any) {
 	var ctx context.Context
 	ctx, call.cancel = c.grace.newContext(call.exchange)
 	defer func() { _ = recover() }() // of the way to it through a nil pointer
-	setter.setContext(ctx)
+	setter.setContext(ctx, call.exchange.attempt)
 }
 
 // A grace is for how long the contexts of running calls outlive the beginning of

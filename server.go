@@ -72,6 +72,7 @@ type exchange struct {
 	notRun   func()          // in place of reply where nothing was begun; nil: not wanted
 	deadline time.Time       // zero: not known
 	ctx      context.Context // nil: not known
+	attempt  int             // 0: not known
 	batch    bool
 	begun    bool   // some item of a batch was
 	expired  bool   // some item was not begun, for nobody waits
@@ -185,7 +186,7 @@ func (c *serverCodec) open(d Delivery) {
 		return
 	}
 	c.items = h.items
-	c.single = exchange{reply: d.Reply, notRun: d.NotRun, deadline: d.Deadline, ctx: d.Context}
+	c.single = exchange{reply: d.Reply, notRun: d.NotRun, deadline: d.Deadline, ctx: d.Context, attempt: d.Attempt}
 	c.exchange = &c.single
 	if h.batch {
 		x := c.single

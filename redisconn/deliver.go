@@ -14,7 +14,7 @@ func (s *ServerConn) deliver(taken delivery) jsonrpc2.Delivery {
 	s.body = append(s.body[:0], taken.body...)
 	s.header.Scan(s.body) // what is broken is for the codec
 	list, err := s.replyList()
-	d := jsonrpc2.Delivery{Body: s.body, Header: &s.header, Deadline: s.clock.deadline(s.header.Deadline())}
+	d := jsonrpc2.Delivery{Body: s.body, Header: &s.header, Deadline: s.clock.deadline(s.header.Deadline()), Attempt: taken.attempt}
 	switch {
 	case err != nil && s.header.WantsAnswer():
 		s.countUnanswerable(err)
