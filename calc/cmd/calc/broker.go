@@ -38,11 +38,8 @@ func (f flags) open() (*broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch u.Scheme {
-	case "redis", "rediss", "http", "https":
-		if f.durable || f.quorum {
-			return nil, misused("-durable and -quorum are for RabbitMQ: write -broker amqp://localhost:5672, for example")
-		}
+	if err := f.fit(u.Scheme); err != nil {
+		return nil, err
 	}
 	switch u.Scheme {
 	case "redis", "rediss":
@@ -52,6 +49,22 @@ func (f flags) open() (*broker, error) {
 	default:
 		return f.openHTTP(u)
 	}
+}
+
+// fit returns an error if a flag is not for the broker of a scheme.
+func (f flags) fit(scheme string) error {
+	name, _ := kind(scheme)
+	switch {
+	case name != "RabbitMQ" && (f.durable || f.quorum):
+		return misused("-durable and -quorum are for RabbitMQ: write -broker amqp://localhost:5672, for example")
+	case name == "HTTP" && f.atLeastOnce:
+		return misused("-at-least-once needs a broker that keeps the calls, HTTP has none: write -broker %s, for example", exampleURL)
+	case name == "HTTP" && f.prefetch != 0:
+		return misused("-prefetch is for brokers, with HTTP no calls wait: write -broker %s, for example", exampleURL)
+	case f.lease != 0 && (name != "Redis" || !f.atLeastOnce):
+		return misused("-lease is for Redis and -at-least-once: write -broker %s -at-least-once, for example", exampleURL)
+	}
+	return nil
 }
 
 func (f flags) openRedis(u *url.URL) (*broker, error) {
@@ -66,7 +79,9 @@ func (f flags) openRedis(u *url.URL) (*broker, error) {
 			return redisconn.Dial(rdb, f.queue, &redisconn.DialOptions{ReplyPerCall: f.reply == "id"})
 		},
 		listen: func(context.Context, io.Writer) (jsonrpc2.ServerConn, error) {
-			return redisconn.Listen(rdb, f.queue, nil)
+			return redisconn.Listen(rdb, f.queue, &redisconn.ListenOptions{
+				Guarantee: f.guarantee(), Lease: f.lease, Prefetch: f.prefetch,
+			})
 		},
 		ping:  func(ctx context.Context) error { return pingRedis(ctx, *opts) },
 		close: rdb.Close,
@@ -88,13 +103,21 @@ func (f flags) openRabbitMQ(u *url.URL) (*broker, error) {
 		listen: func(ctx context.Context, stderr io.Writer) (jsonrpc2.ServerConn, error) {
 			declare := func(kind amqpconn.Queue) error { return declareQueue(ctx, f.broker, f.queue, kind) }
 			kind := settleKind(f.kind(), f.queue, declare, stderr)
-			return amqpconn.Listen(f.broker, f.queue, &amqpconn.ListenOptions{Queue: kind})
+			return amqpconn.Listen(f.broker, f.queue, &amqpconn.ListenOptions{Queue: kind, Guarantee: f.guarantee(), Prefetch: f.prefetch})
 		},
 		ping:  func(ctx context.Context) error { return pingRabbitMQ(ctx, f.broker) },
 		close: func() error { return nil }, // the Conns own their connections
 
 		refusal: rabbitMQRefusal(u),
 	}, nil
+}
+
+// guarantee returns what a server promises.
+func (f flags) guarantee() jsonrpc2.Guarantee {
+	if f.atLeastOnce {
+		return jsonrpc2.AtLeastOnce
+	}
+	return jsonrpc2.BrokerDefault
 }
 
 // place is where a server's requests come in.

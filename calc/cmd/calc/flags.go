@@ -32,7 +32,12 @@ const callUsage = `  -timeout D     how long a call may take, such as 500ms or 1
   -reply id      one for each, for servers that know no other way
 `
 
-const serveUsage = `  -durable       serve creates a missing RabbitMQ queue durable, not plain, or
+const serveUsage = `  -prefetch N    how many calls serve takes at once (default 64)
+  -at-least-once keeps each call until it is answered, so that another server runs it
+                 again if this one dies; with RabbitMQ that is always so
+  -lease D       with Redis and -at-least-once: for how long a server may be silent
+                 before others run what it had taken (default 30s)
+  -durable       serve creates a missing RabbitMQ queue durable, not plain, or
   -quorum        as a quorum queue; scripts that declare it plain then fail
 `
 
@@ -56,6 +61,10 @@ type flags struct {
 	reply   string
 	durable bool
 	quorum  bool
+
+	prefetch    int
+	atLeastOnce bool
+	lease       time.Duration
 }
 
 // define adds the flags of some kinds to set. In place of a usage they have an
@@ -77,6 +86,9 @@ func (f *flags) define(set *flag.FlagSet, kinds flagKinds) {
 	if kinds&serveFlags != 0 {
 		set.BoolVar(&f.durable, "durable", false, "true")
 		set.BoolVar(&f.quorum, "quorum", false, "true")
+		set.BoolVar(&f.atLeastOnce, "at-least-once", false, "true")
+		set.Func("prefetch", "64", f.setPrefetch)
+		set.Func("lease", "30s", f.setLease)
 	}
 }
 
@@ -84,6 +96,25 @@ func (f *flags) setTimeout(value string) (err error) {
 	f.timeout, err = time.ParseDuration(value)
 	if err == nil && f.timeout <= 0 {
 		err = errors.New("not more than 0")
+	}
+	return err
+}
+
+func (f *flags) setPrefetch(value string) (err error) {
+	f.prefetch, err = strconv.Atoi(value)
+	if err == nil && f.prefetch <= 0 {
+		err = errors.New("not more than 0")
+	}
+	return err
+}
+
+// minLease is the shortest that servers take.
+const minLease = 100 * time.Millisecond
+
+func (f *flags) setLease(value string) (err error) {
+	f.lease, err = time.ParseDuration(value)
+	if err == nil && f.lease < minLease {
+		err = errors.New("too short")
 	}
 	return err
 }

@@ -180,6 +180,26 @@ func TestServeCreatesThePlainQueue(t *testing.T) {
 	require.NoError(t, server.Wait())
 }
 
+// serve keeps each call until it is answered if it is told to.
+func TestServeAtLeastOnce(t *testing.T) {
+	redisServer := brokertest.StartRedis(t)
+	for _, test := range []struct {
+		url   string
+		flags []string
+	}{
+		{redisServer.URL(), []string{"-at-least-once", "-lease", "1s", "-prefetch", "2"}},
+		{brokertest.SharedRabbitMQ(t).URL(), []string{"-at-least-once", "-prefetch=2"}},
+	} {
+		server := startServing(t, append([]string{"-broker", test.url, "-queue", "kept"}, test.flags...)...)
+		require.Equal(t, result{stdout: "3\n"}, output(t, command("add", "-broker", test.url, "-queue", "kept", "1", "2")))
+		if test.url == redisServer.URL() {
+			require.EqualValues(t, 1, redisServer.Client(t).Exists(t.Context(), "{kept}:workers").Val())
+		}
+		require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, server.Wait())
+	}
+}
+
 // Later versions of RabbitMQ refuse to create plain queues.
 func TestPlainQueueIsRefused(t *testing.T) {
 	plain, durable, quorum := amqpconn.Queue{Plain: true}, amqpconn.Queue{}, amqpconn.Queue{Quorum: true}
