@@ -96,14 +96,17 @@ type ListenOptions struct {
 	// Guarantee is jsonrpc2.AtMostOnce by default. With jsonrpc2.AtLeastOnce each
 	// request is kept until it is answered, so that it is not lost with its server:
 	// another one takes it over. It may then run twice. Servers with either may share
-	// a queue. AtLeastOnce needs Redis 7.0, and a *redis.Client (of a Sentinel, too)
+	// a queue, but see the package's documentation. AtLeastOnce needs Redis 7.0, and a *redis.Client (of a Sentinel, too)
 	// or *redis.ClusterClient.
 	Guarantee jsonrpc2.Guarantee
 
 	// Lease is, with AtLeastOnce, how long a server may be silent before others
-	// take its requests over; 30 s if 0, at least 100 ms. It tells of itself
-	// three times as often. A server that is slower loses them: its answers are
-	// dropped.
+	// take its requests over; 30 s if 0, at least 100 ms. It tells of itself four
+	// times as often, and once a second at least. A server that is slower loses
+	// its requests, and its answers are dropped: a Lease that is longer than what
+	// the network and a busy machine take up saves double work. No Lease loses a
+	// request. Servers with different ones may share a queue; the longer one of
+	// two counts.
 	Lease time.Duration
 
 	// MaxAttempts is, with AtLeastOnce, how often a request is started before

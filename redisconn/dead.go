@@ -11,8 +11,8 @@ import (
 )
 
 // A DeadList is where the requests of a queue are kept whose servers, with
-// AtLeastOnce, died each time that they were started. Nothing removes them but
-// Requeue and Delete.
+// AtLeastOnce, died each time that they were started. Requeue and Delete remove them,
+// and of more than MaxDead the oldest are dropped.
 type DeadList struct {
 	rdb   redis.UniversalClient
 	queue string

@@ -17,8 +17,10 @@
 // # Setting up Redis
 //
 // Pool size: each Conn keeps one connection of its client's pool blocked in a pop
-// and uses one more at times. A PoolSize of two for each Conn is enough, and three
-// for one with AtLeastOnce. Where the pops have used the pool up, errors say so.
+// and uses one more at times. A PoolSize of two for each Conn is enough. Where the
+// pops have used the pool up, errors say so. With AtLeastOnce a server has two small
+// clients of its own beside, for the wait and for the lease, with two connections
+// each at most. They have your client's options and none of its hooks.
 //
 // Memory: set maxmemory-policy noeviction. Other policies evict queues and
 // requests that are held as if they were a cache's.
@@ -50,7 +52,8 @@
 // with ReplyPerCall needs +lpop, and the keys named by its ids. Where BLMPOP, TIME,
 // PEXPIRE, a pop with a count or, at most once, scripts are refused, in whatever
 // words, BRPOP or BLPOP with RPOP or LPOP, a script, EXPIRE, single pops and plain
-// commands take their places.
+// commands take their places. Without the rights to CLIENT ID and CLIENT UNBLOCK the
+// drain of a server with AtLeastOnce takes up to a second longer.
 //
 // # Delivery semantics
 //
@@ -78,13 +81,14 @@
 //	Redis out of memory                 calls fail, not sent      late or, after ReplyTTL, lost
 //	  and a server drained              up to Prefetch lost
 //
-// With the Guarantee jsonrpc2.AtLeastOnce a server keeps each request until it is
-// answered, under a lease that it renews. In place of the lines above:
+// With the Guarantee jsonrpc2.AtLeastOnce Redis holds each request until it is
+// settled: answered, or run where nobody wants an answer. In place of the lines above:
 //
 //	event                               requests                  answers
 //	server killed, stopped or cut off   run again after Lease,    one: that of the server
 //	  for longer than Lease             some a second time        that has the request then
 //	server's connection cut             none lost, none twice     late, once
+//	Redis stalls, for however long      none twice                late, once
 //	Redis failed over                   those not replicated      those not replicated are
 //	                                    run again or are lost     dropped or lost
 //	Redis down, its data lost           those waiting and those   those waiting, and those
@@ -96,10 +100,35 @@
 //	server dies of a request each time  MaxAttempts starts, then  an error
 //	                                    to the DeadList
 //
-// Requests that are run again come first, in their old order. Those that were
-// under way when their server died are then run one at a time by each server, so
-// that the one which kills can be told from those beside it. A method should
-// see to it that running twice does no harm.
+// A server tells of itself in a beat, and in each beat sees those of the others. One
+// whose beats have not changed for the longer one of both leases is taken over. That
+// is measured between two beats of the server that takes over, by its own monotonic
+// clock: no step of any clock has an effect, and while Redis answers nobody, nobody is
+// found silent. A server starts nothing unless its own last beat is younger than its
+// lease, and its answers are pushed only with the requests that it still has.
+//
+// A request that was under way when its server died is a suspect: each server runs one
+// of them at a time, so that the one which kills can be told from those beside it.
+// Suspects run before other requests, in the order in which their servers died. How
+// often a request was begun stands beside it, not in it: a method may ask for it, see
+// jsonrpc2.Context. It should see to it that running twice does no harm.
+//
+// The keys of the servers with AtLeastOnce of a queue lie in its slot of a Cluster:
+//
+//	{calc}:ready      requests, still to be taken, which the wait of an idle server moved
+//	{calc}:suspects   requests that were under way when their servers died
+//	{calc}:held:…     the requests that one server has
+//	{calc}:workers    the servers, and the layout of these keys
+//	{calc}:dead       the DeadList, of MaxDead requests at most
+//
+// A server that serves at most once, or is a foreign one, sees the queue alone, not
+// what is ready, and no suspects: if the last server with AtLeastOnce is killed, those
+// wait until one is started again. What is ready is not counted by MaxBacklog, and is
+// not taken out when its caller gives up.
+//
+// Servers of versions that lay out these keys in another way can't share a queue with
+// AtLeastOnce: the one that comes later does not serve, and Serve returns an error that
+// says so. End the others first: a drained server leaves nothing behind.
 //
 // # Deadlines
 //
@@ -138,9 +167,7 @@
 // # Faults
 //
 // A Redis that stalls answers nobody: calls wait, and fail with
-// jsonrpc2.ErrUnavailable or jsonrpc2.ErrTimeout; pops go on when it does. A stall
-// that is longer than Lease has servers take over what others run, see
-// AtLeastOnce.
+// jsonrpc2.ErrUnavailable or jsonrpc2.ErrTimeout; pops go on when it does.
 //
 // An answer that can't be delivered holds up no other. Where its list is of
 // another type, or forbidden, it is dropped at once; where it fails alone, as one
