@@ -2,6 +2,7 @@ package redisconn_test
 
 import (
 	"context"
+	"fmt"
 	"net/rpc"
 	"testing"
 
@@ -18,6 +19,15 @@ import (
 // though go-redis itself would look for one a minute later.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
+	for _, atLeastOnce := range []bool{false, true} {
+		t.Run(fmt.Sprint("at least once ", atLeastOnce), func(t *testing.T) {
+			t.Parallel()
+			testClusterFailover(t, atLeastOnce)
+		})
+	}
+}
+
+func testClusterFailover(t *testing.T, atLeastOnce bool) {
 	cluster := brokertest.StartRedisCluster(t, 3, 1)
 	connect := func() *redis.ClusterClient {
 		rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs})
@@ -25,7 +35,9 @@ func TestClusterFailover(t *testing.T) {
 		return rdb
 	}
 	rdb := connect()
-	serve(t, rdb, nil)
+	opts := leased()
+	opts.Guarantee = guarantee(atLeastOnce)
+	serve(t, rdb, opts)
 	c := dial(t, connect(), nil, 0)
 	c.requireAdds(t)
 	holder, err := rdb.MasterForKey(context.Background(), queue)
@@ -37,6 +49,26 @@ func TestClusterFailover(t *testing.T) {
 	}
 	requireUnavailable(t, func() error { _, err := c.add(1, 5.1); return err }())
 	eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
+}
+
+// The beats and the waits of a server find the new master that Sentinel names, by
+// clients of their own.
+func TestSentinelFailoverAtLeastOnce(t *testing.T) {
+	t.Parallel()
+	sentinel := brokertest.StartSentinel(t)
+	rdb := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: sentinel.MasterName, SentinelAddrs: sentinel.SentinelAddrs})
+	t.Cleanup(func() { _ = rdb.Close() })
+	w := serve(t, rdb, leased())
+	c := dial(t, rdb, nil, 0)
+	c.requireAdds(t)
+	sentinel.Nodes[0].Kill()
+	eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
+	for range 10 {
+		c.requireAdds(t)
+	}
+	c.end(t)
+	w.end(t)
+	requireEmpty(t, rdb)
 }
 
 // A queue may have any name on a Cluster, with each delivery guarantee.

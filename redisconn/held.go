@@ -98,22 +98,26 @@ func (h *held) begin(d delivery) bool {
 
 func (h *held) giveBack(requests []delivery) bool {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	back := h.back
+	h.back = nil
+	h.mu.Unlock()
 	for _, d := range requests {
 		if d.held != nil {
-			h.back = append(h.back, *d.held)
+			back = append(back, *d.held)
 		}
 	}
-	if len(h.back) == 0 {
+	if len(back) == 0 {
 		return true
 	}
-	if err := h.worker.Release(h.back); err != nil {
+	if err := h.worker.Release(back); err != nil {
 		h.impaired("giving requests back", err)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.back = append(h.back, back...)
 		return false
 	}
 	h.state.Worked("giving requests back")
-	h.givenBack.Add(int64(len(h.back)))
-	h.back = nil
+	h.givenBack.Add(int64(len(back)))
 	return true
 }
 

@@ -11,8 +11,7 @@ import (
 )
 
 // A world is what a hold.Worker acts on: Redis, by the user's client and by two of
-// our own. A move that waits, and what is slow elsewhere,
-// thus holds up no beat.
+// our own: so a move that waits, or what is slow elsewhere, holds up no beat.
 type world struct {
 	*shared
 	began time.Time
