@@ -63,8 +63,15 @@ func (w *Worker) join() {
 		return
 	}
 	w.mu.Lock()
-	w.gen, w.sent, w.token = result[1], sent, 1
+	left := w.left
+	if !left {
+		w.gen, w.sent, w.token = result[1], sent, 1
+	}
 	w.mu.Unlock()
+	if left { // meanwhile: Leave did not know of this generation
+		_, _ = w.leave(result[1], nil) // else it is reaped
+		return
+	}
 	w.heard.Set()
 }
 

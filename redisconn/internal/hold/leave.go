@@ -53,6 +53,11 @@ func (w *Worker) Leave(unsent []Request) (left int, err error) {
 	if gen == "" {
 		return 0, nil
 	}
+	return w.leave(gen, unsent)
+}
+
+// leave ends a generation. It returns how many requests it still holds.
+func (w *Worker) leave(gen string, unsent []Request) (left int, err error) {
 	keys := w.opts.Keys
 	args := []any{gen}
 	for _, r := range unsent {

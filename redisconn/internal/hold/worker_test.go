@@ -316,3 +316,23 @@ func TestLeaveUnsent(t *testing.T) {
 		other.settle(again...)
 	})
 }
+
+// TestLeaveWhileJoining keeps a join that is under way at a Leave from leaving its row
+// behind.
+func TestLeaveWhileJoining(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		joined, answer := make(chan struct{}), make(chan struct{})
+		m := b.start("m", all(func(run func() (any, error)) (any, error) {
+			defer func() { <-answer }()
+			defer close(joined)
+			return run()
+		}, join))
+		<-joined
+		left, err := m.Leave(nil)
+		require.NoError(b, err)
+		require.Zero(b, left)
+		close(answer)
+		m.active.Wait()
+		require.EqualValues(b, 0, b.command("exists", ours.workers()))
+	})
+}
