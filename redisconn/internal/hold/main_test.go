@@ -3,6 +3,7 @@ package hold
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -105,22 +106,24 @@ func (b *broker) requireKeys(t testing.TB, want keys) {
 
 // save has undo take back all writes that follow, as the failover to a replica does that
 // has not heard of them.
-func (b *broker) save(t testing.TB) {
-	t.Helper()
+func (b *broker) save() error {
 	ctx := context.Background()
 	b.saved = make(map[string]string)
+	var failed error
 	for _, name := range b.rdb.Keys(ctx, "*").Val() {
-		b.saved[name] = b.rdb.Dump(ctx, name).Val()
+		dump, err := b.rdb.Dump(ctx, name).Result()
+		b.saved[name], failed = dump, errors.Join(failed, err)
 	}
+	return failed
 }
 
-func (b *broker) undo(t testing.TB) {
-	t.Helper()
+func (b *broker) undo() error {
 	ctx := context.Background()
-	require.NoError(t, b.rdb.FlushDB(ctx).Err())
+	failed := b.rdb.FlushDB(ctx).Err()
 	for name, dump := range b.saved {
-		require.NoError(t, b.rdb.Restore(ctx, name, 0, dump).Err())
+		failed = errors.Join(failed, b.rdb.Restore(ctx, name, 0, dump).Err())
 	}
+	return failed
 }
 
 var moment = regexp.MustCompile(`\b\d{10}\.\d{1,6}\b`)

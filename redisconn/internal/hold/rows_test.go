@@ -175,8 +175,8 @@ func leaves(gen string, want int64, unsent ...any) call {
 func does(want any, args ...any) call { return call{args: args, want: want} }
 
 var (
-	saves = call{do: func(t *testing.T, b *broker) { b.save(t) }}
-	undo  = call{do: func(t *testing.T, b *broker) { b.undo(t) }}
+	saves = call{do: func(t *testing.T, b *broker) { require.NoError(t, b.save()) }}
+	undo  = call{do: func(t *testing.T, b *broker) { require.NoError(t, b.undo()) }}
 )
 
 // rowOf are the workers if there is g alone, which has beaten three times.

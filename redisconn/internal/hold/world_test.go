@@ -80,6 +80,17 @@ func (b *bubble) command(args ...any) any {
 	return reply
 }
 
+// undoing undoes what happens meanwhile.
+func (b *bubble) undoing(happens func()) {
+	b.Helper()
+	var err error
+	b.talk(func() { err = b.save() })
+	require.NoError(b, err)
+	happens()
+	b.talk(func() { err = b.undo() })
+	require.NoError(b, err)
+}
+
 // requireKeys requires that Redis has these keys besides the rows of the workers, and no
 // others.
 func (b *bubble) requireKeys(want keys) {

@@ -1,0 +1,264 @@
+package hold
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestTakeOver shows that what a silent worker holds is taken over when its row has
+// stood for a lease, and not before; and that it is told so.
+func TestTakeOver(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m, other := b.join("m"), b.join("other")
+		b.push("a", "b")
+		taken := m.fetch("a", "b")
+		b.pass(2 * lease)
+		m.suffer(all(refused))
+		b.pass(lease - 1)
+		other.fetch()
+		other.requireTold()
+		b.pass(2*pace + 1)
+		other.requireTold("took over 2")
+
+		again := other.fetch("a") // one at a time
+		require.Equal(b, 1, again[0].Starts)
+		require.True(b, other.Begin(again[0]))
+		m.suffer(nil)
+		b.pass(pace)
+		m.requireTold("gone")
+		reply, err := m.Do(Mending, m.SettleCommand("reply", time.Minute, []Answer{{taken[0], nil}}))
+		require.NoError(b, err)
+		lost, _ := Lost(reply)
+		require.Equal(b, map[int]bool{0: true}, lost)
+		require.NoError(b, m.Release(taken)) // of a generation that was: nothing
+		other.settle(again...)
+		other.settle(other.fetch("b")...)
+	})
+}
+
+// TestLeases shows that the longer of both leases counts.
+func TestLeases(t *testing.T) {
+	for _, theirs := range []time.Duration{lease / 4, lease, 4 * lease} {
+		t.Run(theirs.String(), func(t *testing.T) {
+			inBubble(t, func(b *bubble) {
+				m := b.join("m")
+				b.command("hset", ours.workers(), "x.1.1", fmt.Sprintf("1 %d", theirs.Milliseconds()))
+				b.pass(pace) // it is received
+				b.pass(max(lease, theirs) - 1)
+				require.EqualValues(b, 1, b.command("hexists", ours.workers(), "x.1.1"))
+				b.pass(pace + 1)
+				require.EqualValues(b, 0, b.command("hexists", ours.workers(), "x.1.1"))
+				m.requireTold()
+			})
+		})
+	}
+}
+
+// TestGap shows that a gap between the own beats is nobody's silence: Redis answered
+// nobody, and whoever hears of it again first would take over what all others have.
+func TestGap(t *testing.T) {
+	for name, omitted := range map[string]Rule{"with the rule": "", "without it": GapRule} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bubble) {
+				m, other := b.join("m"), b.join("other")
+				other.Omit(omitted)
+				b.push("a")
+				taken := m.fetch("a")
+				b.pass(lease)
+				m.suffer(all(refused))
+				other.suffer(all(refused))
+				b.pass(2 * lease)
+				other.suffer(nil)
+				b.pass(lease / 2)
+				m.suffer(nil)
+				b.pass(2 * lease)
+				if omitted == GapRule {
+					other.requireTold("took over 1")
+					m.requireTold("gone")
+					taken = other.fetch("a")
+					other.settle(taken...)
+					return
+				}
+				other.requireTold()
+				m.requireTold()
+				require.True(b, m.Begin(taken[0]))
+				m.settle(taken...)
+			})
+		})
+	}
+}
+
+// TestDies shows that a request whose workers fall silent each time is given up when it
+// was started often enough, and that one which was not begun is not counted.
+func TestDies(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		b.push("a")
+		for i, begins := range []bool{true, false, true} {
+			m := b.join(fmt.Sprint("m", i))
+			b.pass(lease + 2*pace)
+			taken := m.fetch("a")
+			require.Equal(b, min(i, 1), taken[0].Starts)
+			if begins {
+				require.True(b, m.Begin(taken[0]))
+			}
+			m.suffer(all(refused))
+		}
+		last := b.join("last")
+		b.pass(lease + 2*pace)
+		last.requireTold("a died, started 2 times")
+		last.fetch()
+		b.requireKeys(keys{"dead": list{"2, its server died each time\na"}})
+		b.command("del", ours.Dead())
+	})
+}
+
+// TestBites shows that a silent worker's requests are taken over until none is left, and
+// also after an answer to that was lost.
+func TestBites(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m := b.join("m")
+		for i := range 40 {
+			b.push(fmt.Sprint(i))
+		}
+		_, err := m.Fetch(40)
+		require.NoError(b, err)
+		other := b.join("other")
+		b.pass(lease)
+		m.suffer(all(refused))
+		other.suffer(once(unheard, reap))
+		b.pass(lease + 3*pace)
+		other.requireTold("took over 16", "took over 8")
+		require.EqualValues(b, 40, b.command("llen", ours.suspects()))
+		require.Equal(b, "1 0", b.command("lindex", ours.suspects(), 0))
+		b.command("del", ours.suspects())
+	})
+}
+
+// TestOneSuspect shows that a worker tries one suspect at a time, takes others meanwhile,
+// and waits for no beat to take the next.
+func TestOneSuspect(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m := b.join("m")
+		m.fetch()
+		began := m.Now()
+		b.command("rpush", ours.suspects(), "1 s", "1 t")
+		tried := m.fetch("s") // a beat ends the wait
+		require.LessOrEqual(b, m.Now(), began+pace)
+		b.push("a")
+		m.settle(m.fetch("a")...)
+		m.fetch()
+
+		time.AfterFunc(2*lease, func() { m.settle(tried...) })
+		began = m.Now()
+		m.fetch()
+		m.settle(m.fetch("t")...)
+		require.Equal(b, began+2*lease, m.Now())
+	})
+}
+
+// TestBegin shows that the start of a suspect is noted, once whatever happens to the
+// answer, and that it is not started when it is not held any more.
+func TestBegin(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m := b.join("m")
+		b.command("rpush", ours.suspects(), "1 s", "1 t")
+		b.pass(pace)
+		taken := m.fetch("s")
+		m.suffer(once(unheard, begin))
+		require.True(b, m.Begin(taken[0]))
+		b.requireKeys(keys{"suspects": list{"1 t"},
+			"held:m.T": hash{"s1.T": "s", "ns1.T": "2", "last": "1", "next": "2", "moment": "T"}})
+		m.settle(taken...)
+
+		taken = m.fetch("t")
+		b.command("hset", ours.workers(), taken[0].Gen(), "gone") // by a reap of which no beat has heard
+		require.False(b, m.Begin(taken[0]))
+		b.pass(lease)
+		m.requireTold("gone", "took over 1")
+		m.settle(m.fetch("t")...)
+	})
+}
+
+// TestOrphans shows that requests whose settling was undone become suspects, also if
+// that has to be tried again.
+func TestOrphans(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m := b.join("m")
+		b.command("rpush", ours.suspects(), "1 s")
+		b.push("a", "b")
+		b.pass(pace)
+		taken := m.fetch("s", "a", "b")
+		require.True(b, m.Begin(taken[0]))
+		b.undoing(func() { m.settle(taken[:2]...) })
+		m.suffer(once(refused, release))
+		b.pass(pace)
+		m.requireTold()
+		b.pass(pace)
+		m.requireTold("2 orphans")
+		b.requireKeys(keys{"suspects": list{"1 a", "2 s"},
+			"held:m.T": hash{"3.T": "b", "last": "1", "next": "4", "moment": "T"}})
+		require.True(b, m.Begin(taken[2]))
+		m.settle(taken[2])
+		for _, body := range []string{"a", "s"} {
+			m.settle(m.fetch(body)...)
+		}
+	})
+}
+
+// TestTakeUndone shows that a worker runs what it has taken though Redis has it queued
+// again, and that its answer is none then.
+func TestTakeUndone(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m := b.join("m")
+		b.push("a")
+		var before []Request
+		b.undoing(func() { before = m.fetch("a") })
+		b.pass(pace)
+		require.True(b, m.Begin(before[0]))
+		after := m.fetch("a")
+		require.NotEqual(b, before, after)
+		m.settle(after...)
+		reply, err := m.Do(Mending, m.SettleCommand("reply", time.Minute, []Answer{{before[0], nil}}))
+		require.NoError(b, err)
+		lost, _ := Lost(reply)
+		require.Equal(b, map[int]bool{0: true}, lost)
+		m.Settled(before...)
+		m.requireTold()
+	})
+}
+
+// TestJoinUndone shows that a worker which Redis has forgotten joins again.
+func TestJoinUndone(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		var m *member
+		b.undoing(func() { m = b.join("m") })
+		b.pass(pace)
+		m.requireTold("gone")
+		b.push("a")
+		m.settle(m.fetch("a")...)
+	})
+}
+
+// TestClaimed shows that answers go to another slot: the claim may be asked for again,
+// and what is claimed is nobody's orphan.
+func TestClaimed(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m := b.join("m")
+		b.push("a", "b")
+		taken := m.fetch("a", "b")
+		for range 2 {
+			reply, err := m.Do(Mending, m.ClaimCommand(taken))
+			require.NoError(b, err)
+			lost, _ := Lost(reply)
+			require.Empty(b, lost)
+		}
+		b.pass(2 * lease)
+		m.requireTold()
+		b.command(m.DropArgs(taken)...)
+		m.Settled(taken...)
+		b.requireKeys(keys{"held:m.T": hash{"last": "1", "next": "3", "moment": "T"}})
+	})
+}
