@@ -10,6 +10,7 @@ cd "$(dirname "$0")"
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 fuzztime=${FUZZTIME:-5000x} # for each target: a count, or a time such as 10m
+histories=${HISTORIES:-60000}
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -63,6 +64,9 @@ fi
 
 step tests
 go test -race -count=1 -timeout=30m ./...
+
+step the simulation of at least once, "$histories" histories
+GOGC=2000 go test -count=1 -timeout=20m ./redisconn/internal/hold/sim -run 'TestHistories$' -histories "$histories"
 
 step tests with the next encoding/json
 GOEXPERIMENT=jsonv2 go test -count=1 -timeout=30m . ./httpconn
