@@ -106,6 +106,11 @@ func TestReap(t *testing.T) {
 			calls: []call{reaps("g", silent, int64(0), int64(0), int64(1), int64(3), "a")},
 			after: keys{"dead": list{"3, why\na", "y"}},
 		}, {
+			name:   "it can't be pushed: it is still held",
+			before: keys{"workers": rowOf, "held:g": bothKinds, "dead": hash{"x": "y"}},
+			calls:  []call{refuses(reaps("g", silent), "WRONGTYPE")},
+			after:  keys{"workers": gone, "held:g": bothKinds, "dead": hash{"x": "y"}},
+		}, {
 			name: "a body is dead as it is",
 			before: keys{"workers": rowOf, "held:g": hash{
 				"s4.1.1": " \n\x00\xff\u2028", "ns4.1.1": "2", "last": "4", "next": "5", "moment": "1.1"}},
@@ -158,6 +163,10 @@ func TestLeaveRows(t *testing.T) {
 			before: keys{"workers": rowOf, "held:g": marks},
 			calls:  []call{leaves("g", 0, "s4.1.1", "next")},
 			after:  keys{},
+		}, {
+			name:   "it can't be pushed: it is still held",
+			before: keys{"workers": rowOf, "held:g": bothKinds, "suspects": hash{"x": "y"}},
+			calls:  []call{refuses(leaves("g", 0), "WRONGTYPE")},
 		}, {
 			name:   "again, late or its answer lost: nothing, and takes are refused",
 			before: keys{"queue": list{"b", "a"}, "ready": list{"c"}},

@@ -60,7 +60,7 @@ func TestSettle(t *testing.T) {
 		}, {
 			name:   "the answer can't be pushed: it is still held",
 			before: keys{"workers": rowOf, "held:g": bothKinds, "reply": hash{"x": "y"}},
-			calls:  []call{{script: settles("g", both).script, err: "WRONGTYPE"}},
+			calls:  []call{refuses(settles("g", both), "WRONGTYPE")},
 		}, {
 			name:   "the generation was reaped: no answer",
 			before: keys{"suspects": list{"2 a", "1 b"}},
@@ -180,6 +180,10 @@ func TestRelease(t *testing.T) {
 			before: keys{"workers": gone, "suspects": list{"2 a"}, "held:g": hash{"5.1.1": "b"}},
 			calls:  []call{releases("g", 1, "5.1.1", 0, "s4.1.1", 1)},
 			after:  keys{"workers": gone, "suspects": list{"2 a"}, "queue": list{"b"}},
+		}, {
+			name:   "it can't be pushed: it is still held",
+			before: keys{"workers": rowOf, "held:g": bothKinds, "queue": hash{"x": "y"}},
+			calls:  []call{refuses(releases("g", 0, "s4.1.1", 1, "5.1.1", 0), "WRONGTYPE")},
 		}, {
 			name:   "undone: it is held, and is an orphan",
 			before: keys{"workers": rowOf, "held:g": bothKinds},

@@ -174,6 +174,9 @@ func leaves(gen string, want int64, unsent ...any) call {
 
 func does(want any, args ...any) call { return call{args: args, want: want} }
 
+// refuses is a call that Redis refuses.
+func refuses(c call, err string) call { return call{script: c.script, err: err} }
+
 var (
 	saves = call{do: func(t *testing.T, b *broker) { require.NoError(t, b.save()) }}
 	undo  = call{do: func(t *testing.T, b *broker) { require.NoError(t, b.undo()) }}

@@ -12,7 +12,7 @@ import (
 // stood for a lease, and not before; and that it is told so.
 func TestTakeOver(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		m, other := b.join("m"), b.join("other")
+		m, other := b.joinTwo()
 		b.push("a", "b")
 		taken := m.fetch("a", "b")
 		b.pass(2 * lease)
@@ -63,7 +63,7 @@ func TestGap(t *testing.T) {
 	for name, omitted := range map[string]Rule{"with the rule": "", "without it": GapRule} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(b *bubble) {
-				m, other := b.join("m"), b.join("other")
+				m, other := b.joinTwo()
 				other.Omit(omitted)
 				b.push("a")
 				taken := m.fetch("a")

@@ -83,6 +83,14 @@ func TestSameBatch(t *testing.T) {
 		b.push("d", "e")
 		m.suffer(once(tried, take))
 		m.settle(m.fetch("d", "e")...)
+
+		m.fetch()
+		b.push("f")
+		m.suffer(once(unheard, take))
+		_, err = m.Fetch(9)
+		require.ErrorIs(b, err, errFault)
+		m.settle(m.fetch("f")...) // and it does not wait for a move before
+		require.Zero(b, m.Now())
 		m.requireTold()
 	})
 }

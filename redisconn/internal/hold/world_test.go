@@ -169,6 +169,14 @@ func (b *bubble) join(name string) *member {
 	return m
 }
 
+// joinTwo starts two Workers whose beats don't meet.
+func (b *bubble) joinTwo() (m, other *member) {
+	b.Helper()
+	m = b.join("m")
+	b.pass(pace / 2)
+	return m, b.join("other")
+}
+
 // start starts a Worker that may not get to join.
 func (b *bubble) start(name string, f faults) *member {
 	m := &member{b: b, began: time.Now(), unblocks: make(chan struct{}, 1), faults: f}

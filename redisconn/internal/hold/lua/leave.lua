@@ -6,6 +6,9 @@
 local workers, held, queue, ready, suspects = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local row = redis.call('HGET', workers, ARGV[1])
 if not row or row == 'gone' then return 0 end
+-- What can't be pushed must not be removed: lists that are none are found before.
+redis.call('LLEN', queue)
+redis.call('LLEN', suspects)
 local unsent = {}
 for i = 2, #ARGV do unsent[ARGV[i]] = true end
 local fields, left = {}, 0
@@ -19,9 +22,9 @@ for _, entry in ipairs(fields) do
   local field = entry[2]
   local body = redis.call('HGET', held, field)
   local count = redis.call('HGET', held, 'n' .. field)
+  redis.call('HDEL', held, field, 'n' .. field)
   if count then redis.call('LPUSH', suspects, count .. ' ' .. body)
   else redis.call('RPUSH', queue, body) end
-  redis.call('HDEL', held, field, 'n' .. field)
 end
 while true do
   local body = redis.call('LPOP', ready)

@@ -12,6 +12,9 @@ if row ~= 'gone' then
   if row ~= ARGV[2] then return {0, 0, 0} end
   redis.call('HSET', workers, ARGV[1], 'gone')
 end
+-- What can't be pushed must not be removed: lists that are none are found before.
+redis.call('LLEN', suspects)
+redis.call('LLEN', dead)
 local most, number, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local fields = {}
 for _, field in ipairs(redis.call('HKEYS', held)) do
@@ -29,6 +32,7 @@ for i, entry in ipairs(fields) do
   local body = redis.call('HGET', held, field)
   local count = 1
   if string.sub(field, 1, 1) == 's' then count = tonumber(redis.call('HGET', held, 'n' .. field)) end
+  redis.call('HDEL', held, field, 'n' .. field)
   if count < most then
     redis.call('RPUSH', suspects, count .. ' ' .. body)
     result[2] = result[2] + 1
@@ -42,7 +46,6 @@ for i, entry in ipairs(fields) do
     end
     result[#result+1], result[#result+2] = count, body
   end
-  redis.call('HDEL', held, field, 'n' .. field)
   bytes = bytes + #body
 end
 redis.call('DEL', held)

@@ -3,6 +3,9 @@
 -- starts each, in the order in which they are to be pushed: ? for one that may have
 -- been started as often as is noted. Those that never started are queued, to be taken
 -- next. It returns how many were held.
+-- What can't be pushed must not be removed: lists that are none are found before.
+redis.call('LLEN', KEYS[2])
+redis.call('LLEN', KEYS[3])
 local released = 0
 for i = 1, #ARGV, 2 do
   local field, count = ARGV[i], ARGV[i+1]
