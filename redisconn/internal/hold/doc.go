@@ -56,7 +56,7 @@
 //	claim    held             settled, cF      the same if the answer goes to another slot
 //	drop     held, cF         settled          HDEL: no answer is wanted, or it is there
 //	release  held             queue, suspects  a worker that has not run it; of an orphan
-//	beat     a row            another row      a worker, four times a lease or each second
+//	beat     a row            another row      a worker, four times a lease, at least each second
 //	reap     held             suspects, dead   another worker, when this one is silent
 //	leave    held, ready      queue, suspects  a worker that ends
 //
@@ -88,9 +88,10 @@
 //	                                      dead request waits
 //	leave    nothing                      it leaves again          a silent row: it is reaped
 //
-// To a generation that is gone, or reaped, take says "gone", begin 0, settle and claim
-// "not held"; release, drop and leave do nothing, and beat says "gone". Then the worker
-// ends the generation at once, before it joins again: it begins nothing more of it.
+// A generation without a row is gone, and one whose row says so is being reaped. Then take
+// and beat say "gone", begin says 0, and leave does nothing. The worker ends the generation
+// at once, before it joins again: it begins nothing more of it. settle, claim, drop and
+// release look at fields alone: where a request is not held any more, they do nothing.
 //
 // A begin that did not lead to a start is taken back by release, which says how often the
 // request was really started.

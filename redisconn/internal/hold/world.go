@@ -25,7 +25,8 @@ type World interface {
 	Go(f func())
 }
 
-// A Signal wakes the one loop that waits for it.
+// A Signal wakes the loops that wait for it. One that it misses looks again when the time
+// of its Wait is over.
 type Signal interface {
 	Set()
 }
