@@ -106,6 +106,19 @@ func (p *process) signal(sig syscall.Signal) error {
 	return nil
 }
 
+// suspend stops the program, and waits until it has stopped.
+func (p *process) suspend() error {
+	if err := p.signal(suspend); err != nil {
+		return err
+	}
+	return poll(nil, func() error {
+		if !stopped(p.cmd.Process.Pid) {
+			return fmt.Errorf("brokertest: %s runs on", p.name())
+		}
+		return nil
+	})
+}
+
 // kill ends the program and its descendants at once and waits until all are
 // gone. Killing a program that has exited is no error.
 func (p *process) kill() error {

@@ -45,6 +45,19 @@ func running(pid int) bool {
 	return ok && state != 'Z' && state != 'X'
 }
 
+// stopped reports whether all threads of a process are stopped. One that runs goes on
+// for a moment when the signal has been sent.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/stat", pid))
+	for _, thread := range threads {
+		stat, err := os.ReadFile(thread)
+		if err == nil && !bytes.HasPrefix(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" T")) {
+			return false
+		}
+	}
+	return true
+}
+
 // procStat returns a process's state and its parent. They follow its name,
 // which stands in parentheses and may hold some itself.
 func procStat(pid int) (state byte, parent int, ok bool) {

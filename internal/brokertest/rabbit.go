@@ -69,7 +69,7 @@ func (r *RabbitMQ) Restart() {
 // Stop suspends the node: it keeps its connections and answers nothing.
 func (r *RabbitMQ) Stop() {
 	r.t.Helper()
-	require.NoError(r.t, r.node.proc.signal(suspend))
+	require.NoError(r.t, r.node.proc.suspend())
 }
 
 // Cont lets a suspended node go on.

@@ -182,7 +182,7 @@ func (r *Redis) Restart() {
 // Stop suspends the server: it keeps its connections and answers nothing.
 func (r *Redis) Stop() {
 	r.t.Helper()
-	require.NoError(r.t, r.proc.signal(suspend))
+	require.NoError(r.t, r.proc.suspend())
 }
 
 // Cont lets a suspended server go on.
