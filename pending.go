@@ -97,9 +97,9 @@ func (p *pendingCall) fail(err error) {
 	failed := c.removePending(p, canceled)
 	if failed {
 		c.count(1, err) // before anybody learns of it
-	}
-	if failed && !p.notification {
-		c.fail(p, err)
+		if !p.notification {
+			c.fail(p, err)
+		}
 	}
 	c.mu.Unlock()
 	if failed && p.notification {
