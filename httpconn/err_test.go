@@ -22,7 +22,9 @@ func TestClientErr(t *testing.T) {
 	require.NoError(t, err)
 	addr := listener.Addr().String()
 	require.NoError(t, listener.Close())
-	conn := connect(t, "http://user:secret@"+addr+"/calc?token=secret", nil)
+	// With a connection for each call, none that the first server has left meets the second.
+	apart := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	conn := connect(t, "http://user:secret@"+addr+"/calc?token=secret", &httpconn.DialOptions{Client: apart})
 	client := dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1})
 	require.NoError(t, conn.Err(), "not known yet")
 	_, err = callAdd(client, 1, 2)
@@ -38,10 +40,9 @@ func TestClientErr(t *testing.T) {
 	require.NoError(t, conn.Err())
 
 	require.NoError(t, again.Close())
-	eventually(t, func() bool {
-		_ = jsonrpc2.Notify(client, "Calc.Add", nil)
-		return conn.Err() != nil
-	})
+	_, err = callAdd(client, 1, 2)
+	require.Error(t, err)
+	requireFailure(t, conn.Err(), jsonrpc2.ErrUnavailable, "connection refused")
 	listener, err = net.Listen("tcp", addr)
 	require.NoError(t, err)
 	again = &http.Server{Handler: s.web.Config.Handler}
