@@ -11,7 +11,7 @@
 // All of them lie in one slot of a Cluster. [Keys] says what stands before these names.
 //
 //	queue     list  requests as clients pushed them, the oldest at the right
-//	ready     list  the same, moved here for a worker that was idle: for whoever comes first
+//	ready     list  the same, moved here for a worker that waited: for whoever comes first
 //	suspects  list  "2 body": a request whose workers fell silent, and which was started
 //	                twice; the next one at the left
 //	workers   hash  of each generation its row: "17 15000", how often it has beaten and its
@@ -46,7 +46,7 @@
 // withdrawn.
 //
 //	step     from             to               who, and when
-//	move     queue            ready            a worker that found nothing: it waits in a
+//	move     queue            ready            a worker that finds nothing ready: it waits in a
 //	                                           BLMOVE from the right to the left
 //	join     -                a generation     a worker without one
 //	take     queued, suspect  held             a worker with room: one suspect, if it tries none

@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// maxTaken is how many requests a take has at most: a script's stack is limited.
+const maxTaken = 1000
+
 // Fetch takes up to n requests. If none wait, it waits for one, for Options.Block at
 // most, and may return none.
 func (w *Worker) Fetch(n int) ([]Request, error) {
@@ -24,12 +27,12 @@ func (w *Worker) Fetch(n int) ([]Request, error) {
 	c := Command{
 		Script: take,
 		Keys:   []string{keys.workers(), keys.held(gen), keys.Queue, keys.ready(), keys.suspects()},
-		Args:   []any{gen, token, n, w.opts.MaxBytes, flag(tries)},
+		Args:   []any{gen, token, min(n, maxTaken), w.opts.MaxBytes, flag(tries)},
 	}
 	if w.idle && !wants {
 		c.Move, c.Queue, c.Into = w.opts.Block, keys.Queue, keys.ready()
 	}
-	w.idle = false // look for what was moved
+	w.idle = false // without an answer, look for what was moved
 	reply, err := w.world.Do(Fetching, c)
 	if err != nil {
 		return nil, err
@@ -39,9 +42,8 @@ func (w *Worker) Fetch(n int) ([]Request, error) {
 		w.end(gen)
 		return nil, nil
 	}
-	taken := w.taken(gen, result, tries)
-	w.idle = len(taken) == 0
-	return taken, nil
+	w.idle = number(result[4]) == 0
+	return w.taken(gen, token, result, tries), nil
 }
 
 func flag(set bool) int {
@@ -51,26 +53,33 @@ func flag(set bool) int {
 	return 0
 }
 
-// taken notes what a take returned that tried to take a suspect, or did not.
-func (w *Worker) taken(gen string, result []any, tries bool) []Request {
+// taken notes what a take returned that asked for token, and tried to take a suspect or
+// did not.
+func (w *Worker) taken(gen string, token int64, result []any, tries bool) []Request {
 	next, _ := strconv.ParseInt(result[1].(string), 10, 64)
+	moment, _ := result[2].(string)
+	starts, suspect := result[3].(string)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.gen != gen { // others have it by now
 		return nil
 	}
 	w.token = max(w.token, next)
-	var requests []Request
-	for entry := texts(result[2:]); len(entry) >= 3; entry = entry[3:] {
-		field := entry[0]
-		if w.known[field] {
+	bodies := result[5:]
+	requests := make([]Request, 0, len(bodies))
+	for i, body := range bodies {
+		r := Request{gen: gen, field: strconv.FormatInt(token+int64(i), 10) + "." + moment}
+		if r.Suspect = suspect && i == 0; r.Suspect {
+			r.Starts, _ = strconv.Atoi(starts)
+			r.field = "s" + r.field
+		}
+		var held bool
+		if r.Body, held = body.(string); !held || w.known[r.field] {
 			continue
 		}
-		starts, _ := strconv.Atoi(entry[1])
-		r := Request{Body: entry[2], Starts: starts, Suspect: field[0] == 's', gen: gen, field: field}
-		w.known[field] = true
+		w.known[r.field] = true
 		if r.Suspect {
-			w.trying = field
+			w.trying = r.field
 		}
 		requests = append(requests, r)
 	}

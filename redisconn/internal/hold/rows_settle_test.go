@@ -120,7 +120,7 @@ func TestClaim(t *testing.T) {
 		}, {
 			name:   "it is no request any more: takes, beats' orphans and releases don't find it",
 			before: keys{"workers": rowOf, "held:g": claimed},
-			calls:  []call{takes("g", 4, 9, 1, "taken", "6"), releases("g", 0, "s4.1.1", 1, "5.1.1", "?")},
+			calls:  []call{takes("g", 4, 9, 1, taken("6", "1.1", nil, 0, nil, nil)...), releases("g", 0, "s4.1.1", 1, "5.1.1", "?")},
 		}, {
 			name:   "its server dies before the answer is there: nothing is left, and nothing runs again",
 			before: keys{"workers": rowOf, "held:g": claimed},

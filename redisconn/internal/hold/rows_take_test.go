@@ -14,7 +14,7 @@ func TestMove(t *testing.T) {
 		}, {
 			name:   "again: one more is ready, and is taken behind the first",
 			before: keys{"workers": rowOf, "queue": list{"c", "b", "a"}},
-			calls:  []call{moves("a"), moves("b"), takes("g", 1, 9, 0, "taken", "4", "1.T", "0", "a", "2.T", "0", "b", "3.T", "0", "c")},
+			calls:  []call{moves("a"), moves("b"), takes("g", 1, 9, 0, taken("4", "T", nil, 0, "a", "b", "c")...)},
 			after: keys{"workers": rowOf, "held:g": hash{
 				"1.T": "a", "2.T": "b", "3.T": "c", "last": "1", "next": "4", "moment": "T"}},
 		}, {
@@ -23,7 +23,7 @@ func TestMove(t *testing.T) {
 			calls: []call{
 				moves("a"),
 				beats("g", "beat", []any{"g", "4 1000", "layout", Layout}, int64(1), int64(0), []any{}),
-				takes("g", 1, 1, 0, "taken", "2", "1.T", "0", "a"),
+				takes("g", 1, 1, 0, taken("2", "T", nil, 0, "a")...),
 			},
 			after: keys{
 				"workers": hash{"layout": Layout, "g": "4 1000"},
@@ -80,54 +80,53 @@ func TestTake(t *testing.T) {
 		{
 			name:   "nothing waits",
 			before: keys{"workers": rowOf},
-			calls:  []call{takes("g", 1, 9, 1, "taken", "1")},
+			calls:  []call{takes("g", 1, 9, 1, taken("1", "T", nil, 0)...)},
 		}, {
 			name: "a suspect, then what is ready, then what is queued",
 			before: keys{"workers": rowOf, "suspects": list{"2 s", "1 r"},
 				"ready": list{"b", "a"}, "queue": list{"d", "c"}},
-			calls: []call{takes("g", 1, 4, 1, "taken", "5",
-				"s1.T", "2", "s", "2.T", "0", "a", "3.T", "0", "b", "4.T", "0", "c")},
+			calls: []call{takes("g", 1, 4, 1, taken("5", "T", "2", 0, "s", "a", "b", "c")...)},
 			after: keys{"workers": rowOf, "suspects": list{"1 r"}, "queue": list{"d"}, "held:g": hash{
 				"s1.T": "s", "ns1.T": "2", "2.T": "a", "3.T": "b", "4.T": "c",
 				"last": "1", "next": "5", "moment": "T"}},
 		}, {
 			name:   "no suspect",
 			before: keys{"workers": rowOf, "suspects": list{"1 s"}},
-			calls:  []call{takes("g", 1, 9, 0, "taken", "1")},
+			calls:  []call{takes("g", 1, 9, 0, taken("1", "T", nil, 0)...)},
 		}, {
 			name:   "a suspect's body is all behind the first space",
 			before: keys{"workers": rowOf, "suspects": list{"1  2 s"}},
-			calls:  []call{takes("g", 1, 9, 1, "taken", "2", "s1.T", "1", " 2 s")},
+			calls:  []call{takes("g", 1, 9, 1, taken("2", "T", "1", 0, " 2 s")...)},
 			after: keys{"workers": rowOf, "held:g": hash{
 				"s1.T": " 2 s", "ns1.T": "1", "last": "1", "next": "2", "moment": "T"}},
 		}, {
 			name:   "no more once there are so many bytes",
 			before: keys{"workers": rowOf, "queue": list{"c", "bbb", "a"}},
-			calls:  []call{takesBytes("g", 1, 9, 3, 0, "taken", "3", "1.T", "0", "a", "2.T", "0", "bbb")},
+			calls:  []call{takesBytes("g", 1, 9, 3, 0, taken("3", "T", nil, 0, "a", "bbb")...)},
 			after: keys{"workers": rowOf, "queue": list{"c"}, "held:g": hash{
 				"1.T": "a", "2.T": "bbb", "last": "1", "next": "3", "moment": "T"}},
 		}, {
 			name:   "again, or its answer lost: the same requests, and nothing that waits",
 			before: keys{"workers": rowOf, "held:g": batch, "queue": list{"c"}, "suspects": list{"1 s"}},
-			calls:  []call{takes("g", 4, 9, 1, "taken", "6", "4.1.1", "0", "a", "5.1.1", "0", "b")},
+			calls:  []call{takes("g", 4, 9, 1, taken("6", "1.1", nil, 0, "a", "b")...)},
 		}, {
 			name: "again: the suspect, too",
 			before: keys{"workers": rowOf, "held:g": hash{
 				"s4.1.1": "a", "ns4.1.1": "2", "5.1.1": "b", "last": "4", "next": "6", "moment": "1.1"}},
-			calls: []call{takes("g", 4, 9, 1, "taken", "6", "s4.1.1", "2", "a", "5.1.1", "0", "b")},
+			calls: []call{takes("g", 4, 9, 1, taken("6", "1.1", "2", 0, "a", "b")...)},
 		}, {
 			name: "again: what is still held of them",
 			before: keys{"workers": rowOf, "held:g": hash{
 				"c4.1.1": "", "5.1.1": "b", "last": "4", "next": "6", "moment": "1.1"}},
-			calls: []call{takes("g", 4, 9, 1, "taken", "6", "5.1.1", "0", "b")},
+			calls: []call{takes("g", 4, 9, 1, taken("6", "1.1", nil, 0, nil, "b")...)},
 		}, {
 			name:   "late: nothing, and the next token",
 			before: keys{"workers": rowOf, "held:g": batch, "queue": list{"c"}},
-			calls:  []call{takes("g", 2, 9, 1, "taken", "6"), takes("g", 5, 9, 1, "taken", "6")},
+			calls:  []call{takes("g", 2, 9, 1, taken("6", "1.1", nil, 0)...), takes("g", 5, 9, 1, taken("6", "1.1", nil, 0)...)},
 		}, {
 			name:   "from the next token on",
 			before: keys{"workers": rowOf, "held:g": batch, "queue": list{"c"}},
-			calls:  []call{takes("g", 6, 9, 1, "taken", "7", "6.T", "0", "c")},
+			calls:  []call{takes("g", 6, 9, 1, taken("7", "T", nil, 0, "c")...)},
 			after: keys{"workers": rowOf, "held:g": hash{
 				"4.1.1": "a", "5.1.1": "b", "6.T": "c", "last": "6", "next": "7", "moment": "T"}},
 		}, {
@@ -142,8 +141,8 @@ func TestTake(t *testing.T) {
 			name:   "undone: all is queued, and is taken under the worker's own token",
 			before: keys{"workers": rowOf, "queue": list{"b", "a"}},
 			calls: []call{
-				saves, takes("g", 1, 1, 0, "taken", "2", "1.T", "0", "a"), undo,
-				takes("g", 2, 1, 0, "taken", "3", "2.T", "0", "a"),
+				saves, takes("g", 1, 1, 0, taken("2", "T", nil, 0, "a")...), undo,
+				takes("g", 2, 1, 0, taken("3", "T", nil, 0, "a")...),
 			},
 			after: keys{"workers": rowOf, "queue": list{"b"}, "held:g": hash{
 				"2.T": "a", "last": "2", "next": "3", "moment": "T"}},
@@ -151,7 +150,7 @@ func TestTake(t *testing.T) {
 			name:   "undone, and then it comes late: another request has its token, but not its name",
 			before: keys{"workers": rowOf, "queue": list{"b"}},
 			calls: []call{ // 1.1.1 was a before the failover
-				takes("g", 1, 1, 0, "taken", "2", "1.T", "0", "b"),
+				takes("g", 1, 1, 0, taken("2", "T", nil, 0, "b")...),
 				settles("g", []string{"1.1.1"}, int64(1)),
 			},
 			after: keys{"workers": rowOf, "held:g": hash{"1.T": "b", "last": "1", "next": "2", "moment": "T"}},

@@ -91,6 +91,12 @@ func takesBytes(gen string, token, n, bytes, suspects int, want ...any) call {
 	}
 }
 
+// taken is a take's reply. The starts are those of the first if that is a suspect; nil
+// stands for a body that is not held any more.
+func taken(next, moment string, starts any, ready int64, bodies ...any) []any {
+	return append([]any{"taken", next, moment, starts, ready}, bodies...)
+}
+
 func begins(gen, field string, count int, want int64) call {
 	return call{
 		script: Command{Script: begin, Keys: []string{ours.workers(), ours.held(gen)}, Args: []any{gen, field, count}},

@@ -11,10 +11,13 @@ type Answer struct {
 // SettleCommand pushes answers to a list and settles their requests, which are of one
 // generation. The reply goes to Lost.
 func (w *Worker) SettleCommand(list string, ttl time.Duration, answers []Answer) Command {
-	args := append(make([]any, 0, 2*len(answers)+1), ttl.Milliseconds())
+	args := append(make([]any, 0, 2*len(answers)+2), ttl.Milliseconds(), len(answers))
+	for _, a := range answers {
+		args = append(args, a.Body)
+	}
 	gen := ""
 	for _, a := range answers {
-		args = append(args, a.Request.field, a.Body)
+		args = append(args, a.Request.field)
 		if a.Request.gen != "" {
 			gen = a.Request.gen
 		}

@@ -65,7 +65,7 @@ type Worker struct {
 
 	beating, mending, heard Signal // wake the beats, the mending, and who waits for a good beat
 
-	idle    bool // Fetch's own: nothing waited when last asked
+	idle    bool // Fetch's own: nothing was ready after the last take
 	omitted Rule // by the simulator
 
 	mu       sync.Mutex      // protects following

@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -54,7 +55,6 @@ func TestStop(t *testing.T) {
 		m := b.join("m")
 		b.push("a")
 		taken := m.fetch("a")
-		m.fetch()
 		time.AfterFunc(lease, m.Stop)
 		m.fetch()
 		require.Equal(b, lease, m.Now())
@@ -73,25 +73,33 @@ func TestSameBatch(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")
 		b.push("a", "b")
+		m.suffer(once(tried, take))
+		m.settle(m.fetch("a", "b")...)
+
+		b.push("c", "d")
 		m.suffer(once(unheard, take))
 		_, err := m.Fetch(9)
 		require.ErrorIs(b, err, errFault)
-		b.push("c")
-		m.settle(m.fetch("a", "b")...)
-		m.settle(m.fetch("c")...)
-
-		b.push("d", "e")
-		m.suffer(once(tried, take))
-		m.settle(m.fetch("d", "e")...)
-
-		m.fetch()
-		b.push("f")
-		m.suffer(once(unheard, take))
-		_, err = m.Fetch(9)
-		require.ErrorIs(b, err, errFault)
-		m.settle(m.fetch("f")...) // and it does not wait for a move before
+		b.push("e")
+		m.settle(m.fetch("c", "d")...) // and it does not wait for a move before
+		m.settle(m.fetch("e")...)
 		require.Zero(b, m.Now())
 		m.requireTold()
+	})
+}
+
+// TestLargeTake keeps a take from being larger than a script's stack: it would have lost
+// all that it had popped.
+func TestLargeTake(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m := b.join("m")
+		b.push(slices.Repeat([]any{"a"}, maxTaken+1)...)
+		for _, want := range []int{maxTaken, 1} {
+			taken, err := m.Fetch(10 * maxTaken)
+			require.NoError(b, err)
+			require.Len(b, taken, want)
+			m.settle(taken...)
+		}
 	})
 }
 

@@ -1,25 +1,30 @@
 #!lua flags=allow-oom
 -- Settles requests and pushes their answers, both or neither, but for those that are
--- no longer held. KEYS are the list of the answers, held; ARGV their time to live,
--- then a field and an answer each: an empty field is of no request. It returns which
--- were not held, and 0 if the list expires now: it does if this made it, or if it
--- expires anyway.
-local list, held = KEYS[1], KEYS[2]
-local answers, fields, lost = {}, {}, {}
-for i = 2, #ARGV, 2 do
-  local field = ARGV[i]
-  if field == '' or not fields[field] and redis.call('HEXISTS', held, field) == 1 then
-    answers[#answers+1], fields[field] = ARGV[i+1], true
-  else
-    lost[#lost+1] = i / 2
-  end
-end
-if #answers == 0 then return lost end
+-- no longer held. KEYS are the list of the answers, held; ARGV the list's time to live,
+-- how many answers there are, the answers, and the field of each: an empty one is of no
+-- request. It returns which were not held, and 0 if the list expires now: it does if
+-- this made it, or if it expires anyway.
+local list, held, number = KEYS[1], KEYS[2], tonumber(ARGV[2])
 local ttl = redis.pcall('PTTL', list)
-local pushed = redis.pcall('RPUSH', list, unpack(answers))
-if type(pushed) == 'table' then return pushed end
-for field in pairs(fields) do redis.call('HDEL', held, field, 'n' .. field) end
-if pushed == #answers or type(ttl) ~= 'table' and ttl >= 0 then
+local length = redis.pcall('RPUSH', list, unpack(ARGV, 3, number + 2))
+if type(length) == 'table' then return length end
+local lost = {}
+for i = 1, number do
+  local field = ARGV[number+2+i]
+  if string.byte(field) == 115 then redis.call('HDEL', held, 'n' .. field) end -- an s: a suspect
+  if field ~= '' and redis.call('HDEL', held, field) == 0 then lost[#lost+1] = i end
+end
+if #lost > 0 then -- nobody has seen what was pushed
+  redis.call('RPOP', list, number)
+  local answers, next = {}, 1
+  for i = 1, number do
+    if i == lost[next] then next = next + 1
+    else answers[#answers+1] = ARGV[i+2] end
+  end
+  if #answers == 0 then return lost end
+  redis.call('RPUSH', list, unpack(answers))
+end
+if length == number or type(ttl) ~= 'table' and ttl >= 0 then
   if redis.pcall('PEXPIRE', list, ARGV[1]) == 1 then lost[#lost+1] = 0 end
 end
 return lost

@@ -277,6 +277,9 @@ func (s *store) doList(args []string) any {
 		s.wrote(e)
 		return int64(len(e.list))
 	case "LPOP", "RPOP":
+		if len(args) > 2 {
+			return s.popMany(key, args[0] == "LPOP", number(args[2]))
+		}
 		return s.pop(key, args[0] == "LPOP")
 	case "LREM": // of the first that is equal
 		e := s.find(key)
@@ -313,6 +316,21 @@ func (s *store) pop(key string, left bool) any {
 	e.list = slices.Delete(e.list, i, i+1)
 	s.wrote(e)
 	return value
+}
+
+func (s *store) popMany(key string, left bool, n int64) any {
+	var popped []any
+	for range n {
+		value := s.pop(key, left)
+		if value == nil {
+			break
+		}
+		popped = append(popped, value)
+	}
+	if popped == nil {
+		return nil
+	}
+	return popped
 }
 
 func number(text string) int64 {
