@@ -30,9 +30,9 @@ type held struct {
 	back  []hold.Request             // to be given back
 }
 
-// maxTake is how many bytes a take has at most, but for its last request: Redis does
-// nothing else meanwhile.
-const maxTake = 1 << 20
+// maxMoved is how many bytes of requests a script moves at most, but for its last one's:
+// Redis does nothing else meanwhile.
+const maxMoved = 1 << 20
 
 func newHeld(s *shared, bury func(request string, attempts int)) *held {
 	_, apart := s.rdb.(*redis.ClusterClient)
@@ -48,7 +48,7 @@ func (h *held) start() {
 		Lease:     h.opts.Lease,
 		MaxStarts: h.opts.MaxAttempts,
 		MaxDead:   MaxDead,
-		MaxBytes:  maxTake,
+		MaxBytes:  maxMoved,
 		Block:     blockTime,
 		Events:    events{h},
 	})

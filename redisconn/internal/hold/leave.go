@@ -15,7 +15,7 @@ func (w *Worker) Release(requests []Request) error {
 	}
 	var failed error
 	for _, gen := range gens {
-		if _, err := w.world.Do(Mending, w.release(gen, byGen[gen])); err != nil {
+		if _, err := w.giveBack(gen, byGen[gen]); err != nil {
 			failed = errors.Join(failed, err)
 		}
 	}
@@ -25,9 +25,28 @@ func (w *Worker) Release(requests []Request) error {
 	return failed
 }
 
-func (w *Worker) release(gen string, args []any) Command {
+// giveBack gives back requests of a generation in bites: args are a field and a count of
+// starts each. It returns how many of them were held.
+func (w *Worker) giveBack(gen string, args []any) (released int, err error) {
+	for len(args) > 0 {
+		reply, err := w.world.Do(Mending, w.release(gen, w.opts.MaxBytes, args))
+		if err != nil {
+			return released, err
+		}
+		result := reply.([]any)
+		args = args[2*number(result[0]):]
+		released += int(number(result[1]))
+	}
+	return released, nil
+}
+
+func (w *Worker) release(gen string, limit int, args []any) Command {
 	keys := w.opts.Keys
-	return Command{Script: release, Keys: []string{keys.held(gen), keys.Queue, keys.suspects()}, Args: args}
+	return Command{
+		Script: release,
+		Keys:   []string{keys.held(gen), keys.Queue, keys.suspects()},
+		Args:   append([]any{limit}, args...),
+	}
 }
 
 // Stop has nothing more fetched or started.
@@ -56,19 +75,30 @@ func (w *Worker) Leave(unsent []Request) (left int, err error) {
 	return w.leave(gen, unsent)
 }
 
-// leave ends a generation. It returns how many requests it still holds.
+// leave ends a generation, in bites. It returns how many requests it still holds.
 func (w *Worker) leave(gen string, unsent []Request) (left int, err error) {
-	keys := w.opts.Keys
-	args := []any{gen}
+	args := []any{gen, w.opts.MaxBytes}
 	for _, r := range unsent {
 		if r.gen == gen {
 			args = append(args, r.field)
 		}
 	}
-	reply, err := w.world.Do(Mending, Command{
+	for more := true; more; {
+		reply, err := w.world.Do(Mending, w.leaving(gen, args))
+		if err != nil {
+			return 0, err
+		}
+		result := reply.([]any)
+		more, left = number(result[0]) == 1, int(number(result[1]))
+	}
+	return left, nil
+}
+
+func (w *Worker) leaving(gen string, args []any) Command {
+	keys := w.opts.Keys
+	return Command{
 		Script: leave,
 		Keys:   []string{keys.workers(), keys.held(gen), keys.Queue, keys.ready(), keys.suspects()},
 		Args:   args,
-	})
-	return int(number(reply)), err
+	}
 }

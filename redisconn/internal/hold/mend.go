@@ -2,11 +2,8 @@ package hold
 
 import "time"
 
-// Bounds of one bite of what a silent worker had.
-const (
-	biteRequests = 16
-	biteBytes    = 1 << 20
-)
+// biteRequests is how many requests of a silent worker's are taken over at once, at most.
+const biteRequests = 16
 
 // mend takes over what silent workers had, and gives back orphans, until the worker
 // leaves.
@@ -37,12 +34,12 @@ func (w *Worker) giveBackOrphans(gen string, fields []string) {
 	for _, field := range fields {
 		args = append(args, field, "?")
 	}
-	released, err := w.world.Do(Mending, w.release(gen, args))
-	switch {
-	case err != nil: // the next beat finds them again
+	released, err := w.giveBack(gen, args)
+	if err != nil { // the next beat finds the others again
 		w.opts.Events.Failed("giving requests back", err)
-	case number(released) > 0:
-		w.opts.Events.Orphaned(int(number(released)))
+	}
+	if released > 0 {
+		w.opts.Events.Orphaned(released)
 	}
 }
 
@@ -53,7 +50,7 @@ func (w *Worker) reap(r row) (more bool) {
 		Script: reap,
 		Keys:   []string{keys.workers(), keys.held(r.gen), keys.suspects(), keys.Dead()},
 		Args: []any{
-			r.gen, r.text, w.opts.MaxStarts, biteRequests, biteBytes, w.opts.MaxDead, "its server died each time",
+			r.gen, r.text, w.opts.MaxStarts, biteRequests, w.opts.MaxBytes, w.opts.MaxDead, "its server died each time",
 		},
 	})
 	if err != nil { // a beat finds it again

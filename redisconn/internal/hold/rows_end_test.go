@@ -143,6 +143,11 @@ func TestLeaveRows(t *testing.T) {
 			calls:  []call{leaves("g", 0)},
 			after:  keys{"queue": list{"c", "b", "a"}},
 		}, {
+			name:   "no more once there are so many bytes, until nothing is left",
+			before: keys{"workers": rowOf, "held:g": many, "ready": list{"d"}},
+			calls:  []call{leavesBytes("g", 1, 1, 0), leavesBytes("g", 2, 1, 0), leavesBytes("g", 1, 1, 0), leavesBytes("g", 1, 0, 0)},
+			after:  keys{"queue": list{"c", "b", "a", "d"}},
+		}, {
 			name:   "the last names of claims go, too",
 			before: keys{"workers": rowOf, "held:g": hash{"c5.1.1": "", "last": "4", "next": "6", "moment": "1.1"}},
 			calls:  []call{leaves("g", 0)},

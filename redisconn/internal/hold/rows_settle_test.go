@@ -158,6 +158,11 @@ func TestRelease(t *testing.T) {
 			calls:  []call{releases("g", 2, "5.1.1", 0, "4.1.1", 0)},
 			after:  keys{"workers": rowOf, "held:g": marks, "queue": list{"d", "c", "b", "a"}},
 		}, {
+			name:   "no more once there are so many bytes",
+			before: keys{"workers": rowOf, "held:g": batch},
+			calls:  []call{releasesBytes("g", 1, 1, 1, "5.1.1", 0, "4.1.1", 0), releasesBytes("g", 1, 2, 1, "5.1.1", 0, "4.1.1", 0)},
+			after:  keys{"workers": rowOf, "held:g": marks, "queue": list{"b", "a"}},
+		}, {
 			name:   "so does a suspect, with the count that is said",
 			before: keys{"workers": rowOf, "held:g": bothKinds, "suspects": list{"1 c"}},
 			calls:  []call{releases("g", 2, "5.1.1", 0, "s4.1.1", 1)},

@@ -136,7 +136,11 @@ func drops(gen string, want int64, fields ...string) call {
 
 // releases gives back requests; args are their fields and counts.
 func releases(gen string, want int64, args ...any) call {
-	return call{script: anyone.release(gen, args), want: want}
+	return releasesBytes(gen, kilobyte, int64(len(args)/2), want, args...)
+}
+
+func releasesBytes(gen string, bytes int, seen, want int64, args ...any) call {
+	return call{script: anyone.release(gen, bytes, args), want: []any{seen, want}}
 }
 
 func beats(gen string, want ...any) call {
@@ -168,14 +172,11 @@ func reapsBytes(gen, row string, bytes int, want ...any) call {
 
 // leaves ends a generation that could not answer what is in the unsent fields.
 func leaves(gen string, want int64, unsent ...any) call {
-	return call{
-		script: Command{
-			Script: leave,
-			Keys:   []string{ours.workers(), ours.held(gen), ours.Queue, ours.ready(), ours.suspects()},
-			Args:   append([]any{gen}, unsent...),
-		},
-		want: want,
-	}
+	return leavesBytes(gen, kilobyte, 0, want, unsent...)
+}
+
+func leavesBytes(gen string, bytes int, more, want int64, unsent ...any) call {
+	return call{script: anyone.leaving(gen, append([]any{gen, bytes}, unsent...)), want: []any{more, want}}
 }
 
 func does(want any, args ...any) call { return call{args: args, want: want} }

@@ -32,7 +32,7 @@ type Options struct {
 	Lease     time.Duration // after how much silence others take over
 	MaxStarts int           // of a request, before it is given up
 	MaxDead   int           // requests that were given up and are kept
-	MaxBytes  int           // of the requests in one take, but for the last
+	MaxBytes  int           // of the requests that a script moves, but for the last
 	Block     time.Duration // for how long an idle worker's move waits
 	Events    Events
 }
