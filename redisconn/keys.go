@@ -24,7 +24,7 @@ func ownPrefix(queue string) string {
 // the last part of the others.
 var (
 	ownKeys     = []string{":dead", ":ready", ":suspects", ":workers", ":held"}
-	ownFamilies = []string{":wake:", ":wip:", ":staging:", ":held:"}
+	ownFamilies = []string{":wake:", ":held:"}
 )
 
 // isOwnKey reports whether a name is that of a key of ours, of any queue.
