@@ -130,6 +130,13 @@ func TestTake(t *testing.T) {
 			after: keys{"workers": rowOf, "held:g": hash{
 				"4.1.1": "a", "5.1.1": "b", "6.T": "c", "last": "6", "next": "7", "moment": "T"}},
 		}, {
+			name: "the queue is no list: what is taken before it is held",
+			before: keys{"workers": rowOf, "suspects": list{"2 s"}, "ready": list{"a"},
+				"queue": hash{"x": "y"}},
+			calls: []call{takes("g", 1, 9, 1, taken("3", "T", "2", 0, "s", "a")...), refuses(takes("g", 3, 9, 1), "WRONGTYPE")},
+			after: keys{"workers": rowOf, "queue": hash{"x": "y"}, "held:g": hash{
+				"s1.T": "s", "ns1.T": "2", "2.T": "a", "last": "1", "next": "3", "moment": "T"}},
+		}, {
 			name:   "the generation is gone",
 			before: keys{"queue": list{"a"}, "suspects": list{"1 s"}, "ready": list{"b"}},
 			calls:  []call{takes("g", 1, 9, 1, "gone")},

@@ -40,13 +40,16 @@ if suspect then
   fields[1], fields[2], taken[4] = 'n' .. field, count, count
   hold(field, string.sub(suspect, space + 1))
 end
+local refused -- by a list that is none: what was taken before must be held
 for _, list in ipairs({ready, queue}) do
   while i - token < most and bytes < limit do
-    local body = redis.call('RPOP', list)
+    local body = redis.pcall('RPOP', list)
+    if type(body) == 'table' then refused, body = body, false end
     if not body then break end
     hold(i .. '.' .. moment, body)
   end
 end
+if refused and i == token then return refused end
 if i > token then
   redis.call('HSET', held, 'last', token, 'next', i, 'moment', moment, unpack(fields))
 end
