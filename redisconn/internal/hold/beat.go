@@ -66,6 +66,7 @@ func (w *Worker) join() {
 	left := w.left
 	if !left {
 		w.gen, w.sent, w.token = result[1], sent, 1
+		clear(w.rows) // a gap before it is nobody's silence
 	}
 	w.mu.Unlock()
 	if left { // meanwhile: Leave did not know of this generation

@@ -5,8 +5,8 @@ import "time"
 // biteRequests is how many requests of a silent worker's are taken over at once, at most.
 const biteRequests = 16
 
-// mend takes over what silent workers had, and gives back orphans, until the worker
-// leaves.
+// mend takes over what silent workers had, until Stop, and gives back orphans, until the
+// worker leaves.
 func (w *Worker) mend() {
 	for {
 		w.world.Wait(w.mending, time.Hour)
@@ -21,10 +21,17 @@ func (w *Worker) mend() {
 			w.giveBackOrphans(gen, orphans)
 		}
 		for _, r := range silent {
-			for w.reap(r) {
+			for !w.isStopped() && w.reap(r) {
 			}
 		}
 	}
+}
+
+// isStopped reports whether the server ends: it may not answer for the dead any more.
+func (w *Worker) isStopped() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stopped
 }
 
 // giveBackOrphans makes suspects of requests whose settling was undone: they may have

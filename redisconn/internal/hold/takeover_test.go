@@ -91,6 +91,51 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// TestGapAndGone shows that a gap is nobody's silence for a worker either that hears at
+// its end that its own generation is gone: what it had seen of others before does not
+// count.
+func TestGapAndGone(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m, other := b.joinTwo()
+		b.push("a")
+		taken := m.fetch("a")
+		b.pass(lease)
+		m.suffer(all(refused))
+		b.pass(pace) // other sees m's last row
+		other.suffer(all(refused))
+		b.pass(2 * lease)
+		b.command("hdel", ours.workers(), other.generation()) // its join is undone
+		other.suffer(nil)
+		b.pass(2 * pace)
+		other.requireTold("gone")
+		m.suffer(nil)
+		b.pass(2 * lease)
+		m.requireTold()
+		other.requireTold("gone")
+		require.True(b, m.Begin(taken[0]))
+		m.settle(taken...)
+	})
+}
+
+// TestNoTakeOverWhileStopped shows that a worker which has stopped leaves the others'
+// requests to others: its server does not answer for those that are dead.
+func TestNoTakeOverWhileStopped(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m, other := b.joinTwo()
+		b.push("a")
+		m.fetch("a")
+		b.pass(lease)
+		other.Stop()
+		m.suffer(all(refused))
+		b.pass(lease + 3*pace)
+		other.requireTold()
+		last := b.join("last")
+		b.pass(lease + 2*pace)
+		last.requireTold("took over 1")
+		last.settle(last.fetch("a")...)
+	})
+}
+
 // TestDies shows that a request whose workers fall silent each time is given up when it
 // was started often enough, and that one which was not begun is not counted.
 func TestDies(t *testing.T) {
