@@ -3,7 +3,7 @@ package hold
 import "time"
 
 // biteRequests is how many requests of a silent worker's are taken over at once, at most.
-const biteRequests = 16
+const biteRequests = 256
 
 // mend takes over what silent workers had, until Stop, and gives back orphans, until the
 // worker leaves.

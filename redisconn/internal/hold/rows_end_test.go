@@ -1,6 +1,14 @@
 package hold
 
-import "testing"
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
 
 // TestBeatRows does the row a row → another row.
 func TestBeatRows(t *testing.T) {
@@ -126,6 +134,41 @@ func TestReap(t *testing.T) {
 			after: keys{"suspects": list{"1 a", "1 b"}},
 		},
 	})
+}
+
+// TestReapMany keeps the take-over of a server that held very many requests from taking
+// up all of Redis' time: no bite looks for the oldest ones of all. None is lost, and
+// those of a bite are in order.
+func TestReapMany(t *testing.T) {
+	t.Parallel()
+	const number = 10_000
+	b := startBroker(t)
+	workers := []any{"hset", "workers", "layout", Layout, "g", "3 1000", "x", "5 1000"}
+	held := []any{"hset", "held:g", "last", 1, "next", number + 1, "moment", "1.1"}
+	for i := range number {
+		held = append(held, fmt.Sprintf("%d.1.1", i+1), strconv.Itoa(i+1))
+	}
+	for _, command := range [][]any{workers, held} {
+		_, err := b.do(command...)
+		require.NoError(t, err)
+	}
+	more := int64(1)
+	for bites := 0; more == 1; bites++ {
+		require.LessOrEqual(t, bites, number/biteRequests)
+		reply, err := b.run(reaping(workload{}, nil))
+		require.NoError(t, err)
+		more = reply.([]any)[0].(int64)
+	}
+	var suspects []int
+	for _, suspect := range b.rdb.LRange(t.Context(), "suspects", 0, -1).Val() {
+		token, err := strconv.Atoi(strings.TrimPrefix(suspect, "1 "))
+		require.NoError(t, err)
+		suspects = append(suspects, token)
+	}
+	require.True(t, slices.IsSorted(suspects[:biteRequests]))
+	slices.Sort(suspects)
+	require.Len(t, slices.Compact(suspects), number)
+	require.EqualValues(t, 0, b.rdb.Exists(t.Context(), "held:g").Val())
 }
 
 // TestLeaveRows does the row held, ready → queue, suspects.

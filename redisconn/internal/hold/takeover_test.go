@@ -165,18 +165,18 @@ func TestDies(t *testing.T) {
 func TestBites(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")
-		for i := range 40 {
-			b.push(fmt.Sprint(i))
+		for i := range 640 {
+			b.push(i % 10)
 		}
-		_, err := m.Fetch(40)
+		_, err := m.Fetch(640)
 		require.NoError(b, err)
 		other := b.join("other")
 		b.pass(lease)
 		m.suffer(all(refused))
 		other.suffer(once(unheard, reap))
 		b.pass(lease + 3*pace)
-		other.requireTold("took over 16", "took over 8")
-		require.EqualValues(b, 40, b.command("llen", ours.suspects()))
+		other.requireTold("took over 256", "took over 128")
+		require.EqualValues(b, 640, b.command("llen", ours.suspects()))
 		require.Equal(b, "1 0", b.command("lindex", ours.suspects(), 0))
 		b.command("del", ours.suspects())
 	})

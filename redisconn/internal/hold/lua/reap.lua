@@ -16,13 +16,14 @@ end
 redis.call('LLEN', suspects)
 redis.call('LLEN', dead)
 local most, number, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local fields = {}
+local fields, enough = {}, 1000 -- to sort many more takes long, and there are more bites
 for _, field in ipairs(redis.call('HKEYS', held)) do
   local token = tonumber((string.match(field, '^s?(%d+)%.')))
   if token then fields[#fields+1] = {token, field} end
+  if #fields == enough then break end
 end
 table.sort(fields, function(a, b) return a[1] < b[1] end)
-local moved, bytes, result = 0, 0, {0, 0, 0}
+local bytes, result = 0, {0, 0, 0}
 for i, entry in ipairs(fields) do
   if i > number or bytes >= limit then
     result[1] = 1
@@ -47,6 +48,10 @@ for i, entry in ipairs(fields) do
     result[#result+1], result[#result+2] = count, body
   end
   bytes = bytes + #body
+end
+if #fields == enough then
+  result[1] = 1
+  return result
 end
 redis.call('DEL', held)
 redis.call('HDEL', workers, ARGV[1])
