@@ -80,8 +80,10 @@ func parseDead(entry string) DeadRequest {
 	}
 }
 
-// requeueScript moves an entry back into the queue, as the last to be served.
+// requeueScript moves an entry back into the queue, as the last to be served. What can't
+// be pushed must not be removed: a queue that is no list is found before.
 var requeueScript = newScript(`#!lua flags=allow-oom
+redis.call('LLEN', KEYS[2])
 local removed = redis.call('LREM', KEYS[1], 1, ARGV[1])
 if removed == 1 then redis.call('LPUSH', KEYS[2], ARGV[2]) end
 return removed`)

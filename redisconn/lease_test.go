@@ -293,6 +293,30 @@ func TestDeadListDelete(t *testing.T) {
 	requireEmpty(t, rdb)
 }
 
+// A dead request that can't be queued again stays in the list: it was removed before the
+// push failed, and so was lost.
+func TestRequeueRefused(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	rdb := brokertest.StartRedis(t).Client(t)
+	require.NoError(t, rdb.LPush(ctx, deadKey, `{"time":1000,"attempts":5,"reason":"r"}`+"\n{}").Err())
+	require.NoError(t, rdb.Set(ctx, queue, "no list", 0).Err())
+	list := redisconn.NewDeadList(rdb, queue)
+	dead, err := list.List(ctx, -1)
+	require.NoError(t, err)
+	require.Len(t, dead, 1)
+	_, err = list.Requeue(ctx, dead[0])
+	require.ErrorContains(t, err, "WRONGTYPE")
+	requireLen(t, rdb, deadKey, 1)
+
+	require.NoError(t, rdb.Del(ctx, queue).Err())
+	ok, err := list.Requeue(ctx, dead[0])
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "{}", pop(t, rdb, queue))
+	requireEmpty(t, rdb)
+}
+
 // The answer to a move, to a take or to a settling may get lost: the request is not,
 // and is answered once.
 func TestLeaseAnswersLost(t *testing.T) {
