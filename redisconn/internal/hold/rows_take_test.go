@@ -120,6 +120,12 @@ func TestTake(t *testing.T) {
 				"c4.1.1": "", "5.1.1": "b", "last": "4", "next": "6", "moment": "1.1"}},
 			calls: []call{takes("g", 4, 9, 1, taken("6", "1.1", nil, 0, nil, "b")...)},
 		}, {
+			name:   "what is still ready is counted, again, too",
+			before: keys{"workers": rowOf, "ready": list{"c", "b", "a"}},
+			calls:  []call{takes("g", 1, 1, 1, taken("2", "T", nil, 2, "a")...), takes("g", 1, 9, 1, taken("2", "T", nil, 2, "a")...)},
+			after: keys{"workers": rowOf, "ready": list{"c", "b"}, "held:g": hash{
+				"1.T": "a", "last": "1", "next": "2", "moment": "T"}},
+		}, {
 			name:   "late: nothing, and the next token",
 			before: keys{"workers": rowOf, "held:g": batch, "queue": list{"c"}},
 			calls:  []call{takes("g", 2, 9, 1, taken("6", "1.1", nil, 0)...), takes("g", 5, 9, 1, taken("6", "1.1", nil, 0)...)},

@@ -80,11 +80,29 @@ func TestSameBatch(t *testing.T) {
 		m.suffer(once(unheard, take))
 		_, err := m.Fetch(9)
 		require.ErrorIs(b, err, errFault)
+		m.settle(m.fetch("c", "d")...) // and it does not wait for a move before: nothing is queued
 		b.push("e")
-		m.settle(m.fetch("c", "d")...) // and it does not wait for a move before
 		m.settle(m.fetch("e")...)
 		require.Zero(b, m.Now())
 		m.requireTold()
+	})
+}
+
+// TestReadyIsLeft shows that a worker without room for all that is ready takes the rest
+// as soon as it has room: it waits for no beat that finds it.
+func TestReadyIsLeft(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m := b.join("m")
+		b.command("lpush", ours.ready(), "a", "b", "c")
+		m.suffer(once(tried, take))
+		for _, want := range []string{"a", "b", "c"} {
+			taken, err := m.Fetch(1)
+			require.NoError(b, err)
+			require.Len(b, taken, 1)
+			require.Equal(b, want, taken[0].Body)
+			m.settle(taken...)
+		}
+		require.Zero(b, m.Now())
 	})
 }
 
