@@ -3,6 +3,8 @@ package redisconn
 import (
 	"log/slog"
 	"time"
+
+	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
 // events counts and logs what the worker of a held finds.
@@ -17,7 +19,9 @@ func (e events) Failed(doing string, err error) {
 
 // Worked implements hold.Events.
 func (e events) Worked(doing string) {
-	e.heard.Store(int64(e.world.Now()))
+	if doing != "taking over" { // which renews no lease
+		e.heard.Store(int64(e.world.Now()))
+	}
 	e.state.Worked(doing)
 }
 
@@ -28,7 +32,7 @@ func (e events) Gone() {
 	}
 	silent := e.world.Now() - time.Duration(e.heard.Load())
 	log := e.state.Logger.With(slog.Duration("lease", e.opts.Lease), slog.Duration("renewed_before", silent))
-	if silent < e.opts.Lease {
+	if silent < e.opts.Lease-hold.BeatTime(e.opts.Lease) { // the beat itself is older than its answer
 		log.Error("Redis does not know the lease, which had not run out: it lost data")
 		return
 	}

@@ -1,0 +1,45 @@
+package redisconn
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// A lease that is gone is called lost by Redis only where others can't have found the
+// server silent: once every answer, to a take-over too, counted as that to a beat, and a
+// beat's from when it came.
+func TestGoneIsExplained(t *testing.T) {
+	const lost, late = "it lost data", "not renewed in time"
+	for name, test := range map[string]struct {
+		silence time.Duration // since the last beat's answer
+		doing   string        // what worked since
+		says    string
+	}{
+		"just renewed":                         {DefaultLease / 2, "", lost},
+		"the answer came late":                 {DefaultLease - DefaultLease/8, "", late},
+		"not renewed":                          {2 * DefaultLease, "", late},
+		"not renewed, but others' taken over":  {2 * DefaultLease, "taking over", late},
+		"not renewed, but joined again by now": {2 * DefaultLease, "joining", lost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := redis.NewClient(&redis.Options{})
+			t.Cleanup(func() { require.NoError(t, rdb.Close()) })
+			var log bytes.Buffer
+			opts := withDefaults(ListenOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			h := newHeld(newShared(rdb, "calc", opts), nil)
+			h.world.began = time.Now().Add(-time.Hour)
+			h.heard.Store(int64(h.world.Now() - test.silence))
+			if test.doing != "" {
+				events{h}.Worked(test.doing)
+			}
+			events{h}.Gone()
+			require.Contains(t, log.String(), test.says)
+		})
+	}
+}
