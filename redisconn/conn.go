@@ -82,7 +82,9 @@ type DialOptions struct {
 type ListenOptions struct {
 	// Prefetch limits the messages that are taken and not yet answered; 64 if
 	// 0. The codec's MaxInFlight limits them, too: no more are taken than can
-	// be started, so that none waits here while another server is idle.
+	// be started, so that none waits here while another server is idle. With
+	// AtLeastOnce each beat lists what the server has: tens of thousands take up a
+	// good part of Redis' time.
 	Prefetch int
 
 	// ReplyTTL is when an answer that nobody took expires, and how long an
@@ -111,7 +113,9 @@ type ListenOptions struct {
 
 	// MaxAttempts is, with AtLeastOnce, how often a request is started before
 	// it is given up, when its server dies each time; 5 if 0. Its caller is then
-	// answered with an error, and it is kept in the queue's DeadList.
+	// answered with an error, and it is kept in the queue's DeadList. What a server
+	// had taken when it died counts as started, though it may not have been: with 1,
+	// up to Prefetch requests are given up that only stood beside the one that kills.
 	MaxAttempts int
 
 	// Logger is told when the connection fails and when it works again;

@@ -57,7 +57,8 @@
 //	drop     held, cF         settled          HDEL: no answer is wanted, or it is there
 //	release  held             queue, suspects  a worker that has not run it; of an orphan
 //	beat     a row            another row      a worker, four times a lease, at least each second
-//	reap     held             suspects, dead   another worker, when this one is silent
+//	reap     held             suspects, dead   another worker, when this one is silent; none
+//	                                           that has stopped
 //	leave    held, ready      queue, suspects  a worker that ends
 //
 // Any of them may run twice, run late, or run without its answer being heard: networks do
@@ -104,9 +105,11 @@
 //     If the same row stands in a beat that was sent the longer of both leases later, the
 //     other one is silent. reap compares the row once more.
 //   - What was received before a gap of more than half that lease between two of its own
-//     beats does not count: Redis stood still, or it did itself.
+//     beats does not count: Redis stood still, or it did itself. Nor does what was
+//     received before it joined.
 //   - It begins nothing unless its last good beat was sent less than a lease ago. Others
-//     can't have taken over before.
+//     can't have taken over before, unless its clock stood still: that of a machine
+//     does which was suspended.
 //   - Beats have a path and a time-out of their own. A long take or a take-over delays
 //     none.
 //   - A beat returns what is held. Fields below the worker's token that it doesn't know are
