@@ -323,6 +323,23 @@ func TestLeave(t *testing.T) {
 	})
 }
 
+// TestLeaveMany shows that more goes back than one script sorts.
+func TestLeaveMany(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m := b.join("m")
+		b.push(slices.Repeat([]any{"a"}, 2500)...)
+		for range 3 {
+			_, err := m.Fetch(maxTaken)
+			require.NoError(b, err)
+		}
+		left, err := m.Leave(nil)
+		require.NoError(b, err)
+		require.Zero(b, left)
+		require.EqualValues(b, 2500, b.command("llen", ours.Queue))
+		b.command("del", ours.Queue)
+	})
+}
+
 // TestLeaveUnsent shows that the row stays for requests whose answers could not be sent:
 // others take them over.
 func TestLeaveUnsent(t *testing.T) {

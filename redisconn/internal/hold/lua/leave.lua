@@ -12,11 +12,12 @@ redis.call('LLEN', queue)
 redis.call('LLEN', suspects)
 local limit, unsent = tonumber(ARGV[2]), {}
 for i = 3, #ARGV do unsent[ARGV[i]] = true end
-local fields, left, bytes = {}, 0, 0
+local fields, left, bytes, enough = {}, 0, 0, 1000 -- to sort many more takes long
 for _, field in ipairs(redis.call('HKEYS', held)) do
   local token = tonumber((string.match(field, '^s?(%d+)%.')))
   if token and unsent[field] then left = left + 1
   elseif token then fields[#fields+1] = {token, field} end
+  if #fields == enough then break end
 end
 table.sort(fields, function(a, b) return a[1] > b[1] end)
 for _, entry in ipairs(fields) do
@@ -29,6 +30,7 @@ for _, entry in ipairs(fields) do
   else redis.call('RPUSH', queue, body) end
   bytes = bytes + #body
 end
+if #fields == enough then return {1, left} end
 while true do
   if bytes >= limit then return {1, left} end
   local body = redis.call('LPOP', ready)
