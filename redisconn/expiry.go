@@ -1,47 +1,56 @@
 package redisconn
 
 import (
-	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// expireCmd returns the command that lets a reply list expire.
-func (r *replier) expireCmd(list string) once {
-	if r.bySeconds.Load() {
-		return r.expireBySeconds(list)
+// An expiry lets reply lists expire, if Redis lets it.
+type expiry struct {
+	rdb redis.UniversalClient
+	ttl time.Duration
+	log *slog.Logger
+
+	refused   atomic.Bool // Redis lets no reply list expire
+	bySeconds atomic.Bool // but by EXPIRE
+}
+
+// command returns the command that lets a reply list expire.
+func (e *expiry) command(list string) []any {
+	if e.bySeconds.Load() {
+		return e.commandBySeconds(list)
 	}
-	return newOnce(context.Background(), "pexpire", list, r.opts.ReplyTTL.Milliseconds())
+	return []any{"pexpire", list, e.ttl.Milliseconds()}
 }
 
-func (r *replier) expireBySeconds(list string) once {
-	seconds := (r.opts.ReplyTTL + time.Second - 1) / time.Second
-	return newOnce(context.Background(), "expire", list, int64(seconds))
+func (e *expiry) commandBySeconds(list string) []any {
+	seconds := (e.ttl + time.Second - 1) / time.Second
+	return []any{"expire", list, int64(seconds)}
 }
 
-// noteExpiry sees to a list that Redis refused to let expire. It logs when Redis
-// begins to refuse that, and when it does so no more.
-func (l *lane) noteExpiry(g *group) {
+// note sees to a list that Redis refused to let expire. It logs when Redis begins to
+// refuse that, and when it does so no more.
+func (e *expiry) note(g *group) {
 	if g.expire.Cmd == nil {
 		return
 	}
-	err := g.expire.Err()
-	switch log := l.state.Logger; {
-	case err == nil && l.lasting.Load() && l.lasting.Swap(false):
-		log.Info("reply lists expire again")
-	case !isRefused(err) || l.lasting.Load():
-	case !l.bySeconds.Swap(false) && l.letsExpire(g.list):
-		l.bySeconds.Store(true)
-	case !l.lasting.Swap(true):
-		log.Error("reply lists do not expire: answers that nobody takes stay for ever", slog.Any("error", err))
+	switch err := g.expire.Err(); {
+	case err == nil && e.refused.Load() && e.refused.Swap(false):
+		e.log.Info("reply lists expire again")
+	case !isRefused(err) || e.refused.Load():
+	case !e.bySeconds.Swap(false) && e.worksBySeconds(g.list):
+		e.bySeconds.Store(true)
+	case !e.refused.Swap(true):
+		e.log.Error("reply lists do not expire: answers that nobody takes stay for ever", slog.Any("error", err))
 	}
 }
 
-// letsExpire reports whether Redis lets a list expire by EXPIRE.
-func (l *lane) letsExpire(list string) bool {
-	cmd := l.expireBySeconds(list)
-	l.pipe(func(pipeline redis.Pipeliner) { _ = pipeline.Process(context.Background(), cmd) })
+// worksBySeconds reports whether Redis lets a list expire by EXPIRE.
+func (e *expiry) worksBySeconds(list string) bool {
+	var cmd once
+	pipe(e.rdb, func(pipeline redis.Pipeliner) { cmd = process(pipeline, e.commandBySeconds(list)...) })
 	return cmd.Err() == nil
 }

@@ -1,7 +1,6 @@
 package redisconn
 
 import (
-	"strings"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
@@ -42,6 +41,8 @@ const (
 
 func (p push) isLarge() bool { return len(p.body) > largeMessage }
 
+func (p push) isLargeReply() bool { return p.kind == pushReply && p.isLarge() }
+
 // gen returns the generation that has the request: a command settles those of one.
 func (p push) gen() string {
 	if p.held == nil {
@@ -52,90 +53,6 @@ func (p push) gen() string {
 
 func (p push) mustClaim() bool { return p.kind == pushReply && p.held != nil && !p.claimed }
 
-// A group is the pushes that one command makes.
-type group struct {
-	kind   pushKind
-	list   string
-	pushes []push
-	again  bool // some may have got there before
-	large  bool // it is one large message
-	cmd    once
-
-	// A list that is by its name a reply list expires by a command, in place
-	// of a script that looks first whether it may, which takes longer.
-	expires bool
-	expire  once
-
-	ttl once // of the list, where no script looks
-}
-
-// group groups what goes to the same list, and drops what took too long.
-func (r *replier) group(work []push) []*group {
-	now := time.Now()
-	var groups []*group
-	type key struct{ list, gen string }
-	last := make(map[key]*group)
-	for i, p := range work {
-		if p.kind == pushReply && now.After(p.until) {
-			r.expire(p)
-			continue
-		}
-		k := key{p.list, p.gen()}
-		g := last[k]
-		if g == nil || len(g.pushes) == maxPush || g.large || p.isLarge() {
-			g = &group{
-				kind:    p.kind,
-				list:    p.list,
-				large:   p.isLarge(),
-				expires: r.expires(p),
-				pushes:  make([]push, 0, runLength(work[i:])),
-			}
-			last[k] = g
-			groups = append(groups, g)
-		}
-		g.pushes = append(g.pushes, p)
-		g.again = g.again || p.again
-	}
-	return groups
-}
-
-// runLength returns how many pushes go to the first one's list in a row: all,
-// most often.
-func runLength(work []push) int {
-	n := 1
-	for n < min(len(work), maxPush) && work[n].list == work[0].list {
-		n++
-	}
-	return n
-}
-
-// expires reports whether the list of a push is a reply list by its name.
-func (r *replier) expires(p push) bool {
-	return p.kind == pushReply && !r.byScript && strings.HasPrefix(p.list, DefaultReplyPrefix)
-}
-
-// command returns the command that makes a group's pushes.
-func (r *replier) command(g *group, bySHA bool) []any {
-	switch {
-	case g.kind == pushSettle:
-		return r.settler.dropping(g.pushes)
-	case g.kind == pushReply && r.byScript:
-		c := r.settler.settling(g.list, g.pushes)
-		return scriptOf(c).args(bySHA, c.Keys, c.Args)
-	case !r.hasScript(g):
-		return appendBodies([]any{"rpush", g.list}, g.pushes, false)
-	}
-	args := append(make([]any, 0, len(g.pushes)+2), r.opts.ReplyTTL.Milliseconds())
-	again := appendBodies(nil, g.pushes, true)
-	args = append(append(args, len(again)), again...)
-	return replyScript.args(bySHA, []string{g.list}, appendBodies(args, g.pushes, false))
-}
-
-// hasScript reports whether a group is pushed by a script, if Redis runs any.
-func (r *replier) hasScript(g *group) bool {
-	return g.kind == pushWake || g.kind == pushReply && (g.again || !g.expires)
-}
-
 // appendBodies appends the bodies of those pushes that are sent again, or of
 // those that are not.
 func appendBodies(args []any, pushes []push, again bool) []any {
@@ -143,6 +60,13 @@ func appendBodies(args []any, pushes []push, again bool) []any {
 		if p.again == again {
 			args = append(args, p.body)
 		}
+	}
+	return args
+}
+
+func appendAll(args []any, pushes []push) []any {
+	for _, p := range pushes {
+		args = append(args, p.body)
 	}
 	return args
 }

@@ -2,11 +2,8 @@ package redisconn
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,55 +20,45 @@ import (
 //	  retrier   what failed goes out again, each list by itself
 type replier struct {
 	*shared
-	settler  settler
-	byScript bool                 // requests are settled by the script that pushes their answers
-	cluster  *redis.ClusterClient // nil: there is one node
-
-	only  *lane // of the one node
-	watch *watch
+	settler settler
+	ledger  *ledger
+	pusher  *pusher
+	watch   *watch
+	cluster *redis.ClusterClient // nil: there is one node
+	only    *lane                // of the one node
 
 	mu     sync.Mutex // protects following
 	lanes  map[string]*lane
 	ended  bool
 	active sync.WaitGroup // counts the lanes' goroutines
-
-	woke      atomic.Bool  // the wake list may have to be removed
-	lasting   atomic.Bool  // Redis won't let reply lists expire
-	bySeconds atomic.Bool  // but by EXPIRE
-	noScripts atomic.Int64 // Redis runs none until then, in Unix nanoseconds
-	parked    atomic.Int64 // bytes of the answers that hold no place
 }
-
-const (
-	// scriptTime is for how long a refusal to run scripts is believed.
-	scriptTime = time.Minute
-
-	// maxParked is how many bytes of answers may wait for their lists without
-	// holding a place.
-	maxParked = 16 << 20
-)
 
 func newReplier(s *shared, settler settler) *replier {
 	cluster, _ := s.rdb.(*redis.ClusterClient)
 	r := &replier{
-		shared:   s,
-		settler:  settler,
-		byScript: settler.byScript(),
-		cluster:  cluster,
-		lanes:    make(map[string]*lane),
+		shared:  s,
+		settler: settler,
+		pusher:  newPusher(s, settler),
+		watch:   newWatch(s),
+		cluster: cluster,
+		lanes:   make(map[string]*lane),
 	}
-	r.watch = newWatch(r)
+	r.ledger = &ledger{shared: s, settler: settler, settleRequest: r.settleRequest}
 	if cluster == nil {
-		r.only = newLane(r)
+		r.only = r.newLane()
 		r.lanes[""] = r.only
 	}
 	return r
 }
 
+func (r *replier) newLane() *lane {
+	return newLane(&sender{shared: r.shared, settler: r.settler, ledger: r.ledger, pusher: r.pusher, watch: r.watch})
+}
+
 // start starts the goroutines. More start with each further lane.
 func (r *replier) start() {
 	if r.only != nil {
-		r.only.start()
+		r.only.start(&r.active)
 	}
 }
 
@@ -89,9 +76,9 @@ func (r *replier) lane(list string) *lane {
 	defer r.mu.Unlock()
 	l := r.lanes[node]
 	if l == nil && !r.ended {
-		l = newLane(r)
+		l = r.newLane()
 		r.lanes[node] = l
-		l.start()
+		l.start(&r.active)
 	}
 	return l
 }
@@ -112,11 +99,11 @@ func (r *replier) reply(request *hold.Request, list string, body []byte) error {
 	until := time.Now().Add(r.opts.ReplyTTL)
 	p := push{kind: pushReply, list: list, body: append([]byte(nil), body...), held: request, until: until}
 	if r.cluster != nil { // of which other nodes may work meanwhile
-		p = r.park(p)
+		p = r.ledger.park(p)
 	}
 	err := r.put(p)
 	if err != nil {
-		r.free(p)
+		r.ledger.free(p)
 	}
 	return err
 }
@@ -138,64 +125,13 @@ func (r *replier) close() (unsent []push) {
 	r.mu.Unlock()
 	r.active.Wait()
 	r.watch.close()
+	woke := false
 	for _, l := range r.lanes {
 		unsent = l.retrier.appendUnsent(unsent)
+		woke = woke || l.sender.woke.Load()
 	}
-	if r.woke.Load() && r.state.Cause() == nil { // else it expires
+	if woke && r.state.Cause() == nil { // else it expires
 		removeList(r.rdb, r.wakeList, r.state.Logger)
 	}
 	return unsent
-}
-
-var errLeaseLost = errors.New("redisconn: answer dropped: the lease ran out, another server has the request")
-
-// lose gives up the answer to a request that is no longer ours.
-func (r *replier) lose(p push) {
-	r.leaseLost.Add(1)
-	r.settler.settled(p)
-	p.held = nil
-	r.drop(p, errLeaseLost)
-}
-
-// expire gives up an answer that took too long.
-func (r *replier) expire(p push) {
-	r.expired.Add(1)
-	r.drop(p, fmt.Errorf("redisconn: answer to %q not delivered within %v", p.list, r.opts.ReplyTTL))
-}
-
-// refuse gives up an answer that its list, or the broker, won't take.
-func (r *replier) refuse(p push, err error) {
-	if !p.notice { // else it was counted before
-		r.undelivered.Add(1)
-	}
-	r.drop(p, fmt.Errorf("redisconn: answer to %q: %w", p.list, err))
-}
-
-// drop gives up an answer.
-func (r *replier) drop(p push, why error) {
-	r.lost(p.body, why)
-	r.free(p)
-	r.settleRequest(p.held)
-}
-
-// park frees the place of an answer that waits for its list alone, if there is
-// room: else the answers to one list would stop the server.
-func (r *replier) park(p push) push {
-	size := len(p.body)
-	if p.kind != pushReply || p.parked > 0 || r.parked.Load()+int64(size) > maxParked {
-		return p
-	}
-	r.parked.Add(int64(size))
-	p.parked = size
-	r.places.Free(1)
-	return p
-}
-
-// free frees what an answer that is sent or given up holds.
-func (r *replier) free(p push) {
-	if p.parked > 0 {
-		r.parked.Add(-int64(p.parked))
-	} else {
-		r.places.Free(1)
-	}
 }

@@ -18,9 +18,9 @@ import (
 // An answer that fails alone while others arrive is given up, and its caller is
 // told.
 type retrier struct {
-	lane *lane
-	wake chan struct{} // holds one if there may be something to do
-	busy atomic.Bool   // there may be something to hold
+	sender *sender
+	wake   chan struct{} // holds one if there may be something to do
+	busy   atomic.Bool   // there may be something to hold
 
 	mu       sync.Mutex // protects following
 	lists    map[string]*stalled
@@ -37,7 +37,7 @@ type stalled struct {
 	pushes  []push
 	backoff link.Backoff
 	next    time.Time // not tried before
-	sent    int64     // of the lane, when it last failed
+	sent    int64     // of the sender, when it last failed
 }
 
 const (
@@ -48,20 +48,20 @@ const (
 	maxStrikes = 5
 )
 
-func newRetrier(l *lane) *retrier {
-	return &retrier{lane: l, wake: make(chan struct{}, 1), lists: make(map[string]*stalled)}
+func newRetrier(s *sender) *retrier {
+	return &retrier{sender: s, wake: make(chan struct{}, 1), lists: make(map[string]*stalled)}
 }
 
 // hold keeps what can't be sent at once, and returns the rest.
 func (r *retrier) hold(work []push) []push {
-	if !r.busy.Load() && !slices.ContainsFunc(work, isLargeReply) {
+	if !r.busy.Load() && !slices.ContainsFunc(work, push.isLargeReply) {
 		return work
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rest := work[:0]
 	for _, p := range work {
-		if r.down || r.lists[p.list] != nil || isLargeReply(p) {
+		if r.down || r.lists[p.list] != nil || p.isLargeReply() {
 			r.add(p)
 		} else {
 			rest = append(rest, p)
@@ -69,8 +69,6 @@ func (r *retrier) hold(work []push) []push {
 	}
 	return rest
 }
-
-func isLargeReply(p push) bool { return p.kind == pushReply && p.isLarge() }
 
 // add adds a push to those of its list, which is tried at once if it is new here.
 // It is called with r.mu locked.
@@ -80,7 +78,7 @@ func (r *retrier) add(p push) *stalled {
 		s = &stalled{list: p.list, sent: -1}
 		r.lists[p.list] = s
 	}
-	p.alone = p.alone || isLargeReply(p)
+	p.alone = p.alone || p.isLargeReply()
 	s.pushes = append(s.pushes, p)
 	r.busy.Store(true)
 	link.Signal(r.wake)
@@ -97,10 +95,10 @@ func (r *retrier) failed(f failure) {
 	for _, p := range f.pushes {
 		if f.fault != nodeFault {
 			p.alone = true
-			p = r.lane.park(p)
+			p = r.sender.ledger.park(p)
 		}
 		s := r.add(p)
-		s.sent = r.lane.sent.Load()
+		s.sent = r.sender.sent.Load()
 		if f.fault == listFault {
 			s.next = time.Now().Add(s.backoff.Next())
 		}
@@ -186,7 +184,7 @@ func earlier(a, b time.Time) time.Time {
 // try sends what is due: together what failed for the node alone, then one by one
 // what failed otherwise. It stops when the node fails.
 func (r *retrier) try(due []stalled) {
-	before := r.lane.sent.Load()
+	before := r.sender.sent.Load()
 	var together []push
 	var alone []push
 	for _, s := range due {
@@ -203,13 +201,13 @@ func (r *retrier) try(due []stalled) {
 			break
 		}
 	}
-	r.tried(due, ok && r.lane.sent.Load() != before)
+	r.tried(due, ok && r.sender.sent.Load() != before)
 }
 
 // tryTogether is false if the node failed.
 func (r *retrier) tryTogether(pushes []push) (ok bool) {
 	ok = true
-	for _, f := range r.lane.send(pushes) {
+	for _, f := range r.sender.send(pushes) {
 		r.failed(f)
 		ok = ok && f.fault != nodeFault
 	}
@@ -219,7 +217,7 @@ func (r *retrier) tryTogether(pushes []push) (ok bool) {
 // tryAlone sends one push. What fails so a second time is replaced by word to its
 // caller. It is false if the node failed.
 func (r *retrier) tryAlone(p push) (ok bool) {
-	failed := r.lane.send([]push{p})
+	failed := r.sender.send([]push{p})
 	if len(failed) == 0 {
 		return true
 	}
@@ -234,11 +232,10 @@ func (r *retrier) tryAlone(p push) (ok bool) {
 		r.strike(p)
 		return true
 	}
-	if untold := r.lane.send([]push{noticeOf(p, f.err)}); len(untold) > 0 {
+	if untold := r.sender.send([]push{noticeOf(p, f.err)}); len(untold) > 0 {
 		return r.notTold(p, f.err, untold[0])
 	}
-	r.lane.undelivered.Add(1)
-	r.lane.lost(p.body, undeliverable(p, f.err))
+	r.sender.ledger.replaced(p, f.err)
 	return true
 }
 
@@ -250,10 +247,10 @@ func (r *retrier) notTold(p push, err error, f failure) (ok bool) {
 		r.failed(failure{[]push{p}, nodeFault, f.err})
 		return false
 	case !r.othersArrive(p.list):
-		r.lane.impaired("answering", err)
+		r.sender.impaired("answering", err)
 		r.strike(p)
 	case p.strikes >= maxStrikes:
-		r.lane.refuse(p, err)
+		r.sender.ledger.refuse(p, err)
 	default:
 		r.strike(p)
 	}
@@ -264,7 +261,7 @@ func (r *retrier) notTold(p push, err error, f failure) (ok bool) {
 func (r *retrier) othersArrive(list string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.lists[list].sent != r.lane.sent.Load()
+	return r.lists[list].sent != r.sender.sent.Load()
 }
 
 // strike has a push that failed alone wait.

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
 // A script is a Lua script, to be called by its hash once Redis has seen it.
@@ -17,6 +19,8 @@ func newScript(text string) script {
 	sum := sha1.Sum([]byte(text))
 	return script{text, hex.EncodeToString(sum[:])}
 }
+
+func scriptOf(c hold.Command) script { return script{text: c.Script.Text, sha: c.Script.SHA} }
 
 // args returns the command that calls the script by its hash, or by its text for
 // a Redis that has not seen it.

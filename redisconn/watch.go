@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // A watch looks again at lists that are no reply lists by their names and that our
@@ -18,7 +20,10 @@ import (
 // list that holds nothing but answers is deleted, and one that holds something
 // else lasts. It has one goroutine, from the first such list on until it is closed.
 type watch struct {
-	replier *replier
+	rdb     redis.UniversalClient
+	state   *link.State
+	prefix  string        // of the reply lists, besides the default
+	ttl     time.Duration // of a list that is answered on
 	margin  time.Duration // between the look and the expiry
 	closing chan struct{}
 	looking sync.WaitGroup
@@ -46,19 +51,21 @@ const (
 	closingLook = time.Second // for how long Close looks
 )
 
-func newWatch(r *replier) *watch {
+func newWatch(s *shared) *watch {
 	return &watch{
-		replier: r,
-		margin:  min(maxMargin, r.opts.ReplyTTL/4),
+		rdb:     s.rdb,
+		state:   s.state,
+		prefix:  s.opts.ReplyPrefix,
+		ttl:     s.opts.ReplyTTL,
+		margin:  min(maxMargin, s.opts.ReplyTTL/4),
 		closing: make(chan struct{}),
 		lists:   make(map[string]*list.Element),
 	}
 }
 
 // isForeign reports whether a list is no reply list by its name.
-func (r *replier) isForeign(list string) bool {
-	prefix := r.opts.ReplyPrefix
-	return !strings.HasPrefix(list, DefaultReplyPrefix) && (prefix == "" || !strings.HasPrefix(list, prefix))
+func (w *watch) isForeign(list string) bool {
+	return !strings.HasPrefix(list, DefaultReplyPrefix) && (w.prefix == "" || !strings.HasPrefix(list, w.prefix))
 }
 
 // add notes that a group's answers let their list expire.
@@ -81,7 +88,7 @@ func (w *watch) add(g *group) {
 		}
 	}
 	found.sums = found.sums[max(0, len(found.sums)-maxSums):]
-	found.due = time.Now().Add(w.replier.opts.ReplyTTL - w.margin)
+	found.due = time.Now().Add(w.ttl - w.margin)
 	w.order.MoveToBack(e)
 	if len(w.lists) > maxWatched {
 		w.remove(w.order.Front())
@@ -142,7 +149,7 @@ func (w *watch) run() {
 // their expiry.
 func (w *watch) lookAtAll() {
 	end := time.Now().Add(closingLook)
-	for time.Now().Before(end) && w.replier.state.Cause() == nil {
+	for time.Now().Before(end) && w.state.Cause() == nil {
 		due, _ := w.due(time.Now().Add(time.Hour * 24 * 365))
 		if len(due) == 0 {
 			return
@@ -163,7 +170,7 @@ func (w *watch) due(now time.Time) (due []*watched, pause time.Duration) {
 		}
 		due = append(due, w.remove(e))
 	}
-	return due, w.replier.opts.ReplyTTL - w.margin
+	return due, w.ttl - w.margin
 }
 
 func (w *watch) close() {
@@ -183,10 +190,10 @@ func (w *watch) look(lists []*watched, last bool) {
 func (w *watch) exec(lists []*watched, last, bySHA bool) {
 	most, mode := 2*w.margin, "delete"
 	if last {
-		most, mode = 2*w.replier.opts.ReplyTTL, "keep"
+		most, mode = 2*w.ttl, "keep"
 	}
 	cmds := make([]once, len(lists))
-	w.replier.pipe(func(pipeline redis.Pipeliner) {
+	pipe(w.rdb, func(pipeline redis.Pipeliner) {
 		for i, found := range lists {
 			args := append([]any{most.Milliseconds(), mode}, found.sums...)
 			cmds[i] = newOnce(context.Background(), lookScript.args(bySHA, []string{found.list}, args)...)
@@ -220,12 +227,12 @@ func (w *watch) exec(lists []*watched, last, bySHA bool) {
 // answers lasts, and others expire, with what is pushed in their last moments.
 func (w *watch) lookPlain(lists []*watched) {
 	entries := make([]once, len(lists))
-	w.replier.pipe(func(pipeline redis.Pipeliner) {
+	pipe(w.rdb, func(pipeline redis.Pipeliner) {
 		for i, found := range lists {
 			entries[i] = process(pipeline, "lrange", found.list, 0, maxLooks-1)
 		}
 	})
-	w.replier.pipe(func(pipeline redis.Pipeliner) {
+	pipe(w.rdb, func(pipeline redis.Pipeliner) {
 		for i, found := range lists {
 			values, _ := entries[i].StringSlice()
 			for _, value := range values {

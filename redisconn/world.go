@@ -69,8 +69,6 @@ func (w *world) Do(path hold.Path, c hold.Command) (reply any, err error) {
 	return reply, err
 }
 
-func scriptOf(c hold.Command) script { return script{text: c.Script.Text, sha: c.Script.SHA} }
-
 func (w *world) beat(c hold.Command) (any, error) {
 	client, err := w.beats.get()
 	if err != nil {

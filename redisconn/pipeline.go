@@ -1,0 +1,25 @@
+package redisconn
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// pipe sends the commands that add adds, in one go.
+func pipe(rdb redis.UniversalClient, add func(redis.Pipeliner)) {
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	pipeline := rdb.Pipeline()
+	add(pipeline)
+	if pipeline.Len() > 0 {
+		_, _ = pipeline.Exec(ctx) // each command has its own error
+	}
+}
+
+// process adds a command to a pipeline.
+func process(pipeline redis.Pipeliner, args ...any) once {
+	cmd := newOnce(context.Background(), args...)
+	_ = pipeline.Process(context.Background(), cmd)
+	return cmd
+}
