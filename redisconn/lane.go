@@ -27,14 +27,14 @@ func (l *lane) start(active *sync.WaitGroup) {
 
 // run sends what waits until the outbox is closed.
 func (l *lane) run() {
-	defer l.retrier.close()
+	defer l.retrier.stalled.close()
 	var spare []push
 	for open := true; open; {
 		<-l.out.Ready()
 		var work []push
 		work, open = l.out.Take(spare)
 		spare = work
-		for _, f := range l.sender.send(l.retrier.hold(work)) {
+		for _, f := range l.sender.send(l.retrier.stalled.hold(work)) {
 			l.retrier.failed(f)
 		}
 		clear(spare) // what was sent is not kept alive

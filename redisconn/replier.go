@@ -127,7 +127,7 @@ func (r *replier) close() (unsent []push) {
 	r.watch.close()
 	woke := false
 	for _, l := range r.lanes {
-		unsent = l.retrier.appendUnsent(unsent)
+		unsent = l.retrier.stalled.appendLeft(unsent)
 		woke = woke || l.sender.woke.Load()
 	}
 	if woke && r.state.Cause() == nil { // else it expires

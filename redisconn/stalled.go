@@ -1,0 +1,209 @@
+package redisconn
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// A stalled holds what could not be sent to a node, and says when to try it again.
+// While the node is at fault all waits for it, with one backoff. Else each list has
+// its own. Its methods are for any goroutine.
+type stalled struct {
+	wake chan struct{} // holds one if there may be something to do
+	busy atomic.Bool   // there may be something to hold
+
+	mu       sync.Mutex // protects following
+	lists    map[string]*stalledList
+	down     bool         // the node is at fault
+	backoff  link.Backoff // of the node
+	until    time.Time    // the node is not tried before
+	closed   bool
+	deadline time.Time // to give up, when closed
+}
+
+// A stalledList is what waits for a list.
+type stalledList struct {
+	list    string
+	pushes  []push
+	backoff link.Backoff
+	next    time.Time // not tried before
+	sent    int64     // by the sender, when it last failed
+}
+
+const maxReplyPause = 5 * time.Second // between two tries
+
+func newStalled() *stalled {
+	return &stalled{wake: make(chan struct{}, 1), lists: make(map[string]*stalledList)}
+}
+
+// hold keeps what can't be sent at once, and returns the rest.
+func (s *stalled) hold(work []push) []push {
+	if !s.busy.Load() && !slices.ContainsFunc(work, push.isLargeReply) {
+		return work
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rest := work[:0]
+	for _, p := range work {
+		if s.down || s.lists[p.list] != nil || p.isLargeReply() {
+			s.add(p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	return rest
+}
+
+// add adds a push to those of its list, which is tried at once if it is new here.
+// It is called with s.mu locked.
+func (s *stalled) add(p push) *stalledList {
+	l := s.lists[p.list]
+	if l == nil {
+		l = &stalledList{list: p.list, sent: -1}
+		s.lists[p.list] = l
+	}
+	p.alone = p.alone || p.isLargeReply()
+	l.pushes = append(l.pushes, p)
+	s.busy.Store(true)
+	link.Signal(s.wake)
+	return l
+}
+
+// putFailed keeps what failed when the sender had sent so many groups.
+func (s *stalled) putFailed(f failure, sent int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.fault == nodeFault {
+		s.nodeFailed()
+	}
+	for _, p := range f.pushes {
+		l := s.add(p)
+		l.sent = sent
+		if f.fault == listFault {
+			l.next = time.Now().Add(l.backoff.Next())
+		}
+	}
+}
+
+// nodeFailed is called with s.mu locked.
+func (s *stalled) nodeFailed() {
+	if now := time.Now(); !s.down || !now.Before(s.until) { // else it was noted
+		s.down = true
+		s.until = now.Add(min(s.backoff.Next(), maxReplyPause))
+	}
+}
+
+// putBack keeps what was due and was not tried.
+func (s *stalled) putBack(pushes []push) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range pushes {
+		s.add(p)
+	}
+}
+
+// due takes what is to be tried now: first what failed least and is shortest. If
+// there is nothing, pause says how long to wait, negative for until something
+// comes.
+func (s *stalled) due() (due []stalledList, pause time.Duration, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.closed && (len(s.lists) == 0 || !now.Before(s.deadline)) {
+		return nil, 0, true
+	}
+	next := now.Add(time.Hour)
+	if s.down && now.Before(s.until) {
+		next = s.until
+	} else {
+		for _, l := range s.lists {
+			if now.Before(l.next) {
+				next = earlier(next, l.next)
+				continue
+			}
+			due = append(due, stalledList{list: l.list, pushes: l.pushes})
+			l.pushes = nil
+		}
+	}
+	slices.SortFunc(due, func(a, b stalledList) int {
+		x, y := a.pushes[0], b.pushes[0]
+		return cmp.Or(x.strikes-y.strikes, len(x.body)-len(y.body))
+	})
+	switch {
+	case s.closed:
+		next = earlier(next, s.deadline)
+	case len(s.lists) == 0:
+		return nil, -1, false
+	}
+	return due, next.Sub(now), false
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// wait waits for d, without end if it is negative, or until there may be something
+// to do.
+func (s *stalled) wait(d time.Duration) {
+	if d < 0 {
+		<-s.wake
+		return
+	}
+	link.Wait(d, s.wake)
+}
+
+// failedAt reports whether a list last failed when the sender had sent so many groups.
+func (s *stalled) failedAt(list string, sent int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lists[list].sent == sent
+}
+
+// tried notes that what was due was tried, and whether the node works.
+func (s *stalled) tried(due []stalledList, works bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if works {
+		s.down = false
+		s.backoff.Reset()
+	}
+	for _, d := range due {
+		if l := s.lists[d.list]; len(l.pushes) == 0 {
+			delete(s.lists, d.list)
+		}
+	}
+	s.busy.Store(len(s.lists) > 0)
+}
+
+// close has all tried at once, and due done when nothing is left, or after
+// closeGrace.
+func (s *stalled) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.deadline = time.Now().Add(closeGrace)
+	s.backoff.Reset()
+	s.until = time.Time{}
+	for _, l := range s.lists {
+		l.next = time.Time{}
+	}
+	link.Signal(s.wake)
+}
+
+// appendLeft appends the pushes that are left.
+func (s *stalled) appendLeft(left []push) []push {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lists {
+		left = append(left, l.pushes...)
+	}
+	return left
+}
