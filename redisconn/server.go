@@ -246,4 +246,4 @@ func (s *ServerConn) leave() {
 }
 
 // Stats returns what the ServerConn has done so far.
-func (s *ServerConn) Stats() Stats { return s.stats() }
+func (s *ServerConn) Stats() Stats { return s.stats(s.state.Recoveries.Load()) }

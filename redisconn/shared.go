@@ -20,10 +20,7 @@ type shared struct {
 	places   *link.Places                 // from the first ReadRequest on
 	closed   chan struct{}                // by Close
 	popping  atomic.Bool                  // a pop may be blocked
-
-	requests, noAddress, refused, expired   atomic.Int64
-	replies, undelivered, givenBack         atomic.Int64
-	takenOver, dead, deadDropped, leaseLost atomic.Int64
+	counters
 }
 
 func newShared(rdb redis.UniversalClient, queue string, opts ListenOptions) *shared {
@@ -41,20 +38,3 @@ func newShared(rdb redis.UniversalClient, queue string, opts ListenOptions) *sha
 
 // impaired notes that an activity failed.
 func (s *shared) impaired(activity string, err error) { impaired(s.state, s.rdb, activity, err) }
-
-func (s *shared) stats() Stats {
-	return Stats{
-		Requests:    s.requests.Load(),
-		Replies:     s.replies.Load(),
-		Reconnects:  s.state.Recoveries.Load(),
-		GivenBack:   s.givenBack.Load(),
-		TakenOver:   s.takenOver.Load(),
-		Expired:     s.expired.Load(),
-		NoAddress:   s.noAddress.Load(),
-		Refused:     s.refused.Load(),
-		Undelivered: s.undelivered.Load(),
-		LeaseLost:   s.leaseLost.Load(),
-		Dead:        s.dead.Load(),
-		DeadDropped: s.deadDropped.Load(),
-	}
-}
