@@ -7,8 +7,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A plain pushes without a script what is else pushed by one, where Redis runs none.
-type plain struct {
+// A plainPusher pushes without a script what is else pushed by one, where Redis runs
+// none.
+type plainPusher struct {
 	rdb    redis.UniversalClient
 	expiry *expiry
 
@@ -19,7 +20,7 @@ type plain struct {
 const scriptTime = time.Minute
 
 // note notes that Redis runs no scripts, if what it refused worked without.
-func (p *plain) note(groups []*group) {
+func (p *plainPusher) note(groups []*group) {
 	for _, g := range groups {
 		if g.cmd.Err() == nil {
 			p.noScripts.Store(time.Now().Add(scriptTime).UnixNano())
@@ -28,7 +29,7 @@ func (p *plain) note(groups []*group) {
 }
 
 // split returns the groups to be pushed without a script, and the others.
-func (p *plain) split(groups []*group) (plain, others []*group) {
+func (p *plainPusher) split(groups []*group) (plain, others []*group) {
 	until := p.noScripts.Load()
 	if until == 0 || time.Now().UnixNano() > until {
 		return nil, groups
@@ -45,7 +46,7 @@ func (p *plain) split(groups []*group) (plain, others []*group) {
 
 // push does without a script what replyScript does: for a moment a new list may be
 // there without its expiry, or with another's entry in it.
-func (p *plain) push(groups []*group) {
+func (p *plainPusher) push(groups []*group) {
 	pipe(p.rdb, func(pipeline redis.Pipeliner) {
 		for _, g := range groups {
 			for _, p := range g.pushes {

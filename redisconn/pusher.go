@@ -14,7 +14,7 @@ type pusher struct {
 	ttl     time.Duration // of a reply list
 	settler settler
 	expiry  *expiry
-	plain   *plain
+	plain   *plainPusher
 }
 
 func newPusher(s *shared, settler settler) *pusher {
@@ -24,7 +24,7 @@ func newPusher(s *shared, settler settler) *pusher {
 		ttl:     s.opts.ReplyTTL,
 		settler: settler,
 		expiry:  expiry,
-		plain:   &plain{rdb: s.rdb, expiry: expiry},
+		plain:   &plainPusher{rdb: s.rdb, expiry: expiry},
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 //	put       on any goroutine: hand over to the lane of the list's node
 //	  lane      all that waits goes out in one pipeline, with one push for each list
 //	  retrier   what failed goes out again, each list by itself
+//	    sender    of both: pushes to the node, sees to what becomes of it
 type replier struct {
 	*shared
 	settler settler

@@ -32,7 +32,7 @@ type stalledList struct {
 	pushes  []push
 	backoff link.Backoff
 	next    time.Time // not tried before
-	sent    int64     // by the sender, when it last failed
+	sent    int64     // groups that the sender had sent when it last failed; -1: it has not
 }
 
 const maxReplyPause = 5 * time.Second // between two tries
