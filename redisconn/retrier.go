@@ -61,10 +61,11 @@ func (r *retrier) try(due []stalledList) {
 	}
 	works := r.tryTogether(together)
 	for i, p := range alone {
-		if works = works && r.tryAlone(p); !works {
-			r.stalled.putBack(alone[i+1:])
+		if !works {
+			r.stalled.putBack(alone[i:])
 			break
 		}
+		works = r.tryAlone(p)
 	}
 	r.stalled.tried(due, works && r.sender.sent.Load() != before)
 }
