@@ -183,21 +183,3 @@ func timeOf(cmd once) (time.Time, error) {
 	}
 	return time.Unix(parts[0], parts[1]*1000), nil
 }
-
-// brokerTime asks for the broker's time for as long as a drain can wait.
-func (s *ServerConn) brokerTime() (time.Time, error) {
-	type answer struct {
-		time time.Time
-		err  error
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), maxClockWait)
-	defer cancel()
-	told, ok := link.Ask(ctx, s.asker, func() (a answer) {
-		a.time, a.err = brokerTime(ctx, s.rdb, s.queue)
-		return a
-	})
-	if !ok {
-		return time.Time{}, ctx.Err()
-	}
-	return told.time, told.err
-}

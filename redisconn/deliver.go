@@ -1,11 +1,14 @@
 package redisconn
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/link"
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
@@ -84,4 +87,22 @@ func (s *ServerConn) countUnanswerable(err error) {
 func (s *ServerConn) settle(request *hold.Request) {
 	s.replier.settleRequest(request)
 	s.places.Free(1)
+}
+
+// brokerTime asks for the broker's time for as long as a drain can wait.
+func (s *ServerConn) brokerTime() (time.Time, error) {
+	type answer struct {
+		time time.Time
+		err  error
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), maxClockWait)
+	defer cancel()
+	told, ok := link.Ask(ctx, s.asker, func() (a answer) {
+		a.time, a.err = brokerTime(ctx, s.rdb, s.queue)
+		return a
+	})
+	if !ok {
+		return time.Time{}, ctx.Err()
+	}
+	return told.time, told.err
 }
