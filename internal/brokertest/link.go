@@ -14,9 +14,10 @@ type link struct {
 	client *net.TCPConn
 	server *net.TCPConn // nil until joined, constant from then on
 
-	ended    bool   // by reset
-	dropping bool   // the next answer is to be dropped
-	tail     []byte // end of the requests, may be the beginning of a match
+	ended    bool          // by reset
+	late     chan struct{} // closed when requests may pass; nil: they may
+	dropping bool          // the next answer is to be dropped
+	tail     []byte        // end of the requests, may be the beginning of a match
 }
 
 // join adds the server's side, unless the link has been cut meanwhile.
@@ -59,10 +60,25 @@ func (l *link) swallow() { _, _ = io.Copy(io.Discard, l.client) }
 // requests passes on what the client sends.
 func (l *link) requests() {
 	l.pump(l.server, l.client, func(data []byte) error {
+		l.wait()
 		l.watch(data)
 		_, err := l.server.Write(data)
 		return err
 	})
+}
+
+// wait waits while requests are held up.
+func (l *link) wait() {
+	l.proxy.mu.Lock()
+	late := l.late
+	l.proxy.mu.Unlock()
+	if late == nil {
+		return
+	}
+	select {
+	case <-late:
+	case <-l.proxy.ctx.Done():
+	}
 }
 
 // answers passes on what the server sends. An answer that is to be dropped

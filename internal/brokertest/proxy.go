@@ -23,8 +23,9 @@ type Proxy struct {
 	links  map[*link]struct{}
 	hole   bool
 	refuse bool
-	armed  bool   // match waits for its request
-	match  []byte // see DropReply
+	late   chan struct{} // see Hold: for new connections; nil: none are held up
+	armed  bool          // match waits for its request
+	match  []byte        // see DropReply
 }
 
 // StartProxy starts a proxy before the broker at target, host:port. The
@@ -89,6 +90,7 @@ func (p *Proxy) serve(l *link) {
 func (p *Proxy) enter(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	l.late = p.late
 	if !p.refuse {
 		p.links[l] = struct{}{}
 	}
@@ -152,6 +154,28 @@ func (p *Proxy) Refuse(on bool) {
 		p.cutAll()
 	}
 	p.refuse = on
+}
+
+// Hold holds up what clients send on the connections present, and on new ones too if
+// all is set, until release is called. Then it arrives, late, even if the client has
+// closed its connection meanwhile. What the server sends passes. Hold is not to be
+// called again before release.
+func (p *Proxy) Hold(all bool) (release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	late := make(chan struct{})
+	for l := range p.links {
+		l.late = late
+	}
+	if all {
+		p.late = late
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.late = nil
+		close(late)
+	}
 }
 
 // DropReply forwards the next request from a client that contains match, but

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -200,4 +201,47 @@ func TestProxyDropReplyAcrossWrites(t *testing.T) {
 	require.NoError(t, err)
 	send(t, conn, "ret")
 	requireReset(t, conn)
+}
+
+// What is held up arrives late, also from a client that has gone.
+func TestProxyHold(t *testing.T) {
+	t.Parallel()
+	r := brokertest.StartRedis(t)
+	direct := r.Client(t)
+	p := brokertest.StartProxy(t, r.Addr)
+	push := func(conn net.Conn, value string) {
+		_, err := io.WriteString(conn, "RPUSH list "+value+"\r\n")
+		require.NoError(t, err)
+	}
+	requireList := func(want ...string) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			return slices.Equal(want, direct.LRange(t.Context(), "list", 0, -1).Val())
+		}, time.Minute, time.Millisecond)
+	}
+	present := dial(t, p.Addr)
+	push(present, "before")
+	requireList("before")
+
+	release := p.Hold(false)
+	push(present, "held")
+	require.NoError(t, present.Close())
+	push(dial(t, p.Addr), "new")
+	requireList("before", "new")
+	release()
+	requireList("before", "new", "held")
+
+	release = p.Hold(true)
+	push(dial(t, p.Addr), "later")
+	require.NoError(t, direct.RPush(t.Context(), "list", "direct").Err())
+	require.Never(t, func() bool {
+		return direct.LLen(t.Context(), "list").Val() != 4
+	}, 50*time.Millisecond, 10*time.Millisecond)
+	release()
+	requireList("before", "new", "held", "direct", "later")
+	push(dial(t, p.Addr), "after")
+	requireList("before", "new", "held", "direct", "later", "after")
+
+	p.Hold(true) // may last until the end
+	push(dial(t, p.Addr), "never")
 }
