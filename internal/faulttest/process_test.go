@@ -1,6 +1,7 @@
 package faulttest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,8 +31,9 @@ type processConfig struct {
 	RabbitURL string
 	Queue     string
 
-	Ledger string // of a server
-	Calls  int    // of a client, to make and to wait for; 0 for a server
+	Ledger string        // of a server
+	Work   time.Duration // that a task takes; taskTime if 0
+	Calls  int           // of a client, to make and to wait for; 0 for a server
 
 	Redis       redisconn.ListenOptions
 	RabbitQueue amqpconn.Queue
@@ -62,7 +64,7 @@ func runProcess(text string) {
 }
 
 func (c processConfig) serve(ctx context.Context) error {
-	ledger, err := openLedger(c.Ledger, taskTime)
+	ledger, err := openLedger(c.Ledger, cmp.Or(c.Work, taskTime))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package faulttest
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math"
@@ -51,6 +52,7 @@ type allowed struct {
 	failed int // or were not sent
 	again  int // ran twice or more
 	lost   int // were sent, as far as is known, and did not run
+	runs   int // of one call; 0: any number
 }
 
 const many = math.MaxInt
@@ -129,7 +131,8 @@ func (tr *trial) requireWorks(t *testing.T) {
 func (tr *trial) conclude(t *testing.T) {
 	t.Helper()
 	tr.site.requireEmpty(t)
-	sum := tr.count(t, tr.ledger.runs(t))
+	runs := tr.ledger.runs(t)
+	sum := tr.count(t, runs)
 	note := ""
 	if tr.note != nil {
 		note = tr.note(sum)
@@ -139,6 +142,9 @@ func (tr *trial) conclude(t *testing.T) {
 	require.LessOrEqual(t, sum.asked-sum.answered, tr.allow.failed, "calls failed")
 	require.LessOrEqual(t, sum.again, tr.allow.again, "calls ran twice")
 	require.LessOrEqual(t, sum.lost, tr.allow.lost, "calls were lost")
+	for n, times := range runs {
+		require.LessOrEqual(t, times, cmp.Or(tr.allow.runs, many), "call %d", n)
+	}
 }
 
 // A server serves a site.

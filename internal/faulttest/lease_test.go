@@ -1,0 +1,138 @@
+package faulttest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// Faults that last for longer than the lease of a server. All calls are answered, and
+// none runs more often than servers were silent.
+
+// silences is how often a server is silent, or a broker.
+const silences = 2
+
+// silenceTime is for how long: others have taken over by then.
+const silenceTime = 2 * time.Second
+
+// What a server in a black hole has is run by another. When it is back it learns that,
+// and works on.
+func TestRedisServerBlackHoleAtLeastOnce(t *testing.T) {
+	t.Parallel()
+	testServerSilent(t, "Redis server in a black hole, at least once", func(proxy *brokertest.Proxy) (end func()) {
+		proxy.BlackHole(true)
+		return func() { proxy.BlackHole(false) }
+	})
+}
+
+// What a server had sent before others took over may arrive after that: it settles,
+// takes and renews nothing any more.
+func TestRedisServerLateAtLeastOnce(t *testing.T) {
+	t.Parallel()
+	testServerSilent(t, "Redis server's commands late by leases, at least once", func(proxy *brokertest.Proxy) (end func()) {
+		return proxy.Hold(true)
+	})
+}
+
+// testServerSilent makes one of two servers silent, again and again, by a fault of its
+// network.
+func testServerSilent(t *testing.T, name string, fault func(*brokertest.Proxy) (end func())) {
+	s, proxy := redisBehindProxy(t, false)
+	s.listening = leased()
+	tr := &trial{name: name, site: s, timeout: soon}
+	tr.allow = allowed{again: silences * redisconn.DefaultPrefetch, runs: silences + 1}
+	tr.run(t, func() {
+		other := serve(t, &redisSite{connect: s.connect, admin: s.admin, listening: leased()}, tr.ledger, tr.codec)
+		for range silences {
+			tr.awaitAnswered(t, enough)
+			end := fault(proxy)
+			<-time.After(silenceTime)
+			end()
+			tr.awaitAnswered(t, enough)
+		}
+		other.end(t)
+	})
+}
+
+// A command that is late is sent again on another connection, so that Redis gets it
+// twice, the second time when its requests have run, and others have come.
+func TestRedisServerSentTwiceAtLeastOnce(t *testing.T) {
+	t.Parallel()
+	s, proxy := redisBehindProxy(t, false)
+	s.listening = leased()
+	s.connectServer = func() redis.UniversalClient {
+		return redis.NewClient(&redis.Options{Addr: proxy.Addr, ReadTimeout: s.listening.Lease / 4})
+	}
+	tr := &trial{name: "Redis server's commands late and sent again, at least once", site: s, timeout: soon}
+	tr.run(t, func() {
+		for range silences {
+			release := proxy.Hold(false)
+			tr.awaitAnswered(t, enough)
+			release()
+			tr.awaitAnswered(t, enough)
+		}
+	})
+}
+
+// A broker that stands still is no server's silence: nobody is taken over.
+func TestRedisSuspendedAtLeastOnce(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	s := newRedisSite(t, broker)
+	s.listening = leased()
+	tr := &trial{name: "Redis suspended for leases, at least once", site: s, timeout: soon, allow: allowed{failed: many}}
+	tr.run(t, func() {
+		servers := []*worker{tr.server.(*worker), serve(t, s, tr.ledger, tr.codec), serve(t, s, tr.ledger, tr.codec)}
+		for range silences {
+			tr.awaitAnswered(t, enough)
+			broker.Stop()
+			<-time.After(silenceTime)
+			broker.Cont()
+			tr.awaitAnswered(t, enough)
+		}
+		for _, server := range servers {
+			stats := server.conn.(*redisconn.ServerConn).Stats()
+			require.Zero(t, stats.TakenOver+stats.LeaseLost)
+			require.NotZero(t, stats.Requests)
+			if server != tr.server {
+				server.end(t)
+			}
+		}
+	})
+}
+
+// A server that is killed while it runs calls has them run by the next one.
+func TestRedisServerProcessKilledWhileItRuns(t *testing.T) {
+	slow(t)
+	s := newRedisSite(t, brokertest.StartRedis(t))
+	s.listening = leased()
+	tr := &trial{name: "Redis server process killed while it runs calls, at least once", site: s, timeout: soon}
+	tr.allow = allowed{again: silences * redisconn.DefaultPrefetch, runs: silences + 1}
+	tr.note = func(sum tally) string {
+		require.NotZero(t, sum.again, "no call was under way")
+		return fmt.Sprintf("%d processes killed", silences)
+	}
+	tr.prepare(t, false)
+	config := tr.site.config()
+	config.Ledger, config.Work = tr.ledger.path, 3*taskTime
+	server := startProcess(t, config)
+	tr.start()
+	for range silences {
+		tr.awaitAnswered(t, enough)
+		eventually(t, func() bool {
+			answered := tr.answered.Load()
+			return int64(len(tr.ledger.runs(t))) >= answered+int64(tr.callers)/2
+		}, "calls run")
+		server.kill()
+		server = startProcess(t, config)
+		tr.awaitAnswered(t, enough)
+	}
+	tr.server = server
+	tr.finish(t)
+}
