@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) {
 	redis.SetLogger(silence{}) // of the connections that the tests break
 	if os.Getenv(serveAddr) != "" {
-		servePoison()
+		serveProcess()
 		return
 	}
 	goleak.VerifyTestMain(m)

@@ -2,26 +2,15 @@ package redisconn_test
 
 import (
 	"context"
-	"log"
-	"net/rpc"
-	"os"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
-
-// With it in its environment the test binary is a server of Calc and Poison,
-// until the end of its standard input.
-const serveAddr = "REDISCONN_TEST_SERVE_ADDR"
 
 // maxAttempts is how often a request is started.
 const maxAttempts = 3
@@ -31,29 +20,6 @@ type Poison struct{}
 
 // Take panics.
 func (Poison) Take(struct{}, *int) error { panic("poison") }
-
-// servePoison is the server process.
-func servePoison() {
-	rdb := redis.NewClient(&redis.Options{Addr: os.Getenv(serveAddr)})
-	conn, err := redisconn.Listen(rdb, queue, &redisconn.ListenOptions{
-		Guarantee:   jsonrpc2.AtLeastOnce,
-		Lease:       time.Second,
-		MaxAttempts: maxAttempts,
-		Logger:      quiet,
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	server := rpc.NewServer()
-	for _, service := range []any{calc.Calc{}, Poison{}} {
-		if err := server.Register(service); err != nil {
-			log.Fatal(err)
-		}
-	}
-	if err := jsonrpc2.Serve(brokertest.Drained(), server, conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet}); err != nil {
-		log.Fatal(err)
-	}
-}
 
 // A request whose method panics kills each process that takes it, until it is
 // given up; no other call is lost, not of those either that ran beside it.
