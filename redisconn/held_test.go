@@ -238,11 +238,7 @@ func TestSettledOnClusterIsNotRun(t *testing.T) {
 	require.Equal(t, six, pop(t, rdb, "2"))
 	w.end(t)
 	require.EqualValues(t, 2, w.conn.Stats().Requests)
-	require.NoError(t, rdb.ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
-		keys, err := node.Keys(ctx, "*").Result()
-		require.Empty(t, keys)
-		return err
-	}))
+	requireClusterEmpty(t, rdb)
 }
 
 // A beginHook fails the first command that runs a script, after it ran.

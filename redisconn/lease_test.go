@@ -487,11 +487,7 @@ func TestLeaseOnCluster(t *testing.T) {
 	}
 	c.end(t)
 	w.end(t)
-	require.NoError(t, rdb.ForEachMaster(context.Background(), func(ctx context.Context, node *redis.Client) error {
-		keys, err := node.Keys(ctx, "*").Result()
-		require.Empty(t, keys)
-		return err
-	}))
+	requireClusterEmpty(t, rdb)
 }
 
 // When Redis forgets a lease that had not run out, as after a restart without its
