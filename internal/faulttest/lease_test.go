@@ -85,15 +85,34 @@ func TestRedisSuspendedAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
 	s := newRedisSite(t, broker)
+	testAllSilent(t, "Redis suspended for leases, at least once", s, func() (end func()) {
+		broker.Stop()
+		return broker.Cont
+	})
+}
+
+// Nor is it one when no server reaches the broker. Whoever reaches it first finds that
+// no other has renewed its lease.
+func TestRedisServersBlackHoleAtLeastOnce(t *testing.T) {
+	t.Parallel()
+	s, proxy := redisBehindProxy(t, false)
+	testAllSilent(t, "All Redis servers in a black hole, at least once", s, func() (end func()) {
+		proxy.BlackHole(true)
+		return func() { proxy.BlackHole(false) }
+	})
+}
+
+// testAllSilent has no server hear of the broker, again and again.
+func testAllSilent(t *testing.T, name string, s *redisSite, fault func() (end func())) {
 	s.listening = leased()
-	tr := &trial{name: "Redis suspended for leases, at least once", site: s, timeout: soon, allow: allowed{failed: many}}
+	tr := &trial{name: name, site: s, timeout: soon, allow: allowed{failed: many}}
 	tr.run(t, func() {
 		servers := []*worker{tr.server.(*worker), serve(t, s, tr.ledger, tr.codec), serve(t, s, tr.ledger, tr.codec)}
 		for range silences {
 			tr.awaitAnswered(t, enough)
-			broker.Stop()
+			end := fault()
 			<-time.After(silenceTime)
-			broker.Cont()
+			end()
 			tr.awaitAnswered(t, enough)
 		}
 		for _, server := range servers {
