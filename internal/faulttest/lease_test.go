@@ -15,10 +15,22 @@ import (
 // Faults that last for longer than the lease of a server. All calls are answered, and
 // none runs more often than servers were silent.
 
+// leasedTrial returns a trial on a site whose servers have short leases. It requires
+// that each call is answered once.
+func leasedTrial(t *testing.T, name string, s *redisSite) *trial {
+	s.listening.Guarantee, s.listening.Lease = leased().Guarantee, leased().Lease
+	tr := &trial{name: name, site: s, timeout: soon}
+	tr.note = func(sum tally) string {
+		require.EqualValues(t, sum.answered, tr.conn.(*redisconn.ClientConn).Stats().Replies, "answers")
+		return ""
+	}
+	return tr
+}
+
 // silences is how often a server is silent, or a broker.
 const silences = 2
 
-// silenceTime is for how long: others have taken over by then.
+// silenceTime is how long each lasts: by then others have taken over.
 const silenceTime = 2 * time.Second
 
 // What a server in a black hole has is run by another. When it is back it learns that,
@@ -44,8 +56,7 @@ func TestRedisServerLateAtLeastOnce(t *testing.T) {
 // network.
 func testServerSilent(t *testing.T, name string, fault func(*brokertest.Proxy) (end func())) {
 	s, proxy := redisBehindProxy(t, false)
-	s.listening = leased()
-	tr := &trial{name: name, site: s, timeout: soon}
+	tr := leasedTrial(t, name, s)
 	tr.allow = allowed{again: silences * redisconn.DefaultPrefetch, runs: silences + 1}
 	tr.run(t, func() {
 		other := serve(t, &redisSite{connect: s.connect, admin: s.admin, listening: leased()}, tr.ledger, tr.codec)
@@ -65,11 +76,11 @@ func testServerSilent(t *testing.T, name string, fault func(*brokertest.Proxy) (
 func TestRedisServerSentTwiceAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	s, proxy := redisBehindProxy(t, false)
-	s.listening = leased()
+	s.listening.Prefetch = 8 // so that there are requests that a late take could find
 	s.connectServer = func() redis.UniversalClient {
-		return redis.NewClient(&redis.Options{Addr: proxy.Addr, ReadTimeout: s.listening.Lease / 4})
+		return redis.NewClient(&redis.Options{Addr: proxy.Addr, ReadTimeout: leased().Lease / 4})
 	}
-	tr := &trial{name: "Redis server's commands late and sent again, at least once", site: s, timeout: soon}
+	tr := leasedTrial(t, "Redis server's commands late and sent again, at least once", s)
 	tr.run(t, func() {
 		for range silences {
 			release := proxy.Hold(false)
@@ -77,7 +88,17 @@ func TestRedisServerSentTwiceAtLeastOnce(t *testing.T) {
 			release()
 			tr.awaitAnswered(t, enough)
 		}
+		requireNothingTakenOver(t, tr.server.(*worker))
 	})
+}
+
+// requireNothingTakenOver requires that a server had nothing taken over, and took
+// nothing over.
+func requireNothingTakenOver(t *testing.T, server *worker) {
+	t.Helper()
+	stats := server.conn.(*redisconn.ServerConn).Stats()
+	require.NotZero(t, stats.Requests)
+	require.Zero(t, stats.TakenOver+stats.LeaseLost)
 }
 
 // A broker that stands still is no server's silence: nobody is taken over.
@@ -104,8 +125,8 @@ func TestRedisServersBlackHoleAtLeastOnce(t *testing.T) {
 
 // testAllSilent has no server hear of the broker, again and again.
 func testAllSilent(t *testing.T, name string, s *redisSite, fault func() (end func())) {
-	s.listening = leased()
-	tr := &trial{name: name, site: s, timeout: soon, allow: allowed{failed: many}}
+	tr := leasedTrial(t, name, s)
+	tr.allow.failed = many
 	tr.run(t, func() {
 		servers := []*worker{tr.server.(*worker), serve(t, s, tr.ledger, tr.codec), serve(t, s, tr.ledger, tr.codec)}
 		for range silences {
@@ -116,9 +137,7 @@ func testAllSilent(t *testing.T, name string, s *redisSite, fault func() (end fu
 			tr.awaitAnswered(t, enough)
 		}
 		for _, server := range servers {
-			stats := server.conn.(*redisconn.ServerConn).Stats()
-			require.Zero(t, stats.TakenOver+stats.LeaseLost)
-			require.NotZero(t, stats.Requests)
+			requireNothingTakenOver(t, server)
 			if server != tr.server {
 				server.end(t)
 			}
@@ -130,11 +149,12 @@ func testAllSilent(t *testing.T, name string, s *redisSite, fault func() (end fu
 func TestRedisServerProcessKilledWhileItRuns(t *testing.T) {
 	slow(t)
 	s := newRedisSite(t, brokertest.StartRedis(t))
-	s.listening = leased()
-	tr := &trial{name: "Redis server process killed while it runs calls, at least once", site: s, timeout: soon}
+	tr := leasedTrial(t, "Redis server process killed while it runs calls, at least once", s)
 	tr.allow = allowed{again: silences * redisconn.DefaultPrefetch, runs: silences + 1}
+	answered := tr.note
 	tr.note = func(sum tally) string {
 		require.NotZero(t, sum.again, "no call was under way")
+		answered(sum)
 		return fmt.Sprintf("%d processes killed", silences)
 	}
 	tr.prepare(t, false)
@@ -145,8 +165,8 @@ func TestRedisServerProcessKilledWhileItRuns(t *testing.T) {
 	for range silences {
 		tr.awaitAnswered(t, enough)
 		eventually(t, func() bool {
-			answered := tr.answered.Load()
-			return int64(len(tr.ledger.runs(t))) >= answered+int64(tr.callers)/2
+			done := tr.answered.Load()
+			return int64(len(tr.ledger.runs(t))) >= done+int64(tr.callers)/2
 		}, "calls run")
 		server.kill()
 		server = startProcess(t, config)
