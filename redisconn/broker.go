@@ -17,11 +17,17 @@ import (
 // blocked in a pop.
 const connsEach = 2
 
-// newState returns the State of one end of a queue.
-func newState(rdb redis.UniversalClient, logger *slog.Logger, queue, role string) *link.State {
+// A broker is the Redis of one end of a queue.
+type broker struct {
+	rdb   redis.UniversalClient
+	queue string
+	state *link.State
+}
+
+func newBroker(rdb redis.UniversalClient, queue string, logger *slog.Logger, role string) *broker {
 	state := link.NewState(logger, "redis", queue, role)
 	state.Logger = state.Logger.With(slog.String("addr", addressOf(rdb)))
-	return state
+	return &broker{rdb, queue, state}
 }
 
 // addressOf returns where a client connects to: a Cluster's has many addresses.
@@ -38,51 +44,51 @@ func addressOf(rdb redis.UniversalClient) string {
 // impaired notes that an activity failed, and has the client of a Cluster look for
 // another master: for a command that must not be sent again go-redis does so once
 // a minute only, and goes on dialing one that is dead.
-func impaired(state *link.State, rdb redis.UniversalClient, activity string, err error) {
-	state.Failed(activity, explain(state, rdb, err))
-	if cluster, ok := rdb.(interface{ ReloadState(context.Context) }); ok {
+func (b *broker) impaired(activity string, err error) {
+	b.state.Failed(activity, b.explain(err))
+	if cluster, ok := b.rdb.(interface{ ReloadState(context.Context) }); ok {
 		cluster.ReloadState(context.Background()) // in the background, five times a second at most
 	}
 }
 
 // explain returns an error with its cause, where go-redis says only that it had no
 // connection in time.
-func explain(state *link.State, rdb redis.UniversalClient, err error) error {
+func (b *broker) explain(err error) error {
 	switch {
 	case !errors.Is(err, redis.ErrPoolTimeout) && !errors.Is(err, redis.ErrPoolExhausted) && !errors.Is(err, context.DeadlineExceeded):
 		return err
-	case isUsedUp(rdb):
-		return fmt.Errorf("%s: %w", usedUp(rdb), err)
+	case b.isUsedUp():
+		return fmt.Errorf("%s: %w", b.usedUp(), err)
 	}
-	if cause := state.Cause(); cause != nil && !errors.Is(cause, err) {
+	if cause := b.state.Cause(); cause != nil && !errors.Is(cause, err) {
 		return fmt.Errorf("%w: %w", err, cause)
 	}
-	if client, ok := rdb.(*redis.Client); ok && client.Options().TLSConfig != nil {
+	if client, ok := b.rdb.(*redis.Client); ok && client.Options().TLSConfig != nil {
 		return fmt.Errorf("no TLS connection within %v: %w", sendPatience, err)
 	}
 	return fmt.Errorf("no connection within %v: %w", sendPatience, err)
 }
 
 // impairment returns what is wrong with one end of a queue, nil while it works.
-func impairment(state *link.State, rdb redis.UniversalClient, queue string) error {
-	cause := state.Cause()
+func (b *broker) impairment() error {
+	cause := b.state.Cause()
 	if cause == nil {
 		return nil
 	}
-	return fmt.Errorf("redisconn: queue %q at %s: %w", queue, addressOf(rdb), cause)
+	return fmt.Errorf("redisconn: queue %q at %s: %w", b.queue, addressOf(b.rdb), cause)
 }
 
 // closeCause returns why something is left when a Conn is closed.
-func closeCause(state *link.State) error {
-	if cause := state.Cause(); cause != nil {
+func (b *broker) closeCause() error {
+	if cause := b.state.Cause(); cause != nil {
 		return cause
 	}
 	return net.ErrClosed
 }
 
 // isUsedUp reports whether all connections of a client's pool are in use.
-func isUsedUp(rdb redis.UniversalClient) bool {
-	client, ok := rdb.(*redis.Client)
+func (b *broker) isUsedUp() bool {
+	client, ok := b.rdb.(*redis.Client)
 	if !ok {
 		return false
 	}
@@ -90,18 +96,32 @@ func isUsedUp(rdb redis.UniversalClient) bool {
 	return int(stats.TotalConns)-int(stats.IdleConns) >= client.Options().PoolSize
 }
 
-func usedUp(rdb redis.UniversalClient) string {
-	return fmt.Sprintf("no free connection: PoolSize is %d, each Conn needs %d", rdb.(*redis.Client).Options().PoolSize, connsEach)
+func (b *broker) usedUp() string {
+	return fmt.Sprintf("no free connection: PoolSize is %d, each Conn needs %d", b.rdb.(*redis.Client).Options().PoolSize, connsEach)
 }
 
 // outlook says where Redis is and, if something fails there, why.
-func outlook(state *link.State, rdb redis.UniversalClient) string {
-	text := "Redis at " + addressOf(rdb)
-	switch cause := state.Cause(); {
+func (b *broker) outlook() string {
+	text := "Redis at " + addressOf(b.rdb)
+	switch cause := b.state.Cause(); {
 	case cause != nil:
 		return text + " fails: " + cause.Error()
-	case isUsedUp(rdb):
-		return text + ": " + usedUp(rdb)
+	case b.isUsedUp():
+		return text + ": " + b.usedUp()
 	}
 	return text
+}
+
+// failure returns the error of a request that did not get through.
+func (b *broker) failure(sentinel, err error) error {
+	return fmt.Errorf("%w: queue %q at %s: %w", sentinel, b.queue, addressOf(b.rdb), err)
+}
+
+// length returns how many requests wait in the queue.
+func (b *broker) length() (int64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	cmd := newOnce(ctx, "llen", b.queue)
+	_ = b.rdb.Process(ctx, cmd)
+	return cmd.Int64()
 }

@@ -40,11 +40,11 @@ func TestBuffersAreNotKept(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, read(ctx), context.Canceled)
 	}
-	require.LessOrEqual(t, cap(s.body), maxKept)
-	require.Zero(t, s.header, "it has parts of the body")
-	require.LessOrEqual(t, cap(c.body), maxKept)
+	require.LessOrEqual(t, cap(s.deliverer.body), maxKept)
+	require.Zero(t, s.deliverer.header, "it has parts of the body")
+	require.LessOrEqual(t, cap(c.inbox.body), maxKept)
 	require.NoError(t, s.Close())
-	c.pushing <- struct{}{}
-	require.LessOrEqual(t, cap(c.buf), maxKept)
-	<-c.pushing
+	c.outlet.pushing <- struct{}{}
+	require.LessOrEqual(t, cap(c.outlet.buf), maxKept)
+	<-c.outlet.pushing
 }

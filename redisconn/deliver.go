@@ -12,32 +12,55 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
+// A deliverer makes of the requests that were taken what the codec gets.
+type deliverer struct {
+	*shared
+	replier *replier
+	body    []byte          // of the last one
+	header  jsonrpc2.Header // of body
+	clock   *clock
+	asker   *link.Asker // of the clock
+}
+
+func newDeliverer(s *shared, r *replier) *deliverer {
+	d := &deliverer{shared: s, replier: r, asker: link.NewAsker()}
+	d.clock = &clock{ask: d.brokerTime, state: s.state}
+	return d
+}
+
+// forget lets go of a long request.
+func (d *deliverer) forget() {
+	if cap(d.body) > maxKept {
+		d.body, d.header = nil, jsonrpc2.Header{}
+	}
+}
+
 // deliver returns a request that was taken as the codec gets it.
-func (s *ServerConn) deliver(taken delivery) jsonrpc2.Delivery {
-	s.body = append(s.body[:0], taken.body...)
-	s.header.Scan(s.body) // what is broken is for the codec
-	list, err := s.replyList()
-	d := jsonrpc2.Delivery{Body: s.body, Header: &s.header, Deadline: s.clock.deadline(s.header.Deadline()), Attempt: taken.attempt}
+func (d *deliverer) deliver(taken delivery) jsonrpc2.Delivery {
+	d.body = append(d.body[:0], taken.body...)
+	d.header.Scan(d.body) // what is broken is for the codec
+	list, err := d.replyList()
+	out := jsonrpc2.Delivery{Body: d.body, Header: &d.header, Deadline: d.clock.deadline(d.header.Deadline()), Attempt: taken.attempt}
 	switch {
-	case err != nil && s.header.WantsAnswer():
-		s.countUnanswerable(err)
-		d.Err = err
+	case err != nil && d.header.WantsAnswer():
+		d.countUnanswerable(err)
+		out.Err = err
 	case taken.dead:
-		d.Err = errDead(taken.attempt)
+		out.Err = errDead(taken.attempt)
 	}
 	request := taken.held
-	d.Reply = func(body []byte) error {
+	out.Reply = func(body []byte) error {
 		switch {
 		case body == nil:
-			s.settle(request)
+			d.settle(request)
 			return nil
 		case err != nil:
-			s.settle(request)
+			d.settle(request)
 			return err
 		}
-		return s.replier.reply(request, list, body)
+		return d.replier.reply(request, list, body)
 	}
-	return d
+	return out
 }
 
 // errDead is what the caller of a dead request is answered with.
@@ -55,50 +78,50 @@ var (
 
 // replyList returns the list to answer the message in hand on. It comes from a
 // stranger.
-func (s *ServerConn) replyList() (string, error) {
-	list := s.header.ReplyTo()
+func (d *deliverer) replyList() (string, error) {
+	list := d.header.ReplyTo()
 	if list == "" {
-		list = s.header.ID()
+		list = d.header.ID()
 	}
 	switch {
 	case list == "":
 		return "", errNoAddress
 	case len(list) > maxAddress:
 		return "", errTooLong
-	case list == s.queue || strings.HasPrefix(list, s.own) || isOwnKey(list):
+	case list == d.queue || strings.HasPrefix(list, d.own) || isOwnKey(list):
 		return "", fmt.Errorf("redisconn: refused to reply to %q: it is a queue's own", list)
-	case !strings.HasPrefix(list, s.opts.ReplyPrefix):
-		return "", fmt.Errorf("redisconn: refused to reply to %q: it does not begin with %q", list, s.opts.ReplyPrefix)
+	case !strings.HasPrefix(list, d.opts.ReplyPrefix):
+		return "", fmt.Errorf("redisconn: refused to reply to %q: it does not begin with %q", list, d.opts.ReplyPrefix)
 	}
 	return list, nil
 }
 
 // countUnanswerable counts a request that can't be answered.
-func (s *ServerConn) countUnanswerable(err error) {
+func (d *deliverer) countUnanswerable(err error) {
 	switch err {
 	case errNoAddress, errTooLong:
-		s.noAddress.Add(1)
+		d.noAddress.Add(1)
 	default:
-		s.refused.Add(1)
+		d.refused.Add(1)
 	}
 }
 
 // settle settles a request that needs no answer.
-func (s *ServerConn) settle(request *hold.Request) {
-	s.replier.settleRequest(request)
-	s.places.Free(1)
+func (d *deliverer) settle(request *hold.Request) {
+	d.replier.settleRequest(request)
+	d.places.Free(1)
 }
 
 // brokerTime asks for the broker's time for as long as a drain can wait.
-func (s *ServerConn) brokerTime() (time.Time, error) {
+func (d *deliverer) brokerTime() (time.Time, error) {
 	type answer struct {
 		time time.Time
 		err  error
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxClockWait)
 	defer cancel()
-	told, ok := link.Ask(ctx, s.asker, func() (a answer) {
-		a.time, a.err = brokerTime(ctx, s.rdb, s.queue)
+	told, ok := link.Ask(ctx, d.asker, func() (a answer) {
+		a.time, a.err = brokerTime(ctx, d.rdb, d.queue)
 		return a
 	})
 	if !ok {

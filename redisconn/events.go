@@ -2,35 +2,43 @@ package redisconn
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// events counts and logs what the worker of a held finds.
-type events struct{ *held }
+// events count and log what a hold.Worker finds.
+type events struct {
+	*shared
+	now  func() time.Duration               // by the clock of the worker's world
+	bury func(request string, attempts int) // has the caller of a dead request answered
+
+	leaving atomic.Bool  // what is heard from now on is no news
+	heard   atomic.Int64 // when a beat last worked
+}
 
 // Failed implements hold.Events.
-func (e events) Failed(doing string, err error) {
+func (e *events) Failed(doing string, err error) {
 	if !e.leaving.Load() {
 		e.impaired(doing, err)
 	}
 }
 
 // Worked implements hold.Events.
-func (e events) Worked(doing string) {
+func (e *events) Worked(doing string) {
 	if doing != "taking over" { // which renews no lease
-		e.heard.Store(int64(e.world.Now()))
+		e.heard.Store(int64(e.now()))
 	}
 	e.state.Worked(doing)
 }
 
 // Gone implements hold.Events.
-func (e events) Gone() {
+func (e *events) Gone() {
 	if e.leaving.Load() {
 		return
 	}
-	silent := e.world.Now() - time.Duration(e.heard.Load())
+	silent := e.now() - time.Duration(e.heard.Load())
 	log := e.state.Logger.With(slog.Duration("lease", e.opts.Lease), slog.Duration("renewed_before", silent))
 	if silent < e.opts.Lease-hold.BeatTime(e.opts.Lease) { // the beat itself is older than its answer
 		log.Error("Redis does not know the lease, which had not run out: it lost data")
@@ -40,26 +48,26 @@ func (e events) Gone() {
 }
 
 // TookOver implements hold.Events.
-func (e events) TookOver(requests int) {
+func (e *events) TookOver(requests int) {
 	e.takenOver.Add(int64(requests))
 	e.state.Logger.Warn("requests taken over from a server whose lease ran out", slog.Int("requests", requests))
 }
 
 // Orphaned implements hold.Events.
-func (e events) Orphaned(requests int) {
+func (e *events) Orphaned(requests int) {
 	e.takenOver.Add(int64(requests))
 	e.state.Logger.Warn("requests whose answers may have been lost with a master run again", slog.Int("requests", requests))
 }
 
 // Died implements hold.Events.
-func (e events) Died(request string, attempts int) {
+func (e *events) Died(request string, attempts int) {
 	e.dead.Add(1)
 	e.state.Logger.Error("request is dead: each server's lease ran out while it ran", slog.Int("attempts", attempts))
 	e.bury(request, attempts)
 }
 
 // Dropped implements hold.Events.
-func (e events) Dropped(dead int) {
+func (e *events) Dropped(dead int) {
 	e.deadDropped.Add(int64(dead))
 	e.state.Logger.Error("the oldest dead requests dropped: there are too many", slog.Int("requests", dead), slog.Int("limit", MaxDead))
 }

@@ -34,11 +34,11 @@ func TestGoneIsExplained(t *testing.T) {
 			opts := withDefaults(ListenOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			h := newHeld(newShared(rdb, "calc", opts), nil)
 			h.world.began = time.Now().Add(-time.Hour)
-			h.heard.Store(int64(h.world.Now() - test.silence))
+			h.events.heard.Store(int64(h.world.Now() - test.silence))
 			if test.doing != "" {
-				events{h}.Worked(test.doing)
+				h.events.Worked(test.doing)
 			}
-			events{h}.Gone()
+			h.events.Gone()
 			require.Contains(t, log.String(), test.says)
 		})
 	}

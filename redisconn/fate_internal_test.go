@@ -33,7 +33,7 @@ func TestFailLeft(t *testing.T) {
 		cancel()
 		<-givenUp.Context().Done()
 		work := []*request{givenUp, left(t.Context())}
-		c.failLeft(work)
+		c.outlet.failLeft(work)
 		require.Len(t, failed, 1)
 		err := <-failed
 		require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
@@ -49,7 +49,7 @@ func TestFailLeft(t *testing.T) {
 // The list of a call is forgotten with its answer, or when the call is given up.
 func TestPerCallForgets(t *testing.T) {
 	t.Parallel()
-	p := newPerCall(&ClientConn{queue: "calc"})
+	p := newPerCall(&replyList{broker: &broker{queue: "calc"}})
 	add := func(ctx context.Context, list string) *jsonrpc2.Request {
 		r := &request{Request: jsonrpc2.NewRequest(ctx, []byte(`{"jsonrpc":"2.0","id":"`+list+`","method":"m"}`), jsonrpc2.Hooks{}), list: list}
 		p.add(r)

@@ -37,7 +37,7 @@ func FuzzReplyList(f *testing.F) {
 		s := newServerConn(nil, queue, ListenOptions{ReplyPrefix: prefix, Logger: slog.New(slog.DiscardHandler)})
 		s.places = link.NewPlaces(1)
 		s.places.Take(1)
-		d := s.deliver(delivery{body: request})
+		d := s.deliverer.deliver(delivery{body: request})
 		require.Equal(t, request, string(d.Body))
 		var header jsonrpc2.Header
 		header.Scan([]byte(request))

@@ -17,17 +17,15 @@ import (
 // them until they are settled, and others take them over when the server is silent.
 type held struct {
 	*shared
-	bury   func(request string, attempts int) // has the caller of a dead request answered
+	events *events
 	world  *world
 	worker *hold.Worker // from start on
 	apart  bool         // answers go to other nodes than the requests
 
-	leaving atomic.Bool  // what is heard from now on is no news
-	heard   atomic.Int64 // when a beat last worked, by the world's clock
+	back atomic.Int64 // requests that are to be given back
 
 	mu    sync.Mutex                 // protects following
 	begun map[*hold.Request]struct{} // and not settled
-	back  []hold.Request             // to be given back
 }
 
 // maxMoved is how many bytes of requests a script moves at most, but for its last one's:
@@ -36,7 +34,14 @@ const maxMoved = 1 << 20
 
 func newHeld(s *shared, bury func(request string, attempts int)) *held {
 	_, apart := s.rdb.(*redis.ClusterClient)
-	return &held{shared: s, bury: bury, world: newWorld(s), apart: apart, begun: make(map[*hold.Request]struct{})}
+	world := newWorld(s)
+	return &held{
+		shared: s,
+		events: &events{shared: s, now: world.Now, bury: bury},
+		world:  world,
+		apart:  apart,
+		begun:  make(map[*hold.Request]struct{}),
+	}
 }
 
 // start joins the other servers of the queue.
@@ -50,7 +55,7 @@ func (h *held) start() {
 		MaxDead:   MaxDead,
 		MaxBytes:  maxMoved,
 		Block:     blockTime,
-		Events:    events{h},
+		Events:    h.events,
 	})
 }
 
@@ -97,27 +102,21 @@ func (h *held) begin(d delivery) bool {
 }
 
 func (h *held) giveBack(requests []delivery) bool {
-	h.mu.Lock()
-	back := h.back
-	h.back = nil
-	h.mu.Unlock()
+	var back []hold.Request
 	for _, d := range requests {
 		if d.held != nil {
 			back = append(back, *d.held)
 		}
 	}
-	if len(back) == 0 {
-		return true
-	}
-	if err := h.worker.Release(back); err != nil {
+	h.back.Add(int64(len(back)))
+	if err := h.worker.Release(back...); err != nil {
 		h.impaired("giving requests back", err)
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.back = append(h.back, back...)
 		return false
 	}
-	h.state.Worked("giving requests back")
-	h.givenBack.Add(int64(len(back)))
+	if n := h.back.Swap(0); n > 0 {
+		h.state.Worked("giving requests back")
+		h.givenBack.Add(n)
+	}
 	return true
 }
 
@@ -129,7 +128,7 @@ func (h *held) leave() error {
 	if h.worker == nil {
 		return nil
 	}
-	h.leaving.Store(true)
+	h.events.leaving.Store(true)
 	defer h.world.close()
 	until := time.Now().Add(closeGrace)
 	var backoff link.Backoff

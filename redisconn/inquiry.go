@@ -3,6 +3,7 @@ package redisconn
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -38,31 +39,42 @@ type fates struct {
 	err     error // that Redis can't be asked
 }
 
-// Inquire implements jsonrpc2.ClientConn. It tells how many requests wait and, if
-// that is not more than 1,000, withdraws those it is asked of, at most 100 at once.
-func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
+// An inquirer asks what has become of a client's requests, and withdraws them.
+type inquirer struct {
+	*broker
+	pushing   chan struct{} // holds one while requests are pushed
+	asker     *link.Asker
+	withdrawn atomic.Int64
+}
+
+func newInquirer(b *broker, pushing chan struct{}) *inquirer {
+	return &inquirer{broker: b, pushing: pushing, asker: link.NewAsker()}
+}
+
+// inquire tells what has become of requests, nil where nothing is known.
+func (q *inquirer) inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
 	if deadline, ok := ctx.Deadline(); ok { // what is not known by then is told in time, too
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-inquiryMargin))
 		defer cancel()
 	}
 	var known *fates
-	pushed, ok := c.pushedAmong(ctx, requests)
+	pushed, ok := q.pushedAmong(ctx, requests)
 	if ok {
-		known, _ = link.Ask(ctx, c.asker, func() *fates { return c.withdraw(pushed) })
+		known, _ = link.Ask(ctx, q.asker, func() *fates { return q.withdraw(pushed) })
 	}
-	outlook := outlook(c.state, c.rdb)
+	outlook := q.outlook()
 	found := make([]error, len(requests))
 	for i, r := range requests {
 		switch {
 		case ok && r.Handle != nil && pushed[i] == nil:
-			found[i] = fmt.Errorf("%w: it had not been sent to queue %q; %s", jsonrpc2.ErrNotRun, c.queue, outlook)
+			found[i] = fmt.Errorf("%w: it had not been sent to queue %q; %s", jsonrpc2.ErrNotRun, q.queue, outlook)
 		case known != nil && known.err == nil:
-			found[i] = fmt.Errorf("%w; %s", c.describe(known.of[i], known), outlook)
+			found[i] = fmt.Errorf("%w; %s", q.describe(known.of[i], known), outlook)
 		case known != nil:
-			found[i] = fmt.Errorf("queue %q can't be asked: %w; %s", c.queue, known.err, outlook)
+			found[i] = fmt.Errorf("queue %q can't be asked: %w; %s", q.queue, known.err, outlook)
 		default:
-			found[i] = fmt.Errorf("queue %q can't be asked; %s", c.queue, outlook)
+			found[i] = fmt.Errorf("queue %q can't be asked; %s", q.queue, outlook)
 		}
 	}
 	return found
@@ -71,13 +83,13 @@ func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) 
 // pushedAmong returns those of the requests that may have arrived, nil in the places
 // of the others and of those that came within a batch. It waits for a push under way.
 // What is not pushed then will not be: nobody waits for it.
-func (c *ClientConn) pushedAmong(ctx context.Context, requests []*jsonrpc2.Request) (pushed []*request, ok bool) {
+func (q *inquirer) pushedAmong(ctx context.Context, requests []*jsonrpc2.Request) (pushed []*request, ok bool) {
 	select {
-	case c.pushing <- struct{}{}:
+	case q.pushing <- struct{}{}:
 	case <-ctx.Done():
 		return nil, false
 	}
-	defer func() { <-c.pushing }()
+	defer func() { <-q.pushing }()
 	pushed = make([]*request, len(requests))
 	for i, r := range requests {
 		if own, ok := r.Handle.(*request); ok && own.pushed {
@@ -88,39 +100,30 @@ func (c *ClientConn) pushedAmong(ctx context.Context, requests []*jsonrpc2.Reque
 }
 
 // withdraw removes requests from the queue if few enough wait there.
-func (c *ClientConn) withdraw(requests []*request) *fates {
+func (q *inquirer) withdraw(requests []*request) *fates {
 	known := &fates{of: make([]fate, len(requests))}
 	var err error
-	known.waiting, err = c.length()
+	known.waiting, err = q.length()
 	if err != nil {
 		known.err = err
 		return known
 	}
 	if known.waiting <= maxSearched {
-		c.remove(requests, known)
+		q.remove(requests, known)
 	}
 	return known
 }
 
-// length returns how many requests wait in the queue.
-func (c *ClientConn) length() (int64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
-	defer cancel()
-	cmd := newOnce(ctx, "llen", c.queue)
-	_ = c.rdb.Process(ctx, cmd)
-	return cmd.Int64()
-}
-
 // remove removes requests, looking for them from the right, where the oldest
 // wait, and notes their fates.
-func (c *ClientConn) remove(requests []*request, known *fates) {
+func (q *inquirer) remove(requests []*request, known *fates) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
-	pipeline := c.rdb.Pipeline()
+	pipeline := q.rdb.Pipeline()
 	cmds := make(map[int]once)
 	for i, r := range requests {
 		if r != nil && len(cmds) < maxWithdrawn {
-			cmds[i] = newOnce(ctx, "lrem", c.queue, -1, r.appendTo(nil))
+			cmds[i] = newOnce(ctx, "lrem", q.queue, -1, r.appendTo(nil))
 			_ = pipeline.Process(ctx, cmds[i])
 		}
 	}
@@ -137,14 +140,14 @@ func (c *ClientConn) remove(requests []*request, known *fates) {
 		default:
 			known.of[i] = withdrawn
 			known.waiting--
-			c.withdrawn.Add(1)
+			q.withdrawn.Add(1)
 		}
 	}
 }
 
 // describe says what is known of a request that was sent.
-func (c *ClientConn) describe(f fate, known *fates) error {
-	queue := fmt.Sprintf("requests waiting in queue %q: %d", c.queue, known.waiting)
+func (q *inquirer) describe(f fate, known *fates) error {
+	queue := fmt.Sprintf("requests waiting in queue %q: %d", q.queue, known.waiting)
 	switch f {
 	case withdrawn:
 		return fmt.Errorf("%w: no server took it: it still waited and was withdrawn; %s", jsonrpc2.ErrNotRun, queue)

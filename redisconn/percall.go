@@ -19,7 +19,7 @@ import (
 // On a Cluster the lists lie in many slots, where a block on all of them is
 // refused; they are then asked every now and then, while calls wait.
 type perCall struct {
-	client  *ClientConn
+	*replyList
 	added   chan struct{} // holds one if there may be a new call
 	poll    bool
 	missing error // of the calls that the one answer on their list leaves out
@@ -34,12 +34,12 @@ const (
 	maxPoll = 50 * time.Millisecond
 )
 
-func newPerCall(c *ClientConn) *perCall {
+func newPerCall(own *replyList) *perCall {
 	return &perCall{
-		client:  c,
-		added:   make(chan struct{}, 1),
-		missing: fmt.Errorf("%w: queue %q: what came on the call's own reply list does not answer it", jsonrpc2.ErrBadReply, c.queue),
-		calls:   make(map[string]*jsonrpc2.Request),
+		replyList: own,
+		added:     make(chan struct{}, 1),
+		missing:   fmt.Errorf("%w: queue %q: what came on the call's own reply list does not answer it", jsonrpc2.ErrBadReply, own.queue),
+		calls:     make(map[string]*jsonrpc2.Request),
 	}
 }
 
@@ -92,27 +92,26 @@ func (p *perCall) answered(list string) *jsonrpc2.Request {
 }
 
 func (p *perCall) fetch() {
-	c := p.client
 	var backoff link.Backoff
-	for !c.isClosed() {
+	for !p.inbox.isClosed() {
 		lists := p.lists()
 		if len(lists) == 0 {
 			select {
 			case <-p.added:
-			case <-c.closed:
+			case <-p.inbox.closed:
 			}
 			continue
 		}
 		taken, err := p.take(lists)
 		p.unblocked()
 		if err != nil {
-			impaired(c.state, c.rdb, "taking answers", err)
-			link.Wait(backoff.Next(), c.closed)
+			p.impaired("taking answers", err)
+			link.Wait(backoff.Next(), p.inbox.closed)
 			continue
 		}
-		c.state.Worked("taking answers")
+		p.state.Worked("taking answers")
 		backoff.Reset()
-		c.hand(taken)
+		p.inbox.hand(taken)
 	}
 }
 
@@ -121,15 +120,15 @@ func (p *perCall) take(lists []string) (taken answers, err error) {
 	if p.poll {
 		return p.wait(lists)
 	}
-	list, values, err := p.client.popper.pop(1, append(lists, p.client.list)...)
+	list, values, err := p.popper.pop(1, append(lists, p.name)...)
 	if isRefusal(err, "CROSSSLOT") {
 		p.poll = true
 		return taken, nil
 	}
-	if err != nil || len(values) == 0 || list == p.client.list {
+	if err != nil || len(values) == 0 || list == p.name {
 		return taken, err
 	}
-	taken = answers{values, []*jsonrpc2.Request{p.answered(list)}}
+	taken = answers{bodies: values, requests: []*jsonrpc2.Request{p.answered(list)}, missing: p.missing}
 	_ = p.takeAll(&taken, lists) // what is wrong will be so the next time
 	return taken, nil
 }
@@ -137,7 +136,7 @@ func (p *perCall) take(lists []string) (taken answers, err error) {
 // takeAll adds the answers that are there to taken, without waiting.
 func (p *perCall) takeAll(taken *answers, lists []string) (err error) {
 	ctx := context.Background()
-	pipeline := p.client.rdb.Pipeline()
+	pipeline := p.rdb.Pipeline()
 	cmds := make([]once, len(lists))
 	for i, list := range lists {
 		cmds[i] = newOnce(ctx, "lpop", list)
@@ -159,6 +158,7 @@ func (p *perCall) takeAll(taken *answers, lists []string) (err error) {
 
 // wait asks all lists until one has an answer, less and less often.
 func (p *perCall) wait(lists []string) (taken answers, err error) {
+	taken.missing = p.missing
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
 		err = p.takeAll(&taken, lists)
 		if len(taken.bodies) > 0 {
@@ -167,6 +167,6 @@ func (p *perCall) wait(lists []string) (taken answers, err error) {
 		if err != nil || pause == maxPoll {
 			return taken, err
 		}
-		link.Wait(pause, p.client.closed)
+		link.Wait(pause, p.inbox.closed)
 	}
 }

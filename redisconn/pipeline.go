@@ -23,3 +23,9 @@ func process(pipeline redis.Pipeliner, args ...any) once {
 	_ = pipeline.Process(context.Background(), cmd)
 	return cmd
 }
+
+// addWake adds what ends a pop that is blocked on a list.
+func addWake(pipeline redis.Pipeliner, list string) {
+	process(pipeline, "rpush", list, "")
+	process(pipeline, "pexpire", list, wakeTTL.Milliseconds())
+}

@@ -16,10 +16,16 @@ type request struct {
 	list  string    // to answer on
 	until time.Time // tried for so long
 
-	// Protected by the ClientConn's pushing.
+	// Protected by the outlet's pushing.
 	deadlineMS int64 // as it travels, 0 for none
 	pushed     bool  // it may have arrived
 }
+
+// Size implements link.Sendable.
+func (r *request) Size() int { return len(r.Body) }
+
+// TriedUntil implements link.Sendable.
+func (r *request) TriedUntil() time.Time { return r.until }
 
 // appendTo appends the request as it travels: with the members that say where
 // and until when it is to be answered, in its first object.

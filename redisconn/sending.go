@@ -4,24 +4,61 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// push pushes requests, and returns those to try again.
-func (c *ClientConn) push(work []*request) (again []*request) {
-	c.pushing <- struct{}{}
-	defer func() { <-c.pushing }()
-	work = c.wanted(work)
-	if err := c.ask(work); err != nil {
-		impaired(c.state, c.rdb, "sending requests", err)
-		return c.refused(work, err)
+// An outlet pushes the requests of a client onto its queue.
+type outlet struct {
+	*broker
+	*link.Requests[*request]
+	pushing  chan struct{} // holds one while requests are pushed
+	wakes    func() bool   // reports whether a blocked pop is to be ended with each push; nil: never
+	wakeList string        // of it
+	count    atomic.Int64  // of the requests that were pushed
+
+	// The sender's own.
+	clock   *clock
+	backlog backlog
+	buf     []byte // requests as they travel
+}
+
+func newOutlet(b *broker, maxBacklog int) *outlet {
+	o := &outlet{
+		broker:   b,
+		Requests: link.NewRequests[*request](),
+		pushing:  make(chan struct{}, 1),
+		backlog:  backlog{limit: int64(maxBacklog), ask: b.length},
 	}
-	work = c.admitted(work)
+	o.clock = &clock{state: b.state, ask: func() (time.Time, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+		defer cancel()
+		return brokerTime(ctx, b.rdb, b.queue)
+	}}
+	return o
+}
+
+// run sends requests until they are closed and all is sent, or closeGrace is over.
+func (o *outlet) run() {
+	o.failLeft(o.Run(link.Writer[*request]{Send: o.push, MaxPause: sendPatience / 4, Grace: closeGrace}))
+}
+
+// push pushes requests, and returns those to try again.
+func (o *outlet) push(work []*request) (again []*request) {
+	o.pushing <- struct{}{}
+	defer func() { <-o.pushing }()
+	work = o.Wanted(work)
+	if err := o.ask(work); err != nil {
+		o.impaired("sending requests", err)
+		return o.refused(work, err)
+	}
+	work = o.admitted(work)
 	for len(work) > 0 {
 		n := sentTogether(work)
-		again = append(again, c.pushTogether(work[:n])...)
+		again = append(again, o.pushTogether(work[:n])...)
 		work = work[n:]
 	}
 	return again
@@ -38,87 +75,86 @@ func sentTogether(work []*request) int {
 }
 
 // pushTogether pushes requests in one command, and returns those to try again.
-func (c *ClientConn) pushTogether(work []*request) (again []*request) {
-	err := c.exec(work)
-	if c.refusesLarge(work, err) { // or it was the connection
-		if err = c.exec(work); c.refusesLarge(work, err) {
-			c.failUnsent(work[0], fmt.Errorf("it has %d bytes: %w", len(work[0].Body), explain(c.state, c.rdb, err)))
+func (o *outlet) pushTogether(work []*request) (again []*request) {
+	err := o.exec(work)
+	if o.refusesLarge(work, err) { // or it was the connection
+		if err = o.exec(work); o.refusesLarge(work, err) {
+			o.failUnsent(work[:1], fmt.Errorf("it has %d bytes: %w", len(work[0].Body), o.explain(err)))
 			return nil
 		}
 	}
 	switch {
 	case err == nil:
-		c.state.Worked("sending requests")
-		c.sent(work)
+		o.state.Worked("sending requests")
+		o.sent(work)
 	case certainlyNotRun(err, true):
-		impaired(c.state, c.rdb, "sending requests", err)
-		return c.refused(work, err)
+		o.impaired("sending requests", err)
+		return o.refused(work, err)
 	default:
-		impaired(c.state, c.rdb, "sending requests", err)
-		c.unconfirmed(work, err)
+		o.impaired("sending requests", err)
+		o.unconfirmed(work, err)
 	}
 	return nil
 }
 
 // refusesLarge reports whether Redis, which answers else, did not take a large
 // request. Such a one may be over a limit of its.
-func (c *ClientConn) refusesLarge(work []*request, err error) bool {
+func (o *outlet) refusesLarge(work []*request, err error) bool {
 	if len(work[0].Body) <= largeMessage || err == nil || !certainlyNotRun(err, true) || faultOf(err) == nodeFault {
 		return false
 	}
-	_, err = c.length()
+	_, err = o.length()
 	return err == nil || isRefusal(err, "")
 }
 
 // ask asks the broker what has to be known before work is pushed, and is not.
-func (c *ClientConn) ask(work []*request) error {
+func (o *outlet) ask(work []*request) error {
 	if len(work) == 0 {
 		return nil
 	}
 	if slices.ContainsFunc(work, (*request).hasDeadline) {
-		if err := c.clock.refresh(); err != nil {
+		if err := o.clock.refresh(); err != nil {
 			return err
 		}
 	}
-	return c.backlog.refresh()
+	return o.backlog.refresh()
 }
 
 // admitted fails the requests for which there is no room in the queue.
-func (c *ClientConn) admitted(work []*request) []*request {
-	n := c.backlog.admit(len(work))
-	for _, r := range work[n:] {
-		c.overloaded.Add(1)
-		c.fail(r, fmt.Errorf("%w: requests waiting in queue %q: %d", jsonrpc2.ErrOverloaded, c.queue, c.backlog.depth+int64(n)))
+func (o *outlet) admitted(work []*request) []*request {
+	n := o.backlog.admit(len(work))
+	if n == len(work) {
+		return work
 	}
-	return work[:n]
+	return o.Admitted(work, n, fmt.Errorf("%w: requests waiting in queue %q: %d", jsonrpc2.ErrOverloaded, o.queue, o.backlog.depth+int64(n)))
 }
 
-func (c *ClientConn) exec(work []*request) error {
+func (o *outlet) exec(work []*request) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
-	wakes, asks := c.perCall != nil && c.perCall.isBlocked(), c.clock.isStale() && !c.clock.mute
-	push := newOnce(ctx, c.pushArgs(work)...)
+	wakes, asks := o.wakes != nil && o.wakes(), o.clock.isStale() && !o.clock.mute
+	push := newOnce(ctx, o.pushArgs(work)...)
 	if !wakes && !asks {
-		_ = c.rdb.Process(ctx, push)
+		_ = o.rdb.Process(ctx, push)
 	} else {
-		c.execBeside(ctx, push, wakes, asks)
+		o.execBeside(ctx, push, wakes, asks)
 	}
-	c.buf = keep(c.buf)
+	o.buf = keep(o.buf)
 	depth, err := push.Int64()
-	c.backlog.set(depth, err)
+	o.backlog.set(depth, err)
 	return err
 }
 
 // execBeside pushes requests, and wakes the fetcher and asks for the time before, in
 // one go.
-func (c *ClientConn) execBeside(ctx context.Context, push once, wakes, asks bool) {
-	pipeline := c.rdb.Pipeline()
+func (o *outlet) execBeside(ctx context.Context, push once, wakes, asks bool) {
+	pipeline := o.rdb.Pipeline()
 	if wakes {
-		c.addWake(ctx, pipeline)
+		addWake(pipeline, o.wakeList)
 	}
 	var clock once
 	if asks {
-		clock = newOnce(ctx, timeCommands(c.rdb, c.queue)[0]...)
+		clock = newOnce(ctx, timeCommands(o.rdb, o.queue)[0]...)
 		_ = pipeline.Process(ctx, clock)
 	}
 	_ = pipeline.Process(ctx, push)
@@ -130,86 +166,54 @@ func (c *ClientConn) execBeside(ctx context.Context, push once, wakes, asks bool
 	took := time.Since(begin)
 	switch t, err := timeOf(clock); {
 	case err == nil && !t.IsZero():
-		c.clock.check(reading{broker: t, local: begin.Add(took / 2), took: took})
+		o.clock.check(reading{broker: t, local: begin.Add(took / 2), took: took})
 	case isRefused(err):
-		c.clock.mute = true
+		o.clock.mute = true
 	}
 }
 
 // pushArgs makes the command that pushes all requests.
-func (c *ClientConn) pushArgs(work []*request) []any {
-	args, b := append(make([]any, 0, len(work)+2), "lpush", c.queue), c.buf[:0]
+func (o *outlet) pushArgs(work []*request) []any {
+	args, b := append(make([]any, 0, len(work)+2), "lpush", o.queue), o.buf[:0]
 	for _, r := range work {
 		r.pushed = true // as far as is known
-		r.setDeadline(c.clock)
+		r.setDeadline(o.clock)
 		start := len(b)
 		b = r.appendTo(b)
 		args = append(args, b[start:])
 	}
-	c.buf = b
+	o.buf = b
 	return args
 }
 
-// wanted drops the requests whose callers have given up.
-func (c *ClientConn) wanted(work []*request) []*request {
-	wanted := work[:0]
-	for _, r := range work {
-		if !r.GivenUp() {
-			wanted = append(wanted, r)
-			continue
-		}
-		c.expired.Add(1)
-		c.out.Done(len(r.Body))
-	}
-	return wanted
-}
-
-// refused fails the requests that were tried for long enough, and returns the
-// others.
-func (c *ClientConn) refused(work []*request, err error) (again []*request) {
-	now := time.Now()
-	again = work[:0]
+// refused returns the requests to try again, and fails those that were tried for long
+// enough.
+func (o *outlet) refused(work []*request, err error) (again []*request) {
 	for _, r := range work {
 		r.pushed = false
-		if now.Before(r.until) {
-			again = append(again, r)
-			continue
-		}
-		c.failUnsent(r, explain(c.state, c.rdb, err))
 	}
-	return again
+	return o.Refused(work, 0, func() error { return o.failure(jsonrpc2.ErrUnavailable, o.explain(err)) })
 }
 
 // failLeft fails the requests that are left when the ClientConn is closed.
-func (c *ClientConn) failLeft(work []*request) {
-	c.pushing <- struct{}{}
-	defer func() { <-c.pushing }()
-	for _, r := range c.wanted(work) {
-		c.failUnsent(r, fmt.Errorf("closed meanwhile: %w", closeCause(c.state)))
+func (o *outlet) failLeft(work []*request) {
+	o.pushing <- struct{}{}
+	defer func() { <-o.pushing }()
+	o.failUnsent(o.Wanted(work), fmt.Errorf("closed meanwhile: %w", o.closeCause()))
+}
+
+// failUnsent fails requests that certainly were not pushed.
+func (o *outlet) failUnsent(work []*request, err error) {
+	for _, r := range work {
+		r.pushed = false
 	}
-}
-
-func (c *ClientConn) failUnsent(r *request, err error) {
-	c.unsent.Add(1)
-	c.fail(r, c.failure(jsonrpc2.ErrUnavailable, err))
-}
-
-// fail fails a request that is not sent.
-func (c *ClientConn) fail(r *request, err error) {
-	r.pushed = false
-	c.out.Done(len(r.Body))
-	r.Fail(err)
-}
-
-// failure returns the error of a request that did not get through.
-func (c *ClientConn) failure(sentinel, err error) error {
-	return fmt.Errorf("%w: queue %q at %s: %w", sentinel, c.queue, addressOf(c.rdb), err)
+	o.FailUnsent(o.failure(jsonrpc2.ErrUnavailable, err), work...)
 }
 
 // sent notes that requests have arrived.
-func (c *ClientConn) sent(work []*request) {
-	c.requests.Add(int64(len(work)))
-	c.done(work)
+func (o *outlet) sent(work []*request) {
+	o.count.Add(int64(len(work)))
+	o.done(work)
 	for _, r := range work {
 		r.Sent()
 	}
@@ -217,18 +221,18 @@ func (c *ClientConn) sent(work []*request) {
 
 // unconfirmed notes that requests may have arrived: calls wait for their answers,
 // notifications end.
-func (c *ClientConn) unconfirmed(work []*request, err error) {
-	c.done(work)
-	err = c.failure(jsonrpc2.ErrUnconfirmed, explain(c.state, c.rdb, err))
+func (o *outlet) unconfirmed(work []*request, err error) {
+	o.done(work)
+	err = o.failure(jsonrpc2.ErrUnconfirmed, o.explain(err))
 	for _, r := range work {
 		r.Fail(err)
 	}
 }
 
-func (c *ClientConn) done(work []*request) {
+func (o *outlet) done(work []*request) {
 	bytes := 0
 	for _, r := range work {
 		bytes += len(r.Body)
 	}
-	c.out.Done(bytes)
+	o.Done(bytes)
 }

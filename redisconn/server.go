@@ -28,51 +28,32 @@ import (
 // world.
 type ServerConn struct {
 	*shared
-	opened  atomic.Bool
-	source  source
-	fetched chan struct{} // holds one if there may be a request
-	read    chan struct{} // holds one if all that was taken may be read
-	replier *replier
-
-	// ReadRequest's own.
-	body   []byte
-	header jsonrpc2.Header // of body
-	clock  *clock
-	asker  *link.Asker // of the clock
+	opened    atomic.Bool
+	source    source
+	fetcher   *fetcher
+	replier   *replier
+	deliverer *deliverer // ReadRequest's own
 
 	start    sync.Once   // runs the goroutines, unless closed first
 	unwatch  func() bool // ends the watch of ReadRequest's context
+	fetching sync.WaitGroup
 	closing  sync.Once
 	closeErr error
-	ended    chan struct{} // closed when the fetcher has ended
-	fetching sync.WaitGroup
-
-	mu      sync.Mutex    // protects following
-	taken   []delivery    // oldest first, not read yet
-	buried  []delivery    // to be answered with an error
-	fatal   error         // that ended the fetcher
-	drained bool          // nothing is taken any more
-	stop    chan struct{} // closed when drained
 }
 
 func newServerConn(rdb redis.UniversalClient, queue string, opts ListenOptions) *ServerConn {
-	s := &ServerConn{
-		shared:  newShared(rdb, queue, withDefaults(opts)),
-		fetched: make(chan struct{}, 1),
-		read:    make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		ended:   make(chan struct{}),
-		asker:   link.NewAsker(),
-	}
-	s.clock = &clock{ask: s.brokerTime, state: s.state}
+	s := &ServerConn{shared: newShared(rdb, queue, withDefaults(opts))}
+	s.fetcher = newFetcher(s.shared)
 	if opts.Guarantee == jsonrpc2.AtLeastOnce {
-		s.source = newHeld(s.shared, s.bury)
+		s.source = newHeld(s.shared, s.fetcher.bury)
 		s.replier = newReplier(s.shared, s.source)
-		return s
+	} else {
+		p := newPopped(s.shared)
+		s.source, s.replier = p, newReplier(s.shared, p)
+		p.put = s.replier.put
 	}
-	p := newPopped(s.shared)
-	s.source, s.replier = p, newReplier(s.shared, p)
-	p.put = s.replier.put
+	s.fetcher.source = s.source
+	s.deliverer = newDeliverer(s.shared, s.replier)
 	return s
 }
 
@@ -98,89 +79,39 @@ func (s *ServerConn) run(ctx context.Context) {
 	s.places = link.NewPlaces(s.opts.Prefetch)
 	s.source.start()
 	s.replier.start()
-	s.fetching.Go(s.fetch)
+	s.fetching.Go(s.fetcher.fetch)
 	s.fetching.Go(func() {
-		<-s.stop
-		s.source.stop(s.ended)
+		<-s.fetcher.stop
+		s.source.stop(s.fetcher.ended)
 	})
-	s.unwatch = context.AfterFunc(ctx, s.drain) // also while the codec does not read
+	s.unwatch = context.AfterFunc(ctx, s.fetcher.drain) // also while the codec does not read
 }
 
 // ReadRequest implements jsonrpc2.ServerConn.
 func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
 	s.start.Do(func() { s.run(ctx) })
-	if cap(s.body) > maxKept {
-		s.body, s.header = nil, jsonrpc2.Header{}
-	}
+	s.deliverer.forget()
 	for {
 		if err := ctx.Err(); err != nil {
-			s.drain()
+			s.fetcher.drain()
 			return jsonrpc2.Delivery{}, err
 		}
-		d, ok, err := s.next()
+		d, ok, err := s.fetcher.next()
 		switch {
 		case err != nil:
 			return jsonrpc2.Delivery{}, err
-		case ok && !s.begin(d):
+		case ok && !s.fetcher.begin(d):
 			continue
 		case ok:
-			return s.deliver(d), nil
+			return s.deliverer.deliver(d), nil
 		}
 		select {
-		case <-s.fetched:
+		case <-s.fetcher.fetched:
 		case <-ctx.Done():
 		case <-s.closed:
 			return jsonrpc2.Delivery{}, io.EOF
 		}
 	}
-}
-
-// next takes the next request that may be returned.
-func (s *ServerConn) next() (d delivery, ok bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.fatal != nil:
-		return d, false, s.fatal
-	case s.drained:
-		return d, false, nil
-	case len(s.buried) > 0:
-		d = shift(&s.buried)
-	case len(s.taken) > 0:
-		d = shift(&s.taken)
-		if len(s.taken) == 0 {
-			link.Signal(s.read)
-		}
-	default:
-		return d, false, nil
-	}
-	return d, true, nil
-}
-
-// shift takes the first of the deliveries, which are then without its body in
-// memory, too.
-func shift(deliveries *[]delivery) delivery {
-	all := *deliveries
-	first := all[0]
-	all[0] = delivery{}
-	*deliveries = all[1:]
-	return first
-}
-
-// begin reports whether a request may be started. One that may not goes back in a
-// drain; else others have taken it over.
-func (s *ServerConn) begin(d delivery) bool {
-	if s.source.begin(d) {
-		return true
-	}
-	if s.isDrained() {
-		s.source.giveBack([]delivery{d}) // or leave does
-		return false
-	}
-	s.leaseLost.Add(1)
-	s.source.settled(push{held: d.held})
-	s.places.Free(1)
-	return false
 }
 
 // Err implements jsonrpc2.ServerConn.
@@ -190,12 +121,10 @@ func (s *ServerConn) Err() error {
 		return net.ErrClosed
 	default:
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.fatal != nil {
-		return s.fatal
+	if err := s.fetcher.cause(); err != nil {
+		return err
 	}
-	return impairment(s.state, s.rdb, s.queue)
+	return s.impairment()
 }
 
 // Close implements jsonrpc2.ServerConn. It takes as long as that of a ClientConn.
@@ -204,8 +133,8 @@ func (s *ServerConn) Close() error {
 		s.start.Do(func() { s.unwatch = func() bool { return true } }) // or never
 		s.unwatch()
 		close(s.closed)
-		s.drain()
-		s.asker.Close()
+		s.fetcher.drain()
+		s.deliverer.asker.Close()
 		s.fetching.Wait()
 		unsent := s.replier.close()
 		s.closeErr = s.loseUnsent(unsent)
@@ -218,7 +147,7 @@ func (s *ServerConn) Close() error {
 // error if something is.
 func (s *ServerConn) loseUnsent(unsent []push) error {
 	lost := 0
-	cause := closeCause(s.state)
+	cause := s.closeCause()
 	for _, p := range unsent {
 		switch {
 		case p.kind == pushReply:

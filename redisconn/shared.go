@@ -10,12 +10,10 @@ import (
 
 // A shared is what the parts of a ServerConn have in common.
 type shared struct {
-	rdb      redis.UniversalClient
-	queue    string
+	*broker
 	own      string // prefix of our own keys
 	wakeList string // a push onto it ends a blocked pop
 	opts     ListenOptions
-	state    *link.State
 	lost     func(body []byte, why error) // the codec's, from Open on
 	places   *link.Places                 // from the first ReadRequest on
 	closed   chan struct{}                // by Close
@@ -25,16 +23,11 @@ type shared struct {
 
 func newShared(rdb redis.UniversalClient, queue string, opts ListenOptions) *shared {
 	return &shared{
-		rdb:      rdb,
-		queue:    queue,
+		broker:   newBroker(rdb, queue, opts.Logger, "server"),
 		own:      ownPrefix(queue),
 		wakeList: ownPrefix(queue) + "wake:" + link.NewName(),
 		opts:     opts,
-		state:    newState(rdb, opts.Logger, queue, "server"),
 		lost:     func([]byte, error) {},
 		closed:   make(chan struct{}),
 	}
 }
-
-// impaired notes that an activity failed.
-func (s *shared) impaired(activity string, err error) { impaired(s.state, s.rdb, activity, err) }

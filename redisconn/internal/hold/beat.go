@@ -24,7 +24,6 @@ func BeatTime(lease time.Duration) time.Duration { return lease / 4 }
 //	  findOrphans
 //	  hasUnheard   end a wait where a take's answer was lost
 func (w *Worker) beat() {
-	pace := min(w.opts.Lease/4, maxPace)
 	for {
 		w.mu.Lock()
 		gen, left := w.gen, w.left
@@ -37,9 +36,12 @@ func (w *Worker) beat() {
 		default:
 			w.hear(gen)
 		}
-		w.world.Wait(w.beating, pace)
+		w.world.Wait(w.beating, w.pace())
 	}
 }
+
+// pace is between two beats.
+func (w *Worker) pace() time.Duration { return min(w.opts.Lease/4, maxPace) }
 
 func (w *Worker) join() {
 	sent := w.world.Now()
@@ -127,8 +129,9 @@ func (w *Worker) hear(gen string) {
 
 // observe notes the rows of other generations, and finds those that are silent: whose
 // row still stands in a beat that was sent a lease after it was first received. A gap
-// between two beats is nobody's silence: the others may not have been heard either. It
-// is called with w.mu locked.
+// between two beats is nobody's silence, since the others may not have been heard either:
+// a short one is left out, after a long one all begins anew. It is called with w.mu
+// locked.
 func (w *Worker) observe(own string, rows []string, sent, gap time.Duration) {
 	received := w.world.Now()
 	w.silent = nil
@@ -139,11 +142,14 @@ func (w *Worker) observe(own string, rows []string, sent, gap time.Duration) {
 			continue
 		}
 		r, known := w.rows[gen]
-		if !known || r.text != text {
+		switch {
+		case !known || r.text != text:
 			r = row{gen, text, max(leaseOf(text), w.opts.Lease), received}
-		}
-		if gap > r.lease/2 && w.omitted != GapRule {
+		case w.omitted == GapRule:
+		case gap > r.lease/2:
 			r.since = received
+		case gap > 2*w.pace():
+			r.since += gap
 		}
 		seen[gen] = r
 		if text == "gone" || sent-r.since >= r.lease {

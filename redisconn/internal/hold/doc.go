@@ -80,8 +80,8 @@
 //	                                      it dies, the answer
 //	                                      is lost
 //	drop     nothing                      it drops again           as settle; of cF nothing
-//	release  nothing                      leave gives it back,     held and unknown: an orphan
-//	                                      if it is held
+//	release  nothing                      it releases again, at    held and unknown: an orphan
+//	                                      last before it leaves
 //	beat     a take-over comes up to a    it beats again           its row has changed anyhow
 //	         lease later
 //	reap     its row differs: nothing     a beat finds what is     found and reaped again
@@ -106,7 +106,8 @@
 //     other one is silent. reap compares the row once more.
 //   - What was received before a gap of more than half that lease between two of its own
 //     beats does not count: Redis stood still, or it did itself. Nor does what was
-//     received before it joined.
+//     received before it joined. A shorter gap, of more than two beats, is left out: each
+//     beat of another worker may have met such a one.
 //   - It begins nothing unless its last good beat was sent less than a lease ago. Others
 //     can't have taken over before, unless its clock stood still: that of a machine
 //     does which was suspended.

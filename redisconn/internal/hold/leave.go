@@ -2,8 +2,14 @@ package hold
 
 import "errors"
 
-// Release gives back requests, the oldest first, that were fetched and not started.
-func (w *Worker) Release(requests []Request) error {
+// Release gives back requests, the oldest first, that were fetched and not started, and
+// those before that could not be given back. If it fails, the next Release or Leave tries
+// it again: Redis does not know that they were not started.
+func (w *Worker) Release(requests ...Request) error {
+	w.mu.Lock()
+	requests = append(w.unreleased, requests...)
+	w.unreleased = nil
+	w.mu.Unlock()
 	var gens []string
 	byGen := make(map[string][]any)
 	for i := len(requests) - 1; i >= 0; i-- { // the oldest is to be taken next
@@ -19,10 +25,14 @@ func (w *Worker) Release(requests []Request) error {
 			failed = errors.Join(failed, err)
 		}
 	}
-	if failed == nil {
-		w.forget(requests...)
+	if failed != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.unreleased = append(requests, w.unreleased...)
+		return failed
 	}
-	return failed
+	w.forget(requests...)
+	return nil
 }
 
 // giveBack gives back requests of a generation in bites: args are a field and a count of
@@ -69,6 +79,9 @@ func (w *Worker) Leave(unsent []Request) (left int, err error) {
 	w.mu.Unlock()
 	w.beating.Set()
 	w.mending.Set()
+	if err := w.Release(); err != nil { // first: the leave knows only what Redis knows
+		return 0, err
+	}
 	if gen == "" {
 		return 0, nil
 	}

@@ -33,7 +33,7 @@ func TestTakeOver(t *testing.T) {
 		require.NoError(b, err)
 		lost, _ := Lost(reply)
 		require.Equal(b, map[int]bool{0: true}, lost)
-		require.NoError(b, m.Release(taken)) // of a generation that was: nothing
+		require.NoError(b, m.Release(taken...)) // of a generation that was: nothing
 		other.settle(again...)
 		other.settle(other.fetch("b")...)
 	})
@@ -89,6 +89,32 @@ func TestGap(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestShortGaps shows that short gaps are nobody's silence either: they may have met each
+// beat of a worker that beats less often.
+func TestShortGaps(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		m := b.join("m")
+		b.lease = lease / 8
+		other := b.join("other")
+		b.push("a")
+		taken := m.fetch("a")
+		b.pass(lease)
+		m.suffer(all(refused))
+		for range 6 {
+			other.suffer(all(refused))
+			b.pass(pace * 4 / 5)
+			other.suffer(nil)
+			b.pass(pace / 5)
+		}
+		m.suffer(nil)
+		b.pass(lease)
+		m.requireTold()
+		other.requireTold()
+		require.True(b, m.Begin(taken[0]))
+		m.settle(taken...)
+	})
 }
 
 // TestGapAndGone shows that a gap is nobody's silence for a worker either that hears at

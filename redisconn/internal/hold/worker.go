@@ -68,19 +68,20 @@ type Worker struct {
 	idle    bool // Fetch's own: nothing was ready after the last take
 	omitted Rule // by the simulator
 
-	mu       sync.Mutex      // protects following
-	gen      string          // the generation; "": there is none
-	sent     time.Duration   // when the last good beat of gen was sent
-	token    int64           // of the next request
-	known    map[string]bool // fields that are held, as far as we know
-	trying   string          // the suspect among them; "": none
-	rows     map[string]row  // of other generations
-	silent   []row           // to be taken over
-	orphans  []string        // fields to be given back
-	suspects bool            // some wait
-	stopped  bool            // nothing is fetched or started any more
-	left     bool            // no beats any more
-	fatal    error
+	mu         sync.Mutex      // protects following
+	gen        string          // the generation; "": there is none
+	sent       time.Duration   // when the last good beat of gen was sent
+	token      int64           // of the next request
+	known      map[string]bool // fields that are held, as far as we know
+	trying     string          // the suspect among them; "": none
+	rows       map[string]row  // of other generations
+	silent     []row           // to be taken over
+	unreleased []Request       // to be given back
+	orphans    []string        // fields to be given back
+	suspects   bool            // some wait
+	stopped    bool            // nothing is fetched or started any more
+	left       bool            // no beats any more
+	fatal      error
 }
 
 // A row is what a generation's row says, and since when.

@@ -48,7 +48,8 @@ type Command struct {
 
 	// Move, if not 0, is for how long a BLMOVE from the queue to what is ready waits,
 	// in the same pipeline before the script. If it is refused, that is the error of Do,
-	// though the script runs.
+	// though the script runs. It is not sent a second time: the script's answer would
+	// wait for another request.
 	Move        time.Duration
 	Queue, Into string // of the move
 }

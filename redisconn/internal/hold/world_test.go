@@ -22,6 +22,7 @@ type bubble struct {
 	*testing.T
 	*broker
 	outside chan *line
+	lease   time.Duration // of those who join
 }
 
 // A line takes work to a goroutine outside the bubble. To wait for one there keeps the
@@ -47,7 +48,7 @@ func inBubble(t *testing.T, test func(b *bubble)) {
 		t.Cleanup(func() { close(l.work) })
 		outside <- l
 	}
-	synctest.Test(t, func(t *testing.T) { test(&bubble{t, broker, outside}) })
+	synctest.Test(t, func(t *testing.T) { test(&bubble{t, broker, outside, lease}) })
 	broker.requireKeys(t, keys{})
 }
 
@@ -181,7 +182,7 @@ func (b *bubble) joinTwo() (m, other *member) {
 func (b *bubble) start(name string, f faults) *member {
 	m := &member{b: b, began: time.Now(), unblocks: make(chan struct{}, 1), faults: f}
 	m.Worker = New(m, Options{
-		Keys: ours, Name: name, Lease: lease, MaxStarts: 2, MaxDead: 10, MaxBytes: kilobyte, Block: time.Minute,
+		Keys: ours, Name: name, Lease: b.lease, MaxStarts: 2, MaxDead: 10, MaxBytes: kilobyte, Block: time.Minute,
 		Events: (*record)(m),
 	})
 	b.Cleanup(m.quit)

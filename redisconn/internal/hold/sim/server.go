@@ -193,7 +193,7 @@ func (s *server) drain() {
 	}
 	back := append(slices.Clone(s.suspects), s.unread...)
 	if len(back) > 0 {
-		_ = s.worker.Release(back) // else Leave gives them back
+		_ = s.worker.Release(back...) // else Leave does
 	}
 	for s.running > 0 || s.replying {
 		s.answered.Set()

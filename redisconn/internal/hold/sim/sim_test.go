@@ -109,6 +109,10 @@ func TestRegressions(t *testing.T) {
 	}{
 		{"a take whose answer was lost waited behind its own move when it was sent again",
 			[]uint64{54, 324, 356, 381, 905, 950, 1544, 3067, 3277, 3322}},
+		{"a release was lost, and leave gave the request back with a start that did not come about",
+			[]uint64{164099, 308703}},
+		{"two outages, each of less than half a lease, met all beats of a server in a lease",
+			[]uint64{176396}},
 	} {
 		t.Run(test.showed, func(t *testing.T) {
 			s := New()

@@ -26,8 +26,11 @@ func (w world) Do(path hold.Path, c hold.Command) (any, error) {
 		defer w.unlock()
 	}
 	timeout, retries := w.h.readTimeout+c.Move, w.h.retries
-	if path == hold.Beating {
+	switch {
+	case path == hold.Beating:
 		timeout, retries = hold.BeatTime(w.lease), 0
+	case c.Move > 0:
+		retries = 0
 	}
 	return w.h.do(func() *call { return w.call(path, c) }, timeout, retries)
 }

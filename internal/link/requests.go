@@ -1,0 +1,80 @@
+package link
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// A Sendable is a request on its way to a broker.
+type Sendable interface {
+	GivenUp() bool
+	Fail(err error)
+	Size() int             // bytes of its body
+	TriedUntil() time.Time // it is not tried for longer
+}
+
+// Requests are what a client has handed over to its one sender. It fails those that are
+// not to be sent, counts them, and makes room for others.
+type Requests[T Sendable] struct {
+	*Outbox[T]
+	Unsent, Expired, Overloaded atomic.Int64
+}
+
+// NewRequests returns Requests of which none waits.
+func NewRequests[T Sendable]() *Requests[T] {
+	return &Requests[T]{Outbox: NewOutbox[T](true)}
+}
+
+// Wanted returns the requests whose callers still wait, and drops the others.
+func (r *Requests[T]) Wanted(work []T) []T {
+	wanted := work[:0]
+	for _, request := range work {
+		if !request.GivenUp() {
+			wanted = append(wanted, request)
+			continue
+		}
+		r.Expired.Add(1)
+		r.Done(request.Size())
+	}
+	return wanted
+}
+
+// Refused returns the requests that are to be tried again. The others were tried for
+// long enough, and patience longer: they fail with the error that cause returns.
+func (r *Requests[T]) Refused(work []T, patience time.Duration, cause func() error) (again []T) {
+	now := time.Now()
+	again = work[:0]
+	var err error
+	for _, request := range work {
+		if now.Before(request.TriedUntil().Add(patience)) {
+			again = append(again, request)
+			continue
+		}
+		if err == nil {
+			err = cause()
+		}
+		r.FailUnsent(err, request)
+	}
+	return again
+}
+
+// Admitted returns the first n requests, for which the queue has room. The others fail.
+func (r *Requests[T]) Admitted(work []T, n int, overloaded error) []T {
+	r.Overloaded.Add(int64(len(work) - n))
+	r.Fail(overloaded, work[n:]...)
+	return work[:n]
+}
+
+// FailUnsent fails and counts requests that could not be sent.
+func (r *Requests[T]) FailUnsent(err error, requests ...T) {
+	r.Unsent.Add(int64(len(requests)))
+	r.Fail(err, requests...)
+}
+
+// Fail fails requests that are not sent.
+func (r *Requests[T]) Fail(err error, requests ...T) {
+	for _, request := range requests {
+		r.Done(request.Size())
+		request.Fail(err)
+	}
+}

@@ -1,0 +1,47 @@
+package redisconn
+
+import "github.com/micromessaging/jsonrpc2/internal/link"
+
+// A replyList is the list of a client on which all answers come.
+type replyList struct {
+	*broker
+	name   string
+	popper popper
+	inbox  *inbox
+}
+
+const (
+	maxPop      = 256     // answers taken at once
+	maxPopBytes = 8 << 20 // about as many bytes of them
+)
+
+// fetch takes answers until the ClientConn is closed.
+func (l *replyList) fetch() {
+	var backoff link.Backoff
+	n := 1
+	for !l.inbox.isClosed() {
+		_, values, err := l.popper.pop(n, l.name)
+		if err != nil {
+			l.impaired("taking answers", err)
+			link.Wait(backoff.Next(), l.inbox.closed)
+			continue
+		}
+		l.state.Worked("taking answers")
+		backoff.Reset()
+		n = nextPop(n, values)
+		l.inbox.hand(answers{bodies: values})
+	}
+}
+
+// nextPop returns how many answers to take at once after these, of which n were
+// asked for: fewer when they are long, lest a flood of them fills the memory.
+func nextPop(n int, values []string) int {
+	longest := 1
+	for _, value := range values {
+		longest = max(longest, len(value))
+	}
+	if len(values) == n {
+		n *= 2
+	}
+	return max(1, min(n, maxPop, maxPopBytes/longest))
+}
