@@ -11,26 +11,26 @@ var errManyItems = fmt.Errorf("batch exceeds the limit of %d items", maxBatchIte
 
 // open scans a message and makes its items the ones to look at.
 func (c *clientCodec) open(reply Reply) {
-	c.next = 0
-	clear(c.items)
-	c.items, c.answered, c.missing = c.items[:0], reply.Request, reply.Missing
+	c.in.next = 0
+	clear(c.in.items)
+	c.in.items, c.in.answered, c.in.missing = c.in.items[:0], reply.Request, reply.Missing
 	err := c.scan(reply.Body)
 	if err == nil {
 		return
 	}
-	c.items = c.items[:0]
+	c.in.items = c.in.items[:0]
 	if errors.Is(err, ErrTooLarge) {
 		c.failAll(reply.Body, err)
 		return
 	}
 	c.stats.Invalid.Add(1)
 	switch {
-	case c.answered == nil:
+	case c.in.answered == nil:
 		c.log.drop("broken reply dropped", reply.Body, slog.Any("error", err))
-	case c.missing != nil:
-		c.missing = fmt.Errorf("%w: %w", c.missing, err)
+	case c.in.missing != nil:
+		c.in.missing = fmt.Errorf("%w: %w", c.in.missing, err)
 	default:
-		c.missing = fmt.Errorf("%w: %w", ErrBadReply, err)
+		c.in.missing = fmt.Errorf("%w: %w", ErrBadReply, err)
 	}
 }
 
@@ -39,10 +39,10 @@ func (c *clientCodec) scan(body []byte) error {
 		return fmt.Errorf("%w: reply of %d bytes exceeds the limit of %d", ErrTooLarge, len(body), limit)
 	}
 	_, err := scanMessage(body, c.opts.MaxDepth, func(e envelope) error {
-		if len(c.items) == maxBatchItems {
+		if len(c.in.items) == maxBatchItems {
 			return errManyItems
 		}
-		c.items = append(c.items, e)
+		c.in.items = append(c.in.items, e)
 		return nil
 	})
 	if err != nil && !errors.Is(err, errSyntax) {
@@ -54,7 +54,7 @@ func (c *clientCodec) scan(body []byte) error {
 // failAll fails the calls that a reply answers which can't be taken apart.
 func (c *clientCodec) failAll(body []byte, err error) {
 	failed, late := c.failAnswered(err), 0
-	if c.answered == nil {
+	if c.in.answered == nil {
 		failed, late = c.failNamed(body, err)
 	}
 	switch {
@@ -76,7 +76,7 @@ func (c *clientCodec) failNamed(body []byte, err error) (failed, late int) {
 		switch p, ours := c.takeID(e.id); {
 		case p != nil:
 			c.mu.Lock()
-			c.failures = append(c.failures, failure{p, err})
+			c.failures.calls = append(c.failures.calls, failure{p, err})
 			c.mu.Unlock()
 			failed++
 		case ours:
@@ -90,17 +90,17 @@ func (c *clientCodec) failNamed(body []byte, err error) (failed, late int) {
 // failAnswered fails the calls that the message in hand should have answered, and
 // returns their number.
 func (c *clientCodec) failAnswered(err error) (failed int) {
-	if c.answered == nil {
+	if c.in.answered == nil {
 		return 0
 	}
-	c.answered.eachCall(func(p *pendingCall) {
+	c.in.answered.eachCall(func(p *pendingCall) {
 		if p.GivenUp() {
 			return
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.removePending(p, canceled) && !p.notification {
-			c.failures = append(c.failures, failure{p, err})
+			c.failures.calls = append(c.failures.calls, failure{p, err})
 			failed++
 		}
 	})
@@ -116,8 +116,8 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 	}
 	switch {
 	case p == nil && e.isNameless():
-		if c.unnamed == nil {
-			c.unnamed = e
+		if c.in.unnamed == nil {
+			c.in.unnamed = e
 		}
 		return false
 	case p == nil && (e.invalid != "" || !e.isResponse()):
@@ -138,7 +138,7 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 		p.respond(r, err)
 		return true
 	}
-	r.Seq, c.result = p.seq, e.result
+	r.Seq, c.in.result = p.seq, e.result
 	return true
 }
 
@@ -159,7 +159,7 @@ func (e *envelope) failure() error {
 // such as a batch where it knows none.
 func (c *clientCodec) failNameless(e *envelope) {
 	err := wireError(e.err)
-	if c.answered != nil {
+	if c.in.answered != nil {
 		failed := c.failAnswered(err)
 		c.stats.Errors.Add(int64(failed))
 		if failed == 0 {
@@ -172,10 +172,10 @@ func (c *clientCodec) failNameless(e *envelope) {
 	batch := c.onlyBatch()
 	for _, p := range batch {
 		c.remove(p, canceled)
-		c.failures = append(c.failures, failure{p, err})
+		c.failures.calls = append(c.failures.calls, failure{p, err})
 	}
 	if len(batch) == 0 {
-		c.nameless = nameless{err, c.sent}
+		c.pending.nameless = nameless{err, c.pending.sent}
 	}
 	c.mu.Unlock()
 	c.stats.Errors.Add(int64(len(batch)))
@@ -188,10 +188,10 @@ func (c *clientCodec) failNameless(e *envelope) {
 // failUnanswered fails the calls that the message in hand should have answered,
 // where no other message will.
 func (c *clientCodec) failUnanswered() {
-	if c.missing != nil {
-		c.count(c.failAnswered(c.missing), c.missing)
+	if c.in.missing != nil {
+		c.count(c.failAnswered(c.in.missing), c.in.missing)
 	}
-	c.missing, c.answered = nil, nil
+	c.in.missing, c.in.answered = nil, nil
 }
 
 // count counts calls that failed on the way.
@@ -207,7 +207,7 @@ func (c *clientCodec) count(calls int, err error) {
 // It is called with c.mu locked.
 func (c *clientCodec) onlyBatch() (batch []*pendingCall) {
 	var sent *Request
-	for _, p := range c.pending {
+	for _, p := range c.pending.bySeq {
 		switch message := p.message.Load(); {
 		case message == nil || p.notification: // not sent yet, or not to be answered
 		case sent != nil && message != sent:

@@ -10,11 +10,8 @@ import (
 	"log/slog"
 	"net/rpc"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // A clientCodec is the rpc.ClientCodec. net/rpc calls WriteRequest from any
@@ -43,64 +40,34 @@ type clientCodec struct {
 	names   map[string]string // names of methods in Go to those on the wire
 	writing sync.Mutex        // held while conn takes a request over, see ask
 
-	// The reading goroutine's own.
-	items    []envelope // of the message in hand
+	in arriving // the reading goroutine's own
+
+	mu        sync.Mutex // protects following
+	pending   pendingCalls
+	failures  failureQueue
+	inquiries inquiries
+	closing   bool
+	lost      error // conn has ended, and why
+}
+
+// An arriving is the message in hand.
+type arriving struct {
+	items    []envelope // of the message
 	next     int        // index of the item that is next
 	decoder  *decoder
-	answered *Request  // by the message in hand, if that is known
+	answered *Request  // by the message, if that is known
 	missing  error     // ends the calls of answered that get no response; nil if they may still
 	result   []byte    // of the response in hand
 	unnamed  *envelope // the message's first error without an id
-	ended    error     // what ended conn
-
-	asking sync.WaitGroup // for the goroutine that inquires
-
-	mu        sync.Mutex // protects following
-	pending   map[uint64]*pendingCall
-	oldest    *pendingCall // those that Timeout ends, by age
-	newest    *pendingCall
-	timer     *time.Timer // runs expire
-	armed     bool        // timer will fire
-	failures  []failure   // to be told to net/rpc
-	overdue   []inquiry   // to inquire of
-	inquiring bool        // the asking goroutine runs
-	reading   context.Context
-	interrupt context.CancelFunc // of reading
-	closing   bool
-	over      bool   // nothing is pending any more
-	stopped   bool   // no answer is wanted any more
-	lost      error  // conn has ended, and why
-	sent      uint64 // the last call
-	nameless  nameless
+	ended    error     // what ended the Conn
 }
 
-// A nameless error says of no call that it is about it.
-type nameless struct {
-	err  error  // nil: there was none
-	sent uint64 // the last call before it
-}
-
-// A pendingCall is a call that waits for its answer, or a notification that waits to
-// be sent.
-type pendingCall struct {
-	Request
-	codec        *clientCodec
-	seq          uint64
-	call         *call // nil for a plain client.Call
-	notification bool
-
-	expires    time.Time // by Timeout; zero: it does not
-	prev, next *pendingCall
-}
-
-func (p *pendingCall) isNotification() bool { return p.notification }
-
-func (p *pendingCall) id() string {
-	if p.notification {
-		return ""
-	}
-	var buf [48]byte
-	return string(strconv.AppendUint(append(buf[:0], p.codec.id[1:]...), p.seq, 10))
+// A failureQueue is what the reading goroutine has to tell net/rpc.
+type failureQueue struct {
+	calls     []failure
+	reading   context.Context // under which it waits for a message
+	interrupt context.CancelFunc
+	stopped   bool // no answer is wanted any more
 }
 
 // A failure is a call that ends without a response.
@@ -127,9 +94,9 @@ func newClientCodec(conn ClientConn, opts *ClientOptions) *clientCodec {
 	c.id = newIDPrefix()
 	c.out = newEncoder()
 	c.names = make(map[string]string)
-	c.decoder = newDecoder()
-	c.pending = make(map[uint64]*pendingCall)
-	c.reading, c.interrupt = context.WithCancel(context.Background())
+	c.in.decoder = newDecoder()
+	c.pending.bySeq = make(map[uint64]*pendingCall)
+	c.failures.reading, c.failures.interrupt = context.WithCancel(context.Background())
 	c.unfit = conn.Open(Settings{
 		MessageSize: c.opts.MaxMessageSize,
 		Lost: func(body []byte, why error) {
@@ -245,39 +212,19 @@ func (c *clientCodec) encode(p *pendingCall, method string, args any) error {
 	return nil
 }
 
-func (c *clientCodec) wireName(method string) string {
-	name, ok := c.names[method]
-	if ok {
-		return name
-	}
-	switch bare, ok := strings.CutPrefix(method, c.opts.Service+"."); {
-	case c.opts.Name != nil:
-		name = c.opts.Name(method)
-	case ok && c.opts.Service != "":
-		first, n := utf8.DecodeRuneInString(bare)
-		name = string(unicode.ToLower(first)) + bare[n:]
-	default:
-		name = method
-	}
-	if len(c.names) < maxNames {
-		c.names[method] = name
-	}
-	return name
-}
-
 // ReadResponseHeader returns the next answer to a call of ours.
 func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 	for {
-		if c.next < len(c.items) {
-			item := &c.items[c.next]
-			c.next++
+		if c.in.next < len(c.in.items) {
+			item := &c.in.items[c.in.next]
+			c.in.next++
 			if c.answer(item, r) {
 				return nil
 			}
 			continue
 		}
-		if e := c.unnamed; e != nil { // not about the calls that were answered by name
-			c.unnamed = nil
+		if e := c.in.unnamed; e != nil { // not about the calls that were answered by name
+			c.in.unnamed = nil
 			c.failNameless(e)
 		}
 		c.failUnanswered()
@@ -285,8 +232,8 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 		switch {
 		case ok:
 			return nil
-		case c.ended != nil:
-			return c.ended
+		case c.in.ended != nil:
+			return c.in.ended
 		}
 		c.read(ctx)
 	}
@@ -296,19 +243,19 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 func (c *clientCodec) read(ctx context.Context) {
 	if c.unfit != nil { // an error would end the client, and with it the reason
 		<-c.closed
-		c.ended = io.EOF
+		c.in.ended = io.EOF
 		return
 	}
-	clear(c.items) // not kept while nothing comes
-	c.result = nil
+	clear(c.in.items) // not kept while nothing comes
+	c.in.result = nil
 	reply, err := c.conn.ReadReply(ctx)
 	switch {
 	case err == nil:
 		c.open(reply)
 	case ctx.Err() == nil || !errors.Is(err, ctx.Err()):
-		c.ended = err
+		c.in.ended = err
 		c.loseAll(err)
-		c.asking.Wait() // for the errors of those that are inquired of
+		c.inquiries.asking.Wait() // for the errors of those that are inquired of
 	}
 }
 
@@ -317,18 +264,18 @@ func (c *clientCodec) read(ctx context.Context) {
 func (c *clientCodec) nextFailure(r *rpc.Response) (context.Context, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.failures) == 0 {
-		c.failures = nil
-		if c.stopped {
-			c.ended = io.EOF
+	if len(c.failures.calls) == 0 {
+		c.failures.calls = nil
+		if c.failures.stopped {
+			c.in.ended = io.EOF
 		}
-		if c.reading.Err() != nil {
-			c.reading, c.interrupt = context.WithCancel(context.Background())
+		if c.failures.reading.Err() != nil {
+			c.failures.reading, c.failures.interrupt = context.WithCancel(context.Background())
 		}
-		return c.reading, false
+		return c.failures.reading, false
 	}
-	f := c.failures[0]
-	c.failures = c.failures[1:]
+	f := c.failures.calls[0]
+	c.failures.calls = c.failures.calls[1:]
 	f.call.respond(r, f.err)
 	return nil, true
 }
@@ -352,7 +299,7 @@ func (c *clientCodec) ReadResponseBody(reply any) error {
 	if ok {
 		reply = call.result
 	}
-	err, _ := c.decoder.decode(c.result, reply)
+	err, _ := c.in.decoder.decode(c.in.result, reply)
 	if err == nil {
 		return nil
 	}
@@ -377,7 +324,7 @@ func (c *clientCodec) Close() error {
 	if c.unfit != nil {
 		return nil
 	}
-	c.asking.Wait()
+	c.inquiries.asking.Wait()
 	c.stopReading()
 	err := c.conn.Close()
 	c.endAll()
@@ -390,6 +337,6 @@ func (c *clientCodec) Close() error {
 func (c *clientCodec) stopReading() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stopped = true
-	c.interrupt()
+	c.failures.stopped = true
+	c.failures.interrupt()
 }

@@ -8,12 +8,12 @@ func Pending(codec rpc.ClientCodec) (calls, failures int) {
 	c := codec.(*clientCodec)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for p := c.oldest; p != nil; p = p.next {
-		if c.pending[p.seq] != p {
+	for p := c.pending.oldest; p != nil; p = p.next {
+		if c.pending.bySeq[p.seq] != p {
 			panic("a call is in the list of timeouts alone")
 		}
 	}
-	return len(c.pending), len(c.failures)
+	return len(c.pending.bySeq), len(c.failures.calls)
 }
 
 // FromText makes the error that a server sends of the text that net/rpc made of

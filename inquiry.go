@@ -3,6 +3,7 @@ package jsonrpc2
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -16,6 +17,13 @@ type inquiry struct {
 	call  *pendingCall
 	err   error     // that the call is to end with; nil if it has ended
 	until time.Time // the call waits for more
+}
+
+// inquiries are those that are to be made.
+type inquiries struct {
+	overdue []inquiry
+	running bool           // the asking goroutine runs
+	asking  sync.WaitGroup // for it
 }
 
 // failOverdue ends a call that was removed and is overdue, after an inquiry. It
@@ -39,10 +47,10 @@ func (c *clientCodec) withdraw(p *pendingCall) {
 
 // inquire has the asking goroutine ask of i, too. It is called with c.mu locked.
 func (c *clientCodec) inquire(i inquiry) {
-	c.overdue = append(c.overdue, i)
-	if !c.inquiring {
-		c.inquiring = true
-		c.asking.Go(c.ask)
+	c.inquiries.overdue = append(c.inquiries.overdue, i)
+	if !c.inquiries.running {
+		c.inquiries.running = true
+		c.inquiries.asking.Go(c.ask)
 	}
 }
 
@@ -70,8 +78,8 @@ func (c *clientCodec) ask() {
 func (c *clientCodec) takeOverdue() (overdue []inquiry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	overdue, c.overdue = c.overdue, nil
-	c.inquiring = len(overdue) > 0
+	overdue, c.inquiries.overdue = c.inquiries.overdue, nil
+	c.inquiries.running = len(overdue) > 0
 	return overdue
 }
 

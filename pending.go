@@ -13,6 +13,48 @@ import (
 	"time"
 )
 
+// pendingCalls are the calls that wait for their answers, and the notifications that
+// wait to be sent.
+type pendingCalls struct {
+	bySeq    map[uint64]*pendingCall
+	oldest   *pendingCall // those that Timeout ends, by age
+	newest   *pendingCall
+	timer    *time.Timer // runs expire
+	armed    bool        // timer will fire
+	over     bool        // nothing is pending any more
+	sent     uint64      // the last call
+	nameless nameless
+}
+
+// A nameless error says of no call that it is about it.
+type nameless struct {
+	err  error  // nil: there was none
+	sent uint64 // the last call before it
+}
+
+// A pendingCall is a call that waits for its answer, or a notification that waits to
+// be sent.
+type pendingCall struct {
+	Request
+	codec        *clientCodec
+	seq          uint64
+	call         *call // nil for a plain client.Call
+	notification bool
+
+	expires    time.Time // by Timeout; zero: it does not
+	prev, next *pendingCall
+}
+
+func (p *pendingCall) isNotification() bool { return p.notification }
+
+func (p *pendingCall) id() string {
+	if p.notification {
+		return ""
+	}
+	var buf [48]byte
+	return string(strconv.AppendUint(append(buf[:0], p.codec.id[1:]...), p.seq, 10))
+}
+
 // add notes a call before its request is sent.
 func (c *clientCodec) add(p *pendingCall) error {
 	c.mu.Lock()
@@ -20,16 +62,16 @@ func (c *clientCodec) add(p *pendingCall) error {
 	if c.lost != nil {
 		return fmt.Errorf("%w: the connection has ended: %w", ErrUnavailable, c.lost)
 	}
-	c.pending[p.seq], c.sent = p, p.seq
+	c.pending.bySeq[p.seq], c.pending.sent = p, p.seq
 	if p.expires.IsZero() {
 		return nil
 	}
-	if p.prev = c.newest; p.prev != nil {
+	if p.prev = c.pending.newest; p.prev != nil {
 		p.prev.next = p
 	} else {
-		c.oldest = p
+		c.pending.oldest = p
 	}
-	c.newest = p
+	c.pending.newest = p
 	c.arm(c.opts.Timeout)
 	return nil
 }
@@ -39,14 +81,14 @@ func (c *clientCodec) add(p *pendingCall) error {
 // once per Timeout, not once per call.
 func (c *clientCodec) arm(d time.Duration) {
 	switch {
-	case c.armed || c.over:
+	case c.pending.armed || c.pending.over:
 		return
-	case c.timer == nil:
-		c.timer = time.AfterFunc(d, c.expire)
+	case c.pending.timer == nil:
+		c.pending.timer = time.AfterFunc(d, c.expire)
 	default:
-		c.timer.Reset(d)
+		c.pending.timer.Reset(d)
 	}
-	c.armed = true
+	c.pending.armed = true
 }
 
 // expire ends the calls and notifications that are due. All of them have the same
@@ -62,9 +104,9 @@ func (c *clientCodec) expire() {
 func (c *clientCodec) removeExpired(err error) (notifications int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.armed = false
+	c.pending.armed = false
 	now := time.Now()
-	for p := c.oldest; p != nil && !now.Before(p.expires); p = c.oldest {
+	for p := c.pending.oldest; p != nil && !now.Before(p.expires); p = c.pending.oldest {
 		c.remove(p, overdue)
 		c.stats.Timeouts.Add(1)
 		if p.notification {
@@ -73,8 +115,8 @@ func (c *clientCodec) removeExpired(err error) (notifications int) {
 			c.failOverdue(p, c.explain(p, err), now)
 		}
 	}
-	if c.oldest != nil {
-		c.arm(c.oldest.expires.Sub(now))
+	if c.pending.oldest != nil {
+		c.arm(c.pending.oldest.expires.Sub(now))
 	}
 	return notifications
 }
@@ -113,8 +155,8 @@ func (p *pendingCall) fail(err error) {
 // fail has the reading goroutine end a call that was removed. It is called with c.mu
 // locked.
 func (c *clientCodec) fail(p *pendingCall, err error) {
-	c.failures = append(c.failures, failure{p, err})
-	c.interrupt()
+	c.failures.calls = append(c.failures.calls, failure{p, err})
+	c.failures.interrupt()
 }
 
 // loseAll ends what waits when the Conn has ended. When the client is being closed
@@ -127,7 +169,7 @@ func (c *clientCodec) loseAll(cause error) {
 	c.lost = cause
 	var lost []*pendingCall
 	if !c.closing {
-		for _, p := range c.pending {
+		for _, p := range c.pending.bySeq {
 			lost = append(lost, p)
 		}
 	}
@@ -146,14 +188,14 @@ func (c *clientCodec) loseAll(cause error) {
 func (c *clientCodec) endAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, p := range c.pending {
+	for _, p := range c.pending.bySeq {
 		p.finish(canceled)
 	}
-	clear(c.pending)
-	c.oldest, c.newest = nil, nil
-	c.over = true
-	if c.timer != nil {
-		c.timer.Stop()
+	clear(c.pending.bySeq)
+	c.pending.oldest, c.pending.newest = nil, nil
+	c.pending.over = true
+	if c.pending.timer != nil {
+		c.pending.timer.Stop()
 	}
 }
 
@@ -180,10 +222,10 @@ func (c *clientCodec) giveUp(p *pendingCall, err error) (explained error, more b
 // explain adds to the error of a call that was not answered in time the last error
 // without an id that came while it waited. It is called with c.mu locked.
 func (c *clientCodec) explain(p *pendingCall, err error) error {
-	if c.nameless.err == nil || p.seq > c.nameless.sent {
+	if c.pending.nameless.err == nil || p.seq > c.pending.nameless.sent {
 		return err
 	}
-	return fmt.Errorf("%w; an error that names no call came meanwhile: %q", err, quote(c.nameless.err.Error()))
+	return fmt.Errorf("%w; an error that names no call came meanwhile: %q", err, quote(c.pending.nameless.err.Error()))
 }
 
 // take removes what was sent, or could not be. It reports whether it was pending.
@@ -208,17 +250,17 @@ func (c *clientCodec) takeID(id []byte) (p *pendingCall, ours bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p = c.pending[seq]; p != nil && !p.notification {
+	if p = c.pending.bySeq[seq]; p != nil && !p.notification {
 		c.remove(p, canceled)
 		return p, true
 	}
-	return nil, seq <= c.sent
+	return nil, seq <= c.pending.sent
 }
 
 // removePending removes a call or notification unless it has ended, and reports
 // whether it did. It is called with c.mu locked: whoever removes a call ends it.
 func (c *clientCodec) removePending(p *pendingCall, end int32) bool {
-	if c.pending[p.seq] != p {
+	if c.pending.bySeq[p.seq] != p {
 		return false
 	}
 	c.remove(p, end)
@@ -227,7 +269,7 @@ func (c *clientCodec) removePending(p *pendingCall, end int32) bool {
 
 // remove removes a call or notification, and ends its request.
 func (c *clientCodec) remove(p *pendingCall, end int32) {
-	delete(c.pending, p.seq)
+	delete(c.pending.bySeq, p.seq)
 	p.finish(end)
 	if p.expires.IsZero() {
 		return
@@ -235,12 +277,12 @@ func (c *clientCodec) remove(p *pendingCall, end int32) {
 	if p.prev != nil {
 		p.prev.next = p.next
 	} else {
-		c.oldest = p.next
+		c.pending.oldest = p.next
 	}
 	if p.next != nil {
 		p.next.prev = p.prev
 	} else {
-		c.newest = p.prev
+		c.pending.newest = p.prev
 	}
 	p.prev, p.next = nil, nil
 }

@@ -1,0 +1,148 @@
+package jsonrpc2
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// A serverCall is one running call or notification.
+type serverCall struct {
+	exchange *exchange
+	single   exchange // of a message that is no batch
+	id       []byte   // empty: a notification
+	err      *Error   // found before the method could run
+	cancel   func()   // ends the context of the arguments; nil if they have none
+}
+
+// An exchange is a message on its way to its one reply.
+type exchange struct {
+	reply    func([]byte) error
+	notRun   func()          // in place of reply where nothing was begun; nil: not wanted
+	deadline time.Time       // zero: not known
+	ctx      context.Context // nil: not known
+	attempt  int             // 0: not known
+	batch    bool
+	begun    bool   // some item of a batch was
+	expired  bool   // some item was not begun, for nobody waits
+	left     int    // items of a batch that are not done
+	answers  []byte // of a batch, so far
+
+	reserved int // bytes for errors in place of the answers that are missing
+}
+
+// isGivenUp reports whether nobody waits for the answer any more.
+func (x *exchange) isGivenUp() bool {
+	return x.ctx != nil && x.ctx.Err() != nil ||
+		!x.deadline.IsZero() && !time.Now().Before(x.deadline)
+}
+
+// standInSize is the length of such an error, less its id's.
+const standInSize = 160
+
+// maxKeptID is how many bytes of an id a free serverCall holds on to.
+const maxKeptID = 256
+
+// answerAll returns what answers all calls of a message that can't be served,
+// nil if they are not to be answered.
+func answerAll(h *Header, err error) []byte {
+	var failure *Error
+	if !errors.As(err, &failure) || failure == nil {
+		return nil
+	}
+	if h.isPartial() {
+		return appendError(nil, jsonNull, failure)
+	}
+	var answers []byte
+	for i := range h.items {
+		if e := &h.items[i]; e.wantsAnswer() {
+			answers = appendError(append(answers, ','), e.answerID(), failure)
+		}
+	}
+	switch {
+	case answers == nil:
+		return nil
+	case h.batch:
+		answers[0] = '['
+		return append(answers, ']')
+	}
+	return answers[1:]
+}
+
+// finish notes that an item is done, with its answer or with none. The last one
+// of a message sends the reply.
+func (c *serverCodec) finish(x *exchange, id, answer []byte) {
+	if x.batch {
+		c.mu.Lock()
+		last, replaced := x.add(id, answer, c.opts.MaxMessageSize)
+		c.mu.Unlock()
+		if replaced {
+			c.stats.Errors.Add(1)
+			c.log.drop("response can't be sent: those of its batch exceed the limit", answer)
+		}
+		if !last {
+			return
+		}
+		answer = x.answers
+	}
+	switch {
+	case !x.expired || x.begun:
+		c.reply(x.reply, answer)
+	case x.notRun != nil:
+		x.notRun()
+	default:
+		c.reply(x.reply, nil)
+	}
+}
+
+// add adds an answer to a batch's, and ends the array with the last. Where the
+// answers would get too long, an error stands in for this one; there is always
+// room for those of the items that are left.
+func (x *exchange) add(id, answer []byte, limit int) (last, replaced bool) {
+	if answer != nil {
+		x.reserved -= len(id) + standInSize
+		replaced = len(answer) > len(id)+standInSize && len(x.answers)+len(answer)+len("[]")+x.reserved > limit
+		if replaced {
+			answer = appendError(nil, id, errorf(CodeInternal, "internal error: the batch's responses exceed the limit of %d bytes", limit))
+		}
+		separator := byte(',')
+		if len(x.answers) == 0 {
+			separator = '['
+		}
+		x.answers = append(append(x.answers, separator), answer...)
+	}
+	x.left--
+	if x.left == 0 && x.answers != nil {
+		x.answers = append(x.answers, ']')
+	}
+	return x.left == 0, replaced
+}
+
+func (c *serverCodec) reply(reply func([]byte) error, body []byte) {
+	if err := reply(body); err != nil {
+		c.lost(body, err)
+	}
+}
+
+// lost notes that an answer can't be delivered, or that a request could not be given
+// back.
+func (c *serverCodec) lost(body []byte, why error) {
+	c.stats.LostReplies.Add(1)
+	c.log.drop("reply lost", body, slog.Any("error", why))
+}
+
+// release frees what a call held, its place last.
+func (c *serverCodec) release(call *serverCall) {
+	if call.cancel != nil {
+		call.cancel()
+	}
+	if cap(call.id) > maxKeptID {
+		call.id = nil
+	}
+	*call = serverCall{id: call.id[:0]}
+	c.mu.Lock()
+	c.free = append(c.free, call)
+	c.mu.Unlock()
+	<-c.places
+}

@@ -1,0 +1,180 @@
+package jsonrpc2
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/rpc"
+)
+
+// An incoming is what a server reads its calls from: the message in hand.
+type incoming struct {
+	placed   bool       // a place is taken for the next call
+	header   Header     // of the message, if the Conn has scanned none
+	items    []envelope // of the message
+	next     int        // index of the item that is next
+	exchange *exchange  // of the message; &single for all but batches
+	single   exchange
+	call     *serverCall
+	params   []byte // of call
+	method   []byte // of call
+	seq      uint64
+	names    map[string]string // names of methods on the wire to those in Go
+	decoder  *paramsDecoder
+	answer   []byte // scratch
+}
+
+// takePlace waits for a place for the next call, until done. A nil done: for
+// as long as it takes, which is for the items of a batch that has begun.
+func (c *serverCodec) takePlace(done <-chan struct{}) {
+	if c.in.placed {
+		return
+	}
+	select {
+	case c.places <- struct{}{}:
+		c.in.placed = true
+	case <-done: // ReadRequest is to see that, too
+	}
+}
+
+// open makes the items of a message the ones to serve.
+func (c *serverCodec) open(d Delivery) {
+	c.in.next, c.in.items = 0, nil
+	h := c.scan(d)
+	if d.Err != nil {
+		c.stats.Dropped.Add(1)
+		c.log.drop("message can't be served", d.Body, slog.Any("error", d.Err))
+		c.reply(d.Reply, answerAll(h, d.Err))
+		return
+	}
+	if err := c.check(h, d.Body); err != nil {
+		c.refuse(d, err)
+		return
+	}
+	c.in.items = h.items
+	c.in.single = exchange{reply: d.Reply, notRun: d.NotRun, deadline: d.Deadline, ctx: d.Context, attempt: d.Attempt}
+	c.in.exchange = &c.in.single
+	if h.batch {
+		x := c.in.single
+		x.batch, x.left = true, len(c.in.items)
+		c.in.exchange = &x
+		for i := range c.in.items {
+			if e := &c.in.items[i]; e.wantsAnswer() {
+				c.in.exchange.reserved += len(e.answerID()) + standInSize
+			}
+		}
+	}
+}
+
+// scan returns what a scan of the message has found: the Conn's, if it has made one
+// that has all items.
+func (c *serverCodec) scan(d Delivery) *Header {
+	h := d.Header
+	if !h.isOf(d.Body) || h.isPartial() && h.count <= c.opts.MaxBatch {
+		h = &c.in.header
+		h.Scan(d.Body)
+	}
+	return h
+}
+
+var errEmptyBatch = errors.New("invalid request: empty batch")
+
+// check returns why a message can't be taken apart, nil if it can.
+func (c *serverCodec) check(h *Header, body []byte) error {
+	switch limit := c.opts.MaxMessageSize; {
+	case len(body) > limit:
+		return fmt.Errorf("message exceeds the limit of %d bytes", limit)
+	case h.depth > c.opts.MaxDepth:
+		return fmt.Errorf("nesting exceeds the limit of %d", c.opts.MaxDepth)
+	case h.err != nil:
+		return h.err
+	case h.count > c.opts.MaxBatch:
+		return fmt.Errorf("batch exceeds the limit of %d items", c.opts.MaxBatch)
+	case h.count == 0:
+		return errEmptyBatch
+	}
+	return nil
+}
+
+// refuse answers a message that can't be taken apart with one error.
+func (c *serverCodec) refuse(d Delivery, err error) {
+	code := int64(CodeInvalidRequest)
+	if errors.Is(err, errSyntax) {
+		code = CodeParse
+	}
+	c.stats.Invalid.Add(1)
+	c.log.drop("message refused", d.Body, slog.Any("error", err))
+	c.in.answer = appendError(c.in.answer[:0], jsonNull, errorf(code, "%v", err))
+	c.reply(d.Reply, c.in.answer)
+}
+
+// nextItem makes the next item a running call and reports whether it is one.
+func (c *serverCodec) nextItem(r *rpc.Request) bool {
+	item := &c.in.items[c.in.next]
+	c.in.next++
+	if item.isResponse() {
+		c.stats.Dropped.Add(1)
+		c.log.drop("response in place of a request dropped", item.text)
+		c.finish(c.in.exchange, nil, nil)
+		return false
+	}
+	if err := item.checkRequest(); err != nil {
+		c.stats.Invalid.Add(1)
+		c.log.drop(err.Message, item.text)
+		c.in.answer = appendError(c.in.answer[:0], item.answerID(), err)
+		c.finish(c.in.exchange, item.answerID(), c.in.answer)
+		return false
+	}
+	c.takePlace(nil)
+	if c.in.exchange.isGivenUp() { // perhaps while it waited for the place
+		c.expire(item)
+		return false
+	}
+	c.start(item, r)
+	return true
+}
+
+// expire lets an item be that nobody waits for. It has an answer, which is sent
+// if other items of its message have begun.
+func (c *serverCodec) expire(item *envelope) {
+	c.stats.Expired.Add(1)
+	c.log.drop("request whose caller has given up not run", item.text)
+	c.in.exchange.expired = true
+	if item.id == nil {
+		c.finish(c.in.exchange, nil, nil)
+		return
+	}
+	c.in.answer = appendError(c.in.answer[:0], item.id, errorf(CodeServer, "not run: its caller had given up"))
+	c.finish(c.in.exchange, item.id, c.in.answer)
+}
+
+func (c *serverCodec) start(item *envelope, r *rpc.Request) {
+	c.in.seq++
+	r.Seq, r.ServiceMethod = c.in.seq, c.goName(item.method)
+	c.in.params, c.in.method = item.params, item.method
+	c.in.placed = false
+	if item.id == nil {
+		c.stats.Notifications.Add(1)
+	} else {
+		c.stats.Calls.Add(1)
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var call *serverCall
+	if n := len(c.free); n > 0 {
+		call, c.free = c.free[n-1], c.free[:n-1]
+	} else {
+		call = new(serverCall)
+	}
+	call.exchange = c.in.exchange
+	c.in.exchange.begun = true
+	if !c.in.exchange.batch { // spares an allocation
+		call.single = *c.in.exchange
+		call.exchange = &call.single
+	}
+	if item.id != nil { // copied, for the message is overwritten by the next
+		call.id = append(call.id[:0], item.id...)
+	}
+	c.in.call, c.running[c.in.seq] = call, call
+}

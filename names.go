@@ -1,0 +1,55 @@
+package jsonrpc2
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxNames bounds the table of names, which strangers could fill.
+const maxNames = 1024
+
+// goName maps a method's name on the wire, quoted, to one of net/rpc's.
+func (c *serverCodec) goName(quoted []byte) string {
+	if name, ok := c.in.names[string(quoted)]; ok {
+		return name
+	}
+	name := unquote(quoted)
+	switch {
+	case c.opts.Name != nil:
+		return c.opts.Name(name)
+	case c.opts.Service == "" || strings.Contains(name, "."):
+		return name
+	}
+	first, n := utf8.DecodeRuneInString(name)
+	return c.opts.Service + "." + string(unicode.ToUpper(first)) + name[n:]
+}
+
+func (c *serverCodec) notFound(method string) *Error {
+	hint := ""
+	if c.opts.Service == "" && c.opts.Name == nil && !strings.Contains(method, ".") {
+		hint = " (the server has no Service for names without a dot)"
+	}
+	return errorf(CodeMethodNotFound, "method not found: %.100s%s", method, hint)
+}
+
+// wireName maps a method's name in Go to that on the wire.
+func (c *clientCodec) wireName(method string) string {
+	name, ok := c.names[method]
+	if ok {
+		return name
+	}
+	switch bare, ok := strings.CutPrefix(method, c.opts.Service+"."); {
+	case c.opts.Name != nil:
+		name = c.opts.Name(method)
+	case ok && c.opts.Service != "":
+		first, n := utf8.DecodeRuneInString(bare)
+		name = string(unicode.ToLower(first)) + bare[n:]
+	default:
+		name = method
+	}
+	if len(c.names) < maxNames {
+		c.names[method] = name
+	}
+	return name
+}
