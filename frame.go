@@ -59,16 +59,8 @@ func (f *framer) scan(p []byte) (used int, state frameState) {
 				f.expect = expectMore
 			}
 		case '{', '[':
-			if f.expect != expectText && f.expect != expectValue && f.expect != expectElement {
+			if !f.begin(c) {
 				return i, frameBroken
-			}
-			if len(f.open) == headerDepth { // nobody takes it, and open is not to grow for ever
-				return i, frameBroken
-			}
-			f.open = append(f.open, c)
-			f.expect = expectMember
-			if c == '[' {
-				f.expect = expectElement
 			}
 		case '}', ']':
 			if !f.close(c) {
@@ -109,6 +101,25 @@ func (f *framer) skipString(p []byte) (n int, ok bool) {
 	return len(p) - 1, true
 }
 
+// begin takes a bracket that opens.
+func (f *framer) begin(c byte) bool {
+	switch f.expect {
+	case expectText, expectValue, expectElement:
+	default:
+		return false
+	}
+	if len(f.open) == headerDepth { // nobody takes it, and open is not to grow for ever
+		return false
+	}
+	f.open = append(f.open, c)
+	f.expect = expectMember
+	if c == '[' {
+		f.expect = expectElement
+	}
+	return true
+}
+
+// close takes a bracket that closes.
 func (f *framer) close(c byte) bool {
 	if len(f.open) == 0 || f.open[len(f.open)-1] != c-2 { // '{' + 2 == '}', and so with '[' and ']'
 		return false

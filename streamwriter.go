@@ -21,20 +21,22 @@ type streamWriter struct {
 	wake   chan struct{} // holds one if there may be something to do
 	done   chan struct{} // closed when the goroutine has ended
 
-	mu             sync.Mutex // protects following
-	buf            []byte     // waits
-	messages       []queued   // those in buf
-	lostReply      func(body []byte, why error)
-	replies        int           // bytes of answers in buf
-	sending        int           // bytes being written
-	sendingReplies int           // bytes of answers among them
-	room           chan struct{} // closed when something was sent; nil if nobody waits
-	written        int64         // bytes that the stream has taken
-	unsent         int           // bytes that were given up
-	err            error
-	stalled        bool // they were as the peer took no more
-	closed         bool
+	mu        sync.Mutex // protects following
+	buf       []byte     // waits
+	messages  []queued   // those in buf
+	lostReply func(body []byte, why error)
+	replies   int           // bytes of answers in buf
+	sending   volume        // being written
+	room      chan struct{} // closed when something was sent; nil if nobody waits
+	written   int64         // bytes that the stream has taken
+	unsent    int           // bytes that were given up
+	err       error
+	stalled   bool // they were as the peer took no more
+	closed    bool
 }
+
+// A volume is so many bytes, and how many of them are of answers.
+type volume struct{ bytes, replies int }
 
 // A queued message is in a buffer of the writer's.
 type queued struct {
@@ -85,7 +87,7 @@ func (w *streamWriter) write(body []byte, r *Request) error {
 		return w.err
 	case w.closed:
 		return net.ErrClosed
-	case r != nil && len(w.buf)+w.sending+len(body) > maxWaiting:
+	case r != nil && len(w.buf)+w.sending.bytes+len(body) > maxWaiting:
 		return ErrOverloaded
 	}
 	w.messages = append(w.messages, queued{r, len(w.buf)})
@@ -162,7 +164,7 @@ func (w *streamWriter) take(spare outgoing) (out outgoing, more bool) {
 	defer w.mu.Unlock()
 	out = outgoing{w.buf, w.messages}
 	w.buf, w.messages = spare.buf[:0], spare.messages[:0]
-	w.sending, w.sendingReplies, w.replies = len(out.buf), w.replies, 0
+	w.sending, w.replies = volume{len(out.buf), w.replies}, 0
 	return out, !w.closed
 }
 
@@ -225,7 +227,7 @@ func lossOf(m queued, written int) error {
 func (w *streamWriter) sent(rest int, err error) (waiting outgoing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sending, w.sendingReplies = 0, 0
+	w.sending = volume{}
 	if w.room != nil {
 		close(w.room)
 		w.room = nil
@@ -246,7 +248,7 @@ func (w *streamWriter) sent(rest int, err error) (waiting outgoing) {
 func (w *streamWriter) waitForRoom(ctx context.Context) error {
 	for {
 		w.mu.Lock()
-		if w.replies+w.sendingReplies <= maxReplies || w.err != nil || w.closed {
+		if w.replies+w.sending.replies <= maxReplies || w.err != nil || w.closed {
 			w.mu.Unlock()
 			return nil
 		}
