@@ -1,0 +1,301 @@
+package jsonrpc2_test
+
+import (
+	"context"
+	"fmt"
+	"net/rpc"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+func TestBatchCallsEndApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatching(t, nil)
+		var calls []*batched
+		sent := b.together(t, func() {
+			calls = append(calls, b.call("A", 0), b.call("B", time.Second), b.call("C", 0), b.call("D", 0))
+		})
+		require.Len(t, sent, 1)
+		calls[0].cancel()
+		calls[0].requireDone(t)
+		require.ErrorIs(t, calls[0].err, context.Canceled)
+		time.Sleep(time.Second)
+		calls[1].requireDone(t)
+		require.ErrorIs(t, calls[1].err, jsonrpc2.ErrTimeout)
+		calls[2].requireWaiting(t)
+
+		r := requests(t, sent[0])
+		b.answer(array(answerTo(r[0]), answerTo(r[1]), answerTo(r[2])))
+		calls[2].requireAnswered(t)
+		time.Sleep(jsonrpc2.DefaultTimeout - time.Second - 1)
+		calls[3].requireWaiting(t)
+		time.Sleep(time.Nanosecond)
+		calls[3].requireDone(t)
+		require.ErrorIs(t, calls[3].err, jsonrpc2.ErrTimeout)
+		require.EqualValues(t, 2, b.stats.Dropped.Load(), "answers that came late")
+		b.requireNothingLeft(t)
+	})
+}
+
+// A call that is given up while it waits is not sent.
+func TestBatchGivenUpUnsent(t *testing.T) {
+	for _, test := range []struct {
+		canceled string
+		want     []string
+	}{
+		{"A", []string{"BC"}},
+		{"B", []string{"AC"}},
+		{"AC", []string{"B"}},
+		{"ABC", nil},
+		{"", []string{"ABC"}},
+	} {
+		t.Run("not "+test.canceled, bubble(func(t *testing.T) {
+			b := newBatching(t, nil)
+			sent := b.together(t, func() {
+				for _, name := range []string{"A", "B", "C"} {
+					call := b.call(name, 0)
+					if strings.Contains(test.canceled, name) {
+						call.cancel()
+						call.requireDone(t)
+						require.ErrorIs(t, call.err, context.Canceled)
+					}
+				}
+			})
+			var got []string
+			for _, message := range sent {
+				got = append(got, strings.Join(methods(t, message), ""))
+			}
+			require.Equal(t, test.want, got)
+		}))
+	}
+	t.Run("timed out", bubble(func(t *testing.T) {
+		b := newBatching(t, nil)
+		sent := b.together(t, func() {
+			late := b.client.Go("Test.Late", nil, nil, nil)
+			time.Sleep(jsonrpc2.DefaultTimeout)
+			require.ErrorContains(t, (<-late.Done).Error, jsonrpc2.ErrTimeout.Error())
+		})
+		require.Empty(t, sent)
+	}))
+}
+
+func TestBatchContext(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		timeouts []time.Duration // 0: the client's own
+		want     time.Duration
+	}{
+		{"the latest", []time.Duration{time.Second, time.Minute, time.Millisecond}, time.Minute},
+		{"the first", []time.Duration{time.Hour, time.Minute}, time.Hour},
+		{"the client's", []time.Duration{time.Second, 0}, jsonrpc2.DefaultTimeout},
+		{"beyond the client's", []time.Duration{time.Hour, 0}, time.Hour},
+		{"of one", []time.Duration{time.Hour}, time.Hour},
+	} {
+		t.Run(test.name, bubble(func(t *testing.T) {
+			b := newBatching(t, nil)
+			b.together(t, func() {
+				for i, timeout := range test.timeouts {
+					b.call(string(rune('A'+i)), timeout)
+				}
+			})
+			ctx := b.conn.last().Context()
+			requireDeadline(t, ctx, test.want)
+			require.Equal(t, "A", ctx.Value(traceKey{}))
+			time.Sleep(test.want - 1)
+			require.NoError(t, ctx.Err())
+			time.Sleep(time.Nanosecond)
+			synctest.Wait()
+			require.ErrorIs(t, ctx.Err(), context.DeadlineExceeded)
+			<-ctx.Done()
+		}))
+	}
+	t.Run("none", bubble(func(t *testing.T) {
+		conn := &silentConn{newScriptedClient()}
+		conn.refuse(nil)
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Logger: quiet})
+		defer client.Close()
+		client.Go("Test.A", nil, nil, nil)
+		require.NoError(t, jsonrpc2.Notify(client, "Test.B", nil))
+		synctest.Wait()
+		ctx := conn.last().Context()
+		_, ok := ctx.Deadline()
+		require.False(t, ok, "a notification has no deadline")
+		begin := time.Now()
+		<-ctx.Done()
+		require.Equal(t, jsonrpc2.DefaultTimeout, time.Since(begin), "but its sender waits no longer")
+	}))
+	t.Run("all given up", bubble(func(t *testing.T) {
+		b := newBatching(t, nil)
+		calls, _ := b.calls(t, "A", "B", "C")
+		r := b.conn.last()
+		for _, call := range calls {
+			require.NoError(t, r.Context().Err())
+			require.False(t, r.GivenUp())
+			call.cancel()
+			call.requireDone(t)
+		}
+		require.ErrorIs(t, r.Context().Err(), context.Canceled)
+		require.True(t, r.GivenUp())
+	}))
+	t.Run("all answered", bubble(func(t *testing.T) {
+		b := newBatching(t, nil)
+		_, batch := b.calls(t, "A", "B")
+		r := b.conn.last()
+		b.answer(answerTo(requests(t, batch)[1]))
+		require.False(t, r.GivenUp())
+		b.answer(answerTo(requests(t, batch)[0]))
+		require.True(t, r.GivenUp())
+	}))
+}
+
+// What a Conn does not take fails, and nothing else.
+func TestBatchWriteRequestFails(t *testing.T) {
+	refused := fmt.Errorf("%w: for a test", jsonrpc2.ErrUnavailable)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatching(t, nil)
+		before, _ := b.calls(t, "A", "B")
+		lone := b.call("C", 0)
+		b.conn.hold()
+		var failing []*batched
+		failing = append(failing, b.call("D", 0)) // alone
+		for _, name := range []string{"E", "F"} {
+			failing = append(failing, b.call(name, 0))
+		}
+		require.NoError(t, jsonrpc2.Notify(b.client, "Test.G", nil))
+		plain := b.client.Go("Test.H", nil, new(string), nil)
+		b.conn.refuse(refused)
+		b.conn.release()
+		for _, call := range failing {
+			call.requireDone(t)
+			require.ErrorIs(t, call.err, jsonrpc2.ErrUnavailable)
+			require.EqualError(t, call.err, refused.Error())
+		}
+		require.EqualError(t, (<-plain.Done).Error, refused.Error())
+		for _, call := range append(before, lone) {
+			call.requireWaiting(t)
+		}
+		require.EqualValues(t, 5, b.stats.Unsent.Load(), "with the notification")
+		require.Zero(t, b.stats.Dropped.Load())
+
+		require.NoError(t, jsonrpc2.Notify(b.client, "Test.I", nil)) // nobody can be told
+		synctest.Wait()
+		require.EqualValues(t, 6, b.stats.Unsent.Load())
+
+		b.conn.refuse(nil)
+		b.sent()
+		after, batch := b.calls(t, "J", "K")
+		r := requests(t, batch)
+		b.answer(array(answerTo(r[1]), answerTo(r[0])))
+		for _, call := range after {
+			call.requireAnswered(t)
+		}
+	})
+}
+
+// Each part of a batch is told what becomes of it, also of a failure that comes later.
+func TestBatchTellsItsParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatching(t, nil)
+		calls, _ := b.calls(t, "A", "B")
+		r := b.conn.last()
+		lost := fmt.Errorf("%w: for a test", jsonrpc2.ErrReplyLost)
+		calls[0].cancel()
+		calls[0].requireDone(t)
+		r.Fail(lost)
+		r.Fail(jsonrpc2.ErrUnavailable)
+		calls[1].requireDone(t)
+		require.Equal(t, lost, calls[1].err)
+		require.ErrorIs(t, calls[0].err, context.Canceled)
+		require.EqualValues(t, 1, b.stats.Errors.Load())
+		b.requireNothingLeft(t)
+	})
+}
+
+// Of a batch that may have been sent the notifications end, and its calls wait on.
+func TestBatchUnconfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &silentConn{newScriptedClient()}
+		stats := new(jsonrpc2.Stats)
+		codec := jsonrpc2.NewClientCodec(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Logger: quiet, Stats: stats})
+		client := rpc.NewClientWithCodec(codec)
+		defer client.Close()
+		call := client.Go("Test.A", nil, new(string), nil)
+		require.NoError(t, jsonrpc2.Notify(client, "Test.B", nil))
+		synctest.Wait()
+		conn.last().Fail(fmt.Errorf("%w: for a test", jsonrpc2.ErrUnconfirmed))
+		require.EqualValues(t, 1, stats.Errors.Load(), "the notification")
+		require.False(t, conn.last().GivenUp())
+		pending, _ := jsonrpc2.Pending(codec)
+		require.Equal(t, 1, pending)
+		conn.answer(answerTo(requests(t, string(conn.last().Body))[0]))
+		require.NoError(t, (<-call.Done).Error)
+		require.True(t, conn.last().GivenUp())
+	})
+}
+
+func TestBatchNotifications(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatching(t, nil)
+		var call *batched
+		sent := b.together(t, func() {
+			require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", []int{1}))
+			call = b.call("B", 0)
+			require.NoError(t, jsonrpc2.Notify(b.client, "Test.C", nil))
+		})
+		require.Len(t, sent, 1)
+		r := requests(t, sent[0])
+		require.Len(t, r, 3)
+		require.Nil(t, r[0].ID)
+		require.JSONEq(t, `[1]`, string(r[0].Params))
+		require.Nil(t, r[2].ID)
+		b.answer(array(answerTo(r[1])))
+		call.requireAnswered(t)
+
+		sent = b.together(t, func() {
+			require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", nil))
+			require.NoError(t, jsonrpc2.Notify(b.client, "Test.B", nil))
+		})
+		require.Equal(t, []string{`[{"jsonrpc":"2.0","method":"Test.A"},{"jsonrpc":"2.0","method":"Test.B"}]`}, sent)
+		require.EqualValues(t, 6, b.stats.Notifications.Load(), "with two that kept the writer busy")
+	})
+}
+
+func TestBatchOverloaded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatching(t, nil)
+		big := strings.Repeat("x", 1<<20)
+		sent := b.together(t, func() {
+			for range 15 {
+				require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", big))
+			}
+			require.ErrorIs(t, jsonrpc2.Notify(b.client, "Test.A", big), jsonrpc2.ErrOverloaded)
+			_, err := jsonrpc2.Call[int](t.Context(), b.client, "Test.A", big)
+			require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
+			require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", "small"))
+		})
+		require.Len(t, sent, 16)
+		require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", big), "there is room again")
+		b.requireNothingLeft(t)
+	})
+}
+
+// The Conn's end is the Batch's.
+func TestBatchConnEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatching(t, nil)
+		calls, _ := b.calls(t, "A", "B")
+		close(b.conn.messages)
+		for _, call := range calls {
+			call.requireDone(t)
+			require.Error(t, call.err)
+		}
+		require.Error(t, b.client.Call("Test.C", nil, nil))
+		require.NoError(t, b.codec.Close())
+	})
+}
