@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/internal/fuzztest"
 )
 
 // addTexts adds texts of every kind as seeds.
@@ -27,6 +29,7 @@ func addTexts(f *testing.F) {
 func isText(text []byte) bool { return json.Valid(text) && utf8.Valid(text) }
 
 func FuzzScan(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	addTexts(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		text = bytes.TrimPrefix(text, byteOrderMark)
@@ -62,6 +65,7 @@ func requireParts(t *testing.T, text []byte, e envelope) {
 }
 
 func FuzzScanDepth(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	f.Add([]byte(`[[{"a":[]}]]`), 4)
 	f.Add([]byte(`{"a":"[[[["}`), 1)
 	f.Fuzz(func(t *testing.T, text []byte, depth int) {
@@ -93,6 +97,7 @@ func depthOf(text []byte) (deepest int) {
 // FuzzFrame cuts a stream into pieces: the messages found must not depend on
 // where, but for how much of a broken one's line is there in time.
 func FuzzFrame(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	for _, cuts := range []string{"", "\x00", "\x01\x02\x03", "\x10"} {
 		f.Add([]byte(`{"a":[1,"\"}"],"b":{}} [[]]{"c":1`+"\n"+`{"d":2}x`+"\n{}"), []byte(cuts))
 		f.Add([]byte("nonsense\n{\"a\":1\n{\"b\":2}\n[1}\n{}{}"), []byte(cuts))
@@ -145,6 +150,7 @@ func frames(stream, cuts []byte) (messages [][]byte) {
 // FuzzErrorText has an error flattened by net/rpc on the server, sent, and
 // flattened again on the client.
 func FuzzErrorText(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	f.Add(int64(404), "no such account", []byte(`{"account":7}`))
 	f.Add(int64(CodeServer), "divide by zero", []byte(nil))
 	f.Add(int64(CodeServer), "jsonrpc2: bad reply (JSON-RPC error 5)", []byte(`"(JSON-RPC error 5, data 1)"`))

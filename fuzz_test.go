@@ -12,6 +12,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/fuzztest"
 )
 
 // addTranscripts adds what the transcripts send as seeds.
@@ -26,6 +27,7 @@ func addTranscripts(f *testing.F) {
 // FuzzServer sends anything to a server on a stream: it says nothing but JSON,
 // and comes to an end.
 func FuzzServer(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	addTranscripts(f)
 	server := serverOf(f, Spec{}, Odd{}, calc.Calc{}) // Long may be asked for gigabytes
 	opts := &jsonrpc2.ServerOptions{Name: specName, Logger: quiet}
@@ -43,6 +45,7 @@ func FuzzServer(f *testing.F) {
 // FuzzClient answers a call with anything, in which ID stands for its id, and
 // then properly: the call ends by either, and the client lives.
 func FuzzClient(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	addTranscripts(f)
 	for _, reply := range []string{
 		`{"id":ID,"result":7}`, `{"id":ID,"error":{"code":1,"message":"m","data":[]}}`, `{"id":ID,"error":"x"}`,
@@ -78,6 +81,7 @@ func idOf(t *testing.T, text string) []byte {
 
 // FuzzHeader has transports and the codec agree on what is to be answered.
 func FuzzHeader(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	addTranscripts(f)
 	f.Add([]byte(`{"jsonrpc":"2.0","id":"x","method":"sum","reply_to":"list"}`))
 	f.Add([]byte(`[{"jsonrpc":"2.0","id":1,"method":"sum","reply_to":"li\u0073t"},{"id":"y"}]`))

@@ -9,12 +9,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/fuzztest"
 )
 
 // FuzzReplyQueue makes a message of anything that a stranger may publish: its
 // answer goes to a queue that is not the one being served, or nowhere, and the
 // broker would take what it says.
 func FuzzReplyQueue(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	for _, body := range []string{
 		``, "\x00", "\xff", `null`, `[]`, `[[]]`, strings.Repeat(`[`, 1000), `{"id":"x"`, `{"id":"` + strings.Repeat("x", 256) + `"}`,
 		`{"jsonrpc":"2.0","id":1,"method":"add","reply_to":"there"}`,

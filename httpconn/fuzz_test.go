@@ -19,6 +19,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/fuzztest"
 )
 
 // bodies are seeds: what a request or an answer may hold.
@@ -30,6 +31,7 @@ var bodies = []string{
 // FuzzHandler posts anything under any header: the answer is JSON, or says by its
 // status that there is none, and never that the server failed.
 func FuzzHandler(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	for _, body := range bodies {
 		f.Add("POST", "", "", "", "", body, int64(-1))
 		f.Add("POST", "application/json; charset=utf-8", "text/*, */*;q=0.1", "", "", body, int64(len(body)))
@@ -80,6 +82,7 @@ func FuzzHandler(f *testing.F) {
 // FuzzClient answers a call with any status, header and body, in which ID stands
 // for its id: the call ends, and the next one is answered.
 func FuzzClient(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	for _, body := range bodies {
 		f.Add(200, "application/json", "", body, int64(-1))
 		f.Add(404, "text/html", "", body, int64(len(body)))

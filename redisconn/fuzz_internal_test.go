@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/fuzztest"
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
@@ -18,6 +19,7 @@ import (
 // queue: it is as it was, and its answer goes onto a list that is not our own
 // and that the options allow, or nowhere.
 func FuzzReplyList(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	for _, text := range []string{
 		``, "\x00", "\xff", `null`, `[]`, `[[]]`, strings.Repeat(`[`, 1000), `{"id":"x"`, `{"id":"` + strings.Repeat("x", 256) + `"}`,
 		`{"jsonrpc":"2.0","id":1,"method":"add","reply_to":"there"}`,
@@ -70,6 +72,7 @@ func FuzzReplyList(f *testing.F) {
 // with an object, as those of a codec do: it stays the same message, to be
 // answered there and by then.
 func FuzzAppendRequest(f *testing.F) {
+	fuzztest.AddSeeds(f)
 	for _, text := range []string{
 		`{"jsonrpc":"2.0","id":"x-1","method":"add","params":[1,5.1]}`, `{"a":{}}`, `{}`, ` { } `, `[{"id":"a"},{"id":"b"}]`,
 		`[{}]`, `[1,{"id":"x"}]`, `[]`, `"{"`, `{"id":`, ``, `{"reply_to":"elsewhere","id":"x"}`, `{"id":1,"id":2}`, "\x00{",
