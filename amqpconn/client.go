@@ -30,7 +30,7 @@ type ClientConn struct {
 	dialer *dialer
 	opened atomic.Bool
 
-	out       *link.Outbox[request]
+	requests  *link.Requests[request]
 	state     *link.State
 	publisher *publisher[request]
 	receiver  *receiver
@@ -46,7 +46,7 @@ type ClientConn struct {
 	closing sync.Once
 	closed  chan struct{}
 
-	requests, confirmed, replies, unsent, unconfirmed, overloaded, expired, noServer, lost atomic.Int64
+	published, confirmed, replies, unconfirmed, noServer, lost atomic.Int64
 }
 
 var _ jsonrpc2.ClientConn = (*ClientConn)(nil)
@@ -56,7 +56,7 @@ func newClientConn(d *dialer, queue string, opts DialOptions) *ClientConn {
 		queue:     queue,
 		opts:      opts,
 		dialer:    d,
-		out:       link.NewOutbox[request](true),
+		requests:  link.NewRequests[request](),
 		state:     link.NewState(opts.Logger, "rabbitmq", queue, "client"),
 		publisher: newPublisher[request](),
 		calls:     newCalls(),
@@ -98,7 +98,7 @@ func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 		id = link.NewName()
 	}
 	out := request{Request: r, id: id, answer: !r.IsNotification(), until: time.Now().Add(sendPatience)}
-	if err := c.out.Put(out, len(r.Body)); err != nil {
+	if err := c.requests.Put(out, len(r.Body)); err != nil {
 		return fmt.Errorf("%w: queue %q", err, c.queue)
 	}
 	return nil
@@ -169,7 +169,7 @@ func (c *ClientConn) impairment() error {
 // does not answer.
 func (c *ClientConn) Close() error {
 	c.closing.Do(func() {
-		c.out.Close()
+		c.requests.Close()
 		stop(c.finish, &c.publisher.keeper, &c.receiver.keeper)
 		c.asker.Close() // the end of the connections ends their questions
 		c.looks.Close()
@@ -187,14 +187,14 @@ func (c *ClientConn) finish() {
 // Stats returns what the Conn has done so far.
 func (c *ClientConn) Stats() Stats {
 	return Stats{
-		Requests:    c.requests.Load(),
+		Requests:    c.published.Load(),
 		Confirmed:   c.confirmed.Load(),
 		Replies:     c.replies.Load(),
 		Reconnects:  c.state.Recoveries.Load(),
-		Unsent:      c.unsent.Load(),
+		Unsent:      c.requests.Unsent.Load(),
 		Unconfirmed: c.unconfirmed.Load(),
-		Overloaded:  c.overloaded.Load(),
-		Expired:     c.expired.Load(),
+		Overloaded:  c.requests.Overloaded.Load(),
+		Expired:     c.requests.Expired.Load(),
 		NoServer:    c.noServer.Load(),
 		Lost:        c.lost.Load(),
 	}

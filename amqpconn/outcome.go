@@ -24,7 +24,7 @@ func (c *ClientConn) returned(back amqp.Return, item *request) {
 	}
 	if c.opts.Declare != nil && !r.missed {
 		r.missed, r.until = true, time.Now().Add(sendPatience)
-		if c.out.Put(r, len(r.Body)) == nil {
+		if c.requests.Put(r, r.Size()) == nil {
 			return
 		}
 	}
@@ -45,7 +45,7 @@ func (c *ClientConn) settle(fates []fate[request]) {
 			r.Sent()
 		case errors.Is(f.err, errNotTaken):
 			c.calls.take(r.id)
-			c.unsent.Add(1)
+			c.requests.Unsent.Add(1)
 			r.Fail(fmt.Errorf("%w: %s: the broker refused the request", jsonrpc2.ErrUnavailable, c.dialer.where()))
 		case errors.Is(f.err, errUnknown) && !r.answer:
 			c.lose(r, f.err)
@@ -58,7 +58,7 @@ func (c *ClientConn) settle(fates []fate[request]) {
 func (c *ClientConn) lose(r request, err error) {
 	sentinel, count := jsonrpc2.ErrUnconfirmed, &c.unconfirmed
 	if r.session.tookNothing(err) {
-		sentinel, count = jsonrpc2.ErrUnavailable, &c.unsent
+		sentinel, count = jsonrpc2.ErrUnavailable, &c.requests.Unsent
 	}
 	count.Add(1)
 	r.Fail(fmt.Errorf("%w: %s: %w", sentinel, c.dialer.where(), err))
@@ -84,7 +84,7 @@ func (c *ClientConn) channelClosed(session *publishing[request], err error) {
 		sentinel = jsonrpc2.ErrUnavailable
 	}
 	for _, r := range c.calls.takeBehind(session, session.checks.taken.Load()) {
-		c.unsent.Add(1)
+		c.requests.Unsent.Add(1)
 		r.Fail(fmt.Errorf("%w: %s: the broker closed the channel: %w", sentinel, c.dialer.where(), err))
 	}
 }

@@ -31,19 +31,26 @@ func (r *request) isSingle() bool { return len(r.Body) > 0 && r.Body[0] == '{' }
 // isTracked reports whether it ends when the broker has it, or a part of it may.
 func (r *request) isTracked() bool { return !r.answer || !r.isSingle() }
 
+// Size implements link.Sendable.
+func (r request) Size() int { return len(r.Body) }
+
+// TriedUntil implements link.Sendable.
+func (r request) TriedUntil() time.Time { return r.until }
+
 func (c *ClientConn) send() {
-	left := c.out.Run(link.Writer[request]{
+	left := c.requests.Run(link.Writer[request]{
 		Send:     c.publish,
 		Kick:     c.publisher.kick,
 		MaxPause: maxPause,
 		Grace:    sendGrace,
 	})
-	c.failUnsent(c.wanted(left), fmt.Errorf("%w: %s: closed before it could be sent: %w", jsonrpc2.ErrUnavailable, c.dialer.where(), c.cause()))
+	closed := fmt.Errorf("%w: %s: closed before it could be sent: %w", jsonrpc2.ErrUnavailable, c.dialer.where(), c.cause())
+	c.requests.FailUnsent(closed, c.requests.Wanted(left)...)
 }
 
 // publish publishes all requests, and returns those to try again.
 func (c *ClientConn) publish(work []request) (again []request) {
-	work = c.wanted(work)
+	work = c.requests.Wanted(work)
 	session, blocked := c.publisher.current()
 	_, ready := c.receiver.ready()
 	switch {
@@ -84,7 +91,7 @@ func (c *ClientConn) publishTo(session *publishing[request], replyTo string, wor
 		switch err := c.publishOne(session, replyTo, r); {
 		case err == nil:
 			c.seen.published++
-			c.out.Done(len(r.Body))
+			c.requests.Done(r.Size())
 			if !r.answer && !c.opts.Persistent { // its sender waits to hear of it
 				pause = 0
 			}
@@ -121,7 +128,7 @@ func (c *ClientConn) publishOne(session *publishing[request], replyTo string, r 
 		c.calls.take(r.id)
 		return err
 	}
-	c.requests.Add(1)
+	c.published.Add(1)
 	return nil
 }
 
@@ -163,40 +170,21 @@ func expiration(deadline time.Time) string {
 	return strconv.FormatInt(milliseconds, 10)
 }
 
-// wanted drops the requests whose callers have given up.
-func (c *ClientConn) wanted(work []request) []request {
-	wanted := work[:0]
-	for _, r := range work {
-		if !r.GivenUp() {
-			wanted = append(wanted, r)
-			continue
-		}
-		c.expired.Add(1)
-		c.out.Done(len(r.Body))
-	}
-	return wanted
-}
-
-// refused fails the requests that have waited for long enough, and returns the
-// others.
+// refused returns the requests to try again, and fails those that have waited for long
+// enough.
 func (c *ClientConn) refused(work []request, cause error) (again []request) {
-	now := time.Now()
+	failure := func() error {
+		return fmt.Errorf("%w: %s: no connection to the broker: %w", jsonrpc2.ErrUnavailable, c.dialer.where(), cause)
+	}
+	if isCode(cause, amqp.AccessRefused) { // and it stays so
+		c.requests.FailUnsent(failure(), work...)
+		return nil
+	}
 	patience := time.Duration(0)
 	if c.isGreeted() {
 		patience = greetedPatience
 	}
-	hopeless := isCode(cause, amqp.AccessRefused)
-	again = work[:0]
-	var failed []request
-	for _, r := range work {
-		if !hopeless && now.Before(r.until.Add(patience)) {
-			again = append(again, r)
-		} else {
-			failed = append(failed, r)
-		}
-	}
-	c.failUnsent(failed, fmt.Errorf("%w: %s: no connection to the broker: %w", jsonrpc2.ErrUnavailable, c.dialer.where(), cause))
-	return again
+	return c.requests.Refused(work, patience, failure)
 }
 
 // isGreeted reports whether the first connections are being made to a broker that
@@ -225,29 +213,13 @@ func (c *ClientConn) admitted(work []request) []request {
 	}
 	waiting := queue.messages + c.seen.published
 	n := min(len(work), max(c.opts.MaxBacklog-waiting, 0))
-	c.overloaded.Add(int64(len(work) - n))
-	c.failAll(work[n:], fmt.Errorf("%w: messages waiting in queue %q: %d", jsonrpc2.ErrOverloaded, c.queue, waiting+n))
-	return work[:n]
-}
-
-// failUnsent fails requests that could not be published.
-func (c *ClientConn) failUnsent(work []request, err error) {
-	c.unsent.Add(int64(len(work)))
-	c.failAll(work, err)
+	return c.requests.Admitted(work, n, fmt.Errorf("%w: messages waiting in queue %q: %d", jsonrpc2.ErrOverloaded, c.queue, waiting+n))
 }
 
 // fail fails requests that have no server.
 func (c *ClientConn) fail(work []request, err error) {
 	c.noServer.Add(int64(len(work)))
-	c.failAll(work, err)
-}
-
-// failAll fails requests that were not published.
-func (c *ClientConn) failAll(work []request, err error) {
-	for _, r := range work {
-		c.out.Done(len(r.Body))
-		r.Fail(err)
-	}
+	c.requests.Fail(err, work...)
 }
 
 // declared creates the queue of requests that missed it. It fails those if it
