@@ -127,4 +127,28 @@
 // broker's own to make sense of, for some of which RabbitMQ ends the connection,
 // go over one of their own; headers that this package's AMQP library does not read
 // are dropped.
+//
+// # The way of a request
+//
+// The files that a request passes, and its answer, what of them it passes, and on whose
+// goroutine.
+//
+//	client.go    WriteRequest                            a caller's
+//	request.go   publish, publishTo, publishOne          the client's sender
+//	publisher.go publish
+//	  basic.publish  the queue
+//	consumer.go  next                                    net/rpc's
+//	server.go    ReadRequest, accept, begin
+//	address.go   replyQueue
+//	running.go   begin
+//	  the method                                         one of its own
+//	reply.go     hand, send, sendOne                     the replier's, from send on
+//	publisher.go publish
+//	  basic.publish  the reply queue
+//	receiver.go  next                                    net/rpc's
+//	client.go    ReadReply, reply
+//
+// A notification, a batch, and with Persistent each request, is published by
+// confirm.go's publishTracked. Answers to addresses of the broker's own go by direct.go,
+// those whose queue is not there yet by late.go.
 package amqpconn

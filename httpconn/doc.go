@@ -94,6 +94,23 @@
 //
 // End the ctx of Serve, wait for it to return, and then shut the http.Server
 // down: it waits for the answers to be written.
+//
+// # The way of a request
+//
+// The files that a request passes, and its answer, what of them it passes, and on whose
+// goroutine.
+//
+//	client.go   WriteRequest, work, exchange, post       a worker's, from work on
+//	attempt.go  httpRequest
+//	  POST
+//	check.go    check                                    the http.Server's
+//	body.go     read
+//	handler.go  ServeHTTP, serve, await, ReadRequest     net/rpc's, from ReadRequest on
+//	  the method                                         one of its own
+//	handler.go  answer, await, ServeHTTP                 the http.Server's, from await on
+//	  the response
+//	reply.go    read                                     the worker's
+//	client.go   post, exchange, ReadReply                net/rpc's, from ReadReply on
 package httpconn
 
 // TimeoutHeader says how many milliseconds after the request was sent its client

@@ -183,4 +183,36 @@
 // DialTimeout or ReadTimeout. Meanwhile Err tells the cause. A ServerConn that is
 // closed before its answers could be sent says so: Close, and with it Serve, returns
 // an error.
+//
+// # The way of a request
+//
+// At least once, on one node: the files that a request passes, and its answer, what of
+// them it passes, and on whose goroutine.
+//
+//	client.go               WriteRequest                 a caller's
+//	sending.go              push, pushTogether           the client's sender
+//	  LPUSH                   the queue
+//	mover.go                move                         the fetcher
+//	  BLMOVE, take.lua        held
+//	world.go                Do
+//	internal/hold/fetch.go  Fetch
+//	held.go                 take
+//	fetch.go                hand, next                   net/rpc's, from next on
+//	deliver.go              deliver
+//	server.go               ReadRequest
+//	  the method                                         one of its own
+//	replier.go              reply, put
+//	lane.go                 run                          the lane's
+//	sender.go               send
+//	pusher.go               push
+//	held.go                 settling
+//	internal/hold/settle.go SettleCommand
+//	  settle.lua              the reply list
+//	replylist.go            fetch                        the client's fetcher
+//	inbox.go                hand, reply                  net/rpc's, from reply on
+//	client.go               ReadReply
+//
+// At most once popped.go is in the place of held.go and of what stands above it, and
+// RPUSH in that of settle.lua. What fails on the way out goes to retrier.go, which sends
+// it again by sender.go; ledger.go keeps account of it.
 package redisconn
