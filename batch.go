@@ -20,10 +20,9 @@ type BatchOptions struct {
 	MaxBytes int
 }
 
-// Defaults of the options.
 const (
-	DefaultBatchItems = 100
-	DefaultBatchBytes = 256 << 10
+	defaultBatchItems = 100
+	defaultBatchBytes = 256 << 10
 )
 
 // Batch returns a ClientConn around another one, which it owns, that joins requests
@@ -48,8 +47,8 @@ func Batch(conn ClientConn, opts *BatchOptions) ClientConn {
 	}
 	b := &batchConn{
 		ClientConn: conn,
-		maxItems:   min(orDefault(opts.MaxItems, DefaultBatchItems), maxBatchItems),
-		maxBytes:   orDefault(opts.MaxBytes, DefaultBatchBytes),
+		maxItems:   min(orDefault(opts.MaxItems, defaultBatchItems), maxBatchItems),
+		maxBytes:   orDefault(opts.MaxBytes, defaultBatchBytes),
 		wake:       make(chan struct{}, 1),
 		done:       make(chan struct{}),
 		sending:    make(chan struct{}, 1),

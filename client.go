@@ -82,7 +82,7 @@ func newClientCodec(conn ClientConn, opts *ClientOptions) *clientCodec {
 	}
 	c := &clientCodec{conn: conn, opts: *opts, closed: make(chan struct{})}
 	if opts.Timeout == 0 {
-		c.opts.Timeout = DefaultTimeout
+		c.opts.Timeout = defaultTimeout
 	}
 	c.opts.MaxMessageSize = orDefault(opts.MaxMessageSize, DefaultMaxMessageSize)
 	c.opts.MaxDepth = depthLimit(opts.MaxDepth)

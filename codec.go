@@ -61,14 +61,17 @@ import (
 	"time"
 )
 
-// Defaults of the limits in the options.
+// Defaults of the options that a Conn meets in its Settings.
 const (
-	DefaultTimeout        = 30 * time.Second
-	DefaultGrace          = 30 * time.Second
 	DefaultMaxMessageSize = 4 << 20
-	DefaultMaxBatch       = 1000
-	DefaultMaxDepth       = 500
 	DefaultMaxInFlight    = 256
+)
+
+const (
+	defaultTimeout  = 30 * time.Second
+	defaultGrace    = 30 * time.Second
+	defaultMaxBatch = 1000
+	defaultMaxDepth = 500
 )
 
 // A Guarantee says how often a request is run whose server dies, or loses its
@@ -227,7 +230,7 @@ func Serve(ctx context.Context, server *rpc.Server, conn ServerConn, opts *Serve
 
 // depthLimit returns a MaxDepth that encoding/json has no objection to.
 func depthLimit(limit int) int {
-	return min(orDefault(limit, DefaultMaxDepth), headerDepth)
+	return min(orDefault(limit, defaultMaxDepth), headerDepth)
 }
 
 // orDefault returns a limit, or the standard one where there is no usable one.

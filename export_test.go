@@ -24,3 +24,11 @@ func FromText(text string) *Error { return errorFromText(text) }
 func ErrorResponse(id string, err *Error) string {
 	return string(appendError(nil, []byte(id), err))
 }
+
+// The defaults of the options.
+const (
+	DefaultTimeout    = defaultTimeout
+	DefaultGrace      = defaultGrace
+	DefaultBatchItems = defaultBatchItems
+	DefaultBatchBytes = defaultBatchBytes
+)

@@ -46,7 +46,7 @@ func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *
 	c := &serverCodec{ctx: ctx, conn: conn, opts: *opts}
 	c.opts.MaxInFlight = orDefault(opts.MaxInFlight, DefaultMaxInFlight)
 	c.opts.MaxMessageSize = orDefault(opts.MaxMessageSize, DefaultMaxMessageSize)
-	c.opts.MaxBatch = orDefault(opts.MaxBatch, DefaultMaxBatch)
+	c.opts.MaxBatch = orDefault(opts.MaxBatch, defaultMaxBatch)
 	c.opts.MaxDepth = depthLimit(opts.MaxDepth)
 	c.log = newDropLog(opts.Logger)
 	c.stats = opts.Stats
@@ -54,7 +54,7 @@ func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *
 		c.stats = new(Stats)
 	}
 	if opts.Grace == 0 {
-		c.opts.Grace = DefaultGrace
+		c.opts.Grace = defaultGrace
 	}
 	c.places = make(chan struct{}, c.opts.MaxInFlight)
 	c.grace = newGrace(ctx, c.opts.Grace)

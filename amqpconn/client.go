@@ -203,6 +203,6 @@ func (c *ClientConn) Stats() Stats {
 // declare creates the request queue where it is missing.
 func (c *ClientConn) declare(conn *amqp.Connection) error {
 	queue := *c.opts.Declare
-	queue.deliveryLimit = DefaultMaxDeliveries
+	queue.deliveryLimit = defaultMaxDeliveries
 	return queue.ensure(conn, c.queue)
 }

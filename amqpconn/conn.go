@@ -12,10 +12,9 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// Defaults of the options.
 const (
-	DefaultPrefetch      = 64
-	DefaultMaxDeliveries = 20
+	defaultPrefetch      = 64
+	defaultMaxDeliveries = 20
 )
 
 const (

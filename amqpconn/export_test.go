@@ -34,3 +34,9 @@ func (s *ServerConn) BreakPublisher() error {
 
 // noTag is the tag of no delivery.
 const noTag = 1 << 40
+
+// The defaults of the options.
+const (
+	DefaultPrefetch      = defaultPrefetch
+	DefaultMaxDeliveries = defaultMaxDeliveries
+)

@@ -48,7 +48,7 @@ func FuzzReplyQueue(f *testing.F) {
 		require.Equal(t, body, string(d.Body))
 		var header jsonrpc2.Header
 		header.Scan([]byte(body))
-		if count >= DefaultMaxDeliveries {
+		if count >= defaultMaxDeliveries {
 			require.Error(t, d.Err)
 			require.NoError(t, d.Reply(nil))
 			require.Zero(t, s.out.Len(), "it is rejected, not acknowledged")

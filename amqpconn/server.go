@@ -61,10 +61,10 @@ var _ jsonrpc2.ServerConn = (*ServerConn)(nil)
 
 func newServerConn(d *dialer, queue string, opts ListenOptions) *ServerConn {
 	if opts.Prefetch == 0 {
-		opts.Prefetch = DefaultPrefetch
+		opts.Prefetch = defaultPrefetch
 	}
 	if opts.MaxDeliveries == 0 {
-		opts.MaxDeliveries = DefaultMaxDeliveries
+		opts.MaxDeliveries = defaultMaxDeliveries
 	}
 	opts.Queue.deliveryLimit = opts.MaxDeliveries
 	s := &ServerConn{

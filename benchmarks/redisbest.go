@@ -11,17 +11,20 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// maxLoop is the most a best loop sends, or a client takes, in one command.
-const maxLoop = 256
+const (
+	// maxLoop is the most a best loop sends, or a client takes, in one command.
+	maxLoop = 256
+
+	// maxRunning is how many requests a best loop runs at once: as many as redisconn.
+	maxRunning = 64
+)
 
 // redisBest is the best that one writes by hand for this one method: on either
 // end a writer that sends all that waits in one go, and pops that take all that
-// is there; on the server no more than redisconn.DefaultPrefetch requests at
-// once, each on a goroutine of its own.
+// is there; on the server each request on a goroutine of its own, and so many at once as
+// redisconn runs.
 func redisBest(env *environment, t *target) error {
 	p, err := newRedisPair(env, t, 0)
 	if err != nil {
@@ -30,8 +33,8 @@ func redisBest(env *environment, t *target) error {
 	ctx := context.Background()
 	s := &bestServer{
 		rdb: p.there, queue: p.queue,
-		places:  make(chan struct{}, redisconn.DefaultPrefetch),
-		answers: make(chan bestAnswer, redisconn.DefaultPrefetch),
+		places:  make(chan struct{}, maxRunning),
+		answers: make(chan bestAnswer, maxRunning),
 	}
 	t.start(s.write, func() { close(s.answers) })
 	t.start(s.fetch, func() { p.here.LPush(ctx, p.queue, "") })

@@ -15,10 +15,9 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// Defaults of the options.
 const (
-	DefaultMaxWait    = 10 * time.Second
-	DefaultMaxWaiting = 64 << 20
+	defaultMaxWait    = 10 * time.Second
+	defaultMaxWaiting = 64 << 20
 )
 
 // ListenOptions are the options of Listen. The zero value is useful, and so
@@ -126,10 +125,10 @@ func Listen(opts *ListenOptions) (*Handler, error) {
 	}
 	h.maxBody.Store(jsonrpc2.DefaultMaxMessageSize)
 	if h.maxWait == 0 {
-		h.maxWait = DefaultMaxWait
+		h.maxWait = defaultMaxWait
 	}
 	if h.maxWaiting == 0 {
-		h.maxWaiting = DefaultMaxWaiting
+		h.maxWaiting = defaultMaxWaiting
 	}
 	if opts.BodyTimeout == 0 {
 		h.bodyTimeout = 30 * time.Second

@@ -20,11 +20,11 @@ func TestGoneIsExplained(t *testing.T) {
 		doing   string        // what worked since
 		says    string
 	}{
-		"just renewed":                         {DefaultLease / 2, "", lost},
-		"the answer came late":                 {DefaultLease - DefaultLease/8, "", late},
-		"not renewed":                          {2 * DefaultLease, "", late},
-		"not renewed, but others' taken over":  {2 * DefaultLease, "taking over", late},
-		"not renewed, but joined again by now": {2 * DefaultLease, "joining", lost},
+		"just renewed":                         {defaultLease / 2, "", lost},
+		"the answer came late":                 {defaultLease - defaultLease/8, "", late},
+		"not renewed":                          {2 * defaultLease, "", late},
+		"not renewed, but others' taken over":  {2 * defaultLease, "taking over", late},
+		"not renewed, but joined again by now": {2 * defaultLease, "joining", lost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

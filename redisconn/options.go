@@ -7,13 +7,14 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// Defaults of the options.
 const (
-	DefaultPrefetch    = 64
-	DefaultReplyTTL    = 30 * time.Second
-	DefaultLease       = 30 * time.Second
-	DefaultMaxAttempts = 5
+	defaultPrefetch    = 64
+	defaultReplyTTL    = 30 * time.Second
+	defaultLease       = 30 * time.Second
+	defaultMaxAttempts = 5
+)
 
+const (
 	// MaxDead is how many requests a DeadList has at most.
 	MaxDead = 10_000
 

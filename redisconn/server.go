@@ -58,10 +58,10 @@ func newServerConn(rdb redis.UniversalClient, queue string, opts ListenOptions) 
 }
 
 func withDefaults(opts ListenOptions) ListenOptions {
-	opts.Prefetch = cmp.Or(opts.Prefetch, DefaultPrefetch)
-	opts.ReplyTTL = cmp.Or(opts.ReplyTTL, DefaultReplyTTL)
-	opts.Lease = cmp.Or(opts.Lease, DefaultLease)
-	opts.MaxAttempts = cmp.Or(opts.MaxAttempts, DefaultMaxAttempts)
+	opts.Prefetch = cmp.Or(opts.Prefetch, defaultPrefetch)
+	opts.ReplyTTL = cmp.Or(opts.ReplyTTL, defaultReplyTTL)
+	opts.Lease = cmp.Or(opts.Lease, defaultLease)
+	opts.MaxAttempts = cmp.Or(opts.MaxAttempts, defaultMaxAttempts)
 	return opts
 }
 

@@ -31,7 +31,7 @@ func TestRedisServerUnheardAtLeastOnce(t *testing.T) {
 	s, proxy := redisBehindProxy(t, false)
 	s.listening = leased()
 	tr := &trial{name: "Redis server unheard for three leases, at least once", site: s, timeout: soon}
-	tr.allow = allowed{again: redisconn.DefaultPrefetch}
+	tr.allow = allowed{again: prefetch}
 	tr.run(t, func() {
 		other := serve(t, &redisSite{connect: s.connect, admin: s.admin, listening: leased()}, tr.ledger, tr.codec)
 		tr.awaitAnswered(t, enough)
@@ -52,7 +52,7 @@ func TestRedisOutOfMemoryAtLeastOnce(t *testing.T) {
 // arrive are lost, of which the client does not know it.
 func TestRedisKilledWithAOFAtLeastOnce(t *testing.T) {
 	t.Parallel()
-	allow := allowed{failed: many, lost: restarts * downtime, again: restarts * redisconn.DefaultPrefetch}
+	allow := allowed{failed: many, lost: restarts * downtime, again: restarts * prefetch}
 	testRedisKilled(t, "Redis killed, with AOF, at least once", leased(), allow, "--appendonly", "yes", "--appendfsync", "always")
 }
 

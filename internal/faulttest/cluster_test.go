@@ -17,7 +17,7 @@ import (
 
 // Redis replicates behind its answers: what a master had given away last may be
 // there again, or what it had taken last missing, when its replica takes over.
-var failedOver = allowed{failed: many, lost: many, again: redisconn.DefaultPrefetch}
+var failedOver = allowed{failed: many, lost: many, again: prefetch}
 
 func TestRedisSentinelFailover(t *testing.T) {
 	slow(t)
@@ -122,7 +122,7 @@ func TestRabbitMQClusterLeaderKilled(t *testing.T) {
 		name:    "RabbitMQ cluster, leader of a quorum queue killed",
 		site:    s,
 		timeout: soon,
-		allow:   allowed{failed: many, lost: many, again: amqpconn.DefaultPrefetch},
+		allow:   allowed{failed: many, lost: many, again: prefetch},
 		note:    func(tally) string { return "what was confirmed ran" },
 	}
 	tr.run(t, func() {

@@ -57,7 +57,7 @@ func TestRedisServerLateAtLeastOnce(t *testing.T) {
 func testServerSilent(t *testing.T, name string, fault func(*brokertest.Proxy) (end func())) {
 	s, proxy := redisBehindProxy(t, false)
 	tr := leasedTrial(t, name, s)
-	tr.allow = allowed{again: silences * redisconn.DefaultPrefetch, runs: silences + 1}
+	tr.allow = allowed{again: silences * prefetch, runs: silences + 1}
 	tr.run(t, func() {
 		other := serve(t, &redisSite{connect: s.connect, admin: s.admin, listening: leased()}, tr.ledger, tr.codec)
 		for range silences {
@@ -150,7 +150,7 @@ func TestRedisServerProcessKilledWhileItRuns(t *testing.T) {
 	slow(t)
 	s := newRedisSite(t, brokertest.StartRedis(t))
 	tr := leasedTrial(t, "Redis server process killed while it runs calls, at least once", s)
-	tr.allow = allowed{again: silences * redisconn.DefaultPrefetch, runs: silences + 1}
+	tr.allow = allowed{again: silences * prefetch, runs: silences + 1}
 	answered := tr.note
 	tr.note = func(sum tally) string {
 		require.NotZero(t, sum.again, "no call was under way")

@@ -9,9 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
-	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
 // cuts is how often connections are cut under load.
@@ -27,7 +25,7 @@ func TestRedisClientCut(t *testing.T) {
 func TestRedisServerCut(t *testing.T) {
 	t.Parallel()
 	s, proxy := redisBehindProxy(t, false)
-	allow := allowed{failed: many, lost: cuts * redisconn.DefaultPrefetch}
+	allow := allowed{failed: many, lost: cuts * prefetch}
 	testCut(t, proxy, &trial{name: "Redis server's connections cut", site: s, allow: allow})
 }
 
@@ -40,7 +38,7 @@ func TestRedisClientBlackHole(t *testing.T) {
 func TestRedisServerBlackHole(t *testing.T) {
 	t.Parallel()
 	s, proxy := redisBehindProxy(t, false)
-	allow := allowed{failed: many, lost: redisconn.DefaultPrefetch}
+	allow := allowed{failed: many, lost: prefetch}
 	testBlackHole(t, proxy, &trial{name: "Redis server in a black hole", site: s, allow: allow})
 }
 
@@ -66,7 +64,7 @@ func TestRabbitMQClientCut(t *testing.T) {
 // What a server held when its connection was cut runs again.
 func TestRabbitMQServerCut(t *testing.T) {
 	s, proxy := rabbitBehindProxy(t, false)
-	allow := allowed{failed: many, again: cuts * amqpconn.DefaultPrefetch}
+	allow := allowed{failed: many, again: cuts * prefetch}
 	testCut(t, proxy, &trial{name: "RabbitMQ server's connections cut", site: s, timeout: 10 * time.Second, allow: allow})
 }
 
@@ -75,7 +73,7 @@ func TestRabbitMQServerCut(t *testing.T) {
 func TestRabbitMQServerCutAtMostOnce(t *testing.T) {
 	s, proxy := rabbitBehindProxy(t, false)
 	s.listening.Guarantee = jsonrpc2.AtMostOnce
-	allow := allowed{failed: many, lost: cuts * amqpconn.DefaultPrefetch, again: cuts * amqpconn.DefaultPrefetch / 4}
+	allow := allowed{failed: many, lost: cuts * prefetch, again: cuts * prefetch / 4}
 	testCut(t, proxy, &trial{name: "RabbitMQ server's connections cut, at most once", site: s, allow: allow})
 }
 
@@ -86,7 +84,7 @@ func TestRabbitMQClientBlackHole(t *testing.T) {
 
 func TestRabbitMQServerBlackHole(t *testing.T) {
 	s, proxy := rabbitBehindProxy(t, false)
-	allow := allowed{failed: many, lost: many, again: amqpconn.DefaultPrefetch}
+	allow := allowed{failed: many, lost: many, again: prefetch}
 	testBlackHole(t, proxy, &trial{name: "RabbitMQ server in a black hole", site: s, allow: allow})
 }
 

@@ -178,23 +178,23 @@ func TestServerProcessKilled(t *testing.T) {
 	}{
 		{
 			"Redis server process killed", overRedis(redisconn.ListenOptions{}),
-			allowed{failed: many, lost: kills * redisconn.DefaultPrefetch},
+			allowed{failed: many, lost: kills * prefetch},
 		},
 		{
 			"Redis server process killed, at least once", overRedis(leased()),
-			allowed{again: kills * redisconn.DefaultPrefetch},
+			allowed{again: kills * prefetch},
 		},
 		{
 			"RabbitMQ server process killed", rabbit(amqpconn.ListenOptions{}),
-			allowed{again: kills * amqpconn.DefaultPrefetch},
+			allowed{again: kills * prefetch},
 		},
 		{
 			"RabbitMQ server process killed, quorum queue", rabbit(amqpconn.ListenOptions{Queue: amqpconn.Queue{Quorum: true}}),
-			allowed{again: kills * amqpconn.DefaultPrefetch},
+			allowed{again: kills * prefetch},
 		},
 		{
 			"RabbitMQ server process killed, at most once", rabbit(amqpconn.ListenOptions{Guarantee: jsonrpc2.AtMostOnce}),
-			allowed{failed: many, lost: kills * amqpconn.DefaultPrefetch, again: kills}, // acknowledgements lost
+			allowed{failed: many, lost: kills * prefetch, again: kills}, // acknowledgements lost
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -41,7 +41,7 @@ func TestRabbitMQKilled(t *testing.T) {
 			name:    "RabbitMQ killed, " + kind.name,
 			site:    s,
 			timeout: kind.timeout,
-			allow:   allowed{failed: many, lost: many, again: restarts * amqpconn.DefaultPrefetch},
+			allow:   allowed{failed: many, lost: many, again: restarts * prefetch},
 		}
 		if kind.persistent {
 			tr.note = func(tally) string { return "what was confirmed ran" }
@@ -112,7 +112,7 @@ func testAlarm(t *testing.T, name string, broker *brokertest.RabbitMQ, alarm fun
 func TestRabbitMQQueueDeleted(t *testing.T) {
 	const times = 5
 	s := newRabbitSite(t, brokertest.SharedRabbitMQ(t))
-	tr := &trial{name: "RabbitMQ queue deleted", site: s, allow: allowed{failed: many, lost: many, again: times * amqpconn.DefaultPrefetch}}
+	tr := &trial{name: "RabbitMQ queue deleted", site: s, allow: allowed{failed: many, lost: many, again: times * prefetch}}
 	tr.codec.MaxInFlight = 2 // so that requests wait
 	tr.run(t, func() {
 		for range times {

@@ -11,6 +11,9 @@ import (
 	"sync"
 )
 
+// prefetch is how many requests a server has at most by default.
+const prefetch = 64
+
 // A table has a row for each fault, and the versions of the brokers.
 type table struct {
 	mu       sync.Mutex

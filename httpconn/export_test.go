@@ -1,0 +1,4 @@
+package httpconn
+
+// DefaultMaxWait is the default of ListenOptions.MaxWait.
+const DefaultMaxWait = defaultMaxWait

@@ -1,0 +1,7 @@
+package redisconn
+
+// The defaults of the options.
+const (
+	DefaultPrefetch = defaultPrefetch
+	DefaultReplyTTL = defaultReplyTTL
+)
