@@ -9,8 +9,8 @@ import (
 
 var errManyItems = fmt.Errorf("batch exceeds the limit of %d items", maxBatchItems)
 
-// open scans a message and makes its items the ones to look at.
-func (c *clientCodec) open(reply Reply) {
+// unpack scans a message and makes its items the ones to look at.
+func (c *clientCodec) unpack(reply Reply) {
 	c.in.next = 0
 	clear(c.in.items)
 	c.in.items, c.in.answered, c.in.missing = c.in.items[:0], reply.Request, reply.Missing

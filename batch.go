@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"sync"
+
+	"github.com/micromessaging/jsonrpc2/internal/yield"
 )
 
 // BatchOptions are the options of Batch. The zero value is useful, and so is a
@@ -99,7 +101,7 @@ func (b *batchConn) signal() {
 func (b *batchConn) run() {
 	defer close(b.done)
 	for range b.wake {
-		settle(b.waitingItems)
+		yield.WhileGrowing(b.waitingItems)
 		if !b.sendAll() {
 			return
 		}

@@ -251,7 +251,7 @@ func (c *clientCodec) read(ctx context.Context) {
 	reply, err := c.conn.ReadReply(ctx)
 	switch {
 	case err == nil:
-		c.open(reply)
+		c.unpack(reply)
 	case ctx.Err() == nil || !errors.Is(err, ctx.Err()):
 		c.in.ended = err
 		c.loseAll(err)

@@ -37,8 +37,8 @@ func (c *serverCodec) takePlace(done <-chan struct{}) {
 	}
 }
 
-// open makes the items of a message the ones to serve.
-func (c *serverCodec) open(d Delivery) {
+// unpack makes the items of a message the ones to serve.
+func (c *serverCodec) unpack(d Delivery) {
 	c.in.next, c.in.items = 0, nil
 	h := c.scan(d)
 	if d.Err != nil {

@@ -90,7 +90,7 @@ func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
 			c.end(err)
 			return io.EOF
 		}
-		c.open(d)
+		c.unpack(d)
 	}
 }
 

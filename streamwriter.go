@@ -6,9 +6,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"time"
+
+	"github.com/micromessaging/jsonrpc2/internal/yield"
 )
 
 // A streamWriter sends what is handed over on a goroutine of its own: all that
@@ -111,7 +112,7 @@ func (w *streamWriter) run() {
 	defer close(w.done)
 	var out outgoing
 	for range w.wake {
-		settle(w.waiting)
+		yield.WhileGrowing(w.waiting)
 		var more bool
 		if out, more = w.take(out); len(out.buf) > 0 {
 			err := w.send(out)
@@ -128,21 +129,6 @@ func (w *streamWriter) run() {
 type outgoing struct {
 	buf      []byte
 	messages []queued
-}
-
-// settle lets callers that are about to hand something over do so, as long as
-// some do. net/rpc hands over one message after the other: a writer that did
-// not yield would send each alone. The second yield is for those who are woken
-// meanwhile.
-func settle(waiting func() int) {
-	for range 16 {
-		before := waiting()
-		runtime.Gosched()
-		runtime.Gosched()
-		if waiting() == before {
-			return
-		}
-	}
 }
 
 func (w *streamWriter) waiting() int {

@@ -109,7 +109,7 @@ func (a *attempt) httpRequest(header http.Header) *http.Request {
 	}
 	if c.header != nil {
 		c.header(a, r.Header)
-		once(r.Header)
+		forbidRepeats(r.Header)
 	}
 	return r
 }
@@ -137,9 +137,9 @@ func (a *attempt) reopen() (io.ReadCloser, error) {
 	return a.open(bytes.NewReader(a.request.Body)), nil
 }
 
-// once keeps net/http from repeating a request that it takes for idempotent by
+// forbidRepeats keeps net/http from repeating a request that it takes for idempotent by
 // these headers, which it knows by this spelling alone.
-func once(header http.Header) {
+func forbidRepeats(header http.Header) {
 	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
 		if values, ok := header[name]; ok {
 			delete(header, name)

@@ -180,8 +180,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]byte, *refusa
 	if refused != nil {
 		return nil, refused
 	}
-	h.begin()
-	defer h.end()
+	h.enter()
+	defer h.leave()
 	if refused := h.hand(x); refused != nil {
 		return nil, refused
 	}
@@ -251,15 +251,15 @@ func (h *Handler) hand(x *exchange) *refusal {
 	}
 }
 
-func (h *Handler) begin() {
+func (h *Handler) enter() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.active++
 }
 
-// end notes that an answer is about to be written: the rest is
+// leave notes that an answer is about to be written: the rest is
 // http.Server.Shutdown's to wait for.
-func (h *Handler) end() {
+func (h *Handler) leave() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.active--

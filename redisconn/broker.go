@@ -121,7 +121,7 @@ func (b *broker) failure(sentinel, err error) error {
 func (b *broker) length() (int64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
-	cmd := newOnce(ctx, "llen", b.queue)
+	cmd := newUnrepeated(ctx, "llen", b.queue)
 	_ = b.rdb.Process(ctx, cmd)
 	return cmd.Int64()
 }

@@ -49,7 +49,7 @@ func newClientConn(rdb redis.UniversalClient, queue string, opts DialOptions) *C
 	}
 	c.inbox = newInbox(c.closed)
 	c.inquirer = newInquirer(b, c.outlet.pushing)
-	c.outlet.Lone = func() bool { return c.inbox.lone.Load() && c.outlet.Len() <= 1 }
+	c.outlet.LoneCaller = func() bool { return c.inbox.lone.Load() && c.outlet.Len() <= 1 }
 	list := &replyList{broker: b, name: c.list, popper: popper{rdb: rdb}, inbox: c.inbox}
 	fetch := list.fetch
 	if opts.ReplyPerCall {

@@ -143,7 +143,7 @@ func (c *clock) toLocal(ms int64) time.Time {
 // tell.
 func brokerTime(ctx context.Context, rdb redis.UniversalClient, queue string) (time.Time, error) {
 	for _, command := range timeCommands(rdb, queue) {
-		cmd := newOnce(ctx, command...)
+		cmd := newUnrepeated(ctx, command...)
 		_ = rdb.Process(ctx, cmd)
 		t, err := timeOf(cmd)
 		if err != nil && !isRefusal(err, "") {
@@ -165,7 +165,7 @@ func timeCommands(rdb redis.UniversalClient, queue string) [][]any {
 }
 
 // timeOf returns the time that Redis told.
-func timeOf(cmd once) (time.Time, error) {
+func timeOf(cmd unrepeated) (time.Time, error) {
 	if err := cmd.Err(); err != nil {
 		return time.Time{}, err
 	}

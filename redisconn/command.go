@@ -12,18 +12,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// once is a command that go-redis must not send a second time, whatever its
+// unrepeated is a command that go-redis must not send a second time, whatever its
 // options say: a push that was repeated because only its reply got lost would
 // run a request twice, a pop would lose what it took. The caller's own client
 // is used for it, for its hooks and its failover.
-type once struct {
+type unrepeated struct {
 	*redis.Cmd
 }
 
-func (once) NoRetry() bool { return true }
+func (unrepeated) NoRetry() bool { return true }
 
-func newOnce(ctx context.Context, args ...any) once {
-	return once{redis.NewCmd(ctx, args...)}
+func newUnrepeated(ctx context.Context, args ...any) unrepeated {
+	return unrepeated{redis.NewCmd(ctx, args...)}
 }
 
 // certainlyNotRun reports that the failed command did not run: Redis refused it,
@@ -67,7 +67,7 @@ func isRefusal(err error, codes ...string) bool {
 
 // removeList removes a list of ours that is used no more.
 func removeList(rdb redis.UniversalClient, list string, log *slog.Logger) {
-	cmd := newOnce(context.Background(), "del", list)
+	cmd := newUnrepeated(context.Background(), "del", list)
 	_ = rdb.Process(context.Background(), cmd)
 	if isRefused(cmd.Err()) {
 		log.Warn("a list that is used no more is left until it expires", slog.String("list", list), slog.Any("error", cmd.Err()))
@@ -180,7 +180,7 @@ func (p *popper) popOneAndMore(n int, keys []string) (string, []string, error) {
 func (p *popper) popRest(command, key string, n int) []string {
 	ctx := context.Background()
 	if !p.single {
-		rest := newOnce(ctx, command, key, n)
+		rest := newUnrepeated(ctx, command, key, n)
 		_ = p.rdb.Process(ctx, rest)
 		values, err := rest.StringSlice()
 		p.single = isRefused(err)
@@ -188,9 +188,9 @@ func (p *popper) popRest(command, key string, n int) []string {
 	}
 	var values []string
 	pipeline := p.rdb.Pipeline()
-	cmds := make([]once, min(n, maxSingle))
+	cmds := make([]unrepeated, min(n, maxSingle))
 	for i := range cmds {
-		cmds[i] = newOnce(ctx, command, key)
+		cmds[i] = newUnrepeated(ctx, command, key)
 		_ = pipeline.Process(ctx, cmds[i])
 	}
 	_, _ = pipeline.Exec(ctx)

@@ -50,7 +50,7 @@ func (e *expiry) note(g *group) {
 
 // worksBySeconds reports whether Redis lets a list expire by EXPIRE.
 func (e *expiry) worksBySeconds(list string) bool {
-	var cmd once
+	var cmd unrepeated
 	pipe(e.rdb, func(pipeline redis.Pipeliner) { cmd = process(pipeline, e.commandBySeconds(list)...) })
 	return cmd.Err() == nil
 }

@@ -10,14 +10,14 @@ type group struct {
 	again   bool // some may have got there before
 	large   bool // it is one large message
 	settles bool // its script settles requests, too
-	cmd     once
+	cmd     unrepeated
 
 	// A list that is by its name a reply list expires by a command, in place
 	// of a script that looks first whether it may, which takes longer.
 	expires bool
-	expire  once
+	expire  unrepeated
 
-	ttl once // of the list, where no script looks
+	ttl unrepeated // of the list, where no script looks
 }
 
 // groupsOf groups what goes to the same list. Where byScript is set, requests are

@@ -17,10 +17,10 @@ import (
 // them until they are settled, and others take them over when the server is silent.
 type held struct {
 	*shared
-	events *events
-	world  *world
-	worker *hold.Worker // from start on
-	apart  bool         // answers go to other nodes than the requests
+	events           *events
+	world            *world
+	worker           *hold.Worker // from start on
+	repliesElsewhere bool         // answers go to other nodes than the requests
 
 	back atomic.Int64 // requests that are to be given back
 
@@ -33,14 +33,14 @@ type held struct {
 const maxMoved = 1 << 20
 
 func newHeld(s *shared, bury func(request string, attempts int)) *held {
-	_, apart := s.rdb.(*redis.ClusterClient)
+	_, elsewhere := s.rdb.(*redis.ClusterClient)
 	world := newWorld(s)
 	return &held{
-		shared: s,
-		events: &events{shared: s, now: world.Now, bury: bury},
-		world:  world,
-		apart:  apart,
-		begun:  make(map[*hold.Request]struct{}),
+		shared:           s,
+		events:           &events{shared: s, now: world.Now, bury: bury},
+		world:            world,
+		repliesElsewhere: elsewhere,
+		begun:            make(map[*hold.Request]struct{}),
 	}
 }
 
@@ -160,7 +160,7 @@ func (h *held) unsettled() []hold.Request {
 	return unsettled
 }
 
-func (h *held) byScript() bool { return !h.apart }
+func (h *held) byScript() bool { return !h.repliesElsewhere }
 
 func (h *held) settling(list string, pushes []push) hold.Command {
 	answers := make([]hold.Answer, len(pushes))

@@ -120,10 +120,10 @@ func (q *inquirer) remove(requests []*request, known *fates) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
 	pipeline := q.rdb.Pipeline()
-	cmds := make(map[int]once)
+	cmds := make(map[int]unrepeated)
 	for i, r := range requests {
 		if r != nil && len(cmds) < maxWithdrawn {
-			cmds[i] = newOnce(ctx, "lrem", q.queue, -1, r.appendTo(nil))
+			cmds[i] = newUnrepeated(ctx, "lrem", q.queue, -1, r.appendTo(nil))
 			_ = pipeline.Process(ctx, cmds[i])
 		}
 	}

@@ -15,7 +15,7 @@ type lane struct {
 
 func newLane(s *sender) *lane {
 	l := &lane{out: link.NewOutbox[push](false), sender: s, retrier: newRetrier(s)}
-	l.out.Lone = func() bool { return s.places.Taken() <= l.out.Len() }
+	l.out.LoneCaller = func() bool { return s.places.Taken() <= l.out.Len() }
 	return l
 }
 

@@ -40,7 +40,7 @@ func (l *looker) exec(lists []*watched, last, bySHA bool) {
 	if last {
 		most, mode = 2*l.ttl, "keep"
 	}
-	cmds := make([]once, len(lists))
+	cmds := make([]unrepeated, len(lists))
 	pipe(l.rdb, func(pipeline redis.Pipeliner) {
 		for i, found := range lists {
 			args := append([]any{most.Milliseconds(), mode}, found.sums...)
@@ -73,7 +73,7 @@ func (l *looker) exec(lists []*watched, last, bySHA bool) {
 // lookPlain does what it can without a script: a list that holds something but
 // answers lasts, and others expire, with what is pushed in their last moments.
 func (l *looker) lookPlain(lists []*watched) {
-	entries := make([]once, len(lists))
+	entries := make([]unrepeated, len(lists))
 	pipe(l.rdb, func(pipeline redis.Pipeliner) {
 		for i, found := range lists {
 			entries[i] = process(pipeline, "lrange", found.list, 0, maxLooks-1)

@@ -137,9 +137,9 @@ func (p *perCall) take(lists []string) (taken answers, err error) {
 func (p *perCall) takeAll(taken *answers, lists []string) (err error) {
 	ctx := context.Background()
 	pipeline := p.rdb.Pipeline()
-	cmds := make([]once, len(lists))
+	cmds := make([]unrepeated, len(lists))
 	for i, list := range lists {
-		cmds[i] = newOnce(ctx, "lpop", list)
+		cmds[i] = newUnrepeated(ctx, "lpop", list)
 		_ = pipeline.Process(ctx, cmds[i])
 	}
 	_, _ = pipeline.Exec(ctx)

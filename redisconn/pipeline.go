@@ -18,8 +18,8 @@ func pipe(rdb redis.UniversalClient, add func(redis.Pipeliner)) {
 }
 
 // process adds a command to a pipeline.
-func process(pipeline redis.Pipeliner, args ...any) once {
-	cmd := newOnce(context.Background(), args...)
+func process(pipeline redis.Pipeliner, args ...any) unrepeated {
+	cmd := newUnrepeated(context.Background(), args...)
 	_ = pipeline.Process(context.Background(), cmd)
 	return cmd
 }

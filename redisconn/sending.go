@@ -133,7 +133,7 @@ func (o *outlet) exec(work []*request) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
 	wakes, asks := o.wakes != nil && o.wakes(), o.clock.isStale() && !o.clock.mute
-	push := newOnce(ctx, o.pushArgs(work)...)
+	push := newUnrepeated(ctx, o.pushArgs(work)...)
 	if !wakes && !asks {
 		_ = o.rdb.Process(ctx, push)
 	} else {
@@ -147,14 +147,14 @@ func (o *outlet) exec(work []*request) error {
 
 // execBeside pushes requests, and wakes the fetcher and asks for the time before, in
 // one go.
-func (o *outlet) execBeside(ctx context.Context, push once, wakes, asks bool) {
+func (o *outlet) execBeside(ctx context.Context, push unrepeated, wakes, asks bool) {
 	pipeline := o.rdb.Pipeline()
 	if wakes {
 		addWake(pipeline, o.wakeList)
 	}
-	var clock once
+	var clock unrepeated
 	if asks {
-		clock = newOnce(ctx, timeCommands(o.rdb, o.queue)[0]...)
+		clock = newUnrepeated(ctx, timeCommands(o.rdb, o.queue)[0]...)
 		_ = pipeline.Process(ctx, clock)
 	}
 	_ = pipeline.Process(ctx, push)

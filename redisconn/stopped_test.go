@@ -113,7 +113,7 @@ func TestStoppedWhileBusy(t *testing.T) {
 }
 
 // Processes that are stopped or killed at any moment of a load lose no request, and
-// have each answered once: what they held runs once more, and the rest once.
+// have each answered once: what they held runs once more, and the rest unrepeated.
 func TestStoppedUnderLoad(t *testing.T) {
 	t.Parallel()
 	const rounds, requests = 2, 200

@@ -2,11 +2,11 @@ package link
 
 import (
 	"net"
-	"runtime"
 	"sync"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/yield"
 )
 
 // maxWaiting is how many bytes an Outbox holds: what ClientConn.WriteRequest
@@ -21,9 +21,9 @@ const maxSpare = 1024
 type Outbox[T any] struct {
 	Limited bool // to 16 MiB
 
-	// Lone, if set before Run, reports that what waits is all that can be handed
+	// LoneCaller, if set before Run, reports that what waits is all that can be handed
 	// over soon. A guess will do.
-	Lone func() bool
+	LoneCaller func() bool
 
 	wake    chan struct{} // holds one if there may be something to take
 	closing chan struct{} // closed by Close
@@ -75,8 +75,8 @@ func (o *Outbox[T]) Ready() <-chan struct{} { return o.wake }
 // did not yield would send each alone. For a lone caller that would be in vain,
 // and let other work go before its call.
 func (o *Outbox[T]) Take(spare []T) (items []T, open bool) {
-	if o.Lone == nil || !o.Lone() {
-		o.settle()
+	if o.LoneCaller == nil || !o.LoneCaller() {
+		yield.WhileGrowing(o.Len)
 	}
 	clear(spare)
 	if cap(spare) > maxSpare {
@@ -86,18 +86,6 @@ func (o *Outbox[T]) Take(spare []T) (items []T, open bool) {
 	defer o.mu.Unlock()
 	items, o.waiting = o.waiting, spare[:0]
 	return items, !o.closed
-}
-
-// settle yields for as long as items come.
-func (o *Outbox[T]) settle() {
-	for range 16 {
-		before := o.Len()
-		runtime.Gosched()
-		runtime.Gosched() // for those who are woken meanwhile
-		if o.Len() == before {
-			return
-		}
-	}
 }
 
 // Len returns how many items wait.

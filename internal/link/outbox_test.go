@@ -37,7 +37,7 @@ func TestOutboxLone(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // others run only when Take yields
 	for _, lone := range []bool{true, false} {
 		o := NewOutbox[string](false)
-		o.Lone = func() bool { return lone }
+		o.LoneCaller = func() bool { return lone }
 		require.NoError(t, o.Put("first", 1))
 		var others sync.WaitGroup
 		others.Go(func() { _ = o.Put("second", 1) })
