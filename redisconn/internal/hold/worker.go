@@ -74,14 +74,19 @@ type Worker struct {
 	token      int64           // of the next request
 	known      map[string]bool // fields that are held, as far as we know
 	trying     string          // the suspect among them; "": none
-	rows       map[string]row  // of other generations
-	silent     []row           // to be taken over
 	unreleased []Request       // to be given back
-	orphans    []string        // fields to be given back
-	suspects   bool            // some wait
-	stopped    bool            // nothing is fetched or started any more
-	left       bool            // no beats any more
-	fatal      error
+	observed
+	stopped bool // nothing is fetched or started any more
+	left    bool // no beats any more
+	fatal   error
+}
+
+// observed is what beats have shown.
+type observed struct {
+	rows     map[string]row // of other generations
+	silent   []row          // to be taken over
+	orphans  []string       // fields to be given back
+	suspects bool           // some wait
 }
 
 // A row is what a generation's row says, and since when.
@@ -96,7 +101,7 @@ func New(world World, opts Options) *Worker {
 	w := &Worker{
 		world: world, opts: opts,
 		beating: world.NewSignal(), mending: world.NewSignal(), heard: world.NewSignal(),
-		known: make(map[string]bool), rows: make(map[string]row),
+		known: make(map[string]bool), observed: observed{rows: make(map[string]row)},
 	}
 	world.Go(w.beat)
 	world.Go(w.mend)

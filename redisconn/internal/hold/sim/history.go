@@ -65,6 +65,20 @@ type history struct {
 	flaw    *Flaw
 	keys    hold.Keys
 
+	parts
+	shape
+	rates   rates
+	weights map[Fault]float64 // how many of each
+
+	healed, ending, over bool
+	healedAt             time.Duration
+
+	checker
+	record
+}
+
+// parts are who takes part in a history.
+type parts struct {
 	processes []*process
 	alive     []*server
 	clients   []*client
@@ -74,18 +88,13 @@ type history struct {
 	redis     *node
 	remote    *node // has the answers; nil: the queue's node does
 	servers   int   // started so far
+}
 
-	shape
-	rates   rates
-	weights map[Fault]float64 // how many of each
-
-	healed, ending, over bool
-	healedAt             time.Duration
-
-	checker
+// A record is what is told of a history.
+type record struct {
 	scripts, calls int
 	recorder       func(Step)
-	record         bool
+	transcribes    bool
 	transcript     strings.Builder
 }
 
@@ -106,10 +115,10 @@ type shape struct {
 func newHistory(m *machine, seed uint64, opts Options) *history {
 	h := &history{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), machine: m, flaw: opts.Flaw,
-		keys:   hold.Keys{Queue: "queue", Own: "{queue}:"},
-		byBody: make(map[string]*request), byName: make(map[string]*request),
-		record: opts.Transcript, recorder: opts.Record,
+		keys: hold.Keys{Queue: "queue", Own: "{queue}:"},
 	}
+	h.byBody, h.byName = make(map[string]*request), make(map[string]*request)
+	h.transcribes, h.recorder = opts.Transcript, opts.Record
 	h.checker.gens = make(map[string]*generation)
 	h.redis = h.newNode()
 	h.shape = h.newShape()
@@ -229,7 +238,7 @@ func pick[T any](h *history, values ...T) T { return values[h.rng.IntN(len(value
 
 // note records a step of a call, if there is a transcript.
 func (h *history) note(c *call, what string, details ...any) {
-	if !h.record {
+	if !h.transcribes {
 		return
 	}
 	subject := fmt.Sprint(c.command)
@@ -244,7 +253,7 @@ func (h *history) note(c *call, what string, details ...any) {
 
 // tell records what happens, if there is a transcript.
 func (h *history) tell(who string, what ...any) {
-	if h.record {
+	if h.transcribes {
 		fmt.Fprintf(&h.transcript, "%11.6f %-6s %s", h.now.Seconds(), who, fmt.Sprintln(what...))
 	}
 }

@@ -22,6 +22,11 @@ type call struct {
 	move        time.Duration // for how long it may block
 	queue, into string
 
+	progress
+}
+
+// A progress is how far a call has come.
+type progress struct {
 	fate     fate
 	number   int // of the call in the history
 	epoch    int

@@ -20,6 +20,16 @@ type server struct {
 	most   int   // run at the same time
 	mover  *call // the last blocking move
 
+	work
+	tasks
+	health
+
+	locked   bool // by a command, if there is one path for all
+	unlocked signal
+}
+
+// A work is what a server has in hand.
+type work struct {
 	unread   []hold.Request // not begun, the oldest first
 	suspects []hold.Request // the same of suspects
 	trying   bool           // a suspect runs
@@ -27,14 +37,17 @@ type server struct {
 	has      map[*request]int
 	running  int      // some of them twice: in two generations
 	answers  []answer // to be sent
+}
 
+// tasks are those of a server that run.
+type tasks struct {
 	draining                       bool
-	reading, fetching, replying    bool   // the tasks run
+	reading, fetching, replying    bool
 	freed, handed, answered, ended signal // wake fetch, read, reply, drain
+}
 
-	locked   bool // by a command, if there is one path for all
-	unlocked signal
-
+// A health is what has happened to a server.
+type health struct {
 	died         time.Duration
 	troubled     time.Duration // until when something happened to it
 	beatTroubled time.Duration // the same of what can hold up beats
@@ -54,9 +67,9 @@ func (h *history) startServer() *server {
 	s := &server{
 		process: h.newProcess(fmt.Sprintf("s%d", h.servers)),
 		h:       h, lease: h.leaseOf(h.servers), places: 1 + h.rng.IntN(4),
-		fetching: true, reading: true, replying: true,
-		has: make(map[*request]int), busy: h.now,
 	}
+	s.fetching, s.reading, s.replying = true, true, true
+	s.has, s.busy = make(map[*request]int), h.now
 	s.most = 1 + h.rng.IntN(s.places)
 	h.alive = append(h.alive, s)
 	maxBytes := 1 << 20
