@@ -10,15 +10,15 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/yield"
 )
 
-// BatchOptions are the options of Batch. The zero value is useful, and so is a
-// nil pointer to it.
+// BatchOptions are the options of Batch. The zero value is useful, and so is a nil
+// pointer to it.
 type BatchOptions struct {
-	// MaxItems limits the requests in a batch; 100 if 0, at most 10,000. Servers
-	// have a limit, too: 1,000 by default with this package.
+	// MaxItems limits the requests in a batch; 100 if 0, at most 10,000. Servers have a
+	// limit, too: see ServerOptions.MaxBatch.
 	MaxItems int
 
-	// MaxBytes limits the length of a batch, but for a single request that is
-	// longer; 256 KiB if 0.
+	// MaxBytes limits the length of a batch, in bytes; 256 KiB if 0. A single request
+	// may be longer.
 	MaxBytes int
 }
 
@@ -27,22 +27,22 @@ const (
 	defaultBatchBytes = 256 << 10
 )
 
-// Batch returns a ClientConn around another one, which it owns, that joins requests
-// into batches: those that wait when it is about to send. No request waits for
-// company, on a timer or for an earlier answer, and one that is alone is sent as
-// it is, at once.
+// Batch returns a ClientConn around conn that joins requests into batches. It joins those
+// that wait when it is about to send. No request waits for others to come, and a lone
+// request is sent at once, as it is. Closing the result closes conn.
 //
-// By the specification (section 6) the answers of a batch come together, when
-// its slowest item is done, while its items run concurrently. A batch saves the
-// broker or the HTTP server a message for each item: use it with RabbitMQ and
-// HTTP, nearly always, if the servers know batches, as all of this module do. It
-// does little for streams and Redis, which take many messages at once anyway, and
-// harm where quick calls would wait for slow ones. The limit of a message holds for
-// all answers of a batch: where results are long, MaxItems should be small.
+// Use Batch with RabbitMQ and HTTP, if the servers know batches, as those of this module
+// do: it saves the broker or the HTTP server a message for each item. It gains little on
+// Redis and streams, which take many messages at once anyway.
 //
-// A server that knows no batches answers one with a single error that has no id.
-// Its calls fail with that error where the transport tells which batch it is about
-// (HTTP, RabbitMQ), or where no call of another one waits.
+// The items of a batch run concurrently, but their answers come together, when the
+// slowest item is done (specification, section 6). So quick calls may wait for slow ones.
+// The server's MaxMessageSize holds for all answers of a batch together: choose a small
+// MaxItems where results are long.
+//
+// A server that knows no batches answers with a single error without an id. The calls of
+// the batch fail with this error if it is certain that it is about them: HTTP and RabbitMQ
+// tell, and elsewhere no other call may be waiting. Else they end with ErrTimeout.
 func Batch(conn ClientConn, opts *BatchOptions) ClientConn {
 	if opts == nil {
 		opts = &BatchOptions{}

@@ -23,18 +23,18 @@ type call struct {
 	sent    bool // or may have been
 }
 
-// Call calls a method, as client.Call does, until it is answered or ctx is
-// done, and returns the result, which no other goroutine writes to afterwards.
-// client is one made by [NewClient], or with a [NewClientCodec].
+// Call calls a method, such as "Calc.Add", and returns its result. client was made by
+// [NewClient], or with the codec of [NewClientCodec]. Any number of goroutines may call
+// over the same client.
 //
-// The error is an [*Error] when the server answered with one. It is the ctx's
-// (and an ErrTimeout, when its deadline passed) when ctx is done first: the
-// method may run all the same, unless it is an ErrNotRun. A request that still
-// waits is withdrawn where the transport can do so. For other errors see
-// [ErrTimeout] and the sentinels beside it.
+// Call waits until the answer is there, ctx is done, or the client's Timeout has passed.
+// A deadline of ctx takes the place of the Timeout. When ctx is done, the request is
+// withdrawn if it still waits and the transport can do so. Else the method may still run.
 //
-// A ctx with a deadline replaces the client's Timeout for this call; else both
-// end it.
+// The error is an [*Error] if the server answered with one. If ctx is done first, it
+// wraps ctx.Err(). After a deadline it is an [ErrTimeout], too, and an [ErrNotRun] if the
+// request is known to be withdrawn; Call takes up to half a second more to find that
+// out. Any other error is a sentinel beside ErrTimeout, or says that args can't be encoded.
 func Call[R any](ctx context.Context, client *rpc.Client, method string, args any) (R, error) {
 	var none R
 	if ctx.Err() != nil {
@@ -124,10 +124,10 @@ type notification struct {
 	args any
 }
 
-// Notify sends a notification: a request that is never answered, not even with
-// an error. It returns as soon as the transport has taken it over, which is no
-// promise that it will run. client is one made by [NewClient], or with a
-// [NewClientCodec].
+// Notify sends a notification: a request that is never answered, not even with an error.
+// client is as for [Call]. Notify returns as soon as the Conn has taken the notification
+// over, which is no promise that it will run. An error is a sentinel, as [ErrOverloaded],
+// or says that args can't be encoded. What fails later is logged, and counted in Stats.
 func Notify(client *rpc.Client, method string, args any) error {
 	done := client.Go(method, notification{args}, nil, make(chan *rpc.Call, 1)).Done
 	if err := (<-done).Error; err != errNotified {

@@ -1,57 +1,112 @@
-// Package jsonrpc2 lets net/rpc speak JSON-RPC 2.0 over anything that carries
-// messages: the lists of a Redis, the queues of a RabbitMQ, HTTP, and streams.
+// Package jsonrpc2 lets net/rpc speak JSON-RPC 2.0 over Redis lists, RabbitMQ queues,
+// HTTP, and byte streams.
 //
-// A service is a plain net/rpc service and a client a plain *rpc.Client. Between
-// them are a [ClientConn] and a [ServerConn], which carry whole messages. They are
-// the only thing that differs between transports:
+// # Calling and serving
 //
-//	conn, err := redisconn.Listen(rdb, "calc", nil)       // serve a Redis list
+// A service is a plain net/rpc service, and a client is a plain *rpc.Client. Each end
+// uses a Conn, which carries its messages: a [ClientConn] to call, a [ServerConn] to
+// serve. Another transport means another Conn, and nothing else changes:
+//
+//	conn, err := redisconn.Listen(rdb, "calc", nil) // serve the Redis list "calc"
 //	err = jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc"})
 //
-//	conn, err := redisconn.Dial(rdb, "calc", nil)         // and call it
+//	conn, err := redisconn.Dial(rdb, "calc", nil) // call over the same list
 //	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 //	sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
 //
-// Both ends are in the packages redisconn, amqpconn and httpconn; [NewStreamConn]
-// makes either of a TCP or Unix socket, a pipe, or standard input and output. The
-// package conntest has the suite for a transport of your own.
+// The packages redisconn, amqpconn and httpconn make the Conns of Redis, RabbitMQ and
+// HTTP. [NewStreamConn] makes one of a TCP or Unix socket, a pipe, or standard input
+// and output. A Conn belongs to one client or to one Serve, which closes it; the calls or
+// the Serve of another fail with [ErrOpened]. A program may call the Conn's Err, for a
+// readiness probe, and needs no other method of it.
 //
-// The way of a call:
+// The documentation uses these terms:
+//
+//   - A message is one JSON text: a request, a response, or a batch.
+//   - A notification is a request without an id. It has no answer.
+//   - A call is any other request. Its answer is a result or an error.
+//   - A reply is a message with answers.
+//   - A batch is an array of requests, or of their responses. Each is an item of it.
+//   - The codec stands between net/rpc and the Conn. [NewClient] and [Serve] make one.
+//   - A drain is the orderly end of a server, see [Serve].
+//
+// # Names and params
+//
+// A method is sent under its net/rpc name, such as Calc.Add. With the option Service, as
+// above, it is sent and served as add. The option Name takes a function for any other
+// name.
+//
+// encoding/json encodes the arguments of a call as params: a struct as an object or, with
+// ClientOptions.Positional, as an array. A value that is neither object nor array becomes
+// an array of one. For nil, and for a struct without any member, no params are sent.
+//
+// A server takes params by name, by position, or none. It ignores unknown members, and
+// missing ones stay zero, unless ServerOptions.Strict is set.
+//
+// # Errors
+//
+// A method that returns an [*Error] chooses the code and the data of the error object.
+// Any other error is sent as [CodeServer] with its text.
+//
+// net/rpc gives the codec only the text of a method's error. The codec therefore takes
+// the code and the data out of the text. A text of another error that ends in the same
+// way, as in "(JSON-RPC error 402)", is sent with this code. An error with an empty text
+// counts as success.
+//
+// [Call] returns the *Error that the server answered with. Else its error mostly is one of
+// those from [ErrTimeout] to [ErrBadReply], which tell whether the call may have run.
+//
+// # Deadlines
+//
+// The deadline of a call is that of the ctx given to [Call], else the end of the client's
+// Timeout. Redis, RabbitMQ and HTTP carry it with the request; streams do not. RabbitMQ (the message's expiration) and HTTP (a header) carry the time that is
+// left, and the server counts it from the arrival of the request. Redis (a member of
+// the request) carries a time by the clock of Redis. The clocks of the machines need
+// not agree.
+//
+// A request whose deadline passes before it begins is not run. Nor is one whose client
+// is known to be gone by then. Stats.Expired counts those that reach the codec.
+//
+// A method that has begun is not stopped, since net/rpc gives it no context. A method
+// that should stop when nobody waits for its answer takes arguments that embed a
+// [Context].
+//
+// # Panics
+//
+// A panic in a method ends the process: net/rpc does not recover it, and no codec can.
+// A request that kills each server in turn is given up by RabbitMQ, after the delivery
+// limit of the queue, and by redisconn with [AtLeastOnce], after its MaxAttempts. A
+// panic in a MarshalJSON or UnmarshalJSON method is recovered and answered with
+// [CodeInternal].
+//
+// # Writing a transport
+//
+// The names in this section are for those who write a transport. A program that uses
+// one can skip them.
+//
+//   - [ClientConn] sends requests and brings their answers.
+//   - [ServerConn] brings requests and sends their answers.
+//   - [Settings] are what the codec tells a Conn when it opens it.
+//   - [ErrOpened] is what a Conn returns when a second codec opens it.
+//   - [Request] is a message that a ClientConn sends. The Conn reports to it when it is
+//     sent or has failed.
+//   - [Reply] is a message with answers, as a ClientConn returns it.
+//   - [Delivery] is a message with requests, as a ServerConn returns it.
+//   - [Header] finds the reply address, the deadline and the id in such a message.
+//   - [NewRequest] makes a Request outside of a codec, as for a test.
+//   - [JoinRequests] makes one Request of several, as [Batch] does.
+//   - [Hooks] let the maker of a Request see what becomes of it.
+//   - [DefaultMaxMessageSize] and [DefaultMaxInFlight] are for a Conn that needs limits
+//     before it is opened.
+//
+// A call passes them in this way:
 //
 //	net/rpc          client codec        ClientConn … ServerConn    server codec       net/rpc
 //	Client.Go    →   WriteRequest    →   WriteRequest ┄ ReadRequest →   ReadRequest…  →   the method
 //	Call.Done    ←   ReadResponse…   ←   ReadReply ┄┄┄┄ Reply       ←   WriteResponse ←   returns
 //
-// What goes wrong on the way ends the call through its [Request].
-//
-// # Errors
-//
-// A method that returns an [*Error] chooses the code and the data of the error
-// object; any other error is sent as [CodeServer] with its text. net/rpc passes on
-// the text alone: one that ends like that of an Error, "(JSON-RPC error 402)", is
-// taken for one, and an empty one for success.
-//
-// # Deadlines
-//
-// A call's deadline, by the client's Timeout or the ctx given to [Call], travels
-// with its request where the transport says so. Over HTTP, as a header, and over
-// RabbitMQ, as the message's expiration, it is the time that is left, which a
-// server counts from when the request came to it; over Redis, as a member, it is
-// a moment by the clock of Redis. The clocks of the machines need not agree. A
-// request that has not begun by then is not run, nor is one whose client is known
-// to be gone; Stats.Expired counts them.
-//
-// A method that has begun is not stopped: net/rpc knows no contexts. One that
-// wants to see that nobody waits for it any more has its arguments embed a
-// [Context]. In a drain that is done after ServerOptions.Grace.
-//
-// # Panics
-//
-// net/rpc does not recover a panic in a method: it ends the process, and no
-// codec can prevent that. A request that kills one server after the other is given
-// up: over RabbitMQ by the delivery limit of a queue, over Redis, with [AtLeastOnce],
-// after MaxAttempts. A panic in a MarshalJSON or UnmarshalJSON of yours is
-// recovered and answered with [CodeInternal].
+// What goes wrong on the way ends the call through its Request. The package conntest
+// has the tests that each Conn has to pass, and examples/natsconn is a whole transport.
 package jsonrpc2
 
 import (
@@ -61,7 +116,8 @@ import (
 	"time"
 )
 
-// Defaults of the options that a Conn meets in its Settings.
+// These are for those who write a transport: the defaults of MaxMessageSize, in bytes,
+// and of MaxInFlight, for a Conn that needs limits before a codec opens it.
 const (
 	DefaultMaxMessageSize = 4 << 20
 	DefaultMaxInFlight    = 256
@@ -74,151 +130,160 @@ const (
 	defaultMaxDepth = 500
 )
 
-// A Guarantee says how often a request is run whose server dies, or loses its
-// broker: what a broker's ListenOptions choose.
+// A Guarantee says what becomes of a request whose server dies, or loses its broker,
+// before it has answered. It is chosen in the ListenOptions of redisconn and amqpconn.
 type Guarantee int
 
 const (
-	// BrokerDefault is what the broker gives by itself: AtMostOnce on Redis, whose
-	// pop takes a request away, AtLeastOnce on RabbitMQ, which waits for an
-	// acknowledgement.
+	// BrokerDefault is AtMostOnce on Redis, where a pop removes the request, and
+	// AtLeastOnce on RabbitMQ, which keeps it until it is acknowledged.
 	BrokerDefault Guarantee = iota
-	// AtMostOnce loses the requests of a server that dies.
+	// AtMostOnce loses such a request.
 	AtMostOnce
-	// AtLeastOnce has another server run them, perhaps for the second time.
+	// AtLeastOnce lets another server run such a request, perhaps a second time.
 	AtLeastOnce
 )
 
-// ClientOptions are the options of a client codec. The zero value is useful,
-// and so is a nil pointer to it.
+// ClientOptions are the options of a client. The zero value is useful, and so is a nil
+// pointer to it.
 type ClientOptions struct {
-	// Service is the net/rpc service whose methods travel under their bare
-	// names with the first letter lowered: with "Calc", a call of Calc.Add is
-	// sent as add. Methods of other services travel as they are.
+	// Service is the net/rpc service whose methods are sent by their bare names, with
+	// the first letter in lower case: with "Calc", Calc.Add is sent as add. Methods of
+	// other services are sent under their full names.
 	Service string
 
-	// Name, if set, makes a method's name on the wire of its name in Go, in
-	// place of Service.
+	// Name, if set, is used in place of Service. It returns the name to send for a
+	// method such as Calc.Add. The codec may keep the result.
 	Name func(serviceMethod string) string
 
-	// Positional sends the exported fields of a struct as an array, in their
-	// order, in place of an object. A field that encoding/json leaves out is sent
-	// as its zero value: a number, a string, a bool, else null. A struct that would
-	// become another in this way is sent by name.
+	// Positional sends a struct as an array of its exported fields, in their order,
+	// in place of an object. A field that encoding/json omits is sent as 0, "" or
+	// false, or as null if it has another type. A struct is still sent as an object
+	// where a server would decode the array to another value.
 	Positional bool
 
-	// Timeout ends a call that was not answered in time with ErrTimeout; 30 s
-	// if 0, none if negative. The deadline of a context given to Call stands in
-	// for it. The call ends up to half a second later where the Conn can find out
-	// what has become of the request: its error then tells. A notification ends
-	// with Timeout if it is not known to be sent by then.
+	// Timeout ends a call that has no answer in time with ErrTimeout; 30 s if 0, none
+	// if negative. A deadline of the ctx given to Call takes its place. The call ends
+	// up to half a second later where the Conn can find out what became of the
+	// request; the error then tells. A notification that is not known to be sent when
+	// Timeout has passed is given up, and logged.
 	Timeout time.Duration
 
-	// MaxMessageSize limits requests and replies, in bytes; 4 MiB if 0. A call
-	// beyond it fails with ErrTooLarge.
+	// MaxMessageSize limits requests and replies, in bytes; 4 MiB if 0. A call whose
+	// request or reply is longer fails with ErrTooLarge.
 	MaxMessageSize int
 
 	// MaxDepth limits how deep the values of a reply may nest; 500 if 0, at most
-	// 10,000, which is encoding/json's own limit.
+	// 10,000, which is encoding/json's own limit. A call whose reply nests deeper
+	// fails with ErrTooLarge.
 	MaxDepth int
 
-	// Logger is told what could be told to nobody else; slog.Default() if nil.
+	// Logger gets a warning of what no caller can be told, such as a notification that
+	// failed: one line a second at most. slog.Default() if nil.
 	Logger *slog.Logger
 
 	// Stats, if set, is counted up. Codecs may share one.
 	Stats *Stats
 }
 
-// ServerOptions are the options of a server codec. The zero value is useful,
-// and so is a nil pointer to it.
+// ServerOptions are the options of a server. The zero value is useful, and so is a nil
+// pointer to it.
 type ServerOptions struct {
-	// Service is the net/rpc service that a method's name without a dot belongs
-	// to, its first letter raised: with "Calc", add calls Calc.Add. A name with
-	// a dot is taken as it is.
+	// Service is the net/rpc service that is meant by a method name without a dot. The
+	// first letter is raised: with "Calc", add calls Calc.Add. A name with a dot is
+	// taken as it is; if Service is empty, all are.
 	Service string
 
-	// Name, if set, makes the name of a net/rpc method, such as Calc.Add, of
-	// the name on the wire, in place of Service.
+	// Name, if set, is used in place of Service. It returns the net/rpc method, such
+	// as Calc.Add, for a name that was received. The codec may keep the result.
 	Name func(method string) string
 
-	// MaxInFlight limits the calls that run at once, each item of a batch
-	// counted; 256 if 0. At the limit the codec stops reading, so that what
-	// waits can be taken by another server.
+	// MaxInFlight limits the calls and notifications that run at once; 256 if 0. Each
+	// item of a batch counts. At the limit the codec stops reading, so that other
+	// servers can take what waits in a broker.
 	MaxInFlight int
 
-	// MaxMessageSize limits requests and responses, in bytes; 4 MiB if 0. A
-	// request beyond it is answered with CodeInvalidRequest, a result with
-	// CodeInternal.
+	// MaxMessageSize limits requests and responses, in bytes; 4 MiB if 0. A longer
+	// request is answered with CodeInvalidRequest. CodeInternal takes the place of a
+	// longer response.
 	MaxMessageSize int
 
-	// MaxBatch limits the items of a batch; 1,000 if 0. A batch beyond it is
-	// answered with one CodeInvalidRequest.
+	// MaxBatch limits the items of a batch; 1,000 if 0. A longer batch is answered
+	// with one CodeInvalidRequest.
 	MaxBatch int
 
-	// MaxDepth limits how deep the values of a request may nest; 500 if 0, at
-	// most 10,000, which is encoding/json's own limit. A request beyond it is
+	// MaxDepth limits how deep the values of a request may nest; 500 if 0, at most
+	// 10,000, which is encoding/json's own limit. A request that nests deeper is
 	// answered with CodeInvalidRequest.
 	MaxDepth int
 
-	// Strict refuses params that have members which the method's argument has no
-	// field for, or that lack one, with CodeInvalidParams and a message that names
-	// all of them. A field may be left out if it is a pointer, or its tag says
-	// omitempty or omitzero, or if all fields of the same embedded pointer are; null
-	// is a value. So it is for params by name, by position and absent, and in the
-	// structs in them, also in slices, arrays and maps. The elements of an array of
-	// fixed length must be as many. A slice, a map or an interface as the whole
-	// argument may be absent, any other type may not.
+	// Strict refuses params with a member that the method's argument has no field for,
+	// and params that lack a field. The answer is a CodeInvalidParams that names them.
 	//
-	// What is in an interface, or in a type with methods of its own for JSON or
-	// text, is not looked at, nor are the members beside params.
+	// A field may be missing if it is a pointer, if its tag says omitempty or omitzero,
+	// or if all fields of the same embedded pointer are missing. A member that is null
+	// is not missing. An array of fixed length needs all its elements. Params may be
+	// absent if the argument is a slice, a map, an interface, or a struct whose fields
+	// may all be missing.
+	//
+	// The rules hold for params by name and by position, and for all structs in them,
+	// also inside slices, arrays and maps. Three things are not checked: values of
+	// interface types, types that decode themselves from JSON or text, and members of
+	// the request other than params.
 	Strict bool
 
-	// Grace is how long after the drain began (ctx done) the contexts of running
-	// calls stay alive; 30 s if 0, not at all if negative. See [Context]. A method
-	// that does not look at its context is waited for all the same.
+	// Grace is how long the contexts of running calls stay alive after a drain has
+	// begun; 30 s if 0, not at all if negative. See [Context]. It does not limit the
+	// drain: a method that ignores its context is still waited for.
 	Grace time.Duration
 
-	// Logger is told what net/rpc would swallow and what could be answered to
-	// nobody; slog.Default() if nil.
+	// Logger gets a warning of what no caller can be told, such as an answer that was
+	// lost: one line a second at most. slog.Default() if nil.
 	Logger *slog.Logger
 
 	// Stats, if set, is counted up. Codecs may share one.
 	Stats *Stats
 }
 
-// NewClientCodec returns a codec that calls over conn, for
-// rpc.NewClientWithCodec.
+// NewClientCodec returns the codec of a client that calls over conn. It is for programs
+// that call rpc.NewClientWithCodec themselves; others use [NewClient].
 func NewClientCodec(conn ClientConn, opts *ClientOptions) rpc.ClientCodec {
 	return newClientCodec(conn, opts)
 }
 
-// NewClient returns a client that calls over conn.
+// NewClient returns a client that calls over conn. Any number of goroutines may use it.
+// Its Close closes conn, and the calls that wait fail.
 //
-// Prefer [Call] to the client's own Call: it has a context and a typed result,
-// its errors hold for errors.Is and errors.As, and a result that doesn't fit
-// fails that call alone. With client.Call such a result is an error that also
-// ends the client: net/rpc offers nothing else but silence.
+// Prefer [Call] to the client's own Call. It takes a context, returns a typed result,
+// and its errors work with errors.Is and errors.As. A result that doesn't fit its type
+// fails one Call, but ends the whole client when client.Call meets it: net/rpc leaves
+// a codec no other way to report it.
 func NewClient(conn ClientConn, opts *ClientOptions) *rpc.Client {
 	return rpc.NewClientWithCodec(NewClientCodec(conn, opts))
 }
 
-// NewServerCodec returns a codec that serves conn, for rpc.Server.ServeCodec.
+// NewServerCodec returns the codec of a server for conn. It is for programs that call
+// rpc.Server.ServeCodec or ServeRequest themselves; others use [Serve].
 //
-// The end of ctx is the drain: the codec takes no further message, the running
-// calls are finished and answered (a batch whole, once it has begun), conn is
-// closed, and ServeCodec returns.
+// ServeCodec returns when ctx is done and the drain is over, or when the other side is
+// gone. It closes the codec, and with it conn.
 //
-// rpc.Server.ServeRequest serves one call, and returns when its answer was handed
-// over, not when it was sent; it never closes the codec. Close it afterwards: that
-// sends the answer and ends the goroutines of conn.
+// ServeRequest serves one call. It returns when the answer was handed to conn, which may
+// be before it is sent. It never closes the codec: close it afterwards, which sends the
+// answer and ends the goroutines of conn.
 func NewServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) rpc.ServerCodec {
 	return newServerCodec(ctx, conn, opts)
 }
 
-// Serve serves conn with the services of server (rpc.DefaultServer if nil)
-// until ctx is done, as NewServerCodec has it, or the other side is gone. It
-// returns nil then, else the error that ended conn, or that of its Close: answers
-// could not be sent.
+// Serve serves conn with the services of server (rpc.DefaultServer if nil), until ctx
+// is done or the other side is gone. It closes conn before it returns.
+//
+// The end of ctx begins the drain: Serve takes no further message, but finishes and
+// answers the calls that run, however long they take. A batch that has begun is finished
+// whole.
+//
+// Serve returns nil after a drain, and when the other side is gone. It returns an error
+// if conn failed for good, or if answers could not be sent when it was closed.
 func Serve(ctx context.Context, server *rpc.Server, conn ServerConn, opts *ServerOptions) error {
 	if server == nil {
 		server = rpc.DefaultServer

@@ -6,142 +6,173 @@ import (
 	"time"
 )
 
-// A ClientConn carries requests away and brings answers back. It belongs to one
-// codec, which opens it, and whose Close closes it. ReadReply and Inquire are each
-// called by one goroutine at a time; WriteRequest, Err and Close by any.
+// A ClientConn is the calling end of a transport. A program that uses one makes it with
+// the Dial of a transport, or with NewStreamConn, and hands it to NewClient. Its methods
+// are for those who write a transport.
 //
-// A ClientConn around another one implements all of it, and passes on what it does
-// not change. See the package conntest for the suite that each has to pass.
+// A ClientConn belongs to one codec, which opens it, and closes it in the end. One
+// goroutine at a time calls ReadReply, and one at a time calls Inquire. Any number of
+// goroutines may call WriteRequest, Err and Close at once.
+//
+// A ClientConn may wrap another one. It then implements all methods, and passes on what
+// it does not change.
 type ClientConn interface {
-	// Open is called once, before all else but Err and Close. A second call
-	// returns ErrOpened and changes nothing. It does not wait for the broker.
+	// Open gives the Conn to a codec. It is called once, before all other methods but
+	// Err and Close. A second call returns ErrOpened and changes nothing. Open does not
+	// wait for the broker.
 	Open(Settings) error
 
-	// WriteRequest takes a request over and never blocks: net/rpc holds a lock
-	// meanwhile. An error means the same as r.Fail(error): ErrOverloaded when more
-	// than 16 MiB wait, net.ErrClosed after Close. The Conn reads r.Body before it
-	// returns, or calls r.Keep. Later it calls r.Sent when the peer has r, and hands
-	// over a Reply or calls r.Fail. It need do nothing for an r that is GivenUp. For a
-	// call the error is never ErrUnconfirmed. A Conn may have a limit of its own in
-	// place of the 16 MiB.
+	// WriteRequest takes a request over. It never blocks, since net/rpc holds a lock
+	// meanwhile. The Conn reads r.Body before it returns, or calls r.Keep. Later it
+	// calls r.Sent when the peer has r. In the end it returns a Reply to r from
+	// ReadReply, or calls r.Fail. For an r that is GivenUp it need do nothing.
+	//
+	// An error means that r was not taken over, and ends it as Fail would. It is
+	// ErrOverloaded when more than 16 MiB would wait to be sent, or another limit that
+	// the Conn has, and net.ErrClosed after Close. An error that begins with no sentinel
+	// (see Request.Fail) stands for an ErrUnavailable. For a call it is never
+	// ErrUnconfirmed.
 	WriteRequest(r *Request) error
 
-	// ReadReply returns the next answer. When ctx is done it returns ctx.Err(): the
-	// codec cancels ctx whenever requests fail, and calls ReadReply again. No answer
-	// may be lost by that. io.EOF says
-	// that the Conn is closed, or that the other side is gone for good. Any other
-	// error is final: a Conn that can reconnect does so and returns none.
+	// ReadReply returns the next message with answers. When ctx is done it returns
+	// ctx.Err(), and loses no answer by that: the codec cancels ctx whenever requests
+	// fail, and then calls ReadReply again. io.EOF says that the Conn is closed, or
+	// that the other side is gone for good. Any other error is final, too: a Conn that
+	// can reconnect does so and returns none.
 	ReadReply(ctx context.Context) (Reply, error)
 
-	// Inquire says what became of requests that were given up, and withdraws those
-	// that still wait. WriteRequest has returned for each of them. One whose Handle
-	// is nil came to this Conn within another request, and can't be withdrawn.
-	// found[i] is appended to the error of the call. It wraps ErrNotRun if the request
-	// was withdrawn, or never sent. A nil error, or a nil slice, says nothing. ctx lasts
-	// half a second at most; Inquire returns when it is done. It is not called once
-	// the Conn is closed.
+	// Inquire tells what became of requests that were given up, and withdraws those
+	// that still wait. WriteRequest has returned for each of them. One whose Handle is
+	// nil came to this Conn as a part of another (see JoinRequests), and can't be
+	// withdrawn.
+	//
+	// found[i] is about requests[i], and is appended to the error of the call. It wraps
+	// ErrNotRun if the request was withdrawn or never sent. A nil error, or a nil
+	// slice, says that nothing is known. Inquire returns when ctx is done, which is
+	// after half a second at most. It is not called once the Conn is closed.
 	Inquire(ctx context.Context, requests []*Request) (found []error)
 
-	// Err is nil while the Conn works, else it says what is wrong: it is for
-	// readiness probes. It does no I/O. net.ErrClosed: after Close.
+	// Err returns nil while the Conn works, else what is wrong: net.ErrClosed after
+	// Close. It does no I/O, and may be called at any time, as by a readiness probe.
 	Err() error
 
-	// Close sends what was taken over, for 2 s at most, and calls Sent or Fail for
-	// it: it need not send calls, which nobody waits for any more. It then makes ReadReply return io.EOF, and waits for the Conn's
-	// goroutines. It is idempotent. The requests that have not ended by then the
-	// codec ends afterwards: Close must not wait for their Contexts.
+	// Close sends what WriteRequest took over, and calls Sent or Fail for it. It may
+	// leave out calls, whose answers nobody waits for. It may give up after 2 s, and
+	// does so when 2 s pass without progress.
+	//
+	// Close then lets ReadReply return io.EOF, and waits for the Conn's goroutines.
+	// It must not wait for the Contexts of requests: the codec ends those that are
+	// left after Close. A second Close does nothing.
 	Close() error
 }
 
-// A ServerConn brings requests and takes their answers. It belongs to one codec,
-// which opens it, and whose Close closes it. ReadRequest is called by one goroutine
-// at a time; Err and Close by any.
+// A ServerConn is the serving end of a transport. A program that uses one makes it with
+// the Listen of a transport, or with NewStreamConn, and hands it to Serve. Its methods
+// are for those who write a transport.
+//
+// A ServerConn belongs to one codec, which opens it, and closes it in the end. One
+// goroutine at a time calls ReadRequest. Any number of goroutines may call Err and Close
+// at once.
 type ServerConn interface {
 	// Open is like that of a ClientConn.
 	Open(Settings) error
 
-	// ReadRequest returns the next request, and waits while InFlight deliveries are
-	// not settled. ctx is the same in each call. Its end is the drain: what was
-	// fetched and not returned goes back at once, and ReadRequest returns ctx.Err().
-	// Where nothing can go back, what has come is still returned before. io.EOF and
-	// other errors are as ReadReply's.
+	// ReadRequest returns the next message with requests. A Conn that takes them from
+	// a broker waits while Settings.InFlight deliveries are not settled, so that other
+	// servers can take the rest. io.EOF and other errors mean what those of ReadReply
+	// mean.
+	//
+	// ctx is the same in each call. Its end is the drain: messages that were taken and
+	// not returned go back to the broker at once, and ReadRequest returns ctx.Err().
+	// A Conn that can't give them back may return them first.
 	ReadRequest(ctx context.Context) (Delivery, error)
 
 	// Err is like that of a ClientConn.
 	Err() error
 
-	// Close sends the answers that Reply took, for 2 s at most, tells
-	// Settings.Lost of the rest, and waits for the Conn's goroutines. It is
-	// idempotent. An error says that answers could not be sent.
+	// Close sends the answers that Reply took. It may give up after 2 s, and does so
+	// when 2 s pass without progress: it then tells Settings.Lost of those that are
+	// left, and returns an error. It waits for the Conn's goroutines. A second Close
+	// does nothing.
 	Close() error
 }
 
-// ErrOpened is what Open returns where another codec has the Conn. The calls, or
-// the Serve, of the second codec fail with it; the first one works on.
+// ErrOpened is for those who write a transport: Open returns it when another codec has
+// the Conn. The calls, or the Serve, of the second codec then fail with it. The first
+// codec works on.
 var ErrOpened = errors.New("jsonrpc2: Conn already belongs to a codec")
 
-// Settings are what a codec tells its Conn. The codec sets every field.
+// Settings are for those who write a transport: what a codec tells its Conn. The codec
+// sets every field.
 type Settings struct {
-	// MessageSize is the limit of a message, in bytes. Of a longer one the Conn hands
-	// over the beginning, of at least one byte more, for the codec to refuse.
+	// MessageSize is the limit of a message, in bytes. Of a longer message the Conn
+	// hands over the beginning, of more than MessageSize bytes, for the codec to
+	// refuse.
 	MessageSize int
 
-	// InFlight is how many deliveries may be unsettled; 0 for a ClientConn.
+	// InFlight is how many deliveries may be unsettled at once. It is 0 for a
+	// ClientConn.
 	InFlight int
 
-	// Lost is told of an answer that Reply took and that can't be delivered, and of
-	// a request that could not be given back: the codec logs body, which is either,
-	// and counts it. Any goroutine may call it, with locks held. It never blocks and
-	// keeps nothing.
+	// Lost logs and counts what the Conn could not deliver: an answer that Reply took,
+	// or a request that could not be given back. body is its text. Any goroutine may
+	// call Lost, with locks held. It never blocks, and keeps neither argument.
 	Lost func(body []byte, why error)
 }
 
-// A Reply is a message with answers.
+// A Reply is for those who write a transport: a message with answers.
 type Reply struct {
-	Body []byte // the Conn's; valid until the next ReadReply
+	// Body is the message. It is the Conn's, and valid until the next ReadReply.
+	Body []byte
 
-	// Request is what the message answers: nil where only the ids in Body tell. If it
-	// is set, an error without an id is about this request.
+	// Request is what the message answers. It is nil if the Conn knows only the ids in
+	// Body. If it is set, an error without an id in Body is about this Request.
 	Request *Request
 
-	// If Missing is not nil, no other message will answer Request: the calls in it
-	// that Body leaves out fail with it. Its text begins with a sentinel's.
+	// Missing, if set, says that no other message will answer Request. The calls of
+	// Request that have no answer in Body fail with it. Its text begins with that of a
+	// sentinel.
 	Missing error
 }
 
-// A Delivery is a message with requests. The codec calls exactly one of Reply and
-// NotRun, once, on any goroutine.
+// A Delivery is for those who write a transport: a message with requests. The codec settles
+// each Delivery once, on any goroutine, by Reply or by NotRun. The Conn is then done with
+// it: it may acknowledge the message, and no longer counts it as in flight.
 type Delivery struct {
-	Body []byte // the Conn's; valid until the next ReadRequest
+	// Body is the message. It is the Conn's, and valid until the next ReadRequest.
+	Body []byte
 
-	// Header is the Conn's scan of Body, valid for as long. The codec scans Body
-	// itself if it is nil. Who changes Body sets it to nil.
+	// Header is the Conn's scan of Body, and valid for as long. If it is nil, the codec
+	// scans Body itself. A Conn that wraps another one and changes Body sets Header to
+	// nil.
 	Header *Header
 
-	// Reply answers and settles the message; nil only settles it. It copies body
-	// and never blocks. If the answer is lost already, it returns an error. If it is
-	// lost later, Settings.Lost is told: never both.
+	// Reply settles the message, and sends body as its answer; nil means no answer. It
+	// copies body and never blocks. If the answer is already known to be lost, Reply
+	// returns an error. If it is lost later, the Conn calls Settings.Lost. It never
+	// does both.
 	Reply func(body []byte) error
 
-	// NotRun, if set, settles the message in place of Reply when nothing in it was
-	// begun, since nobody waits for its answers any more.
+	// NotRun, if set, settles the message in place of Reply if nothing in it was begun,
+	// since nobody waits for the answer any more.
 	NotRun func()
 
-	// Deadline is when nobody will wait for the answer any more, by the clock of
-	// this machine; zero where that is not known. What has not begun by then is
+	// Deadline is the time after which nobody waits for the answer, by the clock of
+	// this machine. It is zero if it is not known. What has not begun by then is
 	// settled and not run.
 	Deadline time.Time
 
-	// Context is done when the caller is known to be gone; nil where the transport
-	// can't tell.
+	// Context is done when the caller is known to be gone. It is nil if the transport
+	// can't tell. A Context in a method's arguments is derived from it.
 	Context context.Context
 
-	// Attempt is how often the message was begun, with this time, as far as the
-	// broker knows; 0 where it is not known.
+	// Attempt is how often the message has been begun, this time included, as far as
+	// the broker knows. It is 0 if that is not known.
 	Attempt int
 
-	// Err says that the message can't be served, as when nobody could be answered:
-	// it is logged and settled, not run. The calls in it are answered if Err is, or
-	// wraps, an *Error. The transport alone sets it, never what came over the wire.
+	// Err, if set, says that the message can't be served, as when it names no place for
+	// the answer. It is logged and settled, not run. If Err is or wraps an *Error, the
+	// calls in the message are answered with that. The Conn makes it, and never takes
+	// it from what was received.
 	Err error
 }

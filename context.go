@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A Context is the context of a call. A type of arguments embeds it, and its
-// method then sees when nobody waits for the answer any more:
+// A Context is the context of a call. The arguments of a method embed it, so that the
+// method can see when nobody waits for its answer any more:
 //
 //	type ReportArgs struct {
 //		jsonrpc2.Context
@@ -18,17 +18,20 @@ import (
 //		…
 //	}
 //
-// It is done at the caller's deadline, when the caller is known to be gone, when
-// the Grace of a drain is over, and when the method has returned. Its values are
-// those of [Delivery.Context], such as the context of an HTTP request, where the
-// transport has one, else those of the ctx that is served under.
+// A Context is done at the deadline of the call, when the caller is known to be gone (over
+// HTTP and streams), at the end of ServerOptions.Grace in a drain, and when the method has
+// returned. Over HTTP it has the values of the HTTP request's context, else those of the
+// ctx given to Serve.
 //
-// It is not sent: neither by name nor by position is it one of the params. Where
-// no codec of this package has set it, as in arguments made by hand or served by
-// net/rpc's own codecs, it is like context.Background(). Embed it as it is, or in
-// another struct: a nil pointer to either stays nil.
+// A Context is never sent: it is not one of the params, neither by name nor by position.
+// Only the codec of a server sets it. In arguments made by hand, or served by net/rpc's
+// own codecs, it is like context.Background().
+//
+// Embed a Context by value, directly or within another embedded struct. The codec leaves
+// an embedded pointer nil, through which the methods of the Context would panic.
 type Context struct {
-	// Gob is empty. encoding/gob takes no struct without an exported field.
+	// Gob is always empty. It is there since encoding/gob refuses a struct without
+	// exported fields.
 	Gob struct{} `json:"-"`
 
 	ctx     context.Context // nil: context.Background()
@@ -49,9 +52,9 @@ func (c Context) Err() error { return c.context().Err() }
 // Value implements context.Context.
 func (c Context) Value(key any) any { return c.context().Value(key) }
 
-// Attempt returns how often the call was begun, with this time: more than 1 if its
-// server died while it ran, or was taken for dead. It is 0 where that is not known, as
-// it is of all but Redis with [AtLeastOnce].
+// Attempt returns how often the call has been begun, this time included. It is more than
+// 1 if a server died while it ran the call, or was taken for dead. Only Redis with
+// [AtLeastOnce] knows it; else it is 0.
 func (c Context) Attempt() int { return c.attempt }
 
 func (c Context) context() context.Context {

@@ -12,50 +12,52 @@ import (
 	"unicode/utf8"
 )
 
-// Error codes of the specification, section 5.1, and the one this package
-// gives to errors that have none. The codes from -32768 to -32000 are reserved;
-// a service's own lie outside of them.
+// These are the codes that this package sends: those of the specification, section 5.1,
+// and CodeServer. The specification reserves the codes from -32768 to -32000; a service
+// chooses its own codes outside of them.
 const (
 	CodeParse          = -32700 // the message is not JSON
-	CodeInvalidRequest = -32600 // JSON, but no request, or over a limit
-	CodeMethodNotFound = -32601 // no such service or method
+	CodeInvalidRequest = -32600 // the message is JSON, but no request, or exceeds a limit
+	CodeMethodNotFound = -32601 // the server has no such service or method
 	CodeInvalidParams  = -32602 // the params don't fit the method's argument
-	CodeInternal       = -32603 // the result can't be encoded
-	CodeServer         = -32000 // a method returned an error that is no *Error
+	CodeInternal       = -32603 // the result can't be encoded, or is too long
+	CodeServer         = -32000 // the method returned an error that is no *Error
 )
 
-// What a caller may want to branch on. errors.Is holds for the errors of
-// [Call] and [Notify]; a plain client.Call gives text that begins with the
-// sentinel's, behind net/rpc's "reading body " for a result that doesn't fit.
+// These errors are the sentinels. They say why a call or a notification failed, if the
+// server did not answer with an [*Error]. errors.Is finds them in the errors of [Call] and
+// [Notify]. The error of a plain client.Call has only the text, which begins with that of
+// the sentinel. For a result that doesn't fit, net/rpc puts "reading body " before it.
 var (
-	// ErrTimeout ends a call whose answer did not come in time. It may have
-	// run, or may still run, unless the error is an ErrNotRun, too. Its text
-	// tells what else is known: how many requests wait, how many servers there
-	// are, what error came meanwhile that named no call.
+	// ErrTimeout ends a call that has no answer in time. The call may have run, or may
+	// still run, unless the error is an ErrNotRun, too. The text tells what else is
+	// known: how many requests wait, how many servers there are, or which error
+	// without an id came meanwhile.
 	ErrTimeout = errors.New("jsonrpc2: call timed out")
-	// ErrNotRun stands beside ErrTimeout where it is certain that the call did
-	// not run and will not: its request still waited and was withdrawn, or had
-	// not been sent. Such a call can be repeated.
+	// ErrNotRun is found beside ErrTimeout. The call did not run and will not: its
+	// request was withdrawn while it waited, or had not been sent. It can be repeated.
 	ErrNotRun = errors.New("jsonrpc2: not run")
-	// ErrUnavailable says that a request could not be handed to the broker or
-	// the peer: it was not sent.
+	// ErrUnavailable says that the request could not be handed to the broker or the
+	// peer. It did not run.
 	ErrUnavailable = errors.New("jsonrpc2: not sent")
-	// ErrNoServer says that there is nobody to take the request: the queue is
-	// missing or has no consumer.
+	// ErrNoServer says that nobody can take the request, as when the queue is missing
+	// or has no consumer. It did not run.
 	ErrNoServer = errors.New("jsonrpc2: no server")
-	// ErrOverloaded says that too much waits already: the request was not sent.
+	// ErrOverloaded says that too many requests wait already, in the client, the queue
+	// or the server. The request did not run.
 	ErrOverloaded = errors.New("jsonrpc2: overloaded")
-	// ErrTooLarge says that a message exceeds a limit.
+	// ErrTooLarge says that a message exceeds a limit. If it is the request, it did not
+	// run; if it is the reply, the call may have run. The text tells which.
 	ErrTooLarge = errors.New("jsonrpc2: too large")
-	// ErrReplyLost says that the answer can no longer come, for the place it
-	// would have come to is gone. The call may have run.
+	// ErrReplyLost says that the answer can no longer come: the connection, the queue
+	// or the client that it would have come to is gone. The call may have run.
 	ErrReplyLost = errors.New("jsonrpc2: reply lost")
-	// ErrUnconfirmed says of a notification that it may have been sent: it is not
-	// known that the broker or the peer has it. To repeat it may run it twice.
+	// ErrUnconfirmed says that a notification may have been sent, but that the broker
+	// or the peer has not confirmed it. If it is repeated, it may run twice. It is
+	// logged if Notify has returned already.
 	ErrUnconfirmed = errors.New("jsonrpc2: may have been sent")
-	// ErrBadReply says that what came for the call is no response, or a result
-	// that doesn't fit the reply's type. The call may have run, and has if there
-	// was a result.
+	// ErrBadReply says that the reply is no response, or that the result doesn't fit
+	// the type of the caller. The call may have run; with a result, it has.
 	ErrBadReply = errors.New("jsonrpc2: bad reply")
 )
 
@@ -98,13 +100,14 @@ func certainlyNotRun(err error) bool {
 // isUnconfirmed reports whether the error of a request says that it may have been sent.
 func isUnconfirmed(err error) bool { return err != nil && sentinelOf(err.Error()) == ErrUnconfirmed }
 
-// An Error is the error object of a response (specification, section 5.1). A
-// method returns one to choose its code and data; any other error travels as
-// [CodeServer] with its text.
+// An Error is the error object of a response (specification, section 5.1). A method
+// returns a *Error to choose the code and the data. Any other error is sent as
+// [CodeServer] with its text. A nil *Error is an error as well, and sent as
+// [CodeInternal].
 type Error struct {
 	Code    int64           `json:"code"`
 	Message string          `json:"message"`
-	Data    json.RawMessage `json:"data,omitempty"`
+	Data    json.RawMessage `json:"data,omitempty"` // one JSON value; anything else is sent as a string
 }
 
 // net/rpc flattens every error to its text, on both sides. The text of an Error
@@ -116,20 +119,17 @@ const (
 	suffixEnd   = ")"
 )
 
-// Error returns the message, followed by the code and the data where they say
-// more than [CodeServer] does:
+// Error returns the message. Unless the code is [CodeServer] without data, the code and
+// the data follow:
 //
 //	divide by zero
 //	no such account (JSON-RPC error 404)
 //	no such account (JSON-RPC error 404, data {"account":7})
 //
-// [AsError] takes it apart again, also where another error's text stands before
-// it, as in fmt.Errorf("transfer: %w", err): a method that returns what a call of
-// its own has failed with returns the code with it, and its caller can't tell the
-// two apart. Return an Error of your own where that matters.
-//
-// A nil *Error that a method returns is an error, too, as in all of Go: it is sent
-// as a [CodeInternal].
+// [AsError] takes the text apart again, also after another text, as in
+// fmt.Errorf("transfer: %w", err). So a method that fails with the error of a call of
+// its own passes on the code and the data of that call. Return a new Error if the caller
+// should not take them for the method's own.
 func (e *Error) Error() string {
 	if e == nil {
 		e = &Error{Code: CodeInternal, Message: "nil *jsonrpc2.Error"}
@@ -207,13 +207,12 @@ func parseSuffix(s string) (*Error, bool) {
 	return &Error{Code: code, Data: json.RawMessage(data)}, true
 }
 
-// AsError returns the error object that the server answered with, be it an
-// *Error in err's chain or the text that net/rpc made of it. It is false for
-// errors that no server sent: timeouts, lost connections, and the like.
+// AsError returns the error object that the server answered with. It finds an *Error
+// that err is or wraps, as [Call] returns it, or takes apart the text that client.Call
+// returns. It reports false for errors that no server sent, such as a timeout.
 //
-// An error whose text carries no code has the code [CodeServer]. The code and
-// data of a text are as the other side wrote them: they are as trustworthy as
-// the server is.
+// A text without a code stands for [CodeServer]. The code and the data in a text are
+// what the server wrote: trust them no more than the server.
 func AsError(err error) (*Error, bool) {
 	var e *Error
 	if errors.As(err, &e) && e != nil {

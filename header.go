@@ -5,11 +5,12 @@ import (
 	"strconv"
 )
 
-// A Header is what one pass over a request message finds: what a transport has to
-// know of it, and what the codec goes on with. Those who write a [ServerConn] whose
-// messages say themselves where they are answered scan each with a Header of theirs
-// and hand it over with the [Delivery]. The zero value is empty; it may be used again
-// and again, by one goroutine. See the wire contract in the README.
+// A Header is for those who write a transport whose messages carry the reply address or
+// the deadline as JSON members (see "Programs in other languages" in the README). It is
+// the result of one scan of a request message. A [ServerConn] scans each message and
+// hands the Header over with the [Delivery], so that the codec need not scan it again.
+// The zero value is ready for Scan. One goroutine may use a Header for one message after
+// the other.
 type Header struct {
 	body  []byte
 	items []envelope // no more than limit
@@ -31,7 +32,8 @@ const maxBatchItems = 10_000
 // maxKeptItems is for how many items room is kept.
 const maxKeptItems = 1_000
 
-// Scan reads body, which must stay as it is for as long as the Header is used.
+// Scan reads a message, and replaces what the Header held before. body must not change
+// while the Header is used.
 func (h *Header) Scan(body []byte) {
 	if cap(h.items) > maxKeptItems {
 		h.items = nil
@@ -59,8 +61,8 @@ func (h *Header) isOf(body []byte) bool {
 // isPartial reports whether there are more items than the Header has kept.
 func (h *Header) isPartial() bool { return h.count > len(h.items) }
 
-// Err says why the message is no JSON text, nil if it is one. The Header then has
-// what was found before the fault.
+// Err returns why the message is no JSON text, or nil if it is one. In the first case the
+// other methods tell what was found before the fault.
 func (h *Header) Err() error {
 	if errors.Is(h.err, errSyntax) {
 		return h.err
@@ -68,7 +70,8 @@ func (h *Header) Err() error {
 	return nil
 }
 
-// ID returns the first string id among the items, "" if there is none.
+// ID returns the first id in the message that is a string, without quotes, or "" if there
+// is none.
 func (h *Header) ID() string {
 	for i := range h.items {
 		if id := unquote(h.items[i].id); id != "" {
@@ -78,7 +81,8 @@ func (h *Header) ID() string {
 	return ""
 }
 
-// ReplyTo returns the string member reply_to of the first item, "" if it has none.
+// ReplyTo returns the member reply_to of the message, or of the first item of a batch. It
+// returns "" if that is no string.
 func (h *Header) ReplyTo() string {
 	if len(h.items) == 0 {
 		return ""
@@ -86,8 +90,9 @@ func (h *Header) ReplyTo() string {
 	return unquote(h.items[0].replyTo)
 }
 
-// Deadline returns the member deadline_ms of the first item, in Unix milliseconds
-// by the broker's clock: 0 if it has none, or none that is a positive integer.
+// Deadline returns the member deadline_ms of the message, or of the first item of a
+// batch: Unix milliseconds by the broker's clock. It returns 0 if that is no positive
+// integer.
 func (h *Header) Deadline() int64 {
 	if len(h.items) == 0 {
 		return 0
@@ -95,9 +100,9 @@ func (h *Header) Deadline() int64 {
 	return positive(h.items[0].deadline)
 }
 
-// WantsAnswer reports whether an answer is due: to some item that is neither a
-// notification nor a response, or to the message as a whole, if it is broken or
-// empty.
+// WantsAnswer reports whether the message must be answered. That is so unless all in it
+// are notifications or responses. A message that is broken or an empty batch must be
+// answered, too.
 func (h *Header) WantsAnswer() bool {
 	if h.err != nil || h.count == 0 || h.isPartial() {
 		return true

@@ -10,19 +10,21 @@ import (
 	"time"
 )
 
-// A Request is a request message on its way: a call, a notification, or a batch. It
-// ends once, by whatever comes first: an answer, Fail, its deadline, or its caller.
+// A Request is for those who write a transport: a call, a notification or a batch that a
+// ClientConn sends. It ends once, by what comes first: its answer, Sent for a
+// notification, Fail, the deadline, or its caller, who gives it up.
 //
-// Its methods may be called by any goroutine, with any locks held, also inside
-// WriteRequest, before and after the end, and as often as one likes: they never
-// block and never call a Conn. Keep alone is for WriteRequest's goroutine.
+// Any goroutine may call its methods at any time and any number of times, also inside
+// WriteRequest, after the end, and with locks held: they never block and never call a
+// Conn. Only Keep must be called inside WriteRequest, on its goroutine.
 type Request struct {
-	// Body is one JSON-RPC text. It is the writer's, and valid until WriteRequest
-	// returns; after Keep it is the Request's, for good. It is never changed.
+	// Body is the message. It is valid until WriteRequest returns, or for good after
+	// Keep. Nobody changes it.
 	Body []byte
 
-	// Handle is the Conn's own, and nil at first. It is set inside WriteRequest. A
-	// Conn around a Conn that passes the same Request on leaves it alone.
+	// Handle is for what the Conn keeps about the Request. It is nil until the Conn
+	// sets it, inside WriteRequest. A Conn that passes the same Request on to another
+	// Conn leaves Handle to that one.
 	Handle any
 
 	owner    owner
@@ -63,49 +65,49 @@ type owner interface {
 	id() string
 }
 
-// Keep makes Body a copy that stays valid. A second Keep does nothing.
+// Keep replaces Body by a copy that stays valid. A second Keep does nothing.
 func (r *Request) Keep() {
 	if !r.kept {
 		r.Body, r.kept = bytes.Clone(r.Body), true
 	}
 }
 
-// Sent says that the broker or the peer has r, as far as the Conn can know: Redis
-// has answered the push, RabbitMQ has confirmed it or answered a later question, the
-// stream's Write has returned, HTTP has answered. It ends a notification. For a call
-// it does nothing.
+// Sent says that the broker or the peer has r, as far as the Conn can know: Redis has
+// answered the push, RabbitMQ has confirmed the message or answered a later question, the
+// Write of the stream has returned, or HTTP has answered. Sent ends a notification, and
+// does nothing for a call.
 func (r *Request) Sent() { r.owner.sent() }
 
-// Fail ends r with an error whose text begins with a sentinel's:
+// Fail ends r with an error. The text of the error begins with that of a sentinel:
 //
-//   - ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge: it was certainly not
-//     run;
-//   - ErrUnconfirmed: it may have been sent. That ends the notifications in r alone:
-//     its calls wait on for their answers;
-//   - ErrReplyLost: a call that may have run, and whose answer can no longer come;
-//   - ErrBadReply: what came for it is no answer.
+//   - ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge: r did certainly not run;
+//   - ErrUnconfirmed: r may have been sent. This ends the notifications in r alone, and
+//     its calls still wait for their answers;
+//   - ErrReplyLost: r may have run, and its answer can no longer come;
+//   - ErrBadReply: what came as the answer is none.
 //
-// A call that may have been sent and may still be answered does not fail.
+// An error that begins with none of them stands for an ErrReplyLost. Do not call Fail for
+// a call that may have been sent and may still be answered.
 func (r *Request) Fail(err error) { r.owner.fail(err) }
 
-// GivenUp reports whether r has ended: it need not be sent.
+// GivenUp reports whether r has ended, in whatever way. It need not be sent then.
 func (r *Request) GivenUp() bool { return r.end.Load() != underWay }
 
-// Deadline returns until when an answer is waited for: what travels. It is zero
-// where there is no limit. A notification has none: it may run at any time. Its
-// Context still ends with the client's Timeout.
+// Deadline returns the time until which the caller waits for the answer. The Conn sends
+// it with r. It is zero if there is no limit, and for a notification, which may run at
+// any time. The Context of a notification still ends with the client's Timeout.
 func (r *Request) Deadline() time.Time { return r.deadline }
 
-// Context has the values of the caller's context, and is done when r has ended, with
-// context.DeadlineExceeded or context.Canceled. It needs no timer, and no memory
-// before Done is called. It has a method AfterFunc, by which package context needs no
-// goroutine for a context derived from it.
+// Context returns a context with the values of the caller's. It is done when r has ended:
+// its Err is then context.DeadlineExceeded after the deadline or the client's Timeout,
+// else context.Canceled. It is cheap: it needs no timer, no memory before Done is called,
+// and no goroutine for a context that is derived from it.
 func (r *Request) Context() context.Context { return (*requestContext)(r) }
 
-// IsNotification reports whether no answer is due to anything in r.
+// IsNotification reports whether no answer is due: to r, or to any item of a batch.
 func (r *Request) IsNotification() bool { return r.owner.isNotification() }
 
-// ID returns the first string id in r, without quotes; "" if there is none.
+// ID returns the first id in r that is a string, without quotes, or "" if there is none.
 func (r *Request) ID() string { return r.owner.id() }
 
 // finish ends r, and the requests that it was the last part of. It reports whether r
@@ -210,12 +212,17 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
-// Hooks are called in place of what Sent and Fail would do, not after the end, and
-// Fail once at most. ErrUnconfirmed reaches the notifications of a request with calls
-// without them. They run inside the Conn's call, with its locks held: they must
-// not block and must not call a Conn.
+// Hooks are for those who write a transport: what a Request of NewRequest or JoinRequests
+// calls when its method of the same name is called. In a joined Request, a hook takes the
+// place of calling this method of each part. Hooks are not called for a Request that has
+// ended before. They run with the locks of the Conn held: they must not block and must not
+// call a Conn.
 type Hooks struct {
+	// Sent is called each time that the Conn calls Sent. It may be nil.
 	Sent func()
+
+	// Fail is called once at most. An ErrUnconfirmed does not end a Request with calls:
+	// it goes to the parts, if there are any, and not to Fail. Fail may be nil.
 	Fail func(error)
 }
 
@@ -228,9 +235,10 @@ type lone struct {
 	unwatch      func() bool // ends the watch of ctx
 }
 
-// NewRequest returns a Request that no codec made: for tests, and for Conns that
-// send messages of their own. Its deadline is that of ctx. It is given up when ctx is
-// done, which is to be so once it is answered.
+// NewRequest is for those who write a transport. It returns a Request that no codec made:
+// for tests, and for Conns that send messages of their own. The Request has the deadline
+// of ctx, and is given up when ctx is done. The caller cancels ctx when the answer has
+// come.
 func NewRequest(ctx context.Context, body []byte, hooks Hooks) *Request {
 	var h Header
 	h.Scan(body)
@@ -287,11 +295,14 @@ type joined struct {
 	left  int // parts that have not ended; protected by mu
 }
 
-// JoinRequests returns a Request that stands for others, at least one: for a Conn
-// around a Conn. It is given up when all of them are. Its Deadline is the latest, or
-// none if one has none; its Context has the first one's values. A Reply to it answers
-// the calls in it. Fail and Sent reach each of them, unless a hook is set. The slice
-// must not be changed afterwards.
+// JoinRequests is for those who write a transport: a Conn that wraps another one. It
+// returns a Request that stands for all requests, at least one. body is the message to
+// send for them. The slice must not be changed afterwards.
+//
+// The joined Request has ended when all requests have. It has the latest of their
+// deadlines, or none if one of them has none, and the context values of the first. A
+// Reply to it answers the calls among them. Its Sent and Fail call those of each request,
+// unless a hook is set.
 func JoinRequests(body []byte, hooks Hooks, requests ...*Request) *Request {
 	j := &joined{hooks: hooks, parts: requests, left: len(requests)}
 	j.owner, j.ctx, j.Body = j, requests[0].ctx, body

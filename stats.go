@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// Stats counts what a codec did. All counters only rise.
+// Stats counts what a codec did. Counters only rise, and may be read at any time.
 type Stats struct {
-	Calls         atomic.Int64 // calls sent, or taken to be run
-	Notifications atomic.Int64 // the same of notifications
-	Errors        atomic.Int64 // calls that were answered with an error, or (client) with no answer at all
-	Timeouts      atomic.Int64 // calls ended by Timeout or by their ctx's deadline (client)
-	Unsent        atomic.Int64 // calls and notifications that did not get through (client)
-	Invalid       atomic.Int64 // messages and items that were no request or no response
-	Dropped       atomic.Int64 // well-formed ones that nobody waited for or could be answered
-	Expired       atomic.Int64 // requests whose caller had given up before they could run (server)
-	LostReplies   atomic.Int64 // responses that the transport did not take (server)
+	Calls         atomic.Int64 // client: calls handed to the Conn; server: calls begun
+	Notifications atomic.Int64 // the same for notifications
+	Errors        atomic.Int64 // calls answered with an error; client: also requests that may have run and failed on the way
+	Timeouts      atomic.Int64 // client: calls and notifications ended by Timeout, calls ended by the deadline of their ctx
+	Unsent        atomic.Int64 // client: calls and notifications that failed and did certainly not run
+	Invalid       atomic.Int64 // received messages and items that are no request, or on a client no response
+	Dropped       atomic.Int64 // other received messages and items that were dropped: nobody waits for them, or they can't be served
+	Expired       atomic.Int64 // server: requests not run, since nobody waits for the answer any more
+	LostReplies   atomic.Int64 // server: answers that could not be sent, and requests that could not be given back
 }
 
 // A dropLog logs what is dropped: one line a second at most, with the number of

@@ -10,40 +10,37 @@ import (
 	"time"
 )
 
-// A StreamConn carries messages over a stream: a TCP or Unix socket, a pipe, standard
-// input and output. It is a [ClientConn] as well as a [ServerConn], and calls or serves
-// as the codec does that it is given to. JSON texts follow one another; it writes a
-// newline behind each and needs none.
+// A StreamConn carries messages over a stream: a TCP or Unix socket, a pipe, or standard
+// input and output. It is a [ClientConn] and a [ServerConn]: give it to [NewClient] or to
+// [Serve]. A server makes a StreamConn, and calls Serve, for each connection.
 //
-// A broken text is answered with CodeParse and a null id, and the stream goes
-// on behind the next newline. A text over the codec's MaxMessageSize is refused
-// and skipped, without being kept.
+// Messages follow one another. The Conn writes a newline after each, and needs none to
+// read. A server answers a broken text with CodeParse and a null id; a client drops it.
+// Both read on after the next newline. A text longer than MaxMessageSize is refused and skipped; it is
+// not kept in memory.
 //
-// Where a call's arguments embed a [Context], that is done when the stream breaks:
-// when a read or a write fails. The end of what the peer sends is no such failure:
-// it may still read, and is answered.
+// A stream breaks when a read or a write fails, and is of no use then. On the client, a
+// request of which nothing was written fails with ErrUnavailable. Other calls fail with
+// ErrReplyLost, other notifications with ErrUnconfirmed. On the server, the [Context] of
+// each running call is done.
 //
-// A broken stream is seen by reading or writing: not while MaxInFlight calls run,
-// in a drain, or when the peer has closed its sending side before.
+// When the peer ends what it sends, a client ends, too. A server still answers the calls
+// that run, since the peer may still read.
 //
-// Close returns an error if it could not send all that was handed over: it waits for
-// a peer that reads slowly, and gives up when 2 s pass without progress. (Sockets show
-// it on Linux as the peer's system takes what was sent; else each Write does, of 4 or
-// 64 KiB. A peer slower than some 50 kB/s may show none.)
+// The Conn notices that a stream is broken only when it reads or writes. A server does
+// not read while MaxInFlight calls run, in a drain, and after the peer has closed its
+// sending side.
 //
-// Where rwc has a SetReadDeadline that works, as a net.Conn has, the Conn uses
-// it to stop reading, and resets it; Close must make a Write that hangs return.
-// Else, as with standard input, a goroutine reads in its place; it ends when its
-// Read does, which Close can't hasten on every kind of stream: it may last as
-// long as the process.
+// In a drain, requests that have come and have not begun end with the stream: their calls
+// fail with ErrReplyLost. On a client, a request fails with ErrOverloaded while 16 MiB
+// wait to be written.
 //
-// The Conn takes no further request while answers of more than 1 MiB wait for a
-// peer that doesn't read them; those of the calls that run still join them. Such a
-// peer may cost MaxInFlight times MaxMessageSize: where strangers connect, set both
-// lower.
+// A server takes no more requests while more than 1 MiB of answers wait for a peer that
+// does not read. The answers of running calls are still added to them. Such a peer may
+// cost MaxInFlight times MaxMessageSize of memory: set both lower where strangers
+// connect.
 //
-// A request that could not be written fails with ErrUnavailable, one that was written in
-// part with ErrReplyLost. The stream is of no use then, and closed.
+// The other methods than Err and Close are for the codec.
 type StreamConn struct {
 	rwc    io.ReadWriteCloser
 	opened atomic.Bool
@@ -66,7 +63,13 @@ var (
 	_ ServerConn = (*StreamConn)(nil)
 )
 
-// NewStreamConn returns a StreamConn over rwc.
+// NewStreamConn returns a StreamConn over rwc, which its Close closes. A Close of rwc must
+// make a Write that hangs return.
+//
+// The Conn stops reading by SetReadDeadline, and resets the deadline, if rwc has this
+// method and it works, as that of a net.Conn. Any other stream, such as standard input,
+// is read by a goroutine that ends when its Read returns. On some streams Close can't
+// make Read return, and the goroutine may last as long as the process.
 func NewStreamConn(rwc io.ReadWriteCloser) *StreamConn {
 	c := &StreamConn{rwc: rwc, closed: make(chan struct{})}
 	c.unbroken, c.breaks = context.WithCancel(context.Background())
@@ -82,8 +85,7 @@ const (
 	closeGrace = 2 * time.Second
 )
 
-// Open implements ClientConn and ServerConn. The stream refuses longer texts than
-// Settings.MessageSize without keeping them.
+// Open implements ClientConn and ServerConn.
 func (c *StreamConn) Open(s Settings) error {
 	if c.opened.Swap(true) {
 		return ErrOpened
@@ -179,10 +181,10 @@ func (c *StreamConn) WriteRequest(r *Request) error {
 	return c.out.write(r.Body, r)
 }
 
-// Inquire implements ClientConn. Nothing is known of what was sent.
+// Inquire implements ClientConn. It knows nothing of what was sent, and returns nil.
 func (c *StreamConn) Inquire(context.Context, []*Request) []error { return nil }
 
-// Err implements ClientConn and ServerConn. It is io.EOF when the peer has closed its
+// Err implements ClientConn and ServerConn. It returns io.EOF when the peer has closed its
 // sending side.
 func (c *StreamConn) Err() error {
 	select {
@@ -199,8 +201,14 @@ func (c *StreamConn) Err() error {
 	return nil
 }
 
-// Close returns what went wrong with what was handed over, else the error of the
-// stream's own Close, unless the stream had ended before.
+// Close sends what was handed over, and closes the stream. It waits for a peer that reads
+// slowly, and gives up when 2 s pass without progress. It returns an error if it could not
+// send all. Else it returns the error of the stream's own Close, unless the stream had
+// ended before.
+//
+// On Linux a socket makes progress when the peer's system takes bytes. Elsewhere each
+// Write does that returns, of 64 KiB to a socket or a file and of 4 KiB to other streams:
+// a peer that reads less than about 50 kB/s may seem to make none.
 func (c *StreamConn) Close() error {
 	var err error
 	c.closing.Do(func() {

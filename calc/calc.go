@@ -1,20 +1,20 @@
-// Package calc is the example service: a plain net/rpc service that knows
-// nothing of what carries it, and a typed client for it.
+// Package calc is an example: a plain net/rpc service that knows nothing of JSON-RPC or
+// the transport, and a typed client for it.
 package calc
 
-// Args are the operands.
+// Args are the operands of a method.
 type Args struct{ A, B float64 }
 
-// Calc is the service.
+// Calc is the service. A server registers it with rpc.Server.Register.
 type Calc struct{}
 
-// Add sets sum to A + B.
+// Add sets sum to A + B. It returns no error.
 func (Calc) Add(args Args, sum *float64) error {
 	*sum = args.A + args.B
 	return nil
 }
 
-// Subtract sets difference to A - B.
+// Subtract sets difference to A - B. It returns no error.
 func (Calc) Subtract(args Args, difference *float64) error {
 	*difference = args.A - args.B
 	return nil

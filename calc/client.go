@@ -7,15 +7,15 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// A Client calls a Calc over whatever its Conn is. It is safe for concurrent
-// use.
+// A Client calls a [Calc] over any transport. It is safe for concurrent use. The errors of
+// its methods are those of [jsonrpc2.Call].
 type Client struct {
 	rpc *rpc.Client
 }
 
-// NewClient returns a client that calls over conn, which it owns. Methods travel
-// as add and subtract, with positional params, as programs in other languages
-// serve them.
+// NewClient returns a client that calls over conn. Its Close closes conn. The client sends
+// the method names add and subtract, and params as an array, as programs in other
+// languages serve them.
 func NewClient(conn jsonrpc2.ClientConn) *Client {
 	return &Client{jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true})}
 }
@@ -30,5 +30,5 @@ func (c *Client) Subtract(ctx context.Context, a, b float64) (float64, error) {
 	return jsonrpc2.Call[float64](ctx, c.rpc, "Calc.Subtract", Args{a, b})
 }
 
-// Close closes the Conn. Calls that wait fail.
+// Close closes the client and its Conn. Calls that wait fail.
 func (c *Client) Close() error { return c.rpc.Close() }

@@ -7,37 +7,38 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// A Transport makes Conns that reach each other: they have one address, that
-// nothing else uses. It states what they can; the suite tests each of that, and
-// skips the tests of what they can't.
+// A Transport makes the Conns of one test, and states what they can do. The Conns of a
+// Transport reach each other: they share one address, which nothing else uses. Run skips
+// the tests of what is not stated.
 type Transport struct {
-	// Dial returns a new calling end. The suite calls it before Listen, so that
-	// a Dial of a transport without broker may make both ends and keep the other
-	// one for Listen, and sends nothing before both are there.
+	// Dial returns a new calling end. Unless Waits is set, a test calls Dial once, then
+	// Listen once, and sends nothing before. So a transport without a broker may make
+	// both ends in Dial, and keep one of them for Listen.
 	Dial func(t testing.TB) jsonrpc2.ClientConn
 
 	// Listen returns a new serving end.
 	Listen func(t testing.TB) jsonrpc2.ServerConn
 
-	// Waits says that requests wait between the Conns, in a broker, for whoever
-	// takes them: there may be any number of either end, at any time, and a serving
-	// Conn takes no more than Settings.InFlight says.
+	// Waits says that requests wait in a broker until a server takes them. Any number
+	// of Dials and Listens is then possible, in any order, and a ServerConn takes no
+	// more than Settings.InFlight requests at once.
 	Waits bool
 
-	// GivesBack says that a drain gives back what was taken and not begun, for
-	// another serving end.
+	// GivesBack says that requests which a server has taken and not begun go to
+	// another server when it is drained. It needs Waits.
 	GivesBack bool
 
-	// Deadlines says that a call's deadline travels with its request.
+	// Deadlines says that the deadline of a call is sent with its request.
 	Deadlines bool
 
-	// Withdraws says that Inquire withdraws a request that still waits: it is an
-	// ErrNotRun then, and served by nobody. It goes with Waits.
+	// Withdraws says that Inquire withdraws a request that still waits. No server runs
+	// it, and its call fails with ErrNotRun. It needs Waits.
 	Withdraws bool
 }
 
-// Run runs the suite. connect makes the Transport of one test; what it sets up
-// it has to clean up by t.Cleanup. The suite closes the Conns.
+// Run runs the tests, one after the other, as subtests of t. For each it calls connect,
+// which releases what it has set up with t.Cleanup. Run closes the Conns. The longest
+// messages that it sends have little more than 3 MiB.
 func Run(t *testing.T, connect func(t *testing.T) Transport) {
 	for _, test := range []struct {
 		name string

@@ -1,17 +1,17 @@
-// Package conntest is the suite that every [jsonrpc2.ClientConn] and
-// [jsonrpc2.ServerConn] passes: those of this module, and those that others write.
+// Package conntest has the tests that each [jsonrpc2.ClientConn] and [jsonrpc2.ServerConn]
+// must pass: those of this module, and those that others write.
 //
 //	func TestConformance(t *testing.T) {
 //		conntest.Run(t, func(t *testing.T) conntest.Transport {
-//			subject := newSubject() // that nothing else uses
+//			address := newAddress() // that nothing else uses
 //			return conntest.Transport{
-//				Dial:   func(t testing.TB) jsonrpc2.ClientConn { … },
-//				Listen: func(t testing.TB) jsonrpc2.ServerConn { … },
+//				Dial:      func(t testing.TB) jsonrpc2.ClientConn { … },
+//				Listen:    func(t testing.TB) jsonrpc2.ServerConn { … },
 //				Deadlines: true,
 //			}
 //		})
 //	}
 //
-// The tests of a transport's own come on top: what happens when its broker dies, when
-// strangers write to it, when it is slow.
+// A transport adds tests of its own: what happens when its broker dies, when it is slow,
+// and when strangers write to it.
 package conntest

@@ -42,7 +42,8 @@ func (e *echo) Wait(text string, reply *string) error {
 	return nil
 }
 
-// None are the arguments of a method that looks at its context alone.
+// None is not for users of the package: it is the argument type of a method of the tests'
+// own service, and exported since net/rpc wants it so.
 type None struct{ jsonrpc2.Context }
 
 // Left returns for how long its caller will wait, 0 if that is not known.
