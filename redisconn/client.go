@@ -16,14 +16,15 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A ClientConn calls the servers of a queue. It is made by Dial, and given to one
-// codec. It has two goroutines, which Close awaits:
+// A ClientConn calls the servers of a queue. Dial makes it; give it to one codec, as
+// jsonrpc2.NewClient does. The codec calls and closes it. Err and Stats are for any
+// goroutine. It has two goroutines, send and fetch, which Close awaits:
 //
-//	WriteRequest  on any goroutine: hand over
-//	send      add the reply list and the deadline, push all requests that wait
-//	fetch     pop all answers that are there
-//	  ReadReply     on the codec's goroutine
-//	Inquire       on a goroutine of the codec: withdraw requests
+//	WriteRequest  on a caller's goroutine: hand a request over
+//	  send          add the reply list and the deadline, push all requests that wait
+//	  fetch         pop all answers that are there
+//	ReadReply     on the codec's goroutine: return one answer
+//	Inquire       on another of the codec's: withdraw requests
 type ClientConn struct {
 	*broker
 	list     string // our reply list; an empty value on it ends a blocked pop
@@ -95,13 +96,13 @@ func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 	return c.inbox.reply(ctx)
 }
 
-// Inquire implements jsonrpc2.ClientConn. It tells how many requests wait and, if
-// that is not more than 1,000, withdraws those it is asked of, at most 100 at once.
+// Inquire implements jsonrpc2.ClientConn. It says how many requests wait in the queue.
+// If these are at most 1,000, it withdraws the given requests, at most 100 of them.
 func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
 	return c.inquirer.inquire(ctx, requests)
 }
 
-// Err implements jsonrpc2.ClientConn.
+// Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works.
 func (c *ClientConn) Err() error {
 	if c.inbox.isClosed() {
 		return net.ErrClosed
@@ -109,10 +110,10 @@ func (c *ClientConn) Err() error {
 	return c.impairment()
 }
 
-// Close implements jsonrpc2.ClientConn. Where Redis answers or refuses connections
-// it takes 2 s and a try or two at most, about 3 s. On a connection that does
-// neither it takes until go-redis gives up: up to 15 s for the blocked pop and,
-// with go-redis's default ReadTimeout, 6 s for what is tried then.
+// Close implements jsonrpc2.ClientConn. It sends what waits, for 2 s at most. If Redis
+// answers, or refuses connections, Close takes about 3 s at most. If Redis does neither,
+// Close waits until go-redis gives up: up to 15 s for the blocked pop and then, with
+// go-redis's default ReadTimeout, up to 6 s for the last tries.
 func (c *ClientConn) Close() error {
 	c.closing.Do(func() {
 		c.outlet.Close()

@@ -16,7 +16,7 @@ var (
 )
 
 // Dial returns a ClientConn that calls the servers of a queue. It does not wait for
-// the broker: an error is about the arguments.
+// Redis: its error is about the arguments. The caller closes rdb, after the ClientConn.
 func Dial(rdb redis.UniversalClient, queue string, opts *DialOptions) (*ClientConn, error) {
 	if opts == nil {
 		opts = &DialOptions{}
@@ -33,8 +33,9 @@ func Dial(rdb redis.UniversalClient, queue string, opts *DialOptions) (*ClientCo
 	return newClientConn(rdb, queue, *opts), nil
 }
 
-// Listen returns a ServerConn that serves a queue. It does not wait for the broker:
-// an error is about the arguments. Nothing is taken before ReadRequest is called.
+// Listen returns a ServerConn that serves a queue. It does not wait for Redis: its
+// error is about the arguments. It takes no request before the first ReadRequest. The
+// caller closes rdb, after the ServerConn.
 func Listen(rdb redis.UniversalClient, queue string, opts *ListenOptions) (*ServerConn, error) {
 	if opts == nil {
 		opts = &ListenOptions{}

@@ -10,32 +10,33 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A DeadList is where the requests of a queue are kept whose servers, with
-// AtLeastOnce, died each time that they were started. Requeue and Delete remove them,
-// and of more than MaxDead the oldest are dropped.
+// A DeadList holds the requests of a queue that were given up: see
+// ListenOptions.MaxAttempts. They stay until Requeue or Delete removes them; of more
+// than MaxDead the oldest are dropped. Its methods may be called by any goroutine. Their
+// errors are those of Redis.
 type DeadList struct {
 	rdb   redis.UniversalClient
 	queue string
 	list  string
 }
 
-// NewDeadList returns the DeadList of a queue. Its methods may be called by any
-// goroutine.
+// NewDeadList returns the DeadList of a queue. It does not connect.
 func NewDeadList(rdb redis.UniversalClient, queue string) *DeadList {
 	return &DeadList{rdb: rdb, queue: queue, list: ownPrefix(queue) + "dead"}
 }
 
-// A DeadRequest is one that was given up.
+// A DeadRequest is a request that was given up. List returns it; Requeue and Delete take
+// it.
 type DeadRequest struct {
-	Time     time.Time // when it was, by the clock of Redis
+	Time     time.Time // when it was given up, by the clock of Redis
 	Attempts int       // how often it was started
-	Reason   string
-	Request  []byte // as its client had sent it
+	Reason   string    // why it was given up, or why its entry in the list can't be read
+	Request  []byte    // the message as its client pushed it
 
 	entry string // as it stands in the list
 }
 
-// List returns the newest n requests, newest first; all if n is negative.
+// List returns the n newest requests, newest first; all of them if n is negative.
 func (d *DeadList) List(ctx context.Context, n int) ([]DeadRequest, error) {
 	last := int64(n) - 1
 	switch {
@@ -88,9 +89,9 @@ local removed = redis.call('LREM', KEYS[1], 1, ARGV[1])
 if removed == 1 then redis.call('LPUSH', KEYS[2], ARGV[2]) end
 return removed`)
 
-// Requeue puts a request back into the queue, as if it were new and without the
-// deadline of its caller, who has been answered. It is false if the request is
-// not in the list any more.
+// Requeue moves a request back into the queue, as a new one without a deadline. Its
+// caller already has an error, and does not wait for the answer. It reports whether the
+// request was still in the list. A request that is no JSON is an error, too.
 func (d *DeadList) Requeue(ctx context.Context, dead DeadRequest) (bool, error) {
 	request, err := withoutDeadline(dead.Request)
 	if err != nil {
@@ -120,8 +121,7 @@ func withoutDeadline(request []byte) ([]byte, error) {
 	return json.Marshal(item)
 }
 
-// Delete removes a request. It is false if the request is not in the list any
-// more.
+// Delete removes a request. It reports whether the request was still in the list.
 func (d *DeadList) Delete(ctx context.Context, dead DeadRequest) (bool, error) {
 	removed, err := d.rdb.LRem(ctx, d.list, 1, dead.entry).Result()
 	if err != nil {

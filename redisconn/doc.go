@@ -1,6 +1,6 @@
-// Package redisconn carries JSON-RPC 2.0 over Redis lists: a client pushes a
-// request onto the list named after the queue, one of any number of servers
-// takes it off the other end and pushes the answer onto a reply list.
+// Package redisconn carries JSON-RPC 2.0 over Redis lists. A queue is a list. A client
+// pushes its request onto that list. One of any number of servers pops the request and
+// pushes the answer onto the client's reply list.
 //
 //	rdb := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 //
@@ -10,79 +10,100 @@
 //	conn, err := redisconn.Dial(rdb, "calc", nil)
 //	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 //
-// The caller brings the connected client (single, Sentinel or Cluster), keeps
-// owning it, and closes it after the Conns. Redis 6.2 is the oldest that serves;
-// 7.0 is faster, and jsonrpc2.AtLeastOnce needs it.
+// The caller makes the go-redis client (single, Sentinel or Cluster), owns it, and
+// closes it after the Conns. Redis 6.2 is the oldest version that works. Redis 7.0 is
+// faster, and jsonrpc2.AtLeastOnce needs it.
+//
+// The end of the ctx given to jsonrpc2.Serve drains a server: it takes no more
+// requests, gives back those that it has not started, and answers those that run.
 //
 // # Setting up Redis
 //
-// Pool size: each Conn keeps one connection of its client's pool blocked in a pop
-// and uses one more at times. A PoolSize of two for each Conn is enough. Where the
-// pops have used the pool up, errors say so. With AtLeastOnce a server has two small
-// clients of its own beside, for the wait and for the lease, with two connections
-// each at most. They have your client's options and none of its hooks.
+// Pool size: each Conn blocks one connection of its go-redis client in a pop, and at
+// times uses a second one. Set PoolSize to at least twice the number of Conns on that
+// client. If all connections are in use, errors say so. A server with AtLeastOnce also
+// opens two go-redis clients of its own, with up to two connections each: one waits for
+// requests, one renews the lease. They have your client's options, but not its hooks,
+// retries and timeouts.
 //
-// Memory: set maxmemory-policy noeviction. Other policies evict queues and
-// requests that are held as if they were a cache's.
+// Memory: set maxmemory-policy noeviction. With another policy Redis may evict queues,
+// held requests or answers.
 //
-// Message size: one longer than MaxMessageSize is fetched whole before it is
-// refused. Set Redis's own limit, proto-max-bulk-len, where strangers may push.
+// Message size: a message longer than the codec's MaxMessageSize is fetched whole
+// before it is refused. If strangers may push, set Redis's own limit,
+// proto-max-bulk-len.
 //
-// Log: go-redis logs by itself, to stderr, when it can't dial or drops a
-// connection. redis.SetLogger redirects that, for the whole program. What a Conn
-// logs goes to the Logger of its options.
+// Log: go-redis writes to stderr when it can't dial or drops a connection.
+// redis.SetLogger redirects that for the whole program. A Conn logs to the Logger of
+// its options.
 //
-// Rights: for the queue calc and our clients these are enough, as arguments of ACL
-// SETUSER. Of a client:
+// Rights: these arguments of ACL SETUSER are enough for the queue calc and clients of
+// this package. For a client:
 //
 //	~calc ~jsonrpc2:reply:* +lpush +llen +lrem +blmpop +rpush +pexpire +del +time
 //
-// Of a server:
+// For a server:
 //
 //	~calc ~{calc}:* ~jsonrpc2:reply:* +blmpop +rpush +pexpire +del +time
 //	+evalsha +eval +pttl +lrem +llen +lrange +persist
 //
-// Of a server with AtLeastOnce:
+// For a server with AtLeastOnce, and for a [DeadList]:
 //
 //	~calc ~{calc}:* ~jsonrpc2:reply:* +blmove +rpush +pexpire +del +time
 //	+evalsha +eval +pttl +lrem +llen +lrange +persist +client|id +client|unblock +rpop +lpush
 //	+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys
 //
-// A server also needs the keys on which other clients want their answers. A client
-// with ReplyPerCall needs +lpop, and the keys named by its ids. Where BLMPOP, TIME,
-// PEXPIRE, a pop with a count or, at most once, scripts are refused, in whatever
-// words, BRPOP or BLPOP with RPOP or LPOP, a script, EXPIRE, single pops and plain
-// commands take their places. Without the rights to CLIENT ID and CLIENT UNBLOCK the
-// drain of a server with AtLeastOnce takes up to a second longer.
+// A server also needs the reply lists that clients other than ours name. A client with
+// [DialOptions.ReplyPerCall] also needs +lpop, and the lists named by the ids of its
+// calls.
+//
+// Some Redis services refuse commands. Each of these has a substitute, whatever the
+// text of the refusal:
+//
+//	refused                  in its place
+//	BLMPOP                   BRPOP or BLPOP, then RPOP or LPOP
+//	RPOP, LPOP with a count  RPOP, LPOP without one
+//	TIME                     a script
+//	PEXPIRE                  EXPIRE
+//	scripts, at most once    plain commands
+//	CLIENT ID or UNBLOCK     none: with AtLeastOnce a drain takes up to 1 s longer
 //
 // # Delivery semantics
 //
-// A request is sent when Redis has answered its push, and sent at most once: where
-// it is not known whether a push arrived, it is not repeated. A call then waits for
-// its answer until its timeout, and a notification fails with
-// jsonrpc2.ErrUnconfirmed. Requests run in the order they were pushed, as far as
-// many servers and many goroutines have one. Answers are repeated until they arrive
-// or ReplyTTL is over; one may therefore arrive twice, which clients tell by its id.
+// A request is sent when Redis has answered its push. It is never pushed again if the
+// first push may have arrived. If that is not known, a call waits for its answer until
+// its timeout, and a notification fails with jsonrpc2.ErrUnconfirmed. Servers take
+// requests in the order of the pushes, but several servers, and several running
+// methods, finish them in any order. A server pushes an answer again until it arrives
+// or [ListenOptions.ReplyTTL] is over.
 //
-// By default requests are taken at most once, too: those that a server has taken
-// when it crashes are lost, at most Prefetch of them, as are those that Redis has
-// sent when a connection is cut.
+// By default requests run at most once: a pop removes them from Redis. A server that
+// crashes loses the requests that it has taken, at most [ListenOptions.Prefetch]. A
+// connection that is cut loses the requests that Redis has sent on it. An answer may
+// arrive twice; the client drops the second one.
 //
 //	event                               requests                  answers
 //	server drained (ctx done)           given back, none lost     none lost
-//	server killed                       up to Prefetch lost       with them
+//	server killed                       up to Prefetch lost       lost with them
 //	server's connection cut             up to Prefetch lost       late, maybe twice
 //	client's connection cut             late, or not sent         up to 256 lost
 //	Redis down, with its data kept      wait                      late
 //	Redis down, its data lost           those waiting are lost    those waiting are lost
-//	Redis restored from a snapshot      those since are lost, or  those since are lost
-//	                                    run a second time
-//	a message over Redis' own limit     its call fails, not sent  its caller is told
+//	Redis restored from a snapshot      newer ones are lost,      newer ones are lost
+//	                                    some run a second time
+//	a message over Redis's own limit    its call fails, not sent  its caller gets an error
 //	Redis out of memory                 calls fail, not sent      late or, after ReplyTTL, lost
-//	  and a server drained              up to Prefetch lost
+//	  and a server drained              up to Prefetch lost       lost
 //
-// With the Guarantee jsonrpc2.AtLeastOnce Redis holds each request until it is
-// settled: answered, or run where nobody wants an answer. In place of the lines above:
+// With the Guarantee jsonrpc2.AtLeastOnce Redis holds each request for the server that
+// took it, until the server settles it. A server settles a request with its answer or,
+// if no answer is wanted, after the method has run.
+//
+// Each of these servers has a lease, [ListenOptions.Lease], and renews it by a beat: a
+// small script that runs at least four times in a lease, and at least once a second. A
+// beat also shows the beats of the other servers. A server is silent if it does not
+// beat for its lease. Then another server takes over its requests: they run again.
+// These lines replace those above:
 //
 //	event                               requests                  answers
 //	server killed, stopped or cut off   run again after Lease,    one: that of the server
@@ -94,100 +115,112 @@
 //	Redis down, its data lost           those waiting and those   those waiting, and those
 //	                                    held are lost             to requests held, are lost
 //	Redis out of memory                 calls fail, not sent      none lost
-//	  and a server drained              given back, none lost
+//	  and a server drained              given back, none lost     none lost
 //	on a Cluster, a server killed       not run again             lost, if it was killed
 //	  while it answers                                            between settling and pushing
 //	server dies of a request each time  MaxAttempts starts, then  an error
 //	                                    to the DeadList
 //
-// A server tells of itself in a beat, and in each beat sees those of the others. One
-// whose beats have not changed for the longer one of both leases is taken over. That
-// is measured between two beats of the server that takes over, by its own monotonic
-// clock: no step of any clock has an effect, and while Redis answers nobody, nobody is
-// found silent. A server starts nothing unless its own last beat is younger than its
-// lease, and its answers are pushed only with the requests that it still has.
+// If two servers have different leases, the longer one counts between them. The server
+// that takes over measures the silence between two of its own beats, by its monotonic
+// clock. So changes to a clock have no effect. While Redis answers nobody, no server
+// counts as silent. A server starts a request only if its own last beat is younger than
+// its lease, and pushes an answer only if it still holds the request. One script
+// settles the request and pushes its answer. On a Cluster, where the reply list may be
+// on another node, the server first settles and then pushes.
 //
-// A request that was under way when its server died is a suspect: each server runs one
-// of them at a time, so that the one which kills can be told from those beside it.
-// Suspects run before other requests, in the order in which their servers died. How
-// often a request was begun stands beside it, not in it: a method may ask for it, see
-// jsonrpc2.Context. It should see to it that running twice does no harm.
+// A request that a silent server had taken becomes a suspect: it may have killed the
+// server. Each server runs one suspect at a time, so that the one that kills can be
+// told from the others. Suspects run before other requests, in the order in which their
+// servers died. After [ListenOptions.MaxAttempts] starts a suspect is given up, and
+// goes to the [DeadList]. Methods should be idempotent. A method learns from
+// jsonrpc2.Context.Attempt how often its request was started; Redis keeps that number
+// beside the request.
 //
-// The keys of the servers with AtLeastOnce of a queue lie in its slot of a Cluster:
+// The servers with AtLeastOnce share these keys, in the queue's slot of a Cluster:
 //
-//	{calc}:ready      requests, still to be taken, which the wait of an idle server moved
-//	{calc}:suspects   requests that were under way when their servers died
+//	{calc}:ready      requests that the BLMOVE of an idle server moved from the queue;
+//	                  any of the servers takes them
+//	{calc}:suspects   suspects that no server has taken
 //	{calc}:held:…     the requests that one server has
 //	{calc}:workers    the servers, and the layout of these keys
 //	{calc}:dead       the DeadList, of MaxDead requests at most
 //
-// A server that serves at most once, or is a foreign one, sees the queue alone, not
-// what is ready, and no suspects: if the last server with AtLeastOnce is killed, those
-// wait until one is started again. What is ready is not counted by MaxBacklog, and is
-// not taken out when its caller gives up.
+// If the queue's name has a hash tag, as {shop}calc has, the keys begin with the name:
+// {shop}calc:ready.
 //
-// Servers of versions that lay out these keys in another way can't share a queue with
-// AtLeastOnce: the one that comes later does not serve, and Serve returns an error that
-// says so. End the others first: a drained server leaves nothing behind.
+// A server with AtMostOnce, and one that is not of this package, takes requests from
+// the queue alone. Ready requests and suspects wait until a server with AtLeastOnce
+// runs. [DialOptions.MaxBacklog] does not count ready requests, and a client can't
+// withdraw them.
+//
+// A later version of this package may lay out the keys in another way. Servers with
+// different layouts can't share a queue with AtLeastOnce: Serve returns an error in the
+// one that starts later. Drain the old servers before you start the new ones; a drained
+// server leaves nothing of its own behind.
 //
 // # Deadlines
 //
-// A request travels with the time until which its caller waits, as a member
-// deadline_ms by the broker's own clock. Both ends ask for that about once a minute
-// of use; a client also checks it, once a second, beside what it pushes, and a
-// server before it drops a request. Where Redis tells it neither by TIME nor by a
-// script, and for callers that wait for more than 50 years, a request travels
-// without. A server does not begin with one that is past.
+// A call carries its caller's deadline as the member deadline_ms: Unix milliseconds by
+// the clock of Redis. A server does not start a call after its deadline. Both ends ask
+// Redis for its time about once a minute while they are in use. Someone may set that
+// clock: so a client checks it again beside a push, once a second at most, and a server
+// before it drops a call. A call carries no deadline if its caller waits for more than
+// 50 years, or if Redis tells its time neither by TIME nor by a script. Notifications
+// carry none.
 //
-// When the clock of Redis is set forward, calls pushed before their client checked
-// it, in the second before or first after a pause, are dropped as late by servers
-// that know the new time, if it was set by more than they wait for. When it is set
-// back, servers may begin with calls that nobody waits for any more.
+// If the clock of Redis is set forward, servers may drop calls that still have time.
+// These are calls whose client had not seen the new time: those of the last second
+// before, and the first ones after a pause. They are dropped only if the step is longer
+// than they wait. If the clock is set back, servers may start calls that nobody waits
+// for.
 //
-// When a call times out, or its context ends, its request is taken out of the
-// queue again: the error is then a jsonrpc2.ErrNotRun, too. That is not done where
-// more than 1,000 requests wait, since Redis would be long in looking for it, and
-// not for the requests of a batch. The error tells how many wait.
+// When a call times out, or its context ends, the client withdraws its request: it
+// removes the request from the queue. If that succeeds, the error also matches
+// jsonrpc2.ErrNotRun. A request of a batch is not withdrawn. Nor is any while more than
+// 1,000 requests wait, because the search would block Redis. The error says how many
+// requests wait.
 //
 // # Reply addresses
 //
-// A request names the list to answer on, and anybody may push one. A server
-// answers on no queue's own keys and, with ListenOptions.ReplyPrefix, on no list
-// whose name does not begin so; an answer to anything else is one entry more there.
+// A request names its reply list in the member reply_to; without one, its id is the
+// name. Anybody may push a request. So a server does not run a call whose reply list is
+// the queue itself or a key of this package, or lacks [ListenOptions.ReplyPrefix]. To
+// any other list the server pushes the answer.
 //
-// A list that an answer makes expires after ReplyTTL. Where its name says that it
-// is a reply list, for it begins with "jsonrpc2:reply:" or ReplyPrefix, that is
-// all. Any other may be another service's queue, empty for the moment: shortly
-// before it expires the server looks at it again. One that holds nothing but
-// answers is deleted then; one that holds anything else lasts, less our answers.
-// That holds for the last 10,000 such lists of a server. A server that is closed
-// looks at all of them a last time; one that is killed leaves them their expiry,
-// and so does one that may not use scripts with what is pushed in the last moments.
+// A list that an answer creates expires ReplyTTL after the last answer. If its name
+// begins with "jsonrpc2:reply:" or ReplyPrefix, that is all. Any other list may be the
+// queue of another service, empty at the moment: its next entries would vanish with the
+// answer. So the server looks at such a list again shortly before it expires. If the
+// list holds answers alone, the server deletes it. Else the server removes its own
+// answers and the expiry. A server does so for the last 10,000 such lists, and Close
+// looks at all of them once more. A server that is killed leaves them their expiry. A
+// server without the right to run scripts may lose entries that are pushed in the last
+// moments.
 //
 // # Faults
 //
-// A Redis that stalls answers nobody: calls wait, and fail with
-// jsonrpc2.ErrUnavailable or jsonrpc2.ErrTimeout; pops go on when it does.
+// While Redis stalls, calls wait. They fail with jsonrpc2.ErrUnavailable if they could
+// not be sent, else with jsonrpc2.ErrTimeout. Pops go on when Redis does.
 //
-// An answer that can't be delivered holds up no other. Where its list is of
-// another type, or forbidden, it is dropped at once; where it fails alone, as one
-// over Redis' own limit does, its caller gets an error in its place. It is logged
-// and counted as Undelivered. On a Cluster the answers to one node wait for that
-// node alone. Up to 16 MiB of answers that wait so hold no place of Prefetch.
+// An answer that can't be delivered delays no other. If its list has another type, or
+// is forbidden, the answer is dropped at once. If Redis refuses this answer alone, for
+// example because it is over Redis's own limit, its caller gets an error in its place.
+// Both are logged and counted as Undelivered. On a Cluster, answers to one node wait
+// for that node alone. Up to 16 MiB of answers that wait so do not count towards
+// Prefetch.
 //
-// Both ends survive their broker: they try again with a backoff of 50 ms to
-// 5 s, log one line when it begins to fail and one when it works again, and go
-// on with what waited. Calls that can't be sent fail with
-// jsonrpc2.ErrUnavailable after less than 2 s; for as long as a connection or
-// go-redis's pool keeps a push waiting, they may take longer by go-redis's
-// DialTimeout or ReadTimeout. Meanwhile Err tells the cause. A ServerConn that is
-// closed before its answers could be sent says so: Close, and with it Serve, returns
-// an error.
+// Both ends reconnect by themselves, with a backoff of 50 ms to 5 s, and go on with
+// what waited. They log one line when something begins to fail and one when it works
+// again; in between, Err returns the cause. Calls that can't be sent fail with
+// jsonrpc2.ErrUnavailable in less than 2 s. If go-redis waits on a connection or for
+// its pool, it takes up to DialTimeout or ReadTimeout longer. If a ServerConn is closed
+// before its answers are sent, Close returns an error, and so does Serve.
 //
 // # The way of a request
 //
-// At least once, on one node: the files that a request passes, and its answer, what of
-// them it passes, and on whose goroutine.
+// The files and functions that a request and its answer pass, with AtLeastOnce and one
+// Redis node. The right column names the goroutine that runs a line and those below it.
 //
 //	client.go               WriteRequest                 a caller's
 //	sending.go              push, pushTogether           the client's sender
@@ -212,7 +245,7 @@
 //	inbox.go                hand, reply                  net/rpc's, from reply on
 //	client.go               ReadReply
 //
-// At most once popped.go is in the place of held.go and of what stands above it, and
-// RPUSH in that of settle.lua. What fails on the way out goes to retrier.go, which sends
-// it again by sender.go; ledger.go keeps account of it.
+// With AtMostOnce popped.go replaces mover.go to held.go on the way in, and RPUSH
+// replaces held.go to settle.lua on the way out. What can't be sent goes to retrier.go,
+// which sends it again by sender.go. ledger.go keeps account of the answers.
 package redisconn

@@ -18,10 +18,10 @@ const (
 	// MaxDead is how many requests a DeadList has at most.
 	MaxDead = 10_000
 
-	// DefaultReplyPrefix is what names of reply lists begin with, and those of
-	// nothing else may: a server that is told to answer there lets expire what it
-	// finds. Of a list of another name it first looks whether it is new or expires
-	// anyway, by a script.
+	// DefaultReplyPrefix begins the names of reply lists. Name no other key so: a
+	// server that answers on such a list makes it expire, whatever it holds. On a list
+	// of another name it first checks, by a script, that the list is new or expires
+	// anyway.
 	DefaultReplyPrefix = "jsonrpc2:reply:"
 )
 
@@ -52,24 +52,24 @@ const (
 // DialOptions are the options of Dial. The zero value is useful, and so is a
 // nil pointer to it.
 type DialOptions struct {
-	// ReplyPrefix is what the name of the reply list begins with;
-	// "jsonrpc2:reply:" if empty. A name that does not begin so takes servers a
-	// little longer. They may restrict replies to a prefix.
+	// ReplyPrefix begins the name of the client's reply list; DefaultReplyPrefix if
+	// empty, at most 127 bytes. With another prefix servers take a little longer to
+	// answer. Servers may require a prefix: see ListenOptions.ReplyPrefix.
 	ReplyPrefix string
 
-	// ReplyPerCall has each call answered on a list of its own, named by its
-	// id: for servers that know no other way. It costs about two thirds of the
-	// calls per second. ReplyPrefix plays no part in it. A call whose list brings
-	// something else than its answer fails with jsonrpc2.ErrBadReply.
+	// ReplyPerCall gives each call a reply list of its own, named by the call's id. It
+	// is for servers that answer on no other list. ReplyPrefix has no effect then. It
+	// costs about two thirds of the calls per second. If something else than the
+	// answer is on the list, the call fails with jsonrpc2.ErrBadReply.
 	ReplyPerCall bool
 
-	// MaxBacklog limits the requests that wait in the queue: a call that would
-	// make them more fails with jsonrpc2.ErrOverloaded and is not sent. The
-	// length of the queue is known as of 100 ms ago, so that many clients
-	// together may exceed it somewhat. No limit if 0.
+	// MaxBacklog limits the requests that wait in the queue; no limit if 0. A request
+	// beyond it is not sent and fails with jsonrpc2.ErrOverloaded. The length
+	// that a client knows is up to 100 ms old, so many clients together may exceed the
+	// limit somewhat.
 	MaxBacklog int
 
-	// Logger is told when the connection fails and when it works again;
+	// Logger gets a line when the connection fails and when it works again;
 	// slog.Default() if nil.
 	Logger *slog.Logger
 }
@@ -77,66 +77,66 @@ type DialOptions struct {
 // ListenOptions are the options of Listen. The zero value is useful, and so is
 // a nil pointer to it.
 type ListenOptions struct {
-	// Prefetch limits the messages that are taken and not yet answered; 64 if
-	// 0. The codec's MaxInFlight limits them, too: no more are taken than can
-	// be started, so that none waits here while another server is idle. With
-	// AtLeastOnce each beat lists what the server has: tens of thousands take up a
-	// good part of Redis' time.
+	// Prefetch limits the messages that a server has taken and not yet answered; 64 if
+	// 0. ServerOptions.MaxInFlight limits them, too: a server takes no more than it can
+	// start, so that none waits here while another server is idle. With AtLeastOnce
+	// each beat lists all of them: tens of thousands cost Redis much of its time.
 	Prefetch int
 
-	// ReplyTTL is when an answer that nobody took expires, and how long an
-	// answer is tried to be sent; 30 s if 0, at least 1 ms.
+	// ReplyTTL is for how long a server tries to push an answer, and after how long a
+	// pushed answer expires if nobody takes it; 30 s if 0, at least 1 ms.
 	ReplyTTL time.Duration
 
-	// ReplyPrefix, if set, is what the name of a reply list must begin with.
-	// Requests with another one are not run.
+	// ReplyPrefix, if set, must begin the name of each reply list. Calls with another
+	// reply list are not run, and can't be answered.
 	ReplyPrefix string
 
-	// Guarantee is jsonrpc2.AtMostOnce by default. With jsonrpc2.AtLeastOnce each
-	// request is kept until it is answered, so that it is not lost with its server:
-	// another one takes it over. It may then run twice. Servers with either may share
-	// a queue, but see the package's documentation. AtLeastOnce needs Redis 7.0, and a *redis.Client (of a Sentinel, too)
-	// or *redis.ClusterClient.
+	// Guarantee is jsonrpc2.AtMostOnce by default. With jsonrpc2.AtLeastOnce Redis
+	// keeps each request until it is settled. If its server dies, another one takes it
+	// over, and it may run twice. Servers with AtMostOnce and with AtLeastOnce may
+	// share a queue, but see "Delivery semantics". AtLeastOnce needs Redis 7.0 and a
+	// *redis.Client (also one of a Sentinel) or a *redis.ClusterClient.
 	Guarantee jsonrpc2.Guarantee
 
-	// Lease is, with AtLeastOnce, how long a server may be silent before others
-	// take its requests over; 30 s if 0, at least 100 ms. It tells of itself four
-	// times as often, and once a second at least. A server that is slower loses
-	// its requests, and its answers are dropped: a Lease that is longer than what
-	// the network and a busy machine take up saves double work. No Lease loses a
-	// request. Servers with different ones may share a queue; the longer one of
-	// two counts.
+	// Lease is, with AtLeastOnce, how long a server may be silent before others take
+	// over its requests; 30 s if 0, at least 100 ms. The server beats at least four times
+	// in a Lease, and at least once a second. A server that is silent for longer, but
+	// alive, loses its requests, and its answers are dropped. So make Lease longer
+	// than delays of the network or of a busy machine: else work is done twice. No
+	// Lease is so short that a request is lost. If servers of a queue have different
+	// ones, the longer one of two counts.
 	Lease time.Duration
 
-	// MaxAttempts is, with AtLeastOnce, how often a request is started before
-	// it is given up, when its server dies each time; 5 if 0. Its caller is then
-	// answered with an error, and it is kept in the queue's DeadList. What a server
-	// had taken when it died counts as started, though it may not have been: with 1,
-	// up to Prefetch requests are given up that only stood beside the one that kills.
+	// MaxAttempts is, with AtLeastOnce, how often a request is started if its server
+	// dies each time; 5 if 0. Then the request is given up: its caller gets an error,
+	// and the request goes to the queue's DeadList. All requests that a dead server
+	// had taken count as started, even those that were not. So with 1, up to Prefetch
+	// harmless requests are given up together with the one that kills.
 	MaxAttempts int
 
-	// Logger is told when the connection fails and when it works again;
+	// Logger gets a line when the connection fails and when it works again;
 	// slog.Default() if nil.
 	Logger *slog.Logger
 }
 
-// Stats counts what a ClientConn or a ServerConn did. All counters only rise.
+// Stats counts what a ClientConn or a ServerConn did. All counters only rise. A batch
+// is one message. What a client or a server does not count stays 0.
 type Stats struct {
-	Requests   int64 // request messages sent, or taken
-	Replies    int64 // answers taken, or sent
+	Requests   int64 // request messages that the client sent, or the server took
+	Replies    int64 // answers that the client took, or the server sent
 	Reconnects int64 // times the connection failed and worked again
-	GivenBack  int64 // requests given back in a drain
-	TakenOver  int64 // requests of servers that died, put back into the queue
-	Withdrawn  int64 // requests taken out of the queue when their callers gave up
+	GivenBack  int64 // server: requests given back in a drain
+	TakenOver  int64 // server: suspects that it made of others' requests, or of its own after a failover
+	Withdrawn  int64 // client: requests removed from the queue when their callers gave up
 
 	// What was dropped, by reason.
-	Unsent      int64 // requests that could not be sent
-	Overloaded  int64 // requests not sent, for MaxBacklog
-	Expired     int64 // requests whose caller had given up, answers after ReplyTTL
-	NoAddress   int64 // requests without a usable reply list
-	Refused     int64 // requests whose reply list is none to write to
-	Undelivered int64 // answers that their list, or Redis, did not take
-	LeaseLost   int64 // requests that were taken over, and their answers
-	Dead        int64 // requests that were started too often
-	DeadDropped int64 // requests of the DeadList, the oldest of more than MaxDead
+	Unsent      int64 // client: requests that could not be sent
+	Overloaded  int64 // client: requests not sent because of MaxBacklog
+	Expired     int64 // client: requests given up before they were sent; server: answers not sent within ReplyTTL
+	NoAddress   int64 // server: calls that name no reply list, or one of more than 255 bytes
+	Refused     int64 // server: calls whose reply list is a queue's own key, or lacks ReplyPrefix
+	Undelivered int64 // server: answers that their list, or Redis, refused
+	LeaseLost   int64 // server: requests that others took over before it had started or answered them
+	Dead        int64 // server: requests given up after MaxAttempts
+	DeadDropped int64 // server: requests dropped from the DeadList, the oldest of more than MaxDead
 }

@@ -16,16 +16,17 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A ServerConn serves a queue. It is made by Listen, and given to one codec. It has
-// these goroutines, which the first ReadRequest starts and Close awaits:
+// A ServerConn serves a queue. Listen makes it; give it to one codec, as jsonrpc2.Serve
+// does. The codec calls and closes it. Err and Stats are for any goroutine. These are its
+// main goroutines; the first ReadRequest starts them and Close awaits them:
 //
-//	fetch     wait for free places, pop as many requests
-//	  ReadRequest   on the codec's goroutine: scan, find the reply list
-//	  Reply         on any: hand the answer to the replier
-//	replier   push all answers that wait, free their places
+//	fetch         wait for free places (there are Prefetch), take as many requests
+//	ReadRequest   on the codec's goroutine: scan a request, find its reply list
+//	Reply         on any: hand the answer to the replier
+//	replier       one for each Redis node: push all answers that wait, free their places
 //
-// A third ends the waits of fetch in a drain. At least once there are three more, see
-// world.
+// More of them try failed answers again, end the wait of fetch in a drain, look at
+// reply lists before they expire and, with AtLeastOnce, beat and take over.
 type ServerConn struct {
 	*shared
 	opened    atomic.Bool
@@ -65,7 +66,7 @@ func withDefaults(opts ListenOptions) ListenOptions {
 	return opts
 }
 
-// Open implements jsonrpc2.ServerConn. No more is fetched than can be started.
+// Open implements jsonrpc2.ServerConn. It lowers Prefetch to settings.InFlight.
 func (s *ServerConn) Open(settings jsonrpc2.Settings) error {
 	if s.opened.Swap(true) {
 		return jsonrpc2.ErrOpened
@@ -114,7 +115,7 @@ func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error)
 	}
 }
 
-// Err implements jsonrpc2.ServerConn.
+// Err implements jsonrpc2.ServerConn: it returns what is wrong, nil while all works.
 func (s *ServerConn) Err() error {
 	select {
 	case <-s.closed:
@@ -127,7 +128,8 @@ func (s *ServerConn) Err() error {
 	return s.impairment()
 }
 
-// Close implements jsonrpc2.ServerConn. It takes as long as that of a ClientConn.
+// Close implements jsonrpc2.ServerConn. It takes as long as that of a ClientConn. Its
+// error says how many answers, and requests that it gave back, may not have arrived.
 func (s *ServerConn) Close() error {
 	s.closing.Do(func() {
 		s.start.Do(func() { s.unwatch = func() bool { return true } }) // or never
