@@ -14,16 +14,17 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A ClientConn calls the servers of a queue. It is a jsonrpc2.ClientConn, to be given
-// to one codec. It has three goroutines, awaited by Close:
+// A ClientConn calls the servers of a queue. Dial makes it; give it to one codec, as
+// jsonrpc2.NewClient does. The codec calls and closes it. Err and Stats are for any
+// goroutine. It has three goroutines, send, publisher and receiver, which Close awaits:
 //
-//	WriteRequest  on any goroutine: hand over
-//	send          publish all requests that wait, on the publisher's connection
-//	publisher     keep a connection to publish on
-//	  settle        tell notifications that the broker has them
-//	receiver      keep a connection to consume answers on
-//	  ReadReply     on the codec's goroutine: take an answer
-//	Inquire       on a goroutine of the codec: look at the queue
+//	WriteRequest  on a caller's goroutine: hand a request over
+//	  send          publish all requests that wait, on the publisher's connection
+//	  publisher     keep a connection to publish on
+//	    settle        end the notifications that the broker has
+//	  receiver      keep a connection to consume answers on
+//	ReadReply     on the codec's goroutine: return one answer
+//	Inquire       on another of the codec's: look at the queue
 type ClientConn struct {
 	queue  string
 	opts   DialOptions
@@ -81,8 +82,8 @@ func newClientConn(d *dialer, queue string, opts DialOptions) *ClientConn {
 	return c
 }
 
-// Open implements jsonrpc2.ClientConn. It needs no settings: longer answers than their
-// MessageSize are fetched whole.
+// Open implements jsonrpc2.ClientConn. It uses no settings: an answer longer than
+// MessageSize is fetched whole.
 func (c *ClientConn) Open(jsonrpc2.Settings) error {
 	if c.opened.Swap(true) {
 		return jsonrpc2.ErrOpened
@@ -137,7 +138,7 @@ func (c *ClientConn) reply(answer amqp.Delivery) jsonrpc2.Reply {
 // errNoResponse ends a call whose answer holds no response to it.
 var errNoResponse = fmt.Errorf("%w: no response to this call", jsonrpc2.ErrBadReply)
 
-// Err implements jsonrpc2.ClientConn.
+// Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works.
 func (c *ClientConn) Err() error {
 	select {
 	case <-c.closed:
@@ -165,8 +166,8 @@ func (c *ClientConn) impairment() error {
 	return nil
 }
 
-// Close implements jsonrpc2.ClientConn. It takes less than 2 s, also where the broker
-// does not answer.
+// Close implements jsonrpc2.ClientConn. It takes less than 2 s, even if the broker does
+// not answer.
 func (c *ClientConn) Close() error {
 	c.closing.Do(func() {
 		c.requests.Close()
@@ -184,7 +185,7 @@ func (c *ClientConn) finish() {
 	close(c.closed)
 }
 
-// Stats returns what the Conn has done so far.
+// Stats returns what the ClientConn has done so far.
 func (c *ClientConn) Stats() Stats {
 	return Stats{
 		Requests:    c.published.Load(),

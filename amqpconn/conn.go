@@ -43,20 +43,21 @@ const (
 	maxAddress = 255
 )
 
-// A Queue says how to create a queue that is missing. One that exists is used
-// whatever it is like. The zero value is a durable classic queue.
+// A Queue says how to create a queue that is missing. A queue that exists is used as
+// it is. The zero value creates a durable classic queue.
 type Queue struct {
-	// Plain creates it neither durable nor anything else, as programs do that
-	// declare it without a thought, and that refuse any other.
+	// Plain creates a classic queue that is not durable. Some programs declare their
+	// queue so, and fail if it exists with other attributes. It excludes Quorum.
 	Plain bool
 
-	// Quorum creates a replicated queue, which counts deliveries: with an
-	// x-delivery-limit, unless Args has one, of the server's MaxDeliveries.
+	// Quorum creates a quorum queue: it is replicated and counts deliveries. Its
+	// x-delivery-limit is that of Args, else the server's MaxDeliveries, or 20 for
+	// DialOptions.Declare.
 	Quorum bool
 
 	deliveryLimit int // none if not positive
 
-	// Args are further arguments, such as x-message-ttl, x-max-length or
+	// Args are further arguments of the queue, such as x-message-ttl, x-max-length or
 	// x-dead-letter-exchange.
 	Args amqp.Table
 }
@@ -64,38 +65,37 @@ type Queue struct {
 // DialOptions are the options of Dial. The zero value is useful, and so is a
 // nil pointer to it.
 type DialOptions struct {
-	// URLs are those of a cluster's other nodes, tried in turn.
+	// URLs are the other nodes of a cluster. Each try to connect goes to the next one.
 	URLs []string
 
-	// Config is what connections are made with: TLS, SASL, vhost, heartbeat
-	// (10 s if 0), properties. Its Recovery is not used.
+	// Config configures the connections: TLS, SASL, vhost, heartbeat (10 s if 0),
+	// properties. Its Recovery is not used.
 	Config amqp.Config
 
-	// Declare, if set, creates the request queue where it is missing, also when
-	// it was deleted or has expired meanwhile. A call to a missing queue fails
-	// otherwise.
+	// Declare, if set, creates the request queue if it is missing, also if it was
+	// deleted or has expired meanwhile. Else a request to a missing queue fails with
+	// jsonrpc2.ErrNoServer.
 	Declare *Queue
 
-	// RequireConsumer fails calls to a queue that nobody consumes with
-	// ErrNoServer, as far as was known in the last second.
+	// RequireConsumer makes requests fail with jsonrpc2.ErrNoServer while nobody
+	// consumes the queue. What is known of the consumers is up to 1 s old.
 	RequireConsumer bool
 
-	// MaxBacklog limits the requests that wait in the queue: a call that would
-	// make them more fails with jsonrpc2.ErrOverloaded and is not sent. The
-	// length of the queue is asked for every 100 ms, while calls are made, so that
-	// many clients together may exceed it. No limit if 0.
+	// MaxBacklog limits the requests that wait in the queue; no limit if 0. A request
+	// beyond it is not sent and fails with jsonrpc2.ErrOverloaded. The length that a
+	// client knows is up to 100 ms old, so many clients together may exceed the limit.
 	MaxBacklog int
 
-	// Persistent has requests written to disk, in a durable queue, and
-	// confirmed. It costs about a third of the calls per second.
+	// Persistent makes the broker write requests to disk, if the queue is durable, and
+	// confirm them. It costs about a third of the calls per second.
 	Persistent bool
 
-	// ReplyPerCall has each call answered on a queue of its own, named by its
-	// id, for servers that know no other way. It costs most of the calls per
+	// ReplyPerCall gives each call a reply queue of its own, named by the call's id. It
+	// is for servers that answer on no other queue. It costs most of the calls per
 	// second.
 	ReplyPerCall bool
 
-	// Logger is told when a connection fails and when it works again;
+	// Logger gets a line when a connection fails and when all works again;
 	// slog.Default() if nil.
 	Logger *slog.Logger
 }
@@ -103,64 +103,67 @@ type DialOptions struct {
 // ListenOptions are the options of Listen. The zero value is useful, and so is
 // a nil pointer to it.
 type ListenOptions struct {
-	// URLs are those of a cluster's other nodes, tried in turn.
+	// URLs are the other nodes of a cluster. Each try to connect goes to the next one.
 	URLs []string
 
-	// Config is what connections are made with: TLS, SASL, vhost, heartbeat
-	// (10 s if 0), properties. Its Recovery is not used.
+	// Config configures the connections: TLS, SASL, vhost, heartbeat (10 s if 0),
+	// properties. Its Recovery is not used.
 	Config amqp.Config
 
-	// Queue says how to create the queue where it is missing.
+	// Queue says how the server creates its queue if that is missing.
 	Queue Queue
 
-	// Prefetch limits the messages that are delivered and not acknowledged; 64
-	// if 0, at most 65,535. The codec's MaxInFlight limits them, too: no more are
-	// taken than can be started, so that none waits here while another server is idle.
+	// Prefetch limits the messages that a server has taken and not yet answered; 64 if
+	// 0, at most 65,535. ServerOptions.MaxInFlight limits them, too: a server takes no
+	// more than it can start, so that none waits here while another server is idle.
 	Prefetch int
 
-	// Guarantee is jsonrpc2.AtLeastOnce by default: a request is acknowledged when
-	// it is answered. AtMostOnce acknowledges it when it is handed to the codec.
+	// Guarantee is jsonrpc2.AtLeastOnce by default: the server acknowledges a request
+	// when it has answered it. With jsonrpc2.AtMostOnce it does so before the request
+	// runs.
 	Guarantee jsonrpc2.Guarantee
 
-	// ConfirmReplies has a request acknowledged when the broker has confirmed its
-	// answer, in place of when the answer has been written to the connection: an
-	// answer that was lost with a connection is published again. One that can't
-	// be published for 30 s has its request given back.
+	// ConfirmReplies delays the acknowledgement of a request until the broker has
+	// confirmed the answer. Else it follows when the answer has been written to the
+	// connection. An answer that was lost with a connection is published again. If
+	// an answer can't be published for 30 s, its request is given back.
 	ConfirmReplies bool
 
-	// MaxDeliveries is how often a request is delivered again before it is
-	// dropped to the dead-letter exchange; 20 if 0, without limit if negative.
-	// Only quorum queues count.
+	// MaxDeliveries is how often a request may be delivered without being acknowledged;
+	// 20 if 0, no limit if negative. Then it is dropped to the queue's dead-letter
+	// exchange, if it has one. Only quorum queues count deliveries.
 	MaxDeliveries int
 
-	// Logger is told when a connection fails and when it works again;
+	// Logger gets a line when a connection fails and when all works again;
 	// slog.Default() if nil.
 	Logger *slog.Logger
 }
 
-// Stats counts what a Conn did. All counters only rise.
+// Stats counts what a ClientConn or a ServerConn did. All counters but Replies only
+// rise. A batch is one message. What a client or a server does not count stays 0.
 type Stats struct {
-	Requests   int64 // request messages published, or taken
-	Confirmed  int64 // requests that the broker has confirmed
-	Replies    int64 // answers taken, or published less those that were found to be lost
+	Requests   int64 // request messages that the client published, or the server took
+	Confirmed  int64 // client: requests that the broker confirmed, with Persistent
+	Replies    int64 // answers that the client took, or the server published and does not know to be lost
 	Reconnects int64 // times a connection failed and all worked again
-	GivenBack  int64 // requests given back in a drain
+	GivenBack  int64 // server: requests given back in a drain
 
 	// What was dropped, by reason.
-	Unsent      int64 // requests that could not be published
-	Unconfirmed int64 // notifications of which it is not known that they were published
-	Overloaded  int64 // requests not published, for MaxBacklog
-	Expired     int64 // requests whose caller had given up
-	NoServer    int64 // requests whose queue is missing or not consumed
-	Lost        int64 // requests whose reply queue died
-	NoAddress   int64 // requests without a usable reply queue
-	Refused     int64 // requests whose reply queue is the queue being served
-	Poisoned    int64 // requests delivered too often
-	Undelivered int64 // answers that nobody waits for, that waited too long, or that Close could not send
+	Unsent      int64 // client: requests that could not be published, or were lost with their channel
+	Unconfirmed int64 // client: notifications that may have been published
+	Overloaded  int64 // client: requests not published because of MaxBacklog
+	Expired     int64 // client: requests given up before they were published
+	NoServer    int64 // client: requests to a queue that is missing or, with RequireConsumer, not consumed
+	Lost        int64 // client: calls whose reply queue was lost
+	NoAddress   int64 // server: calls that name no reply queue, or none that can be one
+	Refused     int64 // server: calls whose reply queue is the served queue, or makes the broker end a connection
+	Poisoned    int64 // server: requests dropped after MaxDeliveries
+	Undelivered int64 // server: answers not published in time, refused or returned by the broker, or lost with their channel
 }
 
-// Dial returns a ClientConn that calls the servers of a queue. The error is for a bad
-// URL or option only: an absent broker is waited for.
+// Dial returns a ClientConn that calls the servers of a queue. url is
+// amqp://user:password@host:port/vhost, or amqps:// for TLS. Dial does not wait for the
+// broker: its error is about the URLs, the queue's name and the options.
 func Dial(url string, queue string, opts *DialOptions) (*ClientConn, error) {
 	if opts == nil {
 		opts = &DialOptions{}
@@ -178,9 +181,9 @@ func Dial(url string, queue string, opts *DialOptions) (*ClientConn, error) {
 	return newClientConn(d, queue, *opts), nil
 }
 
-// Listen returns a ServerConn that serves a queue. The error is for a bad URL or
-// option only: an absent broker is waited for. Nothing is taken before the first
-// ReadRequest.
+// Listen returns a ServerConn that serves a queue. url is as in Dial. Listen does not
+// wait for the broker: its error is about the URLs, the queue's name and the options. No
+// request is taken before the first ReadRequest.
 func Listen(url string, queue string, opts *ListenOptions) (*ServerConn, error) {
 	if opts == nil {
 		opts = &ListenOptions{}

@@ -69,9 +69,9 @@ func ask[T any](asker *link.Asker, question func() T) (answer T, ok bool) {
 	return link.Ask(ctx, asker, question)
 }
 
-// Inquire implements jsonrpc2.ClientConn: it tells how many consumers the queue has,
-// as of a second ago. Nothing is withdrawn: requests expire when their callers give
-// up.
+// Inquire implements jsonrpc2.ClientConn. It returns what is wrong with the connection
+// or, if nothing is, how many consumers the queue has, as of a second ago. It removes no
+// request from the queue: calls expire there.
 func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
 	queue, ok := link.Ask(ctx, c.asker, func() queueState { return c.inquired.within(consumersFresh) })
 	finding := c.Err()

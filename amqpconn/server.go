@@ -14,16 +14,17 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A ServerConn serves a queue. It is a jsonrpc2.ServerConn, to be given to one codec.
-// It has five goroutines, started by the first ReadRequest and awaited by Close:
+// A ServerConn serves a queue. Listen makes it; give it to one codec, as jsonrpc2.Serve
+// does. The codec calls and closes it. Err and Stats are for any goroutine. It has five
+// goroutines, which the first ReadRequest starts and Close awaits:
 //
 //	consumer      keep a connection to consume requests on
-//	  ReadRequest   on the codec's goroutine: take one, find its reply queue
+//	  ReadRequest   on the codec's goroutine: take a request, find its reply queue
 //	  Reply         on any: hand the answer over
 //	reply         publish all answers that wait, acknowledge their requests
 //	publisher     keep a connection to publish on
-//	directs       publish the answers to direct reply-to addresses
-//	lates         publish answers again whose queue was not there yet
+//	directs       publish answers to direct reply-to addresses
+//	lates         publish answers again whose queue did not exist yet
 type ServerConn struct {
 	queue    string
 	opts     ListenOptions
@@ -88,7 +89,7 @@ func newServerConn(d *dialer, queue string, opts ListenOptions) *ServerConn {
 	return s
 }
 
-// Open implements jsonrpc2.ServerConn. No more is delivered than can be started.
+// Open implements jsonrpc2.ServerConn. It lowers Prefetch to settings.InFlight.
 func (s *ServerConn) Open(settings jsonrpc2.Settings) error {
 	if s.opened.Swap(true) {
 		return jsonrpc2.ErrOpened
@@ -236,7 +237,7 @@ func rejection(d delivery) func([]byte) error {
 	}
 }
 
-// Err implements jsonrpc2.ServerConn.
+// Err implements jsonrpc2.ServerConn: it returns what is wrong, nil while all works.
 func (s *ServerConn) Err() error {
 	select {
 	case <-s.closed:
@@ -256,9 +257,9 @@ func (s *ServerConn) Err() error {
 	return nil
 }
 
-// Close implements jsonrpc2.ServerConn. It takes less than 2 s, also where the broker
-// does not answer. Its error says how many answers could not be sent: their requests
-// are delivered again, unless AtMostOnce had them acknowledged.
+// Close implements jsonrpc2.ServerConn. It takes less than 2 s, even if the broker does
+// not answer. Its error says how many answers could not be sent. Their requests are
+// delivered again, unless they are acknowledged, as with AtMostOnce.
 func (s *ServerConn) Close() (err error) {
 	s.closing.Do(func() {
 		s.start.Do(func() {}) // or never
@@ -288,7 +289,7 @@ func (s *ServerConn) finish() {
 	s.lates.finish()
 }
 
-// Stats returns what the Conn has done so far.
+// Stats returns what the ServerConn has done so far.
 func (s *ServerConn) Stats() Stats {
 	return Stats{
 		Requests:    s.requests.Load(),
