@@ -17,14 +17,14 @@ import (
 // DialOptions are the options of Dial. The zero value is useful, and so is a
 // nil pointer to it.
 type DialOptions struct {
-	// Client makes the requests; one of our own if nil, with a connection kept
-	// alive for each of up to 512 concurrent calls. Its redirects are not
-	// followed: a call that is redirected fails.
+	// Client makes the requests. If nil, the ClientConn has one of its own, which keeps
+	// up to 512 idle connections. Redirects are not followed: a call that is redirected
+	// fails. If the Timeout of Client ends a call, that fails with jsonrpc2.ErrTimeout.
 	Client *http.Client
 
-	// Header, if set, adds to the header of each request: a bearer token, the
-	// trace context that the caller's ctx carries. For a batch that is the ctx
-	// of its first call.
+	// Header, if set, may add to the header of each request, for example a bearer token
+	// or the trace context in the caller's ctx. For a batch ctx has the values of its
+	// first call's ctx. Several goroutines may call Header at once.
 	Header func(ctx context.Context, header http.Header)
 }
 
@@ -36,9 +36,10 @@ const (
 	maxIdleWorkers = 64
 )
 
-// A ClientConn is a jsonrpc2.ClientConn: each request is one POST, on a goroutine
-// that has no other meanwhile. The POST ends when its request does. Close awaits them
-// all.
+// A ClientConn calls the server at a URL. Dial makes it; give it to one codec, as
+// jsonrpc2.NewClient does. The codec calls and closes it. Err is for any goroutine. Each
+// request is one POST on a goroutine of its own. The POST ends when the request ends, and
+// Close awaits these goroutines.
 type ClientConn struct {
 	target
 
@@ -69,8 +70,9 @@ type ClientConn struct {
 
 var _ jsonrpc2.ClientConn = (*ClientConn)(nil)
 
-// Dial returns a ClientConn that calls the server at url. It connects with the first
-// call: only a bad URL is an error.
+// Dial returns a ClientConn that calls the server at url, http:// or https://. A user and
+// password in it are sent as basic authentication. Dial does not connect: its error is
+// about the URL.
 func Dial(url string, opts *DialOptions) (*ClientConn, error) {
 	if opts == nil {
 		opts = &DialOptions{}
@@ -233,12 +235,12 @@ func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 	}
 }
 
-// Inquire implements jsonrpc2.ClientConn. Nothing is known of what was sent.
+// Inquire implements jsonrpc2.ClientConn. It knows nothing, and returns nil.
 func (c *ClientConn) Inquire(context.Context, []*jsonrpc2.Request) []error { return nil }
 
-// Err implements jsonrpc2.ClientConn. It is why the last request did not reach the
-// server, nil if it did: whatever its status, a response came. Before the first
-// request nothing is known, and it is nil, too.
+// Err implements jsonrpc2.ClientConn: it returns why the last request did not reach the
+// server. It is nil if any response came, whatever its status, and before the first
+// request.
 func (c *ClientConn) Err() error {
 	if c.isClosing() {
 		return net.ErrClosed
@@ -258,8 +260,8 @@ func (c *ClientConn) isClosing() bool {
 	}
 }
 
-// Close implements jsonrpc2.ClientConn. What is under way has some time to reach the
-// server.
+// Close implements jsonrpc2.ClientConn. It gives the requests under way 2 s, and then
+// ends them.
 func (c *ClientConn) Close() error {
 	c.close.Do(func() {
 		c.mu.Lock()

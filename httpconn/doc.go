@@ -1,5 +1,5 @@
-// Package httpconn carries JSON-RPC 2.0 over HTTP: each request message is the
-// body of a POST, and its answer the body of the response.
+// Package httpconn carries JSON-RPC 2.0 over HTTP. Each request message is the body of
+// a POST, and its answer is the body of the response.
 //
 //	handler, err := httpconn.Listen(nil)
 //	http.Handle("/calc", handler)
@@ -8,31 +8,40 @@
 //	conn, err := httpconn.Dial("http://localhost:4567/calc", nil)
 //	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 //
-// An answer has the status 200, whatever it says, and the type application/json;
-// notifications are answered with 204 and no body, when they are done. Other
-// statuses say that no JSON-RPC was spoken:
+// A [Handler] answers a call with status 200 and the type application/json, even if the
+// answer is a JSON-RPC error. It answers a notification with 204 and no body, after the
+// method has run. Any other status is a refusal, without JSON-RPC:
 //
 //	400  the body broke off, or is malformed in HTTP's terms
 //	403  a browser's request from a page of another origin
 //	405  another method than POST
 //	406  an Accept that admits no JSON
 //	408  the body did not come in time, see ListenOptions.BodyTimeout
-//	413  the body exceeds the size limit
-//	415  a body that says it is something else than JSON (the form type, which
-//	     curl -d and others send unasked, is served)
-//	503  not begun: the Handler is drained, or has had no place for a while, or
-//	     nobody waits for the answer any more; with Retry-After
+//	413  the body exceeds the codec's MaxMessageSize
+//	415  a Content-Type or Content-Encoding other than plain JSON (the form type,
+//	     which curl -d and others send unasked, is served)
+//	503  not begun: the Handler is drained, had no place in time, or nobody
+//	     waits for the answer any more; with Retry-After
 //	504  begun, but its context ended before it was answered
 //
-// Each but 504 has the header [NotBegunHeader]. A context ends when the client
-// hangs up, or closes its sending side, and as handlers around have it. An answer
-// that is ready then is sent.
+// A place is one of the ServerOptions.MaxInFlight calls that may run at once. Each
+// refusal but 504 has the header [NotBegunHeader].
+//
+// The context of a request ends when the client hangs up or closes its sending side, or
+// when a handler around this one ends it. If the answer is ready then, it is still
+// sent.
 //
 // # Delivery semantics
 //
+// A client sends a request once. net/http sends a request again only if nothing of it
+// was sent before. Requests on different connections have no order.
+//
+// The end of the ctx given to jsonrpc2.Serve drains a Handler: it refuses new requests
+// and answers those that run.
+//
 //	event                                   requests                  answers
 //	server drained (ctx done)               refused with 503          none lost
-//	server killed                           those running are lost    with them
+//	server killed                           those running are lost    lost with them
 //	body comes late, or breaks off          not run                   408, 400
 //	client hangs up before it was taken     not run                   none: 503
 //	client hangs up later                   run to the end, unless    dropped: 504
@@ -42,15 +51,12 @@
 //	connection cut                          may have run: ErrReplyLost, of a
 //	                                        notification ErrUnconfirmed
 //
-// A request is sent once; net/http repeats one only where it knows that nothing
-// of it was sent. Requests on many connections have no order.
-//
 // # Statuses
 //
-// A client tries the body first: a JSON-RPC response counts whatever the status
-// and the content type. A call that is not answered fails with what the status
-// says, and no more than it says, for a proxy or a handler around may have sent it
-// while the method runs:
+// A client reads the body first. If that is a JSON-RPC response, it counts, whatever
+// the status and the content type. A call without a response fails with the error
+// below. A proxy or another handler may send a status while the method runs, so the
+// error says only what the status proves:
 //
 //	status                                       error           the call
 //	with NotBegunHeader: 413                     ErrTooLarge     was not taken
@@ -64,41 +70,41 @@
 //	408, 444, 460, 499, 5xx but 500 and 501      ErrReplyLost    may have run
 //	all others: 2xx, 303, 400, 500, 501 …        ErrBadReply     may have run
 //
-// The error's text has the status and the beginning of the body. A body over the limit
-// is an ErrTooLarge where the call may have run, one that is cut off an ErrReplyLost.
+// The error's text has the status and the beginning of the body. In the lines with "may
+// have run", a body that is cut off makes the error an ErrReplyLost, and one over the
+// codec's MaxMessageSize an ErrTooLarge, if it is JSON or the status is 2xx.
 //
-// A notification is done with any 2xx, unless the body is a JSON-RPC error. Else it
-// fails with what the status says, and with ErrUnconfirmed where it may have run.
+// A notification succeeds with any 2xx, unless the body is a JSON-RPC error. Else it
+// fails with the same errors; where it may have run, with ErrUnconfirmed.
 //
 // # Deadlines
 //
-// A ClientConn sends a header beside those of HTTP, [TimeoutHeader], with the
-// milliseconds that are left until the call's deadline. A Handler runs no request
-// that has not begun by then. It is an extension, optional for both sides: who
-// does not send it gives up by hanging up, and who does not know it ignores it.
+// A ClientConn sends the header [TimeoutHeader]: the milliseconds left until the call's
+// deadline. A Handler does not start a call after that. The header is an extension, and
+// optional for both sides. A client that does not send it gives up by hanging up. A
+// server that does not know it ignores it.
 //
-// A ClientConn hangs up, too, when nobody waits any more: at the deadline, when the
-// caller gives up, when all calls of a batch have ended. For a notification that is
-// when the client's Timeout is over: a method that takes longer runs on, unless it
-// looks at its context.
+// A ClientConn also hangs up when nobody waits for the answer: at the deadline, when
+// the caller gives up, or when all calls of a batch have ended. It hangs up on a
+// notification when the client's Timeout is over. A method that has started then runs
+// on, unless it looks at its context.
 //
-// The context of the HTTP request, which ends when the client hangs up and has
-// what handlers around have put into it, is the context that a method sees with
-// a jsonrpc2.Context in its arguments.
+// A method whose arguments embed a jsonrpc2.Context sees the context of the HTTP
+// request. That ends when the client hangs up, and has the values that other handlers
+// have put into it.
 //
-// The timeouts of an http.Server are for requests and answers on their way: its
-// ReadTimeout does not end a method, its WriteTimeout must be longer than any
-// method takes.
+// The timeouts of an http.Server end no method. But its WriteTimeout also counts the
+// time that a method takes: make it longer than that.
 //
 // # Shutting down
 //
-// End the ctx of Serve, wait for it to return, and then shut the http.Server
-// down: it waits for the answers to be written.
+// First end the ctx of Serve. When Serve has returned, shut the http.Server down: that
+// waits until the answers are written.
 //
 // # The way of a request
 //
-// The files that a request passes, and its answer, what of them it passes, and on whose
-// goroutine.
+// The files and functions that a request and its answer pass. The right column names
+// the goroutine that runs a line and those below it.
 //
 //	client.go   WriteRequest, work, exchange, post       a worker's, from work on
 //	attempt.go  httpRequest
@@ -113,13 +119,13 @@
 //	client.go   post, exchange, ReadReply                net/rpc's, from ReadReply on
 package httpconn
 
-// TimeoutHeader says how many milliseconds after the request was sent its client
-// will have given up: a decimal number from 0, which says that it has, to
-// 4294967295. What is no such number is ignored.
+// TimeoutHeader says in how many milliseconds the client gives up, counted from when it
+// sent the request: a decimal number from 0, for now, to 4294967295. A Handler ignores
+// any other value.
 const TimeoutHeader = "Request-Timeout-Ms"
 
-// NotBegunHeader is "true" where a refusal, a status of 400 or more, is certain:
-// nothing of the request was begun, nor will be, and it can be repeated. A Handler
-// says so with each of its refusals. Without it a 503 is no such promise: an
-// http.TimeoutHandler, or a proxy, sends one while the method runs.
+// NotBegunHeader is "true" in a refusal, a status of 400 or more, which promises that
+// nothing of the request has run or will run: it can be repeated. A Handler sends it
+// with each refusal but 504. A 503 without it promises nothing: an http.TimeoutHandler,
+// or a proxy, may send one while the method runs.
 const NotBegunHeader = "Jsonrpc2-Not-Begun"

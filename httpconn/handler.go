@@ -23,41 +23,41 @@ const (
 // ListenOptions are the options of Listen. The zero value is useful, and so
 // is a nil pointer to it.
 type ListenOptions struct {
-	// MaxWait limits how long a request waits for a place; 10 s if 0. It is
-	// then answered with 503.
+	// MaxWait limits how long a request waits for a place, one of
+	// ServerOptions.MaxInFlight; 10 s if 0. Then the answer is 503.
 	MaxWait time.Duration
 
-	// MaxWaiting limits the bytes of the bodies that are read or wait for a
-	// place; 64 MiB if 0. Requests beyond it are answered with 503.
+	// MaxWaiting limits the bytes of all bodies that are being read or wait for a
+	// place; 64 MiB if 0. A request beyond it gets a 503.
 	MaxWaiting int64
 
-	// BodyTimeout limits how long a body takes to arrive; 30 s if 0, not at all if
-	// negative. The request is then answered with 408 and its connection closed.
-	// The http.Server's ReadTimeout, where it is set, stands in for it. It needs
-	// an http.ResponseWriter that http.ResponseController can set a deadline of.
+	// BodyTimeout limits how long a body takes to arrive; 30 s if 0, no limit if
+	// negative. A request beyond it gets a 408, and its HTTP/1 connection is closed.
+	// BodyTimeout has no effect if the http.Server has a ReadTimeout, or if
+	// http.ResponseController can't set a read deadline on the http.ResponseWriter.
 	BodyTimeout time.Duration
 
-	// AllowCrossOrigin lets browsers call from pages of other origins. What CORS
-	// wants besides, an answer to OPTIONS and headers, is for a handler around
-	// this one.
+	// AllowCrossOrigin lets browsers call from pages of other origins. CORS also needs
+	// an answer to OPTIONS, and headers: a handler around this one has to send them.
 	AllowCrossOrigin bool
 }
 
-// Stats counts what a Handler did. All counters only rise. Each request is in one
-// of them, and in Replies if it was taken and answered: the others of those run, or
-// nobody waited for them any more.
+// Stats counts what a Handler did. All counters only rise. Each POST is counted in one of
+// them, and also in Replies if it was taken and answered. Those that were taken and are
+// not in Replies still run, or nobody waited for their answers.
 type Stats struct {
 	Requests int64 // request messages taken
-	Replies  int64 // answers written, among them those without a body
-	Refused  int64 // requests refused for their method, type or origin
+	Replies  int64 // answers, also those without a body
+	Refused  int64 // requests refused for their method, types or origin
 	TooLarge int64 // requests over the size limit
-	Busy     int64 // requests refused for want of a place
+	Busy     int64 // requests refused in a drain, for want of a place or for MaxWaiting
 	Gone     int64 // requests whose body broke off, or whose context ended, before they were taken
 	Late     int64 // requests whose body came too late
 }
 
-// A Handler is an http.Handler and the jsonrpc2.ServerConn behind it: mount it on a
-// mux, and give it to jsonrpc2.Serve.
+// A Handler is an http.Handler and a jsonrpc2.ServerConn: mount it on a mux, and give it
+// to one jsonrpc2.Serve. Serve calls and closes it. ServeHTTP, Err and Stats are for any
+// goroutine.
 type Handler struct {
 	maxWait     time.Duration
 	maxWaiting  int64
@@ -102,9 +102,9 @@ type exchange struct {
 	reply    chan []byte // has room for the one reply; closed if nothing was begun
 }
 
-// Listen returns a Handler. It opens no port: that is the http.Server's, which the
-// Handler is mounted on. It answers 503 while no codec reads from it. An option that
-// makes no sense is an error.
+// Listen returns a Handler. It opens no port: mount the Handler on an http.Server. A
+// Handler that is not served by jsonrpc2.Serve answers 503, after MaxWait. A negative
+// MaxWait or MaxWaiting is an error.
 func Listen(opts *ListenOptions) (*Handler, error) {
 	if opts == nil {
 		opts = &ListenOptions{}
@@ -149,8 +149,8 @@ func (h *Handler) Open(s jsonrpc2.Settings) error {
 	return nil
 }
 
-// ServeHTTP takes a request message and answers with its response, 200 whatever
-// it says, or 204 if none is due. Everything else is a refusal.
+// ServeHTTP answers a request message with its response and 200, or with 204 if no
+// response is due. Everything else is a refusal: see the package's documentation.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	reply, refused := h.serve(w, r)
 	switch {
@@ -309,7 +309,7 @@ const shuttingDown = "the server is shutting down"
 
 var errDrained = errors.New("httpconn: " + shuttingDown)
 
-// Err implements jsonrpc2.ServerConn. A Handler works until it is drained.
+// Err implements jsonrpc2.ServerConn: it is nil until the Handler is drained.
 func (h *Handler) Err() error {
 	select {
 	case <-h.closed:
@@ -326,7 +326,8 @@ func (h *Handler) Err() error {
 
 const closeGrace = 2 * time.Second
 
-// Close implements jsonrpc2.ServerConn. Requests are answered with 503 from now on.
+// Close implements jsonrpc2.ServerConn. From then on requests are answered with 503. It
+// waits until the answers of others are about to be written, for 2 s at most.
 func (h *Handler) Close() error {
 	h.closing.Do(func() {
 		h.start.Do(func() { h.unwatch = func() bool { return true } }) // or never
