@@ -1,0 +1,123 @@
+package jsonrpc2
+
+import (
+	"slices"
+	"time"
+)
+
+// A joined request stands for others.
+type joined struct {
+	Request
+	hooks Hooks
+	parts []*Request
+	left  int // parts that have not ended; protected by mu
+}
+
+// JoinRequests is for those who write a transport: a Conn that wraps another one. It
+// returns a Request that stands for all requests, at least one. body is the message to
+// send for them. The slice must not be changed afterwards.
+//
+// The joined Request has ended when all requests have. It has the latest of their
+// deadlines, or none if one of them has none, and the context values of the first. A
+// Reply to it answers the calls among them. Its Sent and Fail call those of each request,
+// unless a hook is set.
+func JoinRequests(body []byte, hooks Hooks, requests ...*Request) *Request {
+	j := &joined{hooks: hooks, parts: requests, left: len(requests)}
+	j.owner, j.ctx, j.Body = j, requests[0].ctx, body
+	j.deadline = latestDeadline(requests)
+	for _, r := range requests {
+		if end := r.join(j); end != underWay {
+			j.partEnded(end)
+		}
+	}
+	return &j.Request
+}
+
+// join makes r a part of j, unless r has ended. It returns how.
+func (r *Request) join(j *joined) int32 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	end := r.end.Load()
+	if end == underWay {
+		w := r.watch()
+		w.joined = append(w.joined, j)
+	}
+	return end
+}
+
+func latestDeadline(requests []*Request) (latest time.Time) {
+	for _, r := range requests {
+		switch {
+		case r.deadline.IsZero():
+			return time.Time{}
+		case r.deadline.After(latest):
+			latest = r.deadline
+		}
+	}
+	return latest
+}
+
+func (j *joined) partEnded(end int32) {
+	j.mu.Lock()
+	j.left--
+	last := j.left == 0
+	j.mu.Unlock()
+	if last {
+		j.finish(end)
+	}
+}
+
+func (j *joined) sent() {
+	switch {
+	case j.GivenUp():
+	case j.hooks.Sent != nil:
+		j.hooks.Sent()
+	default:
+		for _, r := range j.parts {
+			r.Sent()
+		}
+	}
+}
+
+func (j *joined) fail(err error) {
+	switch {
+	case isUnconfirmed(err) && !j.isNotification():
+		j.failParts(err)
+	case !j.finish(canceled):
+	case j.hooks.Fail != nil:
+		j.leaveParts()
+		j.hooks.Fail(err)
+	default:
+		j.failParts(err)
+	}
+}
+
+// leaveParts has the parts, which live on, forget j.
+func (j *joined) leaveParts() {
+	for _, r := range j.parts {
+		r.mu.Lock()
+		if w := r.watchers; w != nil && !r.GivenUp() {
+			w.joined = slices.DeleteFunc(w.joined, func(other *joined) bool { return other == j })
+		}
+		r.mu.Unlock()
+	}
+}
+
+func (j *joined) failParts(err error) {
+	for _, r := range j.parts {
+		r.Fail(err)
+	}
+}
+
+func (j *joined) isNotification() bool {
+	return !slices.ContainsFunc(j.parts, func(r *Request) bool { return !r.IsNotification() })
+}
+
+func (j *joined) id() string {
+	for _, r := range j.parts {
+		if id := r.ID(); id != "" {
+			return id
+		}
+	}
+	return ""
+}
