@@ -92,7 +92,8 @@
 //     sent or has failed.
 //   - [Reply] is a message with answers, as a ClientConn returns it.
 //   - [Delivery] is a message with requests, as a ServerConn returns it.
-//   - [Header] finds the reply address, the deadline and the id in such a message.
+//   - [Header] finds the reply address, the deadline and the id in such a message, to
+//     which [AppendRequest] adds the first two.
 //   - [NewRequest] makes a Request outside of a codec, as for a test.
 //   - [JoinRequests] makes one Request of several, as [Batch] does.
 //   - [Hooks] let the maker of a Request see what becomes of it.

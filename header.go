@@ -1,6 +1,7 @@
 package jsonrpc2
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 )
@@ -98,6 +99,31 @@ func (h *Header) Deadline() int64 {
 		return 0
 	}
 	return positive(h.items[0].deadline)
+}
+
+// AppendRequest is for those who write a transport whose messages carry the reply address
+// and the deadline as JSON members. It appends a request to b as it travels there: with
+// reply_to and deadline_ms in front in its first object, where [Header.Scan] finds them. An
+// empty replyTo and a deadline of 0 are left out. A text without an object stays as it is.
+func AppendRequest(b, request []byte, replyTo string, deadline int64) []byte {
+	at := bytes.IndexByte(request, '{') + 1
+	if at == 0 || replyTo == "" && deadline == 0 {
+		return append(b, request...)
+	}
+	b = append(b, request[:at]...)
+	if replyTo != "" {
+		b = appendQuoted(append(b, `"reply_to":`...), replyTo)
+	}
+	if deadline != 0 {
+		if replyTo != "" {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(append(b, `"deadline_ms":`...), deadline, 10)
+	}
+	if rest := bytes.TrimLeft(request[at:], " \t\r\n"); len(rest) > 0 && rest[0] != '}' {
+		b = append(b, ',')
+	}
+	return append(b, request[at:]...)
 }
 
 // WantsAnswer reports whether the message must be answered. That is so unless all in it

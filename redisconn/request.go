@@ -1,9 +1,6 @@
 package redisconn
 
 import (
-	"bytes"
-	"encoding/json"
-	"strconv"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -27,27 +24,10 @@ func (r *request) Size() int { return len(r.Body) }
 // TriedUntil implements link.Sendable.
 func (r *request) TriedUntil() time.Time { return r.until }
 
-// appendTo appends the request as it travels: with the members that say where
-// and until when it is to be answered, in its first object.
+// appendTo appends the request as it travels: with the members that say where and until
+// when it is to be answered.
 func (r *request) appendTo(b []byte) []byte {
-	at := bytes.IndexByte(r.Body, '{') + 1
-	if at == 0 || r.list == "" && r.deadlineMS == 0 {
-		return append(b, r.Body...)
-	}
-	b = append(b, r.Body[:at]...)
-	if r.list != "" {
-		b = appendQuoted(append(b, `"reply_to":`...), r.list)
-	}
-	if r.deadlineMS != 0 {
-		if r.list != "" {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(append(b, `"deadline_ms":`...), r.deadlineMS, 10)
-	}
-	if rest := bytes.TrimLeft(r.Body[at:], " \t\r\n"); len(rest) > 0 && rest[0] != '}' {
-		b = append(b, ',')
-	}
-	return append(b, r.Body[at:]...)
+	return jsonrpc2.AppendRequest(b, r.Body, r.list, r.deadlineMS)
 }
 
 // setDeadline has the caller's deadline travel, if it has one.
@@ -70,15 +50,4 @@ func keep(buf []byte) []byte {
 		return nil
 	}
 	return buf[:0]
-}
-
-// appendQuoted appends s as a JSON string.
-func appendQuoted(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) // a string always encodes
-			return append(b, quoted...)
-		}
-	}
-	return append(append(append(b, '"'), s...), '"')
 }
