@@ -13,6 +13,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // add is a request of a foreign client.
@@ -55,7 +56,7 @@ func TestReplyAddress(t *testing.T) {
 		require.Equal(t, "application/json", d.ContentType, test.name)
 		require.Contains(t, string(d.Body), test.reply, test.name)
 	}
-	w.end(t)
+	w.End(t)
 	require.Equal(t, amqpconn.Stats{Requests: 11, Replies: 11}, w.conn.Stats())
 }
 
@@ -109,9 +110,9 @@ func TestUnusableAddress(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			var log logBook
-			counter := new(Counter)
-			w := serveWith(t, s, nil, jsonrpc2.ServerOptions{Logger: log.logger()}, counter)
+			var log servicetest.LogBook
+			counter := new(servicetest.Counter)
+			w := serveWith(t, s, nil, jsonrpc2.ServerOptions{Logger: log.Logger()}, counter)
 			ch := s.channel(t)
 			test.request = strings.Replace(test.request, "$", s.queue, 1)
 			s.publish(t, ch, amqp.Publishing{
@@ -121,14 +122,14 @@ func TestUnusableAddress(t *testing.T) {
 			own, answers := replyQueue(t, ch, "")
 			s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("2"))})
 			require.Equal(t, six("2"), string(take(t, answers).Body))
-			eventually(t, func() bool { return w.conn.Stats().Undelivered == test.want.Undelivered })
-			w.end(t)
+			servicetest.Eventually(t, func() bool { return w.conn.Stats().Undelivered == test.want.Undelivered })
+			w.End(t)
 
 			test.want.Requests, test.want.Replies = 2, test.want.Replies+1
 			require.Equal(t, test.want, w.conn.Stats())
-			require.Equal(t, test.runs, counter.n.Load())
+			require.Equal(t, test.runs, counter.N.Load())
 			if test.runs == 0 || test.want.Undelivered > 0 {
-				require.Equal(t, 1, log.count("level=WARN"), &log)
+				require.Equal(t, 1, log.Count("level=WARN"), &log)
 			}
 			s.requireWaiting(t, 0)
 		})
@@ -143,7 +144,7 @@ func TestReplyToAnotherQueue(t *testing.T) {
 	w, otherWorker := serve(t, s, nil), serve(t, other, nil)
 	ch := s.channel(t)
 	s.publish(t, ch, amqp.Publishing{ReplyTo: other.queue, Body: []byte(add("1"))})
-	eventually(t, func() bool { return otherWorker.conn.Stats().Requests == 1 })
+	servicetest.Eventually(t, func() bool { return otherWorker.conn.Stats().Requests == 1 })
 	dial(t, s, nil, 0).requireAdds(t)
 	dial(t, other, nil, 0).requireAdds(t)
 	require.Equal(t, amqpconn.Stats{Requests: 2, Replies: 2}, w.conn.Stats())
@@ -158,7 +159,7 @@ func TestFloodOfAnswers(t *testing.T) {
 	ch := s.channel(t)
 	requests, err := ch.Consume(s.queue, "", true, false, false, false, nil)
 	require.NoError(t, err)
-	conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Logger: quiet})
+	conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.WriteRequest(newRequest(add(`"1"`))))
@@ -168,7 +169,7 @@ func TestFloodOfAnswers(t *testing.T) {
 	for range flood {
 		require.NoError(t, ch.PublishWithContext(context.Background(), "", request.ReplyTo, false, false, amqp.Publishing{Body: []byte(six(`"2"`))}))
 	}
-	eventually(t, func() bool { // its own connection alone may look at the reply queue
+	servicetest.Eventually(t, func() bool { // its own connection alone may look at the reply queue
 		return strings.Contains(brokertest.SharedRabbitMQ(t).Ctl("list_queues", "name", "messages_ready", "messages_unacknowledged"),
 			fmt.Sprintf("%s\t%d\t%d\n", request.ReplyTo, flood-unacknowledged, unacknowledged))
 	})

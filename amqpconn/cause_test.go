@@ -16,6 +16,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // stranger is another program on a port: it reads something, says something and
@@ -74,8 +75,8 @@ func TestCauses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var log logBook
-			c := dial(t, site{test.url, here.queue}, &amqpconn.DialOptions{Logger: log.logger()}, 0)
+			var log servicetest.LogBook
+			c := dial(t, site{test.url, here.queue}, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
 			begin := time.Now()
 			_, err := c.add(1, 5.1)
 			require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
@@ -84,7 +85,7 @@ func TestCauses(t *testing.T) {
 				require.ErrorContains(t, err, want)
 			}
 			words := append([]string{"level=ERROR", "queue="}, test.want[0])
-			eventually(t, func() bool { return log.count(words...) > 0 }, &log)
+			servicetest.Eventually(t, func() bool { return log.Count(words...) > 0 }, &log)
 			require.NotContains(t, log.String()+err.Error(), "secret")
 		})
 	}
@@ -112,7 +113,7 @@ func TestRightToCallRevoked(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.SharedRabbitMQ(t)
 	s := newSite(t)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	serve(t, s, nil, slow)
 	u := s.as(t, broker, ".*", ".*", ".*")
 	parsed, err := url.Parse(u.url)
@@ -120,7 +121,7 @@ func TestRightToCallRevoked(t *testing.T) {
 	revoked, other := dial(t, u, nil, 10*time.Minute), dial(t, s, nil, 0)
 	revoked.requireAdds(t)
 	running := revoked.wait(1)
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	broker.Ctl("set_permissions", parsed.User.Username(), ".*", "", ".*")
 	require.Eventually(t, func() bool { // for a channel that is in use the broker remembers what it may
 		begin := time.Now()
@@ -131,7 +132,7 @@ func TestRightToCallRevoked(t *testing.T) {
 	other.requireAdds(t)
 	broker.Ctl("set_permissions", parsed.User.Username(), ".*", ".*", ".*")
 	revoked.requireRecovers(t)
-	slow.open()
+	slow.Open()
 	requireWaited(t, running) // the broker had taken it
 }
 
@@ -139,14 +140,14 @@ func TestRightToCallRevoked(t *testing.T) {
 func TestChannelsUsedUp(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	serve(t, s, nil, slow)
-	c := dial(t, s, &amqpconn.DialOptions{ReplyPerCall: true, Logger: quiet, Config: amqp.Config{ChannelMax: 4}}, time.Minute)
+	c := dial(t, s, &amqpconn.DialOptions{ReplyPerCall: true, Logger: servicetest.Quiet, Config: amqp.Config{ChannelMax: 4}}, time.Minute)
 	running := c.wait(1)
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	for n := int64(2); ; n++ {
 		call := c.wait(int(n))
-		require.Eventually(t, func() bool { return len(call.Done) > 0 || slow.running.Load() == n }, soon, tick)
+		require.Eventually(t, func() bool { return len(call.Done) > 0 || slow.Running.Load() == n }, servicetest.Soon, servicetest.Tick)
 		if len(call.Done) > 0 {
 			<-call.Done
 			require.ErrorContains(t, call.Error, jsonrpc2.ErrUnavailable.Error())
@@ -154,7 +155,7 @@ func TestChannelsUsedUp(t *testing.T) {
 			break
 		}
 	}
-	slow.open()
+	slow.Open()
 	requireWaited(t, running)
 }
 
@@ -170,9 +171,9 @@ func TestServerLacksRights(t *testing.T) {
 		t.Run(right, func(t *testing.T) {
 			t.Parallel()
 			s := site{broker.URL(), t.Name() + rand.Text()}
-			var log logBook
-			start(t, s.as(t, broker, patterns[0], patterns[1], patterns[2]), &amqpconn.ListenOptions{Logger: log.logger()}, jsonrpc2.ServerOptions{Logger: quiet})
-			eventually(t, func() bool { return log.count("level=ERROR", right, "403") == 1 }, &log)
+			var log servicetest.LogBook
+			start(t, s.as(t, broker, patterns[0], patterns[1], patterns[2]), &amqpconn.ListenOptions{Logger: log.Logger()}, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
+			servicetest.Eventually(t, func() bool { return log.Count("level=ERROR", right, "403") == 1 }, &log)
 			s.delete(t)
 		})
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // as is the site as a user sees it who may configure, write and read what the
@@ -42,20 +43,20 @@ func TestNoRightToAnswer(t *testing.T) {
 		t.Run(fmt.Sprint("confirm ", confirm), func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			var log logBook
+			var log servicetest.LogBook
 			ch := s.channel(t)
-			counter := new(Counter)
-			w := start(t, s.as(t, broker, ".*", "", ".*"), &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: log.logger()},
-				jsonrpc2.ServerOptions{Logger: quiet}, counter)
-			eventually(t, func() bool {
-				return log.count("level=ERROR", fmt.Sprintf("queue=%q", s.queue), "ACCESS_REFUSED", "right to write", "amq.default") == 1
+			counter := new(servicetest.Counter)
+			w := start(t, s.as(t, broker, ".*", "", ".*"), &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: log.Logger()},
+				jsonrpc2.ServerOptions{Logger: servicetest.Quiet}, counter)
+			servicetest.Eventually(t, func() bool {
+				return log.Count("level=ERROR", fmt.Sprintf("queue=%q", s.queue), "ACCESS_REFUSED", "right to write", "amq.default") == 1
 			}, &log)
 			s.requireConsumers(t, 1)
 			own, answers := replyQueue(t, ch, "")
 			for i := range requests {
 				s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"Counter.Count"}`, i)})
 			}
-			eventually(t, func() bool { return counter.n.Load() == requests })
+			servicetest.Eventually(t, func() bool { return counter.N.Load() == requests })
 			w.endUnsent(t, requests)
 			require.Zero(t, w.conn.Stats().Replies)
 			s.requireWaiting(t, requests)
@@ -78,13 +79,13 @@ func TestRightToAnswerRevoked(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			u := s.as(t, broker, ".*", ".*", ".*")
-			var log logBook
-			w := serveWith(t, u, &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: log.logger()}, jsonrpc2.ServerOptions{Logger: quiet})
+			var log servicetest.LogBook
+			w := serveWith(t, u, &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: log.Logger()}, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 			ch := s.channel(t)
 			own, answers := replyQueue(t, ch, "")
 			s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
 			take(t, answers)
-			eventually(t, func() bool { return w.conn.Stats().Replies == 1 })
+			servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 1 })
 			parsed, err := url.Parse(u.url)
 			require.NoError(t, err)
 			broker.Ctl("set_permissions", parsed.User.Username(), ".*", "", ".*")
@@ -96,20 +97,20 @@ func TestRightToAnswerRevoked(t *testing.T) {
 					kept++
 					return false
 				case <-time.After(time.Second):
-					return log.count("level=ERROR", "right to write", "amq.default") > 0
+					return log.Count("level=ERROR", "right to write", "amq.default") > 0
 				}
 			}, time.Minute, 2*time.Second, &log)
 			if confirm {
 				w.endUnsent(t, 1)
 			} else {
-				w.end(t)
+				w.End(t)
 			}
 			require.LessOrEqual(t, w.conn.Stats().Replies, 1+kept)
 			if confirm {
 				require.EqualValues(t, 1+kept, w.conn.Stats().Replies)
 				s.requireWaiting(t, 1)
 			} else {
-				require.Equal(t, 1, log.count("level=ERROR", "answers were lost with their channel"), &log)
+				require.Equal(t, 1, log.Count("level=ERROR", "answers were lost with their channel"), &log)
 				require.NotZero(t, w.conn.Stats().Undelivered)
 			}
 		})
@@ -121,8 +122,8 @@ func TestRightToAnswerRevoked(t *testing.T) {
 func TestConfirmedReplies(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	var log logBook
-	w := serveWith(t, s, &amqpconn.ListenOptions{ConfirmReplies: true, Logger: quiet}, jsonrpc2.ServerOptions{Logger: log.logger()})
+	var log servicetest.LogBook
+	w := serveWith(t, s, &amqpconn.ListenOptions{ConfirmReplies: true, Logger: servicetest.Quiet}, jsonrpc2.ServerOptions{Logger: log.Logger()})
 	ch := s.channel(t)
 	full, err := ch.QueueDeclare("", false, false, true, false, amqp.Table{"x-max-length": int32(0), "x-overflow": "reject-publish"})
 	require.NoError(t, err)
@@ -137,10 +138,10 @@ func TestConfirmedReplies(t *testing.T) {
 	for range each {
 		take(t, answers)
 	}
-	eventually(t, func() bool { return w.conn.Stats().Undelivered == 2*each }, "want %d of %v", 2*each, fmt.Sprint(w.conn.Stats()))
-	w.end(t)
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Undelivered == 2*each }, "want %d of %v", 2*each, fmt.Sprint(w.conn.Stats()))
+	w.End(t)
 	require.Equal(t, amqpconn.Stats{Requests: 3 * each, Replies: each, Undelivered: 2 * each}, w.conn.Stats())
-	require.Positive(t, log.count("level=WARN", "nobody waits for the answer"), &log)
+	require.Positive(t, log.Count("level=WARN", "nobody waits for the answer"), &log)
 	s.requireWaiting(t, 0)
 }
 
@@ -149,8 +150,8 @@ func TestConfirmedReplies(t *testing.T) {
 func TestConfirmedRepliesSurviveTheirConnection(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	counter := new(Counter)
-	w := serve(t, s, &amqpconn.ListenOptions{ConfirmReplies: true, Logger: quiet}, counter)
+	counter := new(servicetest.Counter)
+	w := serve(t, s, &amqpconn.ListenOptions{ConfirmReplies: true, Logger: servicetest.Quiet}, counter)
 	ch := s.channel(t)
 	own, answers := replyQueue(t, ch, "")
 	const requests = 2000
@@ -165,8 +166,8 @@ func TestConfirmedRepliesSurviveTheirConnection(t *testing.T) {
 	for len(answered) < requests { // some come twice
 		answered[take(t, answers).CorrelationId] = true
 	}
-	w.end(t)
-	require.EqualValues(t, requests, counter.n.Load())
+	w.End(t)
+	require.EqualValues(t, requests, counter.N.Load())
 	s.requireWaiting(t, 0)
 }
 
@@ -177,7 +178,7 @@ func TestCloseTellsOfAnswers(t *testing.T) {
 	s := newSite(t)
 	s.declare(t, true, false, nil)
 	mute := s.as(t, brokertest.SharedRabbitMQ(t), ".*", "", ".*")
-	conn, err := amqpconn.Listen(mute.url, mute.queue, &amqpconn.ListenOptions{Logger: quiet})
+	conn, err := amqpconn.Listen(mute.url, mute.queue, &amqpconn.ListenOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	lost := make(chan string, 10)
 	require.NoError(t, conn.Open(jsonrpc2.Settings{InFlight: 10, Lost: func(body []byte, why error) {
@@ -195,7 +196,7 @@ func TestCloseTellsOfAnswers(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, first.Reply([]byte("answer")))
 	require.NoError(t, second.Reply(nil))
-	eventually(t, func() bool { return conn.Err() != nil && strings.Contains(conn.Err().Error(), "right to write") })
+	servicetest.Eventually(t, func() bool { return conn.Err() != nil && strings.Contains(conn.Err().Error(), "right to write") })
 	require.ErrorContains(t, conn.Close(), "closed with 1 answers unsent")
 	require.NoError(t, conn.Close())
 	require.Len(t, lost, 1)
@@ -209,12 +210,12 @@ func TestLostWithoutOpen(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.declare(t, true, false, nil)
-	conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Logger: quiet})
+	conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	s.publish(t, s.channel(t), amqp.Publishing{ReplyTo: "gone", Body: []byte(add("1"))})
 	d, err := conn.ReadRequest(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, d.Reply([]byte("answer")))
-	eventually(t, func() bool { return conn.Stats().Undelivered == 1 })
+	servicetest.Eventually(t, func() bool { return conn.Stats().Undelivered == 1 })
 	require.NoError(t, conn.Close())
 }

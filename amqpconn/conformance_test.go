@@ -9,6 +9,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/conntest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestConformance(t *testing.T) {
@@ -26,7 +27,7 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			test.dial.Logger, test.listen.Logger = quiet, quiet
+			test.dial.Logger, test.listen.Logger = servicetest.Quiet, servicetest.Quiet
 			conntest.Run(t, func(t *testing.T) conntest.Transport {
 				s := newSite(t)
 				// RabbitMQ may refuse what comes while two declare the same

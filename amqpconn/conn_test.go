@@ -17,14 +17,15 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // callModes are the ways to call.
 var callModes = map[string]amqpconn.DialOptions{
-	"one reply queue":  {Logger: quiet},
-	"a queue per call": {Logger: quiet, ReplyPerCall: true},
-	"persistent":       {Logger: quiet, Persistent: true},
-	"checked":          {Logger: quiet, RequireConsumer: true},
+	"one reply queue":  {Logger: servicetest.Quiet},
+	"a queue per call": {Logger: servicetest.Quiet, ReplyPerCall: true},
+	"persistent":       {Logger: servicetest.Quiet, Persistent: true},
+	"checked":          {Logger: servicetest.Quiet, RequireConsumer: true},
 }
 
 func TestCalls(t *testing.T) {
@@ -37,9 +38,9 @@ func TestCalls(t *testing.T) {
 			c := dial(t, s, &opts, 0)
 			requireCalls(t, c, 10)
 			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", calc.Args{A: 1}))
-			eventually(t, func() bool { return w.conn.Stats().Requests == 64*10+4 })
+			servicetest.Eventually(t, func() bool { return w.conn.Stats().Requests == 64*10+4 })
 			c.end(t)
-			w.end(t)
+			w.End(t)
 			q, _ := s.inspect(s.queue)
 			require.Zero(t, q.Messages, "all are acknowledged")
 		})
@@ -140,10 +141,10 @@ func TestBadOptions(t *testing.T) {
 // An absent broker is waited for, by calls for less than two seconds.
 func TestAbsentBroker(t *testing.T) {
 	t.Parallel()
-	var log logBook
+	var log servicetest.LogBook
 	s := site{absent, "calc"}
-	c := dial(t, s, &amqpconn.DialOptions{Logger: log.logger()}, 0)
-	w := start(t, s, &amqpconn.ListenOptions{Logger: log.logger()}, jsonrpc2.ServerOptions{Logger: quiet})
+	c := dial(t, s, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
+	w := start(t, s, &amqpconn.ListenOptions{Logger: log.Logger()}, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 	begin := time.Now()
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
@@ -155,24 +156,24 @@ func TestAbsentBroker(t *testing.T) {
 	require.ErrorContains(t, c.conn.Err(), "connection refused")
 	require.ErrorContains(t, w.conn.Err(), "connection refused")
 	c.end(t)
-	w.end(t)
-	require.Equal(t, 1, log.count("level=ERROR", "role=client", "queue=calc", "connection refused"), &log)
-	require.Equal(t, 1, log.count("level=ERROR", "role=server", "queue=calc", "connection refused"), &log)
-	require.Equal(t, 2, log.count(""), &log)
+	w.End(t)
+	require.Equal(t, 1, log.Count("level=ERROR", "role=client", "queue=calc", "connection refused"), &log)
+	require.Equal(t, 1, log.Count("level=ERROR", "role=server", "queue=calc", "connection refused"), &log)
+	require.Equal(t, 2, log.Count(""), &log)
 	require.NotContains(t, log.String(), "secret")
 }
 
 // A rejected password is not shown.
 func TestWrongPassword(t *testing.T) {
 	t.Parallel()
-	var log logBook
+	var log servicetest.LogBook
 	s := newSite(t)
 	s.declare(t, false, false, nil)
 	wrong := site{strings.Replace(s.url, "guest:guest", "guest:secret", 1), s.queue}
-	c := dial(t, wrong, &amqpconn.DialOptions{Logger: log.logger()}, 0)
+	c := dial(t, wrong, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
-	eventually(t, func() bool { return log.count("level=ERROR", "username or password not allowed") == 1 }, "the broker takes its time")
+	servicetest.Eventually(t, func() bool { return log.Count("level=ERROR", "username or password not allowed") == 1 }, "the broker takes its time")
 	require.NotContains(t, log.String()+err.Error(), "secret")
 }
 
@@ -181,16 +182,16 @@ func TestURLs(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	first := site{absent, s.queue}
-	w := start(t, first, &amqpconn.ListenOptions{URLs: []string{absent, s.url}, Logger: quiet}, jsonrpc2.ServerOptions{Logger: quiet})
+	w := start(t, first, &amqpconn.ListenOptions{URLs: []string{absent, s.url}, Logger: servicetest.Quiet}, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 	s.requireConsumers(t, 1)
-	c := dial(t, first, &amqpconn.DialOptions{URLs: []string{s.url}, Logger: quiet}, 0)
+	c := dial(t, first, &amqpconn.DialOptions{URLs: []string{s.url}, Logger: servicetest.Quiet}, 0)
 	c.requireAdds(t)
 	require.EqualValues(t, 1, c.conn.Stats().Reconnects)
 	require.EqualValues(t, 1, w.conn.Stats().Reconnects)
 
 	// And again when the one in use fails.
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
-	c = dial(t, s.at(proxy.Addr), &amqpconn.DialOptions{URLs: []string{absent, s.url}, Logger: quiet}, 0)
+	c = dial(t, s.at(proxy.Addr), &amqpconn.DialOptions{URLs: []string{absent, s.url}, Logger: servicetest.Quiet}, 0)
 	c.requireAdds(t)
 	proxy.Refuse(true)
 	c.requireRecovers(t)
@@ -203,19 +204,19 @@ func TestConfig(t *testing.T) {
 	names := func() string { return brokertest.SharedRabbitMQ(t).Ctl("list_connections", "client_properties") }
 	properties := amqp.Table{"connection_name": "named by " + s.queue}
 	w := serve(t, s, nil)
-	c := dial(t, s, &amqpconn.DialOptions{Logger: quiet, Config: amqp.Config{Properties: properties}}, 0)
+	c := dial(t, s, &amqpconn.DialOptions{Logger: servicetest.Quiet, Config: amqp.Config{Properties: properties}}, 0)
 	c.requireAdds(t)
 	require.Contains(t, names(), "jsonrpc2 server of "+s.queue)
 	require.Contains(t, names(), "named by "+s.queue)
 	require.Equal(t, amqp.Table{"connection_name": "named by " + s.queue}, properties)
 	c.end(t)
-	w.end(t)
+	w.End(t)
 
-	var log logBook
-	c = dial(t, s, &amqpconn.DialOptions{Logger: log.logger(), Config: amqp.Config{Vhost: "nowhere"}}, 0)
+	var log servicetest.LogBook
+	c = dial(t, s, &amqpconn.DialOptions{Logger: log.Logger(), Config: amqp.Config{Vhost: "nowhere"}}, 0)
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
-	require.Equal(t, 1, log.count("vhost nowhere not found"), &log)
+	require.Equal(t, 1, log.Count("vhost nowhere not found"), &log)
 }
 
 // A missing queue fails a call at once, whoever made it.
@@ -225,7 +226,7 @@ func TestMissingQueue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			c := dial(t, s, &opts, soon)
+			c := dial(t, s, &opts, servicetest.Soon)
 			begin := time.Now()
 			_, err := c.add(1, 5.1)
 			require.ErrorIs(t, err, jsonrpc2.ErrNoServer)
@@ -233,7 +234,7 @@ func TestMissingQueue(t *testing.T) {
 			err = c.Call("Calc.Add", calc.Args{}, new(float64))
 			require.Error(t, err)
 			require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrNoServer.Error()), "got %v", err)
-			require.Less(t, time.Since(begin), soon/2)
+			require.Less(t, time.Since(begin), servicetest.Soon/2)
 
 			stats := c.conn.Stats()
 			require.EqualValues(t, 2, stats.NoServer)
@@ -251,18 +252,18 @@ func TestRequireConsumer(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.declare(t, true, false, nil)
-	c := dial(t, s, &amqpconn.DialOptions{RequireConsumer: true, Logger: quiet}, soon)
+	c := dial(t, s, &amqpconn.DialOptions{RequireConsumer: true, Logger: servicetest.Quiet}, servicetest.Soon)
 	begin := time.Now()
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrNoServer)
 	require.ErrorContains(t, err, "has no consumer")
-	require.Less(t, time.Since(begin), soon/2)
+	require.Less(t, time.Since(begin), servicetest.Soon/2)
 	require.Equal(t, amqpconn.Stats{NoServer: 1}, c.conn.Stats())
 
 	w := serve(t, s, nil)
 	c.requireRecovers(t)
-	w.end(t)
-	eventually(t, func() bool { // a second later it is known
+	w.End(t)
+	servicetest.Eventually(t, func() bool { // a second later it is known
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
@@ -275,12 +276,12 @@ func TestStats(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	w := serve(t, s, nil)
-	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: quiet}, 0)
+	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: servicetest.Quiet}, 0)
 	for range 3 {
 		c.requireAdds(t)
 	}
 	want := amqpconn.Stats{Requests: 3, Confirmed: 3, Replies: 3}
-	eventually(t, func() bool { return c.conn.Stats() == want }, "have %+v", c.conn.Stats())
+	servicetest.Eventually(t, func() bool { return c.conn.Stats() == want }, "have %+v", c.conn.Stats())
 	require.Equal(t, amqpconn.Stats{Requests: 3, Replies: 3}, w.conn.Stats())
 }
 
@@ -288,14 +289,14 @@ func TestCloseOfWhatWasNeverUsed(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{absent, brokertest.SharedRabbitMQ(t).URL()} {
 		for range 3 {
-			serving, err := amqpconn.Listen(url, "unused", &amqpconn.ListenOptions{Logger: quiet})
+			serving, err := amqpconn.Listen(url, "unused", &amqpconn.ListenOptions{Logger: servicetest.Quiet})
 			require.NoError(t, err)
 			require.NoError(t, serving.Close())
 			require.NoError(t, serving.Close())
 			_, err = serving.ReadRequest(context.Background())
 			require.ErrorIs(t, err, io.EOF)
 
-			conn, err := amqpconn.Dial(url, "unused", &amqpconn.DialOptions{Logger: quiet})
+			conn, err := amqpconn.Dial(url, "unused", &amqpconn.DialOptions{Logger: servicetest.Quiet})
 			require.NoError(t, err)
 			require.NoError(t, conn.Close())
 			require.NoError(t, conn.Close())
@@ -318,5 +319,5 @@ func TestGivenUp(t *testing.T) {
 	defer cancel()
 	_, err = jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Expired: 2} })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Expired: 2} })
 }

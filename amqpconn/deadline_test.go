@@ -11,6 +11,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A request that was delivered and could not begin before its caller gave up is
@@ -19,21 +20,21 @@ func TestExpiresOnTheServer(t *testing.T) {
 	t.Parallel()
 	const expiration = 1500 * time.Millisecond
 	for name, opts := range map[string]amqpconn.ListenOptions{
-		"at least once": {Logger: quiet},
-		"at most once":  {Logger: quiet, Guarantee: jsonrpc2.AtMostOnce},
+		"at least once": {Logger: servicetest.Quiet},
+		"at most once":  {Logger: servicetest.Quiet, Guarantee: jsonrpc2.AtMostOnce},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			slow, counter, stats := newSlow(), new(Counter), new(jsonrpc2.Stats)
-			w := serveWith(t, s, &opts, jsonrpc2.ServerOptions{MaxInFlight: 3, Stats: stats, Logger: quiet}, slow, counter)
+			slow, counter, stats := servicetest.NewSlow(), new(servicetest.Counter), new(jsonrpc2.Stats)
+			w := serveWith(t, s, &opts, jsonrpc2.ServerOptions{MaxInFlight: 3, Stats: stats, Logger: servicetest.Quiet}, slow, counter)
 			ch := s.channel(t)
 			require.NoError(t, ch.Confirm(false))
 			own, answers := replyQueue(t, ch, "")
 
 			item := `{"jsonrpc":"2.0","id":1,"method":"Slow.Wait","params":[1]}`
 			s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte("[" + strings.Repeat(item+",", 2) + item + "]")})
-			slow.requireRunning(t, 3) // one message has all places, but the prefetch has more
+			slow.RequireRunning(t, 3) // one message has all places, but the prefetch has more
 			s.publishConfirmed(t, ch, amqp.Publishing{
 				ReplyTo:    own,
 				Expiration: "1500",
@@ -43,13 +44,13 @@ func TestExpiresOnTheServer(t *testing.T) {
 			s.requireWaiting(t, 0) // both are delivered
 			time.Sleep(2 * expiration)
 			require.Empty(t, answers)
-			slow.open()
+			slow.Open()
 			got := []string{string(take(t, answers).Body), string(take(t, answers).Body)} // in any order
 			require.Contains(t, got, six("3"))
 			require.Equal(t, 3+1, strings.Count(strings.Join(got, ""), `"result":`))
-			w.end(t)
+			w.End(t)
 			require.EqualValues(t, 1, stats.Expired.Load())
-			require.Zero(t, counter.n.Load())
+			require.Zero(t, counter.N.Load())
 			require.Equal(t, amqpconn.Stats{Requests: 3, Replies: 2}, w.conn.Stats())
 			s.requireWaiting(t, 0) // it does not come back
 		})
@@ -103,7 +104,7 @@ func TestContextOfACall(t *testing.T) {
 	require.Zero(t, left(0))
 	got := left(time.Hour)
 	require.LessOrEqual(t, got, time.Hour)
-	require.Greater(t, got, time.Hour-soon)
+	require.Greater(t, got, time.Hour-servicetest.Soon)
 
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // in which it begins
 	defer cancel()

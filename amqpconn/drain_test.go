@@ -15,6 +15,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestDrainIdle(t *testing.T) {
@@ -24,7 +25,7 @@ func TestDrainIdle(t *testing.T) {
 	for range 10 {
 		w := serve(t, s, nil)
 		begin := time.Now()
-		w.end(t)
+		w.End(t)
 		longest = max(longest, time.Since(begin))
 	}
 	t.Logf("longest drain of 10: %v", longest)
@@ -40,7 +41,7 @@ func TestDrainGivesBack(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{
-				Queue: amqpconn.Queue{Quorum: quorum}, Prefetch: 10, Logger: quiet})
+				Queue: amqpconn.Queue{Quorum: quorum}, Prefetch: 10, Logger: servicetest.Quiet})
 			require.NoError(t, err)
 			defer conn.Close()
 			require.NoError(t, conn.Open(jsonrpc2.Settings{MessageSize: 1 << 20, InFlight: 100}))
@@ -84,22 +85,22 @@ func TestDrainGivesBack(t *testing.T) {
 func TestDrainWhileABatchIsPlaced(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	slow := newSlow()
-	w := serveWith(t, s, nil, jsonrpc2.ServerOptions{MaxInFlight: 2, Logger: quiet}, slow)
+	slow := servicetest.NewSlow()
+	w := serveWith(t, s, nil, jsonrpc2.ServerOptions{MaxInFlight: 2, Logger: servicetest.Quiet}, slow)
 	c := dial(t, s, nil, 0)
 	ch := s.channel(t)
 	own, answers := replyQueue(t, ch, "")
 	item := `{"jsonrpc":"2.0","id":1,"method":"Slow.Wait","params":[1]}`
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte("[" + strings.Repeat(item+",", 5) + item + "]")})
-	slow.requireRunning(t, 2)
+	slow.RequireRunning(t, 2)
 	prefetched := c.wait(7)
-	eventually(t, func() bool { return c.conn.Stats().Requests == 1 })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats().Requests == 1 })
 	s.requireWaiting(t, 0)
-	w.drain()
+	w.Drain()
 	s.requireWaiting(t, 1)
-	require.EqualValues(t, 2, slow.running.Load(), "the batch has not moved")
-	slow.open()
-	w.end(t)
+	require.EqualValues(t, 2, slow.Running.Load(), "the batch has not moved")
+	slow.Open()
+	w.End(t)
 	require.Equal(t, 6, strings.Count(string(take(t, answers).Body), `"result":`))
 	require.EqualValues(t, 1, w.conn.Stats().GivenBack)
 	serve(t, s, nil, slow)
@@ -117,7 +118,7 @@ func TestDrainIsFinal(t *testing.T) {
 		s.publish(t, ch, amqp.Publishing{Body: []byte(fmt.Sprintf(`{"jsonrpc":"2.0","method":"x","params":[%d]}`, i))})
 	}
 	for range rounds {
-		conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Logger: quiet})
+		conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Logger: servicetest.Quiet})
 		require.NoError(t, err)
 		ctx, drain := context.WithCancel(context.Background())
 		_, err = conn.ReadRequest(ctx)
@@ -136,33 +137,33 @@ func TestDrainIsFinal(t *testing.T) {
 func TestDrainAnswersWhatRuns(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	slow := newSlow()
-	w := serve(t, s, &amqpconn.ListenOptions{Prefetch: 4, Logger: quiet}, slow)
+	slow := servicetest.NewSlow()
+	w := serve(t, s, &amqpconn.ListenOptions{Prefetch: 4, Logger: servicetest.Quiet}, slow)
 	c := dial(t, s, nil, 0)
 	var calls []*rpc.Call
 	for i := range 8 {
 		calls = append(calls, c.wait(i))
 	}
-	slow.requireRunning(t, 4)
-	w.drain()
+	slow.RequireRunning(t, 4)
+	w.Drain()
 	for range 4 {
-		slow.gate <- struct{}{} // has its place taken by nobody
+		slow.Gate <- struct{}{} // has its place taken by nobody
 	}
-	w.end(t)
+	w.End(t)
 	s.requireWaiting(t, 4)
 	require.EqualValues(t, 4, w.conn.Stats().Replies)
-	slow.open()
+	slow.Open()
 	serve(t, s, nil, slow)
 	requireWaited(t, calls...)
-	require.EqualValues(t, 8, slow.ran.Load())
+	require.EqualValues(t, 8, slow.Ran.Load())
 }
 
 // What a drained server began is a whole batch.
 func TestDrainFinishesABatch(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	slow := newSlow()
-	w := serveWith(t, s, nil, jsonrpc2.ServerOptions{MaxInFlight: 2, Logger: quiet}, slow)
+	slow := servicetest.NewSlow()
+	w := serveWith(t, s, nil, jsonrpc2.ServerOptions{MaxInFlight: 2, Logger: servicetest.Quiet}, slow)
 	ch := s.channel(t)
 	own, answers := replyQueue(t, ch, "")
 	var items []string
@@ -170,10 +171,10 @@ func TestDrainFinishesABatch(t *testing.T) {
 		items = append(items, fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Slow.Wait","params":[%d]}`, i, i))
 	}
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte("[" + strings.Join(items, ",") + "]")})
-	slow.requireRunning(t, 2)
-	w.drain()
-	slow.open()
-	w.end(t)
+	slow.RequireRunning(t, 2)
+	w.Drain()
+	slow.Open()
+	w.End(t)
 	require.Equal(t, 6, strings.Count(string(take(t, answers).Body), `"result":`))
 	s.requireWaiting(t, 0)
 }
@@ -183,7 +184,7 @@ func TestDrainFinishesABatch(t *testing.T) {
 func TestRollingReplacement(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	counter := new(Counter)
+	counter := new(servicetest.Counter)
 	last := serve(t, s, nil, counter)
 	c := dial(t, s, nil, 0)
 	var stop atomic.Bool
@@ -205,8 +206,8 @@ func TestRollingReplacement(t *testing.T) {
 	for range 15 {
 		next := serve(t, s, nil, counter)
 		before := calls.Load()
-		eventually(t, func() bool { return calls.Load() > before+100 || len(errs) > 0 })
-		last.end(t)
+		servicetest.Eventually(t, func() bool { return calls.Load() > before+100 || len(errs) > 0 })
+		last.End(t)
 		givenBack += last.conn.Stats().GivenBack
 		last = next
 	}
@@ -215,10 +216,10 @@ func TestRollingReplacement(t *testing.T) {
 	close(errs)
 	require.NoError(t, <-errs)
 	t.Logf("%d calls, %d requests given back", calls.Load(), givenBack)
-	require.Equal(t, calls.Load(), counter.n.Load())
+	require.Equal(t, calls.Load(), counter.N.Load())
 	require.Equal(t, amqpconn.Stats{Requests: calls.Load(), Replies: calls.Load()}, c.conn.Stats())
 	c.end(t)
-	last.end(t)
+	last.End(t)
 	s.requireWaiting(t, 0)
 }
 
@@ -232,7 +233,7 @@ func TestCloseGivesBack(t *testing.T) {
 	for i := range 5 {
 		s.publish(t, ch, amqp.Publishing{ReplyTo: "gone", Body: []byte(add(fmt.Sprint(i)))})
 	}
-	conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Logger: quiet})
+	conn, err := amqpconn.Listen(s.url, s.queue, &amqpconn.ListenOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	d, err := conn.ReadRequest(context.Background())
 	require.NoError(t, err)

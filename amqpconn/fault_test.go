@@ -15,21 +15,22 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A faulty is a server and a client that have to live through a fault.
 type faulty struct {
 	*worker
 	caller
-	slow                 *Slow
-	serverLog, clientLog logBook
+	slow                 *servicetest.Slow
+	serverLog, clientLog servicetest.LogBook
 }
 
 func newFaulty(t *testing.T, s site, config amqp.Config) *faulty {
 	t.Helper()
-	f := &faulty{slow: newSlow()}
-	f.worker = serve(t, s, &amqpconn.ListenOptions{Config: config, Logger: f.serverLog.logger()}, f.slow)
-	f.caller = dial(t, s, &amqpconn.DialOptions{Config: config, Persistent: true, Logger: f.clientLog.logger()}, 5*time.Minute)
+	f := &faulty{slow: servicetest.NewSlow()}
+	f.worker = serve(t, s, &amqpconn.ListenOptions{Config: config, Logger: f.serverLog.Logger()}, f.slow)
+	f.caller = dial(t, s, &amqpconn.DialOptions{Config: config, Persistent: true, Logger: f.clientLog.Logger()}, 5*time.Minute)
 	f.requireAdds(t)
 	return f
 }
@@ -39,18 +40,18 @@ func newFaulty(t *testing.T, s site, config amqp.Config) *faulty {
 func (f *faulty) requireSurvived(t *testing.T, faults int) {
 	t.Helper()
 	f.requireRecovers(t)
-	f.slow.open()
-	for name, log := range map[string]*logBook{"server": &f.serverLog, "client": &f.clientLog} {
-		eventually(t, func() bool { return log.count("level=INFO", "works again", "role="+name) == faults }, log)
-		require.Equal(t, faults, log.count("level=ERROR", "impaired, trying again", "role="+name), log)
-		require.Equal(t, log.count(""), log.count("level=ERROR", "impaired")+faults, log)
-		require.LessOrEqual(t, log.count(""), 5*faults, log)
+	f.slow.Open()
+	for name, log := range map[string]*servicetest.LogBook{"server": &f.serverLog, "client": &f.clientLog} {
+		servicetest.Eventually(t, func() bool { return log.Count("level=INFO", "works again", "role="+name) == faults }, log)
+		require.Equal(t, faults, log.Count("level=ERROR", "impaired, trying again", "role="+name), log)
+		require.Equal(t, log.Count(""), log.Count("level=ERROR", "impaired")+faults, log)
+		require.LessOrEqual(t, log.Count(""), 5*faults, log)
 		require.NotContains(t, log.String(), "guest:")
 	}
 	require.EqualValues(t, faults, f.caller.conn.Stats().Reconnects)
 	require.EqualValues(t, faults, f.worker.conn.Stats().Reconnects)
 	f.caller.end(t)
-	f.worker.end(t)
+	f.worker.End(t)
 }
 
 // requireEnds requires that a call ends with an error.
@@ -59,7 +60,7 @@ func requireEnds(t *testing.T, call *rpc.Call, want error) {
 	select {
 	case <-call.Done:
 		require.ErrorContains(t, call.Error, want.Error())
-	case <-time.After(soon):
+	case <-time.After(servicetest.Soon):
 		require.FailNow(t, "a call hangs")
 	}
 }
@@ -86,18 +87,18 @@ func TestFaults(t *testing.T) {
 func testConnectionsClosed(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	f := newFaulty(t, s, amqp.Config{})
 	lost := f.wait(1)
-	f.slow.requireRunning(t, 1)
+	f.slow.RequireRunning(t, 1)
 	broker.Ctl("close_all_connections", "maintenance")
 	requireEnds(t, lost, jsonrpc2.ErrReplyLost)
 	s.requireConsumers(t, 1) // the request was not acknowledged, and does not run beside itself
 	require.EqualValues(t, 1, f.caller.conn.Stats().Lost)
 	f.requireRecovers(t)
-	require.NotZero(t, f.clientLog.count("maintenance"), &f.clientLog)
-	f.slow.open()
-	eventually(t, func() bool { return f.worker.conn.Stats().Undelivered == 1 }, "the answer")
-	require.EqualValues(t, 1, f.slow.ran.Load())
+	require.NotZero(t, f.clientLog.Count("maintenance"), &f.clientLog)
+	f.slow.Open()
+	servicetest.Eventually(t, func() bool { return f.worker.conn.Stats().Undelivered == 1 }, "the answer")
+	require.EqualValues(t, 1, f.slow.Ran.Load())
 	f.caller.end(t)
-	f.worker.end(t)
+	f.worker.End(t)
 	s.requireWaiting(t, 0)
 }
 
@@ -118,10 +119,10 @@ func testDiskAlarm(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 func testAlarm(t *testing.T, s site, alarm func(on bool)) {
 	f := newFaulty(t, s, amqp.Config{})
 	late := f.wait(1)
-	f.slow.requireRunning(t, 1)
+	f.slow.RequireRunning(t, 1)
 	alarm(true)
 	defer alarm(false)
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		_ = f.caller.conn.WriteRequest(newRequest(note)) // who publishes is told
 		err := f.caller.conn.Err()
 		return err != nil && strings.Contains(err.Error(), "the broker blocks publishers")
@@ -134,16 +135,16 @@ func testAlarm(t *testing.T, s site, alarm func(on bool)) {
 		require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
 		require.Less(t, time.Since(begin), closeTime)
 	}
-	other := dial(t, s, nil, soon) // a connection made in the alarm
+	other := dial(t, s, nil, servicetest.Soon) // a connection made in the alarm
 	pending := other.Go("Calc.Add", []int{1, 2}, new(float64), nil)
-	eventually(t, func() bool { return other.conn.Stats().Requests == 1 }, "it is not known to be blocked")
+	servicetest.Eventually(t, func() bool { return other.conn.Stats().Requests == 1 }, "it is not known to be blocked")
 	other.end(t)
 	require.Error(t, (<-pending.Done).Error)
-	second := start(t, s, nil, jsonrpc2.ServerOptions{Logger: quiet})
+	second := start(t, s, nil, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 	s.requireConsumers(t, 2)
-	second.end(t)
+	second.End(t)
 
-	f.slow.gate <- struct{}{}
+	f.slow.Gate <- struct{}{}
 	alarm(false)
 	requireWaited(t, late)
 	f.requireSurvived(t, 0)
@@ -154,11 +155,11 @@ func testAlarmFillsSockets(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	f := newFaulty(t, s, amqp.Config{})
 	broker.Ctl("set_vm_memory_high_watermark", "0.00001")
 	defer broker.Ctl("set_vm_memory_high_watermark", "0.4")
-	conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Logger: quiet})
+	conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	defer conn.Close()
 	for range 3 { // more than sockets hold
-		eventually(t, func() bool { return conn.WriteRequest(newRequest(string(make([]byte, 8<<20)))) == nil })
+		servicetest.Eventually(t, func() bool { return conn.WriteRequest(newRequest(string(make([]byte, 8<<20)))) == nil })
 	}
 	begin := time.Now()
 	require.NoError(t, conn.Close())
@@ -171,7 +172,7 @@ func testAlarmFillsSockets(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 func testBrokerSuspended(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	f := newFaulty(t, s, amqp.Config{})
 	closing := map[string]*amqpconn.DialOptions{
-		"default": {Logger: quiet}, "per call": {Logger: quiet, ReplyPerCall: true}, "checked": {Logger: quiet, RequireConsumer: true},
+		"default": {Logger: servicetest.Quiet}, "per call": {Logger: servicetest.Quiet, ReplyPerCall: true}, "checked": {Logger: servicetest.Quiet, RequireConsumer: true},
 	}
 	var clients []caller
 	for _, opts := range closing {
@@ -193,7 +194,7 @@ func testBrokerSuspended(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 		c.end(t)
 	}
 	begin := time.Now()
-	idle.end(t)
+	idle.End(t)
 	require.Less(t, time.Since(begin), closeTime)
 	broker.Cont()
 	f.requireSurvived(t, 0)
@@ -202,7 +203,7 @@ func testBrokerSuspended(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 func testBrokerRestarted(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	f := newFaulty(t, s, amqp.Config{})
 	lost := f.wait(1)
-	f.slow.requireRunning(t, 1)
+	f.slow.RequireRunning(t, 1)
 	awaitAge(t, s, 2*time.Second)
 	broker.Kill()
 	f.requireImpaired(t, broker.Addr)
@@ -212,11 +213,11 @@ func testBrokerRestarted(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 	require.Less(t, time.Since(begin), closeTime)
 	broker.Start()
-	eventually(t, func() bool { // the request survived
+	servicetest.Eventually(t, func() bool { // the request survived
 		return strings.Contains(broker.Ctl("list_queues", "name", "messages_ready", "messages_unacknowledged"), s.queue+"\t0\t1\n")
 	})
 	f.requireRecovers(t)
-	eventually(t, func() bool { return f.caller.conn.Err() == nil && f.worker.conn.Err() == nil })
+	servicetest.Eventually(t, func() bool { return f.caller.conn.Err() == nil && f.worker.conn.Err() == nil })
 	f.requireSurvived(t, 1)
 	require.Equal(t, net.ErrClosed, f.caller.conn.Err())
 	require.Equal(t, net.ErrClosed, f.worker.conn.Err())
@@ -227,7 +228,7 @@ func testBrokerRestarted(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 func (f *faulty) requireImpaired(t *testing.T, words ...string) {
 	t.Helper()
 	for _, err := range []func() error{f.caller.conn.Err, f.worker.conn.Err} {
-		eventually(t, func() bool { return err() != nil })
+		servicetest.Eventually(t, func() bool { return err() != nil })
 		for _, word := range append(words, "queue ", "connection impaired") {
 			require.ErrorContains(t, err(), word)
 		}
@@ -258,7 +259,7 @@ func TestBlackHole(t *testing.T) {
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
 	f := newFaulty(t, s.at(proxy.Addr), amqp.Config{Heartbeat: time.Second})
 	running := f.wait(1)
-	f.slow.requireRunning(t, 1)
+	f.slow.RequireRunning(t, 1)
 	proxy.BlackHole(true)
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
@@ -267,7 +268,7 @@ func TestBlackHole(t *testing.T) {
 	requireEnds(t, running, jsonrpc2.ErrReplyLost)
 	_, err = f.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
-	eventually(t, func() bool { return f.serverLog.count("trying again") == 1 })
+	servicetest.Eventually(t, func() bool { return f.serverLog.Count("trying again") == 1 })
 
 	// Close doesn't wait for it either, whatever it has to do with the broker.
 	for _, opts := range callModes {
@@ -287,14 +288,14 @@ func TestCloseIntoABlackHole(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	w := serve(t, s.at(proxy.Addr), nil, slow)
 	var clients []caller
 	for _, opts := range callModes {
 		c := dial(t, s.at(proxy.Addr), &opts, 0)
 		c.wait(len(clients))
 		clients = append(clients, c)
-		slow.requireRunning(t, int64(len(clients)))
+		slow.RequireRunning(t, int64(len(clients)))
 	}
 	proxy.BlackHole(true)
 	for i, c := range clients {
@@ -302,10 +303,10 @@ func TestCloseIntoABlackHole(t *testing.T) {
 		c.end(t)
 	}
 	for range clients {
-		slow.gate <- struct{}{}
+		slow.Gate <- struct{}{}
 	}
 	begin := time.Now()
-	w.end(t)
+	w.End(t)
 	require.Less(t, time.Since(begin), closeTime)
 }
 
@@ -316,11 +317,11 @@ func TestConnectionCut(t *testing.T) {
 	f := newFaulty(t, s.at(proxy.Addr), amqp.Config{})
 	for n := range 3 {
 		proxy.Refuse(true)
-		eventually(t, func() bool {
-			return f.clientLog.count("trying again") == n+1 && f.serverLog.count("trying again") == n+1
+		servicetest.Eventually(t, func() bool {
+			return f.clientLog.Count("trying again") == n+1 && f.serverLog.Count("trying again") == n+1
 		})
 		proxy.Refuse(false)
-		eventually(t, func() bool { return f.clientLog.count("level=INFO") == n+1 && f.serverLog.count("level=INFO") == n+1 })
+		servicetest.Eventually(t, func() bool { return f.clientLog.Count("level=INFO") == n+1 && f.serverLog.Count("level=INFO") == n+1 })
 	}
 	f.requireSurvived(t, 3)
 }
@@ -331,16 +332,16 @@ func TestChannelErrors(t *testing.T) {
 	s := newSite(t)
 	f := newFaulty(t, s, amqp.Config{})
 	lost := f.wait(1)
-	f.slow.requireRunning(t, 1)
+	f.slow.RequireRunning(t, 1)
 	require.NoError(t, f.caller.conn.BreakChannels())
 	requireEnds(t, lost, jsonrpc2.ErrReplyLost)
 	require.NoError(t, f.worker.conn.BreakChannels())
-	for _, log := range []*logBook{&f.clientLog, &f.serverLog} {
-		eventually(t, func() bool { return log.count("level=ERROR", "PRECONDITION_FAILED - unknown delivery tag") > 0 })
+	for _, log := range []*servicetest.LogBook{&f.clientLog, &f.serverLog} {
+		servicetest.Eventually(t, func() bool { return log.Count("level=ERROR", "PRECONDITION_FAILED - unknown delivery tag") > 0 })
 	}
 	f.requireRecovers(t)
-	f.slow.open()
+	f.slow.Open()
 	f.caller.end(t)
-	f.worker.end(t)
+	f.worker.End(t)
 	s.requireWaiting(t, 0)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // poisonousHeaders are those for which the library closes a connection.
@@ -41,9 +42,9 @@ func TestPoisonousHeaders(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, quorum %v", name, quorum), func(t *testing.T) {
 				t.Parallel()
 				s := newSite(t)
-				var log logBook
-				w := serve(t, s, &amqpconn.ListenOptions{Queue: amqpconn.Queue{Quorum: quorum}, Logger: log.logger()})
-				c := dial(t, s, &amqpconn.DialOptions{Logger: log.logger()}, 0)
+				var log servicetest.LogBook
+				w := serve(t, s, &amqpconn.ListenOptions{Queue: amqpconn.Queue{Quorum: quorum}, Logger: log.Logger()})
+				c := dial(t, s, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
 				c.requireAdds(t)
 				ch := s.channel(t)
 				own, answers := replyQueue(t, ch, "")
@@ -56,9 +57,9 @@ func TestPoisonousHeaders(t *testing.T) {
 					require.Equal(t, six(id), string(d.Body))
 					require.Equal(t, id, d.CorrelationId)
 				}
-				w.end(t)
+				w.End(t)
 				c.end(t)
-				require.Zero(t, log.count(""), &log)
+				require.Zero(t, log.Count(""), &log)
 				s.requireWaiting(t, 0)
 			})
 		}
@@ -76,16 +77,16 @@ func TestDeliveryLimitOfOurQueues(t *testing.T) {
 		dial   *amqpconn.DialOptions
 		want   string
 	}{
-		"default":    {&amqpconn.ListenOptions{Queue: quorum, Logger: quiet}, nil, `{"x-delivery-limit",20}`},
-		"ours":       {&amqpconn.ListenOptions{Queue: quorum, MaxDeliveries: 7, Logger: quiet}, nil, `{"x-delivery-limit",7}`},
-		"its own":    {&amqpconn.ListenOptions{Queue: own, MaxDeliveries: 7, Logger: quiet}, nil, `{"x-delivery-limit",3}`},
-		"a client's": {nil, &amqpconn.DialOptions{Declare: &quorum, Logger: quiet}, `{"x-delivery-limit",20}`},
+		"default":    {&amqpconn.ListenOptions{Queue: quorum, Logger: servicetest.Quiet}, nil, `{"x-delivery-limit",20}`},
+		"ours":       {&amqpconn.ListenOptions{Queue: quorum, MaxDeliveries: 7, Logger: servicetest.Quiet}, nil, `{"x-delivery-limit",7}`},
+		"its own":    {&amqpconn.ListenOptions{Queue: own, MaxDeliveries: 7, Logger: servicetest.Quiet}, nil, `{"x-delivery-limit",3}`},
+		"a client's": {nil, &amqpconn.DialOptions{Declare: &quorum, Logger: servicetest.Quiet}, `{"x-delivery-limit",20}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			if test.listen != nil {
-				serveWith(t, s, test.listen, jsonrpc2.ServerOptions{Logger: quiet})
+				serveWith(t, s, test.listen, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 			} else {
 				dial(t, s, test.dial, 0)
 				s.requireWaiting(t, 0)

@@ -12,6 +12,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/heap"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 const limit = jsonrpc2.DefaultMaxMessageSize
@@ -62,7 +63,7 @@ func TestHostileRequests(t *testing.T) {
 }
 
 // Hold is a service whose calls hold what they are given, until they are let go.
-type Hold struct{ *Slow }
+type Hold struct{ *servicetest.Slow }
 
 // Text returns the length of a text when it is let go.
 func (h Hold) Text(text string, n *int) error {
@@ -77,9 +78,9 @@ func (h Hold) Text(text string, n *int) error {
 func TestFloodOfRequests(t *testing.T) {
 	s := newSite(t)
 	const prefetch, flood = 2, 8
-	slow := newSlow()
-	w := serve(t, s, &amqpconn.ListenOptions{Prefetch: prefetch, Logger: quiet}, Hold{slow})
-	defer slow.open()
+	slow := servicetest.NewSlow()
+	w := serve(t, s, &amqpconn.ListenOptions{Prefetch: prefetch, Logger: servicetest.Quiet}, Hold{slow})
+	defer slow.Open()
 	ch := s.channel(t)
 	own, answers := replyQueue(t, ch, "")
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
@@ -90,17 +91,17 @@ func TestFloodOfRequests(t *testing.T) {
 		s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(request)})
 	}
 	request = ""
-	slow.requireRunning(t, prefetch)
+	slow.RequireRunning(t, prefetch)
 	s.requireWaiting(t, flood-prefetch)
 	grown := heap.Live() - before
 	t.Logf("%d bytes more for %d messages of %d", grown, prefetch, limit)
 	require.Less(t, grown, (prefetch+3)*limit)
-	slow.open()
+	slow.Open()
 	for range flood {
 		require.Contains(t, string(take(t, answers).Body), `"result":`)
 	}
-	eventually(t, func() bool { return heap.Live()-before < 4*limit }, "nothing is kept when all is answered")
-	w.end(t)
+	servicetest.Eventually(t, func() bool { return heap.Live()-before < 4*limit }, "nothing is kept when all is answered")
+	w.End(t)
 }
 
 // Servers that are made to answer one another's queues drop what comes: each
@@ -119,11 +120,11 @@ func TestAnswersToAnotherServer(t *testing.T) {
 		s.publish(t, ch, amqp.Publishing{ReplyTo: other.queue, Body: []byte(request)})
 		other.publish(t, ch, amqp.Publishing{ReplyTo: s.queue, Body: []byte(request)})
 		for _, w := range []*worker{w, otherWorker} { // its request, and the other's answer
-			eventually(t, func() bool { return w.conn.Stats().Requests == int64(2*i+2) }, request)
+			servicetest.Eventually(t, func() bool { return w.conn.Stats().Requests == int64(2*i+2) }, request)
 		}
 	}
-	w.end(t)
-	otherWorker.end(t)
+	w.End(t)
+	otherWorker.End(t)
 	want := amqpconn.Stats{Requests: int64(2 * len(requests)), Replies: int64(len(requests))}
 	require.Equal(t, want, w.conn.Stats())
 	require.Equal(t, want, otherWorker.conn.Stats())
@@ -139,15 +140,15 @@ func TestGiantBatchHoldsUpItsServer(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	const places, items, calls = 4, 1000, 50
-	slow := newSlow()
-	codec := jsonrpc2.ServerOptions{MaxInFlight: places, Logger: quiet}
+	slow := servicetest.NewSlow()
+	codec := jsonrpc2.ServerOptions{MaxInFlight: places, Logger: servicetest.Quiet}
 	serveWith(t, s, nil, codec, slow)
 	ch := s.channel(t)
 	batch, batches := replyQueue(t, ch, "")
 	own, answers := replyQueue(t, ch, "")
 	item := `,{"jsonrpc":"2.0","id":1,"method":"Slow.Wait","params":[1]}`
 	s.publish(t, ch, amqp.Publishing{ReplyTo: batch, Body: []byte("[" + strings.Repeat(item, items)[1:] + "]")})
-	slow.requireRunning(t, places)
+	slow.RequireRunning(t, places)
 	serveWith(t, s, nil, codec)
 	for range calls {
 		s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
@@ -155,9 +156,9 @@ func TestGiantBatchHoldsUpItsServer(t *testing.T) {
 	for range calls - (places - 1) {
 		require.Equal(t, six("1"), string(take(t, answers).Body))
 	}
-	require.EqualValues(t, places, slow.running.Load())
-	require.Zero(t, slow.ran.Load())
-	slow.open()
+	require.EqualValues(t, places, slow.Running.Load())
+	require.Zero(t, slow.Ran.Load())
+	slow.Open()
 	require.Equal(t, items, strings.Count(string(take(t, batches).Body), `"result":`))
 	for range places - 1 {
 		require.Equal(t, six("1"), string(take(t, answers).Body))
@@ -174,7 +175,7 @@ func TestHostileReplies(t *testing.T) {
 	ch := s.channel(t)
 	requests, err := ch.Consume(s.queue, "", true, false, false, false, nil)
 	require.NoError(t, err)
-	c, stranger := dial(t, s, nil, soon), dial(t, s, nil, soon)
+	c, stranger := dial(t, s, nil, servicetest.Soon), dial(t, s, nil, servicetest.Soon)
 	theirs := stranger.Go("Calc.Add", []float64{1, 2}, new(float64), nil)
 	strangers := take(t, requests)
 	reply := func(d amqp.Delivery, correlation, body string) {

@@ -13,6 +13,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // requireTimeout requires a timeout whose error tells more.
@@ -32,11 +33,11 @@ func TestTimeoutTellsConsumers(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			s.declare(t, true, false, nil)
-			slow := newSlow()
+			slow := servicetest.NewSlow()
 			for range consumers {
 				serve(t, s, nil, slow)
 			}
-			c := dial(t, s, nil, soon)
+			c := dial(t, s, nil, servicetest.Soon)
 			if consumers > 0 {
 				c.requireAdds(t) // it is connected
 			}
@@ -46,7 +47,7 @@ func TestTimeoutTellsConsumers(t *testing.T) {
 			requireTimeout(t, err, fmt.Sprintf("queue %q", s.queue))
 			requireTimeout(t, err, words)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
-			slow.open()
+			slow.Open()
 		})
 	}
 }
@@ -56,9 +57,9 @@ func TestTimeoutTellsMissingQueue(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.declare(t, true, false, nil)
-	conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Logger: quiet})
+	conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
-	client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: 6 * time.Second, Logger: quiet})
+	client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: 6 * time.Second, Logger: servicetest.Quiet})
 	defer client.Close()
 	call := client.Go("Calc.Add", calc.Args{}, nil, nil)
 	s.requireWaiting(t, 1)
@@ -74,7 +75,7 @@ func TestMaxBacklog(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.declare(t, true, false, nil)
-	c := dial(t, s, &amqpconn.DialOptions{MaxBacklog: 5, Logger: quiet}, soon)
+	c := dial(t, s, &amqpconn.DialOptions{MaxBacklog: 5, Logger: servicetest.Quiet}, servicetest.Soon)
 	done := make(chan *rpc.Call, 5)
 	for range 5 {
 		c.Go("Calc.Add", []float64{1, 5.1}, new(float64), done)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // The oldest clients declare the queue that is named by their request's id only
@@ -25,7 +26,7 @@ func TestReplyQueueDeclaredLate(t *testing.T) {
 			t.Run(fmt.Sprint(style, ", confirm ", confirm), func(t *testing.T) {
 				t.Parallel()
 				s := newSite(t)
-				w := serve(t, s, &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: quiet})
+				w := serve(t, s, &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: servicetest.Quiet})
 				var calling sync.WaitGroup
 				for range clients {
 					ch := s.channel(t)
@@ -53,7 +54,7 @@ func TestReplyQueueDeclaredLate(t *testing.T) {
 					})
 				}
 				calling.Wait()
-				w.end(t)
+				w.End(t)
 				stats := w.conn.Stats()
 				require.EqualValues(t, clients*calls, stats.Replies)
 				require.Zero(t, stats.Undelivered)
@@ -69,7 +70,7 @@ func TestReplyQueuesThatNeverCome(t *testing.T) {
 	t.Parallel()
 	const strangers = 2000
 	s := newSite(t)
-	w := serveWith(t, s, &amqpconn.ListenOptions{ConfirmReplies: true, Logger: quiet}, jsonrpc2.ServerOptions{Logger: quiet})
+	w := serveWith(t, s, &amqpconn.ListenOptions{ConfirmReplies: true, Logger: servicetest.Quiet}, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 	ch := s.channel(t)
 	own, answers := replyQueue(t, ch, "")
 	prefix := rand.Text()
@@ -82,13 +83,13 @@ func TestReplyQueuesThatNeverCome(t *testing.T) {
 	}
 	id := rand.Text() // also one who is late, behind so many
 	s.publish(t, ch, amqp.Publishing{Body: []byte(add(fmt.Sprintf("%q", id)))})
-	eventually(t, func() bool { return w.conn.Stats().Requests == strangers+strangers/100+1 })
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Requests == strangers+strangers/100+1 })
 	_, late := replyQueue(t, ch, id)
 	require.Contains(t, string(take(t, late).Body), id)
-	eventually(t, func() bool { return w.conn.Stats().Undelivered == strangers })
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Undelivered == strangers })
 	_, ok := s.inspect(prefix + " 1")
 	require.False(t, ok)
 	begin := time.Now()
-	w.end(t)
+	w.End(t)
 	require.Less(t, time.Since(begin), closeTime)
 }

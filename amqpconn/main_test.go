@@ -1,16 +1,12 @@
 package amqpconn_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
-	"log/slog"
 	"net/rpc"
 	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,8 +16,8 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
-	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestMain(m *testing.M) {
@@ -33,16 +29,8 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	soon      = time.Minute // for what should not take long
-	tick      = 10 * time.Millisecond
 	closeTime = 2 * time.Second // for Close, at most
 )
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, condition func() bool, msgAndArgs ...any) {
-	t.Helper()
-	require.Eventually(t, condition, soon, tick, msgAndArgs...)
-}
 
 // A site is a queue on a broker.
 type site struct{ url, queue string }
@@ -92,7 +80,7 @@ func (s site) inspect(queue string) (q amqp.Queue, ok bool) {
 // delivered.
 func (s site) requireWaiting(t *testing.T, messages int) {
 	t.Helper()
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		q, ok := s.inspect(s.queue)
 		return ok && q.Messages == messages
 	}, "want %d messages in %q", messages, s.queue)
@@ -100,7 +88,7 @@ func (s site) requireWaiting(t *testing.T, messages int) {
 
 func (s site) requireConsumers(t *testing.T, consumers int) {
 	t.Helper()
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		q, ok := s.inspect(s.queue)
 		return ok && q.Consumers == consumers
 	}, "want %d consumers of %q", consumers, s.queue)
@@ -142,7 +130,7 @@ func take(t *testing.T, deliveries <-chan amqp.Delivery) amqp.Delivery {
 	case d, ok := <-deliveries:
 		require.True(t, ok, "the channel is closed")
 		return d
-	case <-time.After(soon):
+	case <-time.After(servicetest.Soon):
 		require.FailNow(t, "nothing is delivered")
 		return amqp.Delivery{}
 	}
@@ -155,17 +143,15 @@ func newRequest(body string) *jsonrpc2.Request {
 
 // A worker is a running server of a queue.
 type worker struct {
-	conn  *amqpconn.ServerConn
-	drain context.CancelFunc
-	done  chan struct{} // closed when Serve has returned
-	err   error         // what it returned
+	*servicetest.Server
+	conn *amqpconn.ServerConn
 }
 
 // serve starts a worker that serves Calc and the other services given, and waits
 // until it consumes. The test's cleanup ends it.
 func serve(t *testing.T, s site, opts *amqpconn.ListenOptions, services ...any) *worker {
 	t.Helper()
-	return serveWith(t, s, opts, jsonrpc2.ServerOptions{Logger: quiet}, services...)
+	return serveWith(t, s, opts, jsonrpc2.ServerOptions{Logger: servicetest.Quiet}, services...)
 }
 
 func serveWith(t *testing.T, s site, opts *amqpconn.ListenOptions, codec jsonrpc2.ServerOptions, services ...any) *worker {
@@ -179,56 +165,27 @@ func serveWith(t *testing.T, s site, opts *amqpconn.ListenOptions, codec jsonrpc
 // start is serveWith without the waiting.
 func start(t *testing.T, s site, opts *amqpconn.ListenOptions, codec jsonrpc2.ServerOptions, services ...any) *worker {
 	t.Helper()
-	server := rpc.NewServer()
-	for _, service := range append(services, calc.Calc{}) {
-		require.NoError(t, server.Register(service))
-	}
 	if opts == nil {
-		opts = &amqpconn.ListenOptions{Logger: quiet}
+		opts = &amqpconn.ListenOptions{Logger: servicetest.Quiet}
 	}
 	conn, err := amqpconn.Listen(s.url, s.queue, opts)
 	require.NoError(t, err)
-	codec.Service = "Calc"
-	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{conn: conn, drain: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(w.done)
-		w.err = jsonrpc2.Serve(ctx, server, conn, &codec)
-	}()
+	w := &worker{servicetest.Serve(t, conn, codec, services...), conn}
 	t.Cleanup(func() {
 		for _, service := range services {
-			if slow, ok := service.(*Slow); ok {
-				slow.open() // where the test failed before
+			if slow, ok := service.(*servicetest.Slow); ok {
+				slow.Open() // where the test failed before
 			}
 		}
-		w.end(t)
 	})
 	return w
-}
-
-// end drains the worker and waits until it is gone.
-func (w *worker) end(t *testing.T) {
-	t.Helper()
-	require.NoError(t, w.ended(t))
 }
 
 // endUnsent is end of a worker that can't send so many answers.
 func (w *worker) endUnsent(t *testing.T, answers int) {
 	t.Helper()
-	require.ErrorContains(t, w.ended(t), fmt.Sprintf("closed with %d answers unsent", answers))
-	w.err = nil // it is known
-}
-
-// ended drains the worker and returns what Serve returned.
-func (w *worker) ended(t *testing.T) error {
-	t.Helper()
-	w.drain()
-	select {
-	case <-w.done:
-	case <-time.After(soon):
-		require.FailNow(t, "the server does not end")
-	}
-	return w.err
+	require.ErrorContains(t, w.Ended(t), fmt.Sprintf("closed with %d answers unsent", answers))
+	w.Err = nil // it is known
 }
 
 // A caller is a client of a queue.
@@ -242,13 +199,20 @@ type caller struct {
 func dial(t *testing.T, s site, opts *amqpconn.DialOptions, timeout time.Duration) caller {
 	t.Helper()
 	if opts == nil {
-		opts = &amqpconn.DialOptions{Logger: quiet}
+		opts = &amqpconn.DialOptions{Logger: servicetest.Quiet}
 	}
 	conn, err := amqpconn.Dial(s.url, s.queue, opts)
 	require.NoError(t, err)
-	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true, Timeout: timeout, Logger: quiet})
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true, Timeout: timeout, Logger: servicetest.Quiet})
 	t.Cleanup(func() { _ = client.Close() })
 	return caller{client, conn}
+}
+
+func (c caller) add(a, b float64) (float64, error) { return servicetest.Add(c.Client, a, b) }
+
+func (c caller) requireAdds(t *testing.T) {
+	t.Helper()
+	servicetest.RequireAdds(t, c.Client)
 }
 
 // end closes the caller, which takes no longer than it may.
@@ -259,52 +223,10 @@ func (c caller) end(t *testing.T) {
 	require.Less(t, time.Since(begin), closeTime)
 }
 
-func (c caller) add(a, b float64) (float64, error) {
-	return jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Add", calc.Args{A: a, B: b})
-}
-
-func (c caller) requireAdds(t *testing.T) {
-	t.Helper()
-	sum, err := c.add(1, 5.1)
-	require.NoError(t, err)
-	require.Equal(t, 6.1, sum)
-}
-
 // requireRecovers waits until calls work again.
 func (c caller) requireRecovers(t *testing.T) {
 	t.Helper()
-	eventually(t, func() bool { sum, err := c.add(1, 5.1); return err == nil && sum == 6.1 })
-}
-
-// Slow is a service whose calls run until they are let go.
-type Slow struct {
-	gate               chan struct{} // each value lets a call go, its closing all
-	opening            sync.Once
-	running, most, ran atomic.Int64
-
-	mu sync.Mutex // protects most
-}
-
-func newSlow() *Slow { return &Slow{gate: make(chan struct{})} }
-
-// Wait returns n when it is let go.
-func (s *Slow) Wait(n int, reply *int) error {
-	s.mu.Lock()
-	s.most.Store(max(s.most.Load(), s.running.Add(1)))
-	s.mu.Unlock()
-	<-s.gate
-	s.running.Add(-1)
-	s.ran.Add(1)
-	*reply = n
-	return nil
-}
-
-// open lets all calls go.
-func (s *Slow) open() { s.opening.Do(func() { close(s.gate) }) }
-
-func (s *Slow) requireRunning(t *testing.T, n int64) {
-	t.Helper()
-	eventually(t, func() bool { return s.running.Load() == n }, "want %d running calls", n)
+	servicetest.Eventually(t, func() bool { sum, err := c.add(1, 5.1); return err == nil && sum == 6.1 })
 }
 
 // wait calls a Slow without waiting for the answer.
@@ -320,54 +242,8 @@ func requireWaited(t *testing.T, calls ...*rpc.Call) {
 		case <-call.Done:
 			require.NoError(t, call.Error)
 			require.Equal(t, call.Args, *call.Reply.(*int))
-		case <-time.After(soon):
+		case <-time.After(servicetest.Soon):
 			require.FailNow(t, "a call hangs")
 		}
 	}
-}
-
-// Counter is a service that counts its calls.
-type Counter struct{ n atomic.Int64 }
-
-// Count returns how many calls there were.
-func (c *Counter) Count(_ struct{}, n *int64) error {
-	*n = c.n.Add(1)
-	return nil
-}
-
-// quiet is a logger for what a test does not look at.
-var quiet = slog.New(slog.DiscardHandler)
-
-// A logBook keeps what is logged.
-type logBook struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBook) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logBook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-// count returns how many lines contain all the words.
-func (l *logBook) count(words ...string) (n int) {
-	for line := range strings.Lines(l.String()) {
-		n++
-		for _, word := range words {
-			if !strings.Contains(line, word) {
-				n--
-				break
-			}
-		}
-	}
-	return n
-}
-
-func (l *logBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }

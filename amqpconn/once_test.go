@@ -14,6 +14,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A request is acknowledged when it is answered: the broker holds it until then,
@@ -22,26 +23,26 @@ func TestAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
-	slow, other := newSlow(), newSlow()
+	slow, other := servicetest.NewSlow(), servicetest.NewSlow()
 	c := dial(t, s, nil, 10*time.Minute)
 	w := serve(t, s.at(proxy.Addr), nil, slow)
 	call := c.wait(1)
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	for n := range int64(2) {
 		proxy.Cut()
-		eventually(t, func() bool { return w.conn.Stats().Reconnects == n+1 })
+		servicetest.Eventually(t, func() bool { return w.conn.Stats().Reconnects == n+1 })
 		s.requireHeld(t)
 	}
 	proxy.Refuse(true)
 	serve(t, s, nil, other)
-	other.requireRunning(t, 1) // once more, elsewhere
+	other.RequireRunning(t, 1) // once more, elsewhere
 	proxy.Refuse(false)
 	s.requireConsumers(t, 2)
-	other.open()
+	other.Open()
 	requireWaited(t, call)
-	slow.open()
-	eventually(t, func() bool { return slow.ran.Load() == 1 && slow.running.Load() == 0 })
-	w.end(t)
+	slow.Open()
+	servicetest.Eventually(t, func() bool { return slow.Ran.Load() == 1 && slow.Running.Load() == 0 })
+	w.End(t)
 	s.requireWaiting(t, 0)
 	require.EqualValues(t, 1, w.conn.Stats().Requests)
 	require.EqualValues(t, 3, w.conn.Stats().Reconnects)
@@ -57,7 +58,7 @@ func (s site) requireHeld(t *testing.T) {
 // requireUnacknowledged is requireHeld for as many messages.
 func (s site) requireUnacknowledged(t *testing.T, messages int) {
 	t.Helper()
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		list := brokertest.SharedRabbitMQ(t).Ctl("list_queues", "name", "messages_ready", "messages_unacknowledged")
 		return strings.Contains(list, fmt.Sprintf("%s\t0\t%d\n", s.queue, messages))
 	})
@@ -69,23 +70,23 @@ func TestAtMostOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	c := dial(t, s, nil, 0)
-	w := serve(t, s.at(proxy.Addr), &amqpconn.ListenOptions{Guarantee: jsonrpc2.AtMostOnce, Prefetch: 2, Logger: quiet}, slow)
+	w := serve(t, s.at(proxy.Addr), &amqpconn.ListenOptions{Guarantee: jsonrpc2.AtMostOnce, Prefetch: 2, Logger: servicetest.Quiet}, slow)
 	var calls []*rpc.Call
 	for i := range 8 {
 		calls = append(calls, c.wait(i))
 	}
-	slow.requireRunning(t, 2)
+	slow.RequireRunning(t, 2)
 	s.requireWaiting(t, 4) // two run, two are prefetched
 	proxy.Cut()
-	eventually(t, func() bool { return w.conn.Stats().Reconnects == 1 })
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Reconnects == 1 })
 	s.requireWaiting(t, 4) // the prefetched came again
-	slow.open()
+	slow.Open()
 	requireWaited(t, calls...)
-	w.end(t)
-	require.EqualValues(t, 8, slow.ran.Load())
-	require.EqualValues(t, 2, slow.most.Load(), "the Prefetch limits what runs, too")
+	w.End(t)
+	require.EqualValues(t, 8, slow.Ran.Load())
+	require.EqualValues(t, 2, slow.Most.Load(), "the Prefetch limits what runs, too")
 	s.requireWaiting(t, 0)
 }
 
@@ -103,9 +104,9 @@ func TestPrefetch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			slow := newSlow()
-			w := serveWith(t, s, &amqpconn.ListenOptions{Prefetch: test.prefetch, Logger: quiet},
-				jsonrpc2.ServerOptions{MaxInFlight: test.inFlight, Logger: quiet}, slow)
+			slow := servicetest.NewSlow()
+			w := serveWith(t, s, &amqpconn.ListenOptions{Prefetch: test.prefetch, Logger: servicetest.Quiet},
+				jsonrpc2.ServerOptions{MaxInFlight: test.inFlight, Logger: servicetest.Quiet}, slow)
 			c := dial(t, s, nil, 0)
 			total := test.want + 6
 			var calls []*rpc.Call
@@ -113,14 +114,14 @@ func TestPrefetch(t *testing.T) {
 				calls = append(calls, c.wait(i))
 			}
 			for answered := range 5 {
-				slow.requireRunning(t, int64(test.want))
+				slow.RequireRunning(t, int64(test.want))
 				s.requireWaiting(t, total-test.want-answered)
 				require.EqualValues(t, test.want+answered, w.conn.Stats().Requests)
-				slow.gate <- struct{}{}
+				slow.Gate <- struct{}{}
 			}
-			slow.open()
+			slow.Open()
 			requireWaited(t, calls...)
-			require.EqualValues(t, test.want, slow.most.Load())
+			require.EqualValues(t, test.want, slow.Most.Load())
 		})
 	}
 }
@@ -130,19 +131,19 @@ func TestIdleServersShare(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	c := dial(t, s, nil, 0)
-	var services []*Slow
+	var services []*servicetest.Slow
 	for range 2 {
-		slow := newSlow()
+		slow := servicetest.NewSlow()
 		services = append(services, slow)
-		serveWith(t, s, nil, jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: quiet}, slow)
+		serveWith(t, s, nil, jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: servicetest.Quiet}, slow)
 	}
 	for range 20 {
 		calls := []*rpc.Call{c.wait(1), c.wait(2)}
 		for _, slow := range services {
-			slow.requireRunning(t, 1)
+			slow.RequireRunning(t, 1)
 		}
 		for _, slow := range services {
-			slow.gate <- struct{}{}
+			slow.Gate <- struct{}{}
 		}
 		requireWaited(t, calls...)
 	}
@@ -166,18 +167,18 @@ func TestMaxDeliveries(t *testing.T) {
 				"x-dead-letter-exchange":    "",
 				"x-dead-letter-routing-key": dead.queue,
 			})
-			var log logBook
+			var log servicetest.LogBook
 			proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
-			slow := newSlow()
-			opts.Logger = quiet
-			w := serveWith(t, s.at(proxy.Addr), &opts, jsonrpc2.ServerOptions{Logger: log.logger()}, slow)
+			slow := servicetest.NewSlow()
+			opts.Logger = servicetest.Quiet
+			w := serveWith(t, s.at(proxy.Addr), &opts, jsonrpc2.ServerOptions{Logger: log.Logger()}, slow)
 			ch := s.channel(t)
 			poison := `{"jsonrpc":"2.0","method":"Slow.Wait","params":[1]}`
 			s.publish(t, ch, amqp.Publishing{Body: []byte(poison)})
-			slow.requireRunning(t, 1)
+			slow.RequireRunning(t, 1)
 			if opts.Guarantee != jsonrpc2.AtMostOnce {
 				proxy.Cut()
-				eventually(t, func() bool { return w.conn.Stats().Reconnects == 1 })
+				servicetest.Eventually(t, func() bool { return w.conn.Stats().Reconnects == 1 })
 				s.requireHeld(t)
 			}
 			proxy.Cut()
@@ -186,12 +187,12 @@ func TestMaxDeliveries(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, poison, string(take(t, deaths).Body))
 				require.EqualValues(t, 1, w.conn.Stats().Poisoned)
-				eventually(t, func() bool { return log.count("level=WARN", "request dropped after 2 deliveries", "Slow.Wait") == 1 })
+				servicetest.Eventually(t, func() bool { return log.Count("level=WARN", "request dropped after 2 deliveries", "Slow.Wait") == 1 })
 			}
 			dial(t, s, nil, 0).requireAdds(t)
-			require.EqualValues(t, 1, slow.running.Load())
-			slow.open()
-			w.end(t)
+			require.EqualValues(t, 1, slow.Running.Load())
+			slow.Open()
+			w.End(t)
 			s.requireWaiting(t, 0)
 		})
 	}
@@ -203,18 +204,18 @@ func TestUnlimitedDeliveries(t *testing.T) {
 	s := newSite(t)
 	s.declare(t, true, false, amqp.Table{"x-queue-type": "quorum"})
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
-	slow := newSlow()
-	w := serve(t, s.at(proxy.Addr), &amqpconn.ListenOptions{MaxDeliveries: -1, Logger: quiet}, slow)
+	slow := servicetest.NewSlow()
+	w := serve(t, s.at(proxy.Addr), &amqpconn.ListenOptions{MaxDeliveries: -1, Logger: servicetest.Quiet}, slow)
 	call := dial(t, s, nil, 0).wait(1)
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	for n := range int64(4) {
 		proxy.Cut()
-		eventually(t, func() bool { return w.conn.Stats().Reconnects == n+1 })
+		servicetest.Eventually(t, func() bool { return w.conn.Stats().Reconnects == n+1 })
 		s.requireHeld(t)
 	}
-	slow.open()
+	slow.Open()
 	requireWaited(t, call)
-	w.end(t)
+	w.End(t)
 	s.requireWaiting(t, 0)
 }
 
@@ -224,8 +225,8 @@ func TestAnswersOfAnotherConnection(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
-	var log logBook
-	conn, err := amqpconn.Listen(s.at(proxy.Addr).url, s.queue, &amqpconn.ListenOptions{Logger: log.logger()})
+	var log servicetest.LogBook
+	conn, err := amqpconn.Listen(s.at(proxy.Addr).url, s.queue, &amqpconn.ListenOptions{Logger: log.Logger()})
 	require.NoError(t, err)
 	defer conn.Close()
 	reading := make(chan jsonrpc2.Delivery, 10)
@@ -249,7 +250,7 @@ func TestAnswersOfAnotherConnection(t *testing.T) {
 		first = append(first, <-reading)
 	}
 	proxy.Cut()
-	eventually(t, func() bool { return conn.Stats().Reconnects == 1 })
+	servicetest.Eventually(t, func() bool { return conn.Stats().Reconnects == 1 })
 	s.requireUnacknowledged(t, 3)
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("2"))})
 	second := <-reading // what was delivered again is not read
@@ -261,5 +262,5 @@ func TestAnswersOfAnotherConnection(t *testing.T) {
 	s.requireUnacknowledged(t, 2)
 	require.NoError(t, conn.Close())
 	s.requireWaiting(t, 2)
-	require.Equal(t, 1, log.count("level=ERROR", "trying again"), &log)
+	require.Equal(t, 1, log.Count("level=ERROR", "trying again"), &log)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // With these in its environment the test binary is a server of Calc and Poison,
@@ -43,7 +44,7 @@ func servePoison() {
 			"x-dead-letter-routing-key": os.Getenv(serveDead),
 		}},
 		Prefetch: 1, // what is delivered together is delivered again together
-		Logger:   quiet,
+		Logger:   servicetest.Quiet,
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -54,7 +55,7 @@ func servePoison() {
 			log.Fatal(err)
 		}
 	}
-	if err := jsonrpc2.Serve(brokertest.Drained(), server, conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet}); err != nil {
+	if err := jsonrpc2.Serve(brokertest.Drained(), server, conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: servicetest.Quiet}); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -75,7 +76,7 @@ func TestPoisonKillsProcesses(t *testing.T) {
 		ReplyTo: own,
 		Body:    []byte(`{"jsonrpc":"2.0","id":1,"method":"Poison.Take"}`),
 	})
-	c := dial(t, s, nil, soon)
+	c := dial(t, s, nil, servicetest.Soon)
 	addAll := func() {
 		var calling sync.WaitGroup
 		for i := range callers {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // declared reports whether the queue is there with exactly these attributes.
@@ -40,14 +41,14 @@ func TestQueueCreated(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			w := serve(t, s, &amqpconn.ListenOptions{Queue: test.queue, Logger: quiet})
+			w := serve(t, s, &amqpconn.ListenOptions{Queue: test.queue, Logger: servicetest.Quiet})
 			dial(t, s, nil, 0).requireAdds(t)
 			require.True(t, s.declared(t, test.durable, test.args))
 			require.False(t, s.declared(t, !test.durable, test.args))
-			w.end(t)
+			w.End(t)
 
 			s = newSite(t)
-			c := dial(t, s, &amqpconn.DialOptions{Declare: &test.queue, Logger: quiet}, 0)
+			c := dial(t, s, &amqpconn.DialOptions{Declare: &test.queue, Logger: servicetest.Quiet}, 0)
 			call := c.Go("Calc.Add", []float64{1, 5.1}, new(float64), nil)
 			s.requireWaiting(t, 1)
 			require.True(t, s.declared(t, test.durable, test.args))
@@ -78,13 +79,13 @@ func TestQueueUsed(t *testing.T) {
 		} {
 			t.Run(test.name+" "+name, func(t *testing.T) {
 				t.Parallel()
-				var log logBook
+				var log servicetest.LogBook
 				s := newSite(t)
 				s.declare(t, test.durable, test.autoDelete, test.args)
-				serve(t, s, &amqpconn.ListenOptions{Queue: queue, Logger: log.logger()})
-				c := dial(t, s, &amqpconn.DialOptions{Declare: &queue, Logger: log.logger()}, 0)
+				serve(t, s, &amqpconn.ListenOptions{Queue: queue, Logger: log.Logger()})
+				c := dial(t, s, &amqpconn.DialOptions{Declare: &queue, Logger: log.Logger()}, 0)
 				c.requireAdds(t)
-				require.Zero(t, log.count(""), &log)
+				require.Zero(t, log.Count(""), &log)
 			})
 		}
 	}
@@ -93,42 +94,42 @@ func TestQueueUsed(t *testing.T) {
 // A queue deleted under its server is made and consumed again.
 func TestQueueDeleted(t *testing.T) {
 	t.Parallel()
-	var log logBook
+	var log servicetest.LogBook
 	s := newSite(t)
-	slow := newSlow()
-	w := serve(t, s, &amqpconn.ListenOptions{Queue: amqpconn.Queue{Plain: true}, Logger: log.logger()}, slow)
+	slow := servicetest.NewSlow()
+	w := serve(t, s, &amqpconn.ListenOptions{Queue: amqpconn.Queue{Plain: true}, Logger: log.Logger()}, slow)
 	c := dial(t, s, nil, 0)
 	running := c.wait(1)
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	for n := range int64(3) {
 		s.delete(t)
-		eventually(t, func() bool { return w.conn.Stats().Reconnects == n+1 })
+		servicetest.Eventually(t, func() bool { return w.conn.Stats().Reconnects == n+1 })
 		s.requireConsumers(t, 1)
 		require.True(t, s.declared(t, false, nil))
 		c.requireAdds(t)
 	}
-	slow.open()
+	slow.Open()
 	requireWaited(t, running)
-	require.Equal(t, 3, log.count("level=ERROR", "the queue was deleted"), &log)
-	require.Equal(t, 3, log.count("level=INFO", "works again"), &log)
-	require.Equal(t, 6, log.count(""), &log)
+	require.Equal(t, 3, log.Count("level=ERROR", "the queue was deleted"), &log)
+	require.Equal(t, 3, log.Count("level=INFO", "works again"), &log)
+	require.Equal(t, 6, log.Count(""), &log)
 }
 
 // A server that drains does not bring a deleted queue back.
 func TestQueueDeletedInDrain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	w := serve(t, s, nil, slow)
 	c := dial(t, s, nil, 0)
 	running := c.wait(1)
-	slow.requireRunning(t, 1)
-	w.drain()
+	slow.RequireRunning(t, 1)
+	w.Drain()
 	s.requireConsumers(t, 0)
 	s.delete(t)
-	slow.open()
+	slow.Open()
 	requireWaited(t, running)
-	w.end(t)
+	w.End(t)
 	_, exists := s.inspect(s.queue)
 	require.False(t, exists)
 }
@@ -136,18 +137,18 @@ func TestQueueDeletedInDrain(t *testing.T) {
 // A queue that somebody else has for himself is waited for.
 func TestQueueExclusiveToAnother(t *testing.T) {
 	t.Parallel()
-	var log logBook
+	var log servicetest.LogBook
 	s := newSite(t)
 	owner := s.channel(t)
 	_, err := owner.QueueDeclare(s.queue, false, false, true, false, nil)
 	require.NoError(t, err)
-	start(t, s, &amqpconn.ListenOptions{Logger: log.logger()}, jsonrpc2.ServerOptions{Logger: quiet})
-	eventually(t, func() bool { return log.count("level=ERROR", "RESOURCE_LOCKED") == 1 })
+	start(t, s, &amqpconn.ListenOptions{Logger: log.Logger()}, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
+	servicetest.Eventually(t, func() bool { return log.Count("level=ERROR", "RESOURCE_LOCKED") == 1 })
 	_, err = owner.QueueDelete(s.queue, false, false, false)
 	require.NoError(t, err)
 	s.requireConsumers(t, 1)
-	eventually(t, func() bool { return log.count("level=INFO") == 1 })
-	require.Equal(t, 2, log.count(""), &log)
+	servicetest.Eventually(t, func() bool { return log.Count("level=INFO") == 1 })
+	require.Equal(t, 2, log.Count(""), &log)
 }
 
 // A request waits in its queue as long as its caller does.
@@ -155,12 +156,12 @@ func TestRequestExpires(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.declare(t, true, false, nil)
-	counter := new(Counter)
+	counter := new(servicetest.Counter)
 	c := dial(t, s, nil, 300*time.Millisecond)
 	_, err := jsonrpc2.Call[int64](t.Context(), c.Client, "Counter.Count", struct{}{})
 	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
 	s.requireWaiting(t, 0)
 	serve(t, s, nil, counter)
 	c.requireRecovers(t)
-	require.Zero(t, counter.n.Load())
+	require.Zero(t, counter.N.Load())
 }

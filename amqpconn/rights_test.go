@@ -11,6 +11,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // Patterns of the rights that the package documents. QUEUE stands for the queue.
@@ -56,7 +57,7 @@ func TestRightsOfAClient(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			test.opts.Logger = quiet
+			test.opts.Logger = servicetest.Quiet
 			as := func(p [3]string) site { return s.as(t, broker, s.fill(p[0]), s.fill(p[1]), s.fill(p[2])) }
 			if test.opts.Declare != nil {
 				dial(t, as(test.patterns), &test.opts, 0)
@@ -81,7 +82,7 @@ func TestRightToDeclare(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	u := s.as(t, brokertest.SharedRabbitMQ(t), replies, byDefault, replies)
-	_, err := dial(t, u, &amqpconn.DialOptions{Declare: &amqpconn.Queue{}, Logger: quiet}, 0).add(1, 5.1)
+	_, err := dial(t, u, &amqpconn.DialOptions{Declare: &amqpconn.Queue{}, Logger: servicetest.Quiet}, 0).add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 	require.ErrorContains(t, err, "right to configure")
 	require.ErrorContains(t, err, s.queue)
@@ -112,18 +113,18 @@ func TestRightsOfAServer(t *testing.T) {
 				s.declare(t, true, false, nil)
 			}
 			lesser(test.patterns, func(right string, patterns [3]string) {
-				var log logBook
+				var log servicetest.LogBook
 				opts := test.opts
-				opts.Logger = log.logger()
-				w := start(t, as(patterns), &opts, jsonrpc2.ServerOptions{Logger: quiet})
-				eventually(t, func() bool { return log.count("level=ERROR", right, "403") > 0 }, &log)
-				w.end(t)
+				opts.Logger = log.Logger()
+				w := start(t, as(patterns), &opts, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
+				servicetest.Eventually(t, func() bool { return log.Count("level=ERROR", right, "403") > 0 }, &log)
+				w.End(t)
 				if !test.exists {
 					s.delete(t)
 				}
 			})
 			opts := test.opts
-			opts.Logger = quiet
+			opts.Logger = servicetest.Quiet
 			serve(t, as(test.patterns), &opts)
 			requireCalls(t, dial(t, s, nil, 0), 3)
 			ch := s.channel(t) // and the ways to answer that are rare

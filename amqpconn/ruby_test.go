@@ -13,6 +13,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/rubytest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // The ways in which the Ruby programs know the reply queue.
@@ -22,7 +23,7 @@ var rubyStyles = []string{"id", "late", "reply_to"}
 // or make one like it. With --passive they use whatever is there.
 func TestRubyClients(t *testing.T) {
 	t.Parallel()
-	plain := &amqpconn.ListenOptions{Queue: amqpconn.Queue{Plain: true}, Logger: quiet}
+	plain := &amqpconn.ListenOptions{Queue: amqpconn.Queue{Plain: true}, Logger: servicetest.Quiet}
 	for _, test := range []struct {
 		name    string
 		before  bool // Ruby declares the queue before we do
@@ -49,7 +50,7 @@ func TestRubyClients(t *testing.T) {
 				require.Equal(t, 6.1, *call("add", "[1,5.1]").Result)
 				require.EqualValues(t, -32601, call("multiply", "[1,5]").Error.Code)
 			}
-			w.end(t)
+			w.End(t)
 			s.requireWaiting(t, 0)
 			require.Zero(t, w.conn.Stats().Undelivered-btoi(test.before))
 		})
@@ -88,7 +89,7 @@ func TestRubyClientsThatDeclareLate(t *testing.T) {
 	w := serve(t, s, nil)
 	lines := rubytest.Run(t, "amqp_client.rb", "--passive", "--count", strconv.Itoa(calls), s.url, s.queue, "late", "add", "[1,5.1]")
 	require.Equal(t, calls, strings.Count(lines, `"result":6.1`))
-	w.end(t)
+	w.End(t)
 	require.Equal(t, amqpconn.Stats{Requests: calls, Replies: calls}, w.conn.Stats())
 }
 
@@ -107,7 +108,7 @@ func TestRubyServers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			c := dial(t, s, &amqpconn.DialOptions{ReplyPerCall: test.perCall, Logger: quiet}, 0)
+			c := dial(t, s, &amqpconn.DialOptions{ReplyPerCall: test.perCall, Logger: servicetest.Quiet}, 0)
 			_, err := c.add(1, 5.1)
 			require.ErrorIs(t, err, jsonrpc2.ErrNoServer, "it is there before the server")
 
@@ -123,7 +124,7 @@ func TestRubyServers(t *testing.T) {
 			w := serve(t, s, nil)
 			requireCalls(t, c, 3)
 			c.end(t)
-			w.end(t)
+			w.End(t)
 			s.requireWaiting(t, 0)
 		})
 	}
@@ -133,7 +134,7 @@ func TestRubyServers(t *testing.T) {
 func TestRubyServerBesideOurs(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	w := serve(t, s, &amqpconn.ListenOptions{Queue: amqpconn.Queue{Plain: true}, Logger: quiet})
+	w := serve(t, s, &amqpconn.ListenOptions{Queue: amqpconn.Queue{Plain: true}, Logger: servicetest.Quiet})
 	rubytest.Start(t, "amqp_server.rb", s.url, s.queue, "reply_to")
 	c := dial(t, s, nil, 0)
 	requireCalls(t, c, 3)

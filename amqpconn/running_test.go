@@ -10,6 +10,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A method may run for longer than the broker waits for an acknowledgement. The
@@ -24,9 +25,9 @@ func TestConsumerTimeout(t *testing.T) {
 		for _, quorum := range []bool{false, true} {
 			t.Run(fmt.Sprintf("confirm %v, quorum %v", confirm, quorum), func(t *testing.T) {
 				s := site{broker.URL(), t.Name()}
-				slow := newSlow()
-				var log logBook
-				w := serve(t, s, &amqpconn.ListenOptions{ConfirmReplies: confirm, Queue: amqpconn.Queue{Quorum: quorum}, Logger: log.logger()}, slow)
+				slow := servicetest.NewSlow()
+				var log servicetest.LogBook
+				w := serve(t, s, &amqpconn.ListenOptions{ConfirmReplies: confirm, Queue: amqpconn.Queue{Quorum: quorum}, Logger: log.Logger()}, slow)
 				ch := s.channel(t)
 				own, answers := replyQueue(t, ch, "")
 				// Two are alike, and are two nevertheless.
@@ -34,9 +35,9 @@ func TestConsumerTimeout(t *testing.T) {
 					s.publish(t, ch, amqp.Publishing{ReplyTo: own, CorrelationId: "c", DeliveryMode: amqp.Persistent,
 						Body: fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"Slow.Wait","params":[%d]}`, id, id)})
 				}
-				slow.requireRunning(t, 3)
+				slow.RequireRunning(t, 3)
 				consumers := make(map[string]bool) // by tag: it is delivered again and again
-				eventually(t, func() bool {
+				servicetest.Eventually(t, func() bool {
 					for line := range strings.Lines(broker.Ctl("list_consumers", "queue_name", "consumer_tag")) {
 						if queue, tag, ok := strings.Cut(line, "\t"); ok && queue == s.queue {
 							consumers[tag] = true
@@ -44,19 +45,19 @@ func TestConsumerTimeout(t *testing.T) {
 					}
 					return len(consumers) >= 2
 				})
-				require.LessOrEqual(t, log.count("level=ERROR", "timed out"), 3, &log) // for each channel number
-				require.EqualValues(t, 3, slow.running.Load())
+				require.LessOrEqual(t, log.Count("level=ERROR", "timed out"), 3, &log) // for each channel number
+				require.EqualValues(t, 3, slow.Running.Load())
 				s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("3"))}) // a new one is served
 				require.Equal(t, six("3"), string(take(t, answers).Body))
-				slow.open()
+				slow.Open()
 				for range 3 {
 					require.Contains(t, string(take(t, answers).Body), `"result":`)
 				}
-				w.end(t)
+				w.End(t)
 				s.requireWaiting(t, 0)
 				require.Empty(t, answers)
-				require.EqualValues(t, 3, slow.ran.Load())
-				require.EqualValues(t, 3, slow.most.Load())
+				require.EqualValues(t, 3, slow.Ran.Load())
+				require.EqualValues(t, 3, slow.Most.Load())
 				require.EqualValues(t, 4, w.conn.Stats().Requests)
 			})
 		}

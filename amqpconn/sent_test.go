@@ -14,6 +14,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 const note = `{"jsonrpc":"2.0","method":"Counter.Count"}`
@@ -55,7 +56,7 @@ func (w *watched) outcome(t *testing.T) error {
 		return nil
 	case err := <-w.failed:
 		return err
-	case <-time.After(soon):
+	case <-time.After(servicetest.Soon):
 		require.FailNow(t, "a request has no end")
 		return nil
 	}
@@ -71,7 +72,7 @@ func (w *watched) requireOpen(t *testing.T) {
 // dialConn returns a ClientConn that no codec has.
 func dialConn(t *testing.T, s site, opts amqpconn.DialOptions) *amqpconn.ClientConn {
 	t.Helper()
-	opts.Logger = quiet
+	opts.Logger = servicetest.Quiet
 	conn, err := amqpconn.Dial(s.url, s.queue, &opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, conn.Close()) })
@@ -125,7 +126,7 @@ func TestNotificationIsUnconfirmed(t *testing.T) {
 				require.NoError(t, write(t, conn, note).outcome(t))
 				proxy.BlackHole(true)
 				w := write(t, conn, note)
-				eventually(t, func() bool { return conn.Stats().Requests == 2 })
+				servicetest.Eventually(t, func() bool { return conn.Stats().Requests == 2 })
 				w.requireOpen(t)
 				if closed {
 					begin := time.Now()
@@ -234,7 +235,7 @@ func TestNotificationInABatch(t *testing.T) {
 	require.NoError(t, one.outcome(t))
 	require.True(t, one.GivenUp())
 	require.False(t, call.GivenUp())
-	serve(t, s, nil, new(Counter))
+	serve(t, s, nil, new(servicetest.Counter))
 	reply, err := conn.ReadReply(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "["+six(`"1"`)+"]", string(reply.Body))

@@ -13,6 +13,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A Ledger is a service that notes what it was called with.
@@ -51,10 +52,10 @@ func TestStorm(t *testing.T) {
 	broker := brokertest.StartRabbitMQ(t)
 	s := site{broker.URL(), "storm"}
 	ledger := &Ledger{runs: make(map[int]int)}
-	var log logBook
-	w := serve(t, s, &amqpconn.ListenOptions{Logger: log.logger()}, ledger)
-	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: log.logger()}, 2*time.Minute)
-	other := dial(t, s, nil, soon)
+	var log servicetest.LogBook
+	w := serve(t, s, &amqpconn.ListenOptions{Logger: log.Logger()}, ledger)
+	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: log.Logger()}, 2*time.Minute)
+	other := dial(t, s, nil, servicetest.Soon)
 	awaitAge(t, s, 2*time.Second)
 
 	var next, ended, answered atomic.Int64
@@ -79,7 +80,7 @@ func TestStorm(t *testing.T) {
 		broker.Restart,
 	} {
 		share := calls * int64(i+1) / 4
-		require.Eventually(t, func() bool { return ended.Load() >= share }, 5*time.Minute, tick)
+		require.Eventually(t, func() bool { return ended.Load() >= share }, 5*time.Minute, servicetest.Tick)
 		other.requireRecovers(t)
 		fault()
 	}
@@ -87,13 +88,13 @@ func TestStorm(t *testing.T) {
 	go func() { wg.Wait(); close(returned) }()
 	select {
 	case <-returned:
-	case <-time.After(4 * soon):
+	case <-time.After(4 * servicetest.Soon):
 		require.FailNow(t, "calls hang", "%d of %d have ended", ended.Load(), calls)
 	}
 
 	// Whatever the broker still held is run and acknowledged: what is delivered
 	// counts here, too.
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		return strings.Contains(broker.Ctl("list_queues", "name", "messages"), s.queue+"\t0\n")
 	}, "not all requests are acknowledged")
 	stats := c.conn.Stats()
@@ -106,7 +107,7 @@ func TestStorm(t *testing.T) {
 	require.Greater(t, answered.Load(), calls/4)
 	c.requireRecovers(t)
 	c.end(t)
-	w.end(t)
+	w.End(t)
 	s.requireConsumers(t, 0)
 	s.requireWaiting(t, 0)
 }

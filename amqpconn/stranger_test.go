@@ -14,6 +14,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // strangers returns reply addresses that are no good.
@@ -64,8 +65,8 @@ func TestStrangersAddress(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			var log logBook
-			w := serveWith(t, s, &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: log.logger()}, jsonrpc2.ServerOptions{Logger: quiet})
+			var log servicetest.LogBook
+			w := serveWith(t, s, &amqpconn.ListenOptions{ConfirmReplies: confirm, Logger: log.Logger()}, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 			ch, direct := s.channel(t), s.channel(t)
 			own, answers := replyQueue(t, ch, "")
 			const replyTo = "amq.rabbitmq.reply-to"
@@ -101,12 +102,12 @@ func TestStrangersAddress(t *testing.T) {
 				}
 			}
 			s.requireWaiting(t, 0)
-			w.end(t)
+			w.End(t)
 			s.requireWaiting(t, 0)
 			stats := w.conn.Stats()
 			require.EqualValues(t, requests, stats.Requests)
 			require.Zero(t, stats.Reconnects, &log)
-			require.Zero(t, log.count("impaired"), &log)
+			require.Zero(t, log.Count("impaired"), &log)
 		})
 	}
 }
@@ -125,6 +126,6 @@ func TestReservedID(t *testing.T) {
 	s.publish(t, ch, amqp.Publishing{Body: []byte(add(fmt.Sprintf("%q", own)))})
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
 	require.Equal(t, six("1"), string(take(t, answers).Body))
-	w.end(t)
+	w.End(t)
 	require.Equal(t, amqpconn.Stats{Requests: 2, Replies: 1, NoAddress: 1}, w.conn.Stats())
 }

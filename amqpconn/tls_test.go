@@ -16,6 +16,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestTLS(t *testing.T) {
@@ -24,19 +25,19 @@ func TestTLS(t *testing.T) {
 	addr, trusting := terminateTLS(t, brokertest.SharedRabbitMQ(t).Addr)
 	secure := site{strings.Replace(s.at(addr).url, "amqp:", "amqps:", 1), s.queue}
 	config := amqp.Config{TLSClientConfig: trusting}
-	start(t, secure, &amqpconn.ListenOptions{Config: config, Logger: quiet}, jsonrpc2.ServerOptions{Logger: quiet})
+	start(t, secure, &amqpconn.ListenOptions{Config: config, Logger: servicetest.Quiet}, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 	s.requireConsumers(t, 1)
 	unverified := site{strings.Replace(secure.url, "127.0.0.1", "localhost", 1), s.queue} // the certificate's name is the other
-	c := dial(t, unverified, &amqpconn.DialOptions{URLs: []string{secure.url}, Config: config, Logger: quiet}, 0)
+	c := dial(t, unverified, &amqpconn.DialOptions{URLs: []string{secure.url}, Config: config, Logger: servicetest.Quiet}, 0)
 	requireCalls(t, c, 10)
 	c.end(t)
 	require.Empty(t, trusting.ServerName, "the caller's configuration is not written to")
 
-	var log logBook
-	c = dial(t, secure, &amqpconn.DialOptions{Logger: log.logger()}, 0)
+	var log servicetest.LogBook
+	c = dial(t, secure, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
-	require.Equal(t, 1, log.count("level=ERROR", "certificate"), &log)
+	require.Equal(t, 1, log.Count("level=ERROR", "certificate"), &log)
 }
 
 // terminateTLS listens with TLS in front of a broker without. Clients with the

@@ -12,6 +12,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A queue that vanishes under a client that declares it comes back with the next
@@ -27,8 +28,8 @@ func TestQueueVanishes(t *testing.T) {
 				t.Parallel()
 				const calls = 20
 				s := newSite(t)
-				var log logBook
-				c := dial(t, s, &amqpconn.DialOptions{Declare: &queue, Persistent: persistent, Logger: log.logger()}, soon)
+				var log servicetest.LogBook
+				c := dial(t, s, &amqpconn.DialOptions{Declare: &queue, Persistent: persistent, Logger: log.Logger()}, servicetest.Soon)
 				for round := range 3 {
 					if name == "deleted" {
 						s.requireExists(t, true)
@@ -46,11 +47,11 @@ func TestQueueVanishes(t *testing.T) {
 						<-call.Done
 						require.NoError(t, call.Error)
 					}
-					w.end(t)
+					w.End(t)
 					require.EqualValues(t, 2*calls, w.conn.Stats().Requests, "round %d: each once", round)
 				}
 				require.Zero(t, c.conn.Stats().NoServer)
-				require.Zero(t, log.count(""), &log)
+				require.Zero(t, log.Count(""), &log)
 			})
 		}
 	}
@@ -60,7 +61,7 @@ func TestQueueVanishes(t *testing.T) {
 // would put off its expiry.
 func (s site) requireExists(t *testing.T, exists bool) {
 	t.Helper()
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		return strings.Contains(brokertest.SharedRabbitMQ(t).Ctl("list_queues", "name"), s.queue) == exists
 	})
 }
@@ -71,7 +72,7 @@ func TestQueueVanishesForGood(t *testing.T) {
 	s := newSite(t)
 	s.declare(t, true, false, nil)
 	broken := amqpconn.Queue{Args: amqp.Table{"x-queue-type": "nonsense"}}
-	c := dial(t, s, &amqpconn.DialOptions{Declare: &broken, Logger: quiet}, soon)
+	c := dial(t, s, &amqpconn.DialOptions{Declare: &broken, Logger: servicetest.Quiet}, servicetest.Soon)
 	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil)) // it has connected
 	s.requireWaiting(t, 1)
 	s.delete(t)

@@ -14,6 +14,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // What a server in another language sees of our requests.
@@ -33,8 +34,8 @@ func TestRequestOnTheWire(t *testing.T) {
 			s.declare(t, false, false, nil)
 			requests, err := s.channel(t).Consume(s.queue, "", true, false, false, false, nil)
 			require.NoError(t, err)
-			test.opts.Logger = quiet
-			c := dial(t, s, &test.opts, soon)
+			test.opts.Logger = servicetest.Quiet
+			c := dial(t, s, &test.opts, servicetest.Soon)
 
 			c.Go("Calc.Add", calc.Args{A: 1, B: 5.1}, new(float64), nil)
 			d := take(t, requests)
@@ -45,7 +46,7 @@ func TestRequestOnTheWire(t *testing.T) {
 			require.Equal(t, "application/json", d.ContentType)
 			require.NotEmpty(t, d.ReplyTo)
 			require.Equal(t, test.opts.ReplyPerCall, d.ReplyTo == id)
-			requireExpiration(t, soon, d)
+			requireExpiration(t, servicetest.Soon, d)
 			if test.opts.Persistent {
 				require.Equal(t, amqp.Persistent, d.DeliveryMode)
 			} else {
@@ -75,7 +76,7 @@ func requireExpiration(t *testing.T, timeout time.Duration, d amqp.Delivery) {
 	ms, err := strconv.Atoi(d.Expiration)
 	require.NoError(t, err)
 	require.LessOrEqual(t, time.Duration(ms)*time.Millisecond, timeout)
-	require.Greater(t, time.Duration(ms)*time.Millisecond, timeout-soon/2)
+	require.Greater(t, time.Duration(ms)*time.Millisecond, timeout-servicetest.Soon/2)
 }
 
 // A call without a timeout never expires.
@@ -113,17 +114,17 @@ func TestBrokerRefuses(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.declare(t, true, false, amqp.Table{"x-max-length": int32(0), "x-overflow": "reject-publish"})
-	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: quiet}, soon)
+	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: servicetest.Quiet}, servicetest.Soon)
 	begin := time.Now()
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 	require.ErrorContains(t, err, "the broker refused the request")
 	err = c.Call("Calc.Add", nil, new(float64))
 	require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrUnavailable.Error()), "got %v", err)
-	require.Less(t, time.Since(begin), soon/2)
+	require.Less(t, time.Since(begin), servicetest.Soon/2)
 
 	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
-	eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Requests: 3, Unsent: 3} })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Requests: 3, Unsent: 3} })
 }
 
 // A queue that is full for longer than a channel is trusted is no outage, whether
@@ -138,8 +139,8 @@ func TestBrokerRefusesForLong(t *testing.T) {
 	for _, pause := range []time.Duration{100 * time.Millisecond, 5500 * time.Millisecond} {
 		t.Run(pause.String(), func(t *testing.T) {
 			t.Parallel()
-			var log logBook
-			c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: log.logger()}, soon)
+			var log servicetest.LogBook
+			c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: log.Logger()}, servicetest.Soon)
 			refusals := time.NewTicker(pause)
 			defer refusals.Stop()
 			for begin := time.Now(); time.Since(begin) < 12*time.Second; <-refusals.C {
@@ -148,7 +149,7 @@ func TestBrokerRefusesForLong(t *testing.T) {
 				require.ErrorContains(t, err, "the broker refused the request")
 			}
 			require.Zero(t, c.conn.Stats().Reconnects)
-			require.Zero(t, log.count(""), &log)
+			require.Zero(t, log.Count(""), &log)
 		})
 	}
 }
@@ -159,12 +160,12 @@ func TestConfirmed(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.declare(t, true, false, nil)
-	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: quiet}, soon)
+	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: servicetest.Quiet}, servicetest.Soon)
 	const calls = 3000
 	for range calls {
 		require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
 	}
-	eventually(t, func() bool { return c.conn.Stats().Confirmed == calls })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats().Confirmed == calls })
 	require.Equal(t, amqpconn.Stats{Requests: calls, Confirmed: calls}, c.conn.Stats())
 	s.requireWaiting(t, calls)
 }
@@ -172,7 +173,7 @@ func TestConfirmed(t *testing.T) {
 // More than 16 MiB don't wait for a broker.
 func TestOverload(t *testing.T) {
 	t.Parallel()
-	conn, err := amqpconn.Dial(absent, "calc", &amqpconn.DialOptions{Logger: quiet})
+	conn, err := amqpconn.Dial(absent, "calc", &amqpconn.DialOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	defer conn.Close()
 	write := func() error { return conn.WriteRequest(newRequest(string(make([]byte, 4<<20)))) }
@@ -182,5 +183,5 @@ func TestOverload(t *testing.T) {
 	err = write()
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	require.ErrorContains(t, err, `queue "calc"`)
-	eventually(t, func() bool { return write() == nil }, "the first have failed")
+	servicetest.Eventually(t, func() bool { return write() == nil }, "the first have failed")
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -105,19 +106,19 @@ func TestUnusableAddress(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			rdb := brokertest.StartRedis(t).Client(t)
-			var log logBook
-			counter := new(Counter)
-			w := serveWith(t, rdb, &redisconn.ListenOptions{ReplyPrefix: "us:", Logger: log.logger()},
-				&jsonrpc2.ServerOptions{Logger: log.logger()}, counter)
+			var log servicetest.LogBook
+			counter := new(servicetest.Counter)
+			w := serveWith(t, rdb, &redisconn.ListenOptions{ReplyPrefix: "us:", Logger: log.Logger()},
+				&jsonrpc2.ServerOptions{Logger: log.Logger()}, counter)
 			push(t, rdb, test.request, add("us:there"))
 			require.Equal(t, six, pop(t, rdb, "us:there"))
-			w.end(t)
+			w.End(t)
 
 			got := w.conn.Stats()
 			require.Equal(t, counts{Requests: 2, Replies: 1, NoAddress: test.want.NoAddress, Refused: test.want.Refused}, got)
-			require.Equal(t, test.runs, counter.n.Load())
+			require.Equal(t, test.runs, counter.N.Load())
 			if test.runs == 0 {
-				require.Equal(t, 1, log.count("level=WARN"), &log)
+				require.Equal(t, 1, log.Count("level=WARN"), &log)
 			}
 			requireEmpty(t, rdb)
 		})
@@ -135,26 +136,26 @@ func TestReplyToAnotherType(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	rdb := brokertest.StartRedis(t).Client(t)
-	var log logBook
-	slow := newSlow()
+	var log servicetest.LogBook
+	slow := servicetest.NewSlow()
 	var stats jsonrpc2.Stats
-	w := serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{Logger: log.logger(), Stats: &stats}, slow)
+	w := serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{Logger: log.Logger(), Stats: &stats}, slow)
 	require.NoError(t, rdb.Set(ctx, "string", "kept", 0).Err())
 	require.NoError(t, rdb.SAdd(ctx, "set", "kept").Err())
 	for i := range 10 {
 		push(t, rdb, wait(1, fmt.Sprint("good", i)), wait(1, "string"), wait(1, "set"))
 	}
-	slow.requireRunning(t, 30)
-	close(slow.gate)
+	slow.RequireRunning(t, 30)
+	close(slow.Gate)
 	for i := range 10 {
 		require.Contains(t, pop(t, rdb, fmt.Sprint("good", i)), `"result":1`)
 	}
 	push(t, rdb, add("after"))
 	require.Equal(t, six, pop(t, rdb, "after"))
-	eventually(t, func() bool { return w.conn.Stats().Undelivered == 20 })
-	eventually(t, func() bool { return stats.LostReplies.Load() == 20 })
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Undelivered == 20 })
+	servicetest.Eventually(t, func() bool { return stats.LostReplies.Load() == 20 })
 	require.Zero(t, stats.Dropped.Load())
-	eventually(t, func() bool { return log.count("WRONGTYPE") > 0 })
+	servicetest.Eventually(t, func() bool { return log.Count("WRONGTYPE") > 0 })
 	require.Equal(t, "kept", rdb.Get(ctx, "string").Val())
 	require.Equal(t, []string{"kept"}, rdb.SMembers(ctx, "set").Val())
 	require.EqualValues(t, -1, rdb.TTL(ctx, "string").Val())
@@ -171,7 +172,7 @@ func TestReplyExpiry(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	rdb := brokertest.StartRedis(t).Client(t)
-	serve(t, rdb, &redisconn.ListenOptions{ReplyTTL: 40 * time.Second, Logger: quiet})
+	serve(t, rdb, &redisconn.ListenOptions{ReplyTTL: 40 * time.Second, Logger: servicetest.Quiet})
 	ttl := func(list string) time.Duration { return rdb.PTTL(ctx, list).Val() }
 	answered := func(list string, n int64) {
 		t.Helper()
@@ -180,7 +181,7 @@ func TestReplyExpiry(t *testing.T) {
 	}
 
 	answered("new", 1)
-	require.InDelta(t, 40*time.Second, ttl("new"), float64(soon))
+	require.InDelta(t, 40*time.Second, ttl("new"), float64(servicetest.Soon))
 
 	require.NoError(t, rdb.LPush(ctx, "lasting", "stranger's").Err())
 	answered("lasting", 2)
@@ -189,24 +190,24 @@ func TestReplyExpiry(t *testing.T) {
 
 	own := redisconn.DefaultReplyPrefix + "list"
 	answered(own, 1)
-	require.InDelta(t, 40*time.Second, ttl(own), float64(soon))
+	require.InDelta(t, 40*time.Second, ttl(own), float64(servicetest.Soon))
 	require.NoError(t, rdb.Persist(ctx, own).Err()) // a reply list by its name
 	answered(own, 2)
-	require.InDelta(t, 40*time.Second, ttl(own), float64(soon))
+	require.InDelta(t, 40*time.Second, ttl(own), float64(servicetest.Soon))
 
 	require.NoError(t, rdb.LPush(ctx, "expiring", "before").Err())
 	require.NoError(t, rdb.Expire(ctx, "expiring", time.Second*100).Err())
 	answered("expiring", 2)
-	require.InDelta(t, 40*time.Second, ttl("expiring"), float64(soon))
+	require.InDelta(t, 40*time.Second, ttl("expiring"), float64(servicetest.Soon))
 }
 
 func TestReplyExpires(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	w := serve(t, rdb, &redisconn.ListenOptions{ReplyTTL: 100 * time.Millisecond, Logger: quiet})
+	w := serve(t, rdb, &redisconn.ListenOptions{ReplyTTL: 100 * time.Millisecond, Logger: servicetest.Quiet})
 	push(t, rdb, add("abandoned"))
-	eventually(t, func() bool { return w.conn.Stats().Replies == 1 })
-	eventually(t, func() bool { return rdb.DBSize(context.Background()).Val() == 0 })
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 1 })
+	servicetest.Eventually(t, func() bool { return rdb.DBSize(context.Background()).Val() == 0 })
 }
 
 // By default an answer is kept for 30 seconds.
@@ -216,7 +217,7 @@ func TestDefaultReplyTTL(t *testing.T) {
 	serve(t, rdb, nil)
 	push(t, rdb, add("there"))
 	requireLen(t, rdb, "there", 1)
-	require.InDelta(t, redisconn.DefaultReplyTTL, rdb.PTTL(context.Background(), "there").Val(), float64(soon))
+	require.InDelta(t, redisconn.DefaultReplyTTL, rdb.PTTL(context.Background(), "there").Val(), float64(servicetest.Soon))
 }
 
 // Another service's queue may be named as a reply list: it gets the response,
@@ -232,5 +233,5 @@ func TestReplyToAnotherQueue(t *testing.T) {
 	requireLen(t, rdb, "other", 3)
 	require.Equal(t, append(other, six), rdb.LRange(ctx, "other", 0, -1).Val())
 	require.EqualValues(t, -1, rdb.TTL(ctx, "other").Val())
-	w.end(t)
+	w.End(t)
 }

@@ -45,10 +45,10 @@ func TestAttempt(t *testing.T) {
 	require.Equal(t, answered+"1}", pop(t, rdb, "there"))
 	require.NoError(t, rdb.RPush(t.Context(), suspectsKey, "3 "+batch).Err())
 	require.Equal(t, "["+answered+"4}]", pop(t, rdb, "there"))
-	w.end(t)
+	w.End(t)
 
 	w = serve(t, rdb, nil, Retried{})
 	push(t, rdb, call)
 	require.Equal(t, answered+"0}", pop(t, rdb, "there"))
-	w.end(t)
+	w.End(t)
 }

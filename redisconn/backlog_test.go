@@ -11,6 +11,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -21,7 +22,7 @@ func TestMaxBacklog(t *testing.T) {
 	for _, perCall := range []bool{false, true} {
 		broker := brokertest.StartRedis(t)
 		rdb := broker.Client(t)
-		opts := &redisconn.DialOptions{MaxBacklog: 5, ReplyPerCall: perCall, Logger: quiet}
+		opts := &redisconn.DialOptions{MaxBacklog: 5, ReplyPerCall: perCall, Logger: servicetest.Quiet}
 		push(t, rdb, add("there"), add("there")) // somebody else's
 		c := dial(t, rdb, opts, 0)
 		done := make(chan *rpc.Call, 20)
@@ -43,7 +44,7 @@ func TestMaxBacklog(t *testing.T) {
 		for range 3 {
 			require.NoError(t, (<-done).Error)
 		}
-		eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
+		servicetest.Eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
 		require.EqualValues(t, 0, rdb.LLen(context.Background(), queue).Val())
 	}
 }
@@ -56,7 +57,7 @@ func TestMaxBacklogAsksSeldom(t *testing.T) {
 	unlimited := dial(t, rdb, nil, 0)
 	requireManyCalls(t, unlimited, 10)
 	require.Zero(t, commandCalls(rdb, "llen"))
-	limited := dial(t, rdb, &redisconn.DialOptions{MaxBacklog: 1000, Logger: quiet}, 0)
+	limited := dial(t, rdb, &redisconn.DialOptions{MaxBacklog: 1000, Logger: servicetest.Quiet}, 0)
 	requireManyCalls(t, limited, 10)
 	require.Less(t, commandCalls(rdb, "llen"), commandCalls(rdb, "lpush"))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -66,8 +67,8 @@ func TestCauses(t *testing.T) {
 				test.setup(t, broker, opts)
 				rdb := redis.NewClient(opts)
 				t.Cleanup(func() { _ = rdb.Close() })
-				var log logBook
-				c := dial(t, rdb, &redisconn.DialOptions{Logger: log.logger()}, 0)
+				var log servicetest.LogBook
+				c := dial(t, rdb, &redisconn.DialOptions{Logger: log.Logger()}, 0)
 				if test.name == "pool used up" {
 					requireBlocked(t, broker.Client(t), 1)
 				}
@@ -85,8 +86,8 @@ func TestCauses(t *testing.T) {
 				require.ErrorContains(t, err, broker.Addr)
 				require.NotContains(t, err.Error(), "secret")
 				require.Less(t, took, 2*time.Second)
-				eventually(t, func() bool { return log.count(test.text, "queue=calc", "addr="+broker.Addr) > 0 }, &log)
-				require.Zero(t, log.count("secret"), &log)
+				servicetest.Eventually(t, func() bool { return log.Count(test.text, "queue=calc", "addr="+broker.Addr) > 0 }, &log)
+				require.Zero(t, log.Count("secret"), &log)
 			})
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -63,7 +64,7 @@ func TestSilentBroker(t *testing.T) {
 	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
 	require.GreaterOrEqual(t, time.Since(begin), time.Second)
 	broker.Cont()
-	eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
+	servicetest.Eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
 }
 
 // A request whose caller has given up is not sent.
@@ -78,11 +79,11 @@ func TestExpiredRequest(t *testing.T) {
 	_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{A: 1})
 	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	eventually(t, func() bool { return c.conn.Stats().Expired == 1 })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats().Expired == 1 })
 	broker.Start()
 	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
 	requireLen(t, rdb, queue, 1)
-	eventually(t, func() bool { return c.conn.Stats().Requests == 1 })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats().Requests == 1 })
 }
 
 // No more than 16 MiB wait for a broker that does not answer.
@@ -91,7 +92,7 @@ func TestOverload(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	rdb := broker.Client(t)
 	c := dial(t, rdb, nil, 0)
-	eventually(t, func() bool { return rdb.Ping(context.Background()).Err() == nil })
+	servicetest.Eventually(t, func() bool { return rdb.Ping(context.Background()).Err() == nil })
 	broker.Stop()
 	defer broker.Cont()
 	mebibyte := strings.Repeat("x", 1<<20-200)
@@ -106,7 +107,7 @@ func TestOverload(t *testing.T) {
 	_, err = jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Add", []string{mebibyte})
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	broker.Cont()
-	eventually(t, func() bool { return jsonrpc2.Notify(c.Client, "Calc.Add", []string{mebibyte}) == nil })
+	servicetest.Eventually(t, func() bool { return jsonrpc2.Notify(c.Client, "Calc.Add", []string{mebibyte}) == nil })
 }
 
 // Close is quick though nobody answers, and however often it is called.
@@ -116,7 +117,7 @@ func TestCloseWithoutBroker(t *testing.T) {
 		t.Run(fmt.Sprintf("client, per call %v", perCall), func(t *testing.T) {
 			t.Parallel()
 			broker := brokertest.StartRedis(t)
-			c := dial(t, broker.Client(t), &redisconn.DialOptions{ReplyPerCall: perCall, Logger: quiet}, 0)
+			c := dial(t, broker.Client(t), &redisconn.DialOptions{ReplyPerCall: perCall, Logger: servicetest.Quiet}, 0)
 			broker.Kill()
 			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil)) // can't be sent
 			require.NoError(t, requireQuickClose(t, c.conn))
@@ -126,7 +127,7 @@ func TestCloseWithoutBroker(t *testing.T) {
 		t.Parallel()
 		broker := brokertest.StartRedis(t)
 		rdb := broker.Client(t)
-		conn := mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: quiet})
+		conn := mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: servicetest.Quiet})
 		lost := make(map[string]error)
 		require.NoError(t, conn.Open(jsonrpc2.Settings{InFlight: 10, Lost: func(body []byte, why error) { lost[string(body)] = why }}))
 		requests := waits(3, "there")
@@ -148,8 +149,8 @@ func TestCloseWithoutBroker(t *testing.T) {
 		t.Parallel()
 		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 		defer rdb.Close()
-		require.NoError(t, requireQuickClose(t, mustDial(t, rdb, queue, &redisconn.DialOptions{Logger: quiet})))
-		require.NoError(t, requireQuickClose(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: quiet})))
+		require.NoError(t, requireQuickClose(t, mustDial(t, rdb, queue, &redisconn.DialOptions{Logger: servicetest.Quiet})))
+		require.NoError(t, requireQuickClose(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: servicetest.Quiet})))
 	})
 }
 
@@ -222,7 +223,7 @@ func TestReplyPerCallLeavesNoWakes(t *testing.T) {
 	ctx := context.Background()
 	rdb := brokertest.StartRedis(t).Client(t)
 	w := serve(t, rdb, nil)
-	c := dial(t, rdb, &redisconn.DialOptions{ReplyPerCall: true, Logger: quiet}, 0)
+	c := dial(t, rdb, &redisconn.DialOptions{ReplyPerCall: true, Logger: servicetest.Quiet}, 0)
 	for range 2 {
 		requireManyCalls(t, c, 20)
 	}
@@ -233,6 +234,6 @@ func TestReplyPerCallLeavesNoWakes(t *testing.T) {
 	t.Logf("%d wakes left after %d calls", left, w.conn.Stats().Requests)
 	require.Less(t, left, int64(256))
 	c.end(t)
-	w.end(t)
+	w.End(t)
 	requireEmpty(t, rdb)
 }

@@ -12,10 +12,11 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// When the master that holds the queue dies both ends soon use its successor,
+// When the master that holds the queue dies both ends servicetest.Soon use its successor,
 // though go-redis itself would look for one a minute later.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
@@ -48,7 +49,7 @@ func testClusterFailover(t *testing.T, atLeastOnce bool) {
 		}
 	}
 	requireUnavailable(t, func() error { _, err := c.add(1, 5.1); return err }())
-	eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
+	servicetest.Eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
 }
 
 // The beats and the waits of a server find the new master that Sentinel names, by
@@ -62,12 +63,12 @@ func TestSentinelFailoverAtLeastOnce(t *testing.T) {
 	c := dial(t, rdb, nil, 0)
 	c.requireAdds(t)
 	sentinel.Nodes[0].Kill()
-	eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
+	servicetest.Eventually(t, func() bool { _, err := c.add(1, 5.1); return err == nil })
 	for range 10 {
 		c.requireAdds(t)
 	}
 	c.end(t)
-	w.end(t)
+	w.End(t)
 	requireEmpty(t, rdb)
 }
 

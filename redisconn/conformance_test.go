@@ -8,6 +8,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/conntest"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -16,12 +17,12 @@ func TestConformance(t *testing.T) {
 	for name, opts := range replyModes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			runConformance(t, opts, redisconn.ListenOptions{Logger: quiet})
+			runConformance(t, opts, redisconn.ListenOptions{Logger: servicetest.Quiet})
 		})
 	}
 	t.Run("at least once", func(t *testing.T) {
 		t.Parallel()
-		runConformance(t, redisconn.DialOptions{Logger: quiet}, redisconn.ListenOptions{Logger: quiet, Guarantee: jsonrpc2.AtLeastOnce})
+		runConformance(t, redisconn.DialOptions{Logger: servicetest.Quiet}, redisconn.ListenOptions{Logger: servicetest.Quiet, Guarantee: jsonrpc2.AtLeastOnce})
 	})
 }
 

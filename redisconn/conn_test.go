@@ -15,14 +15,15 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
 // replyModes are both ways to be answered.
 var replyModes = map[string]redisconn.DialOptions{
-	"one reply list":   {Logger: quiet},
-	"a list per call":  {Logger: quiet, ReplyPerCall: true},
-	"a prefix of ours": {Logger: quiet, ReplyPrefix: "us:"},
+	"one reply list":   {Logger: servicetest.Quiet},
+	"a list per call":  {Logger: servicetest.Quiet, ReplyPerCall: true},
+	"a prefix of ours": {Logger: servicetest.Quiet, ReplyPrefix: "us:"},
 }
 
 func TestCalls(t *testing.T) {
@@ -31,14 +32,14 @@ func TestCalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rdb := brokertest.StartRedis(t).Client(t)
-			counter := new(Counter)
+			counter := new(servicetest.Counter)
 			w := serve(t, rdb, nil, counter)
 			c := dial(t, rdb, &opts, 0)
 			requireCalls(t, c, 20)
 			require.NoError(t, jsonrpc2.Notify(c.Client, "Counter.Count", nil))
-			eventually(t, func() bool { return counter.n.Load() == 1 })
+			servicetest.Eventually(t, func() bool { return counter.N.Load() == 1 })
 			c.end(t)
-			w.end(t)
+			w.End(t)
 			requireEmpty(t, rdb)
 		})
 	}
@@ -173,8 +174,8 @@ func TestStats(t *testing.T) {
 	for range 3 {
 		c.requireAdds(t)
 	}
-	eventually(t, func() bool { return c.conn.Stats() == redisconn.Stats{Requests: 3, Replies: 3} })
-	eventually(t, func() bool { return w.conn.Stats() == redisconn.Stats{Requests: 3, Replies: 3} })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats() == redisconn.Stats{Requests: 3, Replies: 3} })
+	servicetest.Eventually(t, func() bool { return w.conn.Stats() == redisconn.Stats{Requests: 3, Replies: 3} })
 }
 
 func TestCloseOfWhatWasNeverUsed(t *testing.T) {
@@ -234,7 +235,7 @@ const blockTime = 5 * time.Second
 // requireBlocked waits until as many connections are blocked in a pop.
 func requireBlocked(t *testing.T, rdb *redis.Client, n int) {
 	t.Helper()
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		return strings.Contains(rdb.Info(context.Background(), "clients").Val(), fmt.Sprintf("blocked_clients:%d\r\n", n))
 	}, "want %d blocked connections", n)
 }
@@ -255,5 +256,5 @@ func TestPlainCall(t *testing.T) {
 	require.Contains(t, err.Error(), `queue "calc"`)
 	require.Contains(t, err.Error(), "connection refused")
 	broker.Start()
-	eventually(t, func() bool { return c.Call("Calc.Add", calc.Args{A: 1, B: 5.1}, &sum) == nil })
+	servicetest.Eventually(t, func() bool { return c.Call("Calc.Add", calc.Args{A: 1, B: 5.1}, &sum) == nil })
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -70,16 +71,16 @@ func TestMaxDead(t *testing.T) {
 	}
 	d.die(t)
 
-	var log logBook
-	opts.Logger = log.logger()
+	var log servicetest.LogBook
+	opts.Logger = log.Logger()
 	w := serve(t, rdb, opts)
 	for range dies {
 		require.Contains(t, pop(t, rdb, "there"), "1 times")
 	}
-	w.end(t)
+	w.End(t)
 	require.EqualValues(t, dies, w.conn.Stats().Dead)
 	require.EqualValues(t, dies-1, w.conn.Stats().DeadDropped)
-	require.Equal(t, 1, log.count("the oldest dead requests dropped", "requests=2", "limit=10000"), &log)
+	require.Equal(t, 1, log.Count("the oldest dead requests dropped", "requests=2", "limit=10000"), &log)
 	dead, err := redisconn.NewDeadList(rdb, queue).List(t.Context(), -1)
 	require.NoError(t, err)
 	require.Len(t, dead, redisconn.MaxDead)

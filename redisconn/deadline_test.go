@@ -17,6 +17,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -34,7 +35,7 @@ type received struct {
 // listen returns a reader, closed by the test's cleanup.
 func listen(t *testing.T, rdb redis.UniversalClient) *reader {
 	t.Helper()
-	r := &reader{opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: quiet})), make(chan received, 1000)}
+	r := &reader{opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: servicetest.Quiet})), make(chan received, 1000)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -60,7 +61,7 @@ func next(t *testing.T, r *reader) (string, time.Time) {
 	select {
 	case got := <-r.requests:
 		return got.text, got.deadline
-	case <-time.After(soon):
+	case <-time.After(servicetest.Soon):
 		require.FailNow(t, "no request comes")
 		return "", time.Time{}
 	}
@@ -207,7 +208,7 @@ func TestDeadlineClockAskedSeldom(t *testing.T) {
 	require.GreaterOrEqual(t, asked, 2)
 	require.LessOrEqual(t, asked, 4+int(time.Since(begin)/time.Second)) // twice where it took long, then once a second
 	broker.Restart()
-	eventually(t, func() bool { return c.conn.Stats().Reconnects > 0 && server.Stats().Reconnects > 0 })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats().Reconnects > 0 && server.Stats().Reconnects > 0 })
 	ask()
 	require.GreaterOrEqual(t, commandCalls(admin, "time"), 2)
 }
@@ -225,7 +226,7 @@ func TestFarDeadlines(t *testing.T) {
 		require.NoError(t, rdb.LPush(t.Context(), queue, request).Err())
 		w := serve(t, rdb, nil)
 		require.NoError(t, (<-call.Done).Error)
-		w.end(t)
+		w.End(t)
 	}
 	serve(t, rdb, nil)
 	for _, ms := range []string{"9223372036854775807", "9223372036854775808", "1e400", "9007199254740993"} {
@@ -234,7 +235,7 @@ func TestFarDeadlines(t *testing.T) {
 	}
 }
 
-// When the clock of Redis is set forward, a client's calls are served as soon as it
+// When the clock of Redis is set forward, a client's calls are served as servicetest.Soon as it
 // has pushed one more than a second after it last asked.
 func TestBrokerClockIsSet(t *testing.T) {
 	t.Parallel()
@@ -251,11 +252,11 @@ func TestBrokerClockIsSet(t *testing.T) {
 	w := serve(t, connect(), nil)
 	c := dial(t, connect(), nil, 0)
 	c.requireAdds(t) // it knows the time now
-	w.end(t)
+	w.End(t)
 	set.Store(true)
 	serve(t, connect(), nil)
 	begin := time.Now()
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{A: 1, B: 5.1})

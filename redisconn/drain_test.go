@@ -15,6 +15,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -38,19 +39,19 @@ func waiting(t *testing.T, rdb *redis.Client) []string {
 func TestPrefetch(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	push(t, rdb, waits(12, "there")...)
-	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: 4, Logger: quiet}, slow)
+	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: 4, Logger: servicetest.Quiet}, slow)
 	for answered := range int64(9) {
-		slow.requireRunning(t, 4)
+		slow.RequireRunning(t, 4)
 		requireLen(t, rdb, queue, 8-answered)
 		require.EqualValues(t, 4+answered, w.conn.Stats().Requests)
-		slow.gate <- struct{}{}
+		slow.Gate <- struct{}{}
 		requireLen(t, rdb, "there", answered+1)
 	}
-	close(slow.gate)
+	close(slow.Gate)
 	requireLen(t, rdb, "there", 12)
-	require.EqualValues(t, 4, slow.most.Load())
+	require.EqualValues(t, 4, slow.Most.Load())
 }
 
 // A request that came alone and is not read yet keeps the next ones in the
@@ -58,7 +59,7 @@ func TestPrefetch(t *testing.T) {
 func TestUnreadKeepsOthersInQueue(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	conn := opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: quiet}))
+	conn := opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Logger: servicetest.Quiet}))
 	defer conn.Close()
 	read := func() string {
 		request, err := conn.ReadRequest(context.Background())
@@ -80,32 +81,32 @@ func TestUnreadKeepsOthersInQueue(t *testing.T) {
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	slow := newSlow()
-	close(slow.gate)
+	slow := servicetest.NewSlow()
+	close(slow.Gate)
 	push(t, rdb, waits(50, "there")...)
-	serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: quiet}, slow)
+	serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: servicetest.Quiet}, slow)
 	requireLen(t, rdb, "there", 50)
-	require.True(t, slices.IsSorted(slow.order), "got %v", slow.order)
+	require.True(t, slices.IsSorted(slow.Order()), "got %v", slow.Order())
 }
 
 // No server holds work that another could do.
 func TestIdleServersShare(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	var services []*Slow
+	var services []*servicetest.Slow
 	for range 3 {
-		slow := newSlow()
-		t.Cleanup(func() { close(slow.gate) })
+		slow := servicetest.NewSlow()
+		t.Cleanup(func() { close(slow.Gate) })
 		services = append(services, slow)
-		serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: quiet}, slow)
+		serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: servicetest.Quiet}, slow)
 	}
 	for round := range int64(20) {
 		push(t, rdb, waits(3, "there")...)
 		for _, slow := range services {
-			slow.requireRunning(t, 1)
+			slow.RequireRunning(t, 1)
 		}
 		for _, slow := range services {
-			slow.gate <- struct{}{}
+			slow.Gate <- struct{}{}
 		}
 		requireLen(t, rdb, "there", 3*(round+1))
 	}
@@ -125,7 +126,7 @@ func TestDrainWhileBlocked(t *testing.T) {
 				w := serve(t, rdb, nil)
 				requireBlocked(t, admin, 1)
 				begin := time.Now()
-				w.end(t)
+				w.End(t)
 				longest = max(longest, time.Since(begin))
 			}
 			t.Logf("longest drain of 20: %v", longest)
@@ -146,7 +147,7 @@ func TestDrainGivesBack(t *testing.T) {
 		first, second int // requests pushed at first, and when those are fetched
 	}{{"read", 5, 0}, {"read and fetched", 5, 5}, {"and beyond the prefetch", 12, 0}} {
 		t.Run(test.name, func(t *testing.T) {
-			conn := opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Prefetch: 10, Logger: quiet}))
+			conn := opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Prefetch: 10, Logger: servicetest.Quiet}))
 			requests := waits(test.first+test.second, "there")
 			push(t, rdb, requests[:test.first]...)
 			reading, drain := context.WithCancel(ctx)
@@ -157,7 +158,7 @@ func TestDrainGivesBack(t *testing.T) {
 				push(t, rdb, requests[test.first:]...)
 			}
 			requireLen(t, rdb, queue, int64(max(0, len(requests)-10)))
-			eventually(t, func() bool { return conn.Stats().Requests == int64(min(10, len(requests))) })
+			servicetest.Eventually(t, func() bool { return conn.Stats().Requests == int64(min(10, len(requests))) })
 
 			drain()
 			_, err = conn.ReadRequest(reading)
@@ -178,16 +179,16 @@ func TestDrainGivesBack(t *testing.T) {
 func TestDrainAnswersWhatRuns(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	slow := newSlow()
-	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: 4, Logger: quiet}, slow)
+	slow := servicetest.NewSlow()
+	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: 4, Logger: servicetest.Quiet}, slow)
 	requests := waits(8, "there")
 	push(t, rdb, requests...)
-	slow.requireRunning(t, 4)
-	w.drain()
+	slow.RequireRunning(t, 4)
+	w.Drain()
 	for range 4 {
-		slow.gate <- struct{}{} // has its place taken by nobody
+		slow.Gate <- struct{}{} // has its place taken by nobody
 	}
-	w.end(t)
+	w.End(t)
 	require.Equal(t, requests[4:], waiting(t, rdb))
 	requireLen(t, rdb, "there", 4)
 }
@@ -217,8 +218,8 @@ func TestRollingRestart(t *testing.T) {
 	for range 60 {
 		next := serve(t, rdb, nil)
 		before := calls.Load()
-		eventually(t, func() bool { return calls.Load() > before+100 || len(errs) > 0 })
-		last.end(t)
+		servicetest.Eventually(t, func() bool { return calls.Load() > before+100 || len(errs) > 0 })
+		last.End(t)
 		givenBack += last.conn.Stats().GivenBack
 		last = next
 	}
@@ -228,9 +229,9 @@ func TestRollingRestart(t *testing.T) {
 	require.NoError(t, <-errs)
 	t.Logf("%d calls, %d requests given back", calls.Load(), givenBack)
 	want := redisconn.Stats{Requests: calls.Load(), Replies: calls.Load()}
-	eventually(t, func() bool { return c.conn.Stats() == want })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats() == want })
 	c.end(t)
-	last.end(t)
+	last.End(t)
 	requireEmpty(t, rdb)
 }
 
@@ -252,13 +253,13 @@ func TestCloseGivesBack(t *testing.T) {
 func TestDrainFinishesABatch(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	slow := newSlow()
-	w := serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 2, Logger: quiet}, slow)
+	slow := servicetest.NewSlow()
+	w := serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 2, Logger: servicetest.Quiet}, slow)
 	push(t, rdb, "["+strings.Join(waits(6, "there"), ",")+"]")
-	slow.requireRunning(t, 2)
-	w.drain()
-	close(slow.gate)
-	w.end(t)
+	slow.RequireRunning(t, 2)
+	w.Drain()
+	close(slow.Gate)
+	w.End(t)
 	reply := pop(t, rdb, "there")
 	for i := range 6 {
 		require.Contains(t, reply, fmt.Sprintf(`"result":%d}`, i))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // detach has a replica know all that its master knows, and nothing that is written from
@@ -18,7 +19,7 @@ import (
 func detach(t *testing.T, master, replica *brokertest.Redis) (failOver func()) {
 	t.Helper()
 	rdb := master.Client(t)
-	reached, err := rdb.Wait(t.Context(), 1, soon).Result()
+	reached, err := rdb.Wait(t.Context(), 1, servicetest.Soon).Result()
 	require.NoError(t, err)
 	require.EqualValues(t, 1, reached)
 	replica.Stop()
@@ -37,32 +38,32 @@ func TestFailoverUndoesSettling(t *testing.T) {
 	sentinel := brokertest.StartSentinel(t)
 	rdb := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: sentinel.MasterName, SentinelAddrs: sentinel.SentinelAddrs})
 	t.Cleanup(func() { _ = rdb.Close() })
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	opts := leased()
 	opts.Prefetch = 1
 	w := serve(t, rdb, opts, slow)
 	push(t, rdb, waits(2, "there")...)
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	requireLen(t, rdb, queue, 1)
 
 	failOver := detach(t, sentinel.Nodes[0], sentinel.Nodes[1])
 	for n := range 2 {
-		slow.gate <- struct{}{}
+		slow.Gate <- struct{}{}
 		require.Contains(t, pop(t, rdb, "there"), fmt.Sprintf(`"result":%d`, n))
 	}
-	eventually(t, func() bool { return w.conn.Stats().Replies == 2 })
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 2 })
 	failOver()
-	close(slow.gate)
-	eventually(t, func() bool { return slow.ran.Load() == 4 }, "what was undone does not run again")
-	eventually(t, func() bool { return w.conn.Stats().Replies == 4 })
+	close(slow.Gate)
+	servicetest.Eventually(t, func() bool { return slow.Ran.Load() == 4 }, "what was undone does not run again")
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 4 })
 	answers := []string{pop(t, rdb, "there"), pop(t, rdb, "there")}
 	slices.Sort(answers)
 	for n := range 2 {
 		require.Contains(t, answers[n], fmt.Sprintf(`"result":%d`, n))
 	}
 	require.EqualValues(t, 1, w.conn.Stats().TakenOver)
-	w.end(t)
-	require.EqualValues(t, 4, slow.ran.Load())
+	w.End(t)
+	require.EqualValues(t, 4, slow.Ran.Load())
 	requireEmpty(t, rdb)
 }
 
@@ -79,10 +80,10 @@ func TestFailoverUndoesRemovalOnCluster(t *testing.T) {
 		list += "!"
 	}
 	other := cluster.Nodes[nodeOf(t, cluster, rdb, list)]
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	w := serve(t, rdb, leased(), slow)
 	push(t, rdb, wait(1, list))
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	gens := generations(t, rdb)
 	require.Len(t, gens, 1)
 	isClaimed := func() bool {
@@ -91,21 +92,21 @@ func TestFailoverUndoesRemovalOnCluster(t *testing.T) {
 	}
 
 	other.Stop() // so that the answer waits
-	slow.gate <- struct{}{}
-	eventually(t, isClaimed)
+	slow.Gate <- struct{}{}
+	servicetest.Eventually(t, isClaimed)
 	failOver := detach(t, cluster.Nodes[holder], cluster.Nodes[holder+masters])
 	other.Cont()
 	require.Contains(t, pop(t, rdb, list), `"result":1`)
-	eventually(t, func() bool { return !isClaimed() })
+	servicetest.Eventually(t, func() bool { return !isClaimed() })
 	failOver()
-	eventually(t, isClaimed, "the removal is not undone")
+	servicetest.Eventually(t, isClaimed, "the removal is not undone")
 
 	push(t, rdb, wait(2, list))
-	slow.requireRunning(t, 1)
-	slow.gate <- struct{}{}
+	slow.RequireRunning(t, 1)
+	slow.Gate <- struct{}{}
 	require.Contains(t, pop(t, rdb, list), `"result":2`)
-	w.end(t)
-	require.EqualValues(t, 2, slow.ran.Load())
+	w.End(t)
+	require.EqualValues(t, 2, slow.Ran.Load())
 	require.EqualValues(t, 2, w.conn.Stats().Requests)
 	require.Zero(t, w.conn.Stats().TakenOver)
 	requireClusterEmpty(t, rdb)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -39,7 +40,7 @@ func await(t *testing.T, fate <-chan error) error {
 	select {
 	case err := <-fate:
 		return err
-	case <-time.After(soon):
+	case <-time.After(servicetest.Soon):
 		require.FailNow(t, "nothing is told")
 		return nil
 	}
@@ -94,7 +95,7 @@ func TestUnsent(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			broker := brokertest.StartRedis(t)
-			test.opts.Logger = quiet
+			test.opts.Logger = servicetest.Quiet
 			conn := opened(t, mustDial(t, broker.Client(t), queue, &test.opts))
 			test.setup(t, broker)
 			for _, request := range []<-chan error{follow(t, conn, aCall), follow(t, conn, aNotification)} {
@@ -125,7 +126,7 @@ func TestUnconfirmed(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	proxy := brokertest.StartProxy(t, broker.Addr)
 	rdb := broker.Client(t)
-	conn := opened(t, mustDial(t, through(t, proxy), queue, &redisconn.DialOptions{Logger: quiet}))
+	conn := opened(t, mustDial(t, through(t, proxy), queue, &redisconn.DialOptions{Logger: servicetest.Quiet}))
 	require.NoError(t, await(t, follow(t, conn, aNotification))) // there is a connection
 
 	proxy.DropReply([]byte("lpush"))
@@ -176,7 +177,7 @@ func TestCloseEndsRequests(t *testing.T) {
 		t.Parallel()
 		broker := brokertest.StartRedis(t)
 		proxy := brokertest.StartProxy(t, broker.Addr)
-		conn := opened(t, mustDial(t, through(t, proxy), queue, &redisconn.DialOptions{Logger: quiet}))
+		conn := opened(t, mustDial(t, through(t, proxy), queue, &redisconn.DialOptions{Logger: servicetest.Quiet}))
 		require.NoError(t, await(t, follow(t, conn, aNotification))) // there is a connection
 		proxy.DropReply([]byte("lpush"))
 		notification := follow(t, conn, aNotification)
@@ -192,18 +193,18 @@ func TestCloseEndsRequests(t *testing.T) {
 func TestUnsentNotificationsAreSeen(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
-	var log logBook
+	var log servicetest.LogBook
 	var stats jsonrpc2.Stats
-	conn := mustDial(t, broker.Client(t), queue, &redisconn.DialOptions{Logger: quiet})
-	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: log.logger(), Stats: &stats})
+	conn := mustDial(t, broker.Client(t), queue, &redisconn.DialOptions{Logger: servicetest.Quiet})
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: log.Logger(), Stats: &stats})
 	broker.Kill()
 	for range 3 {
 		require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
 	}
 	require.NoError(t, client.Close())
 	require.EqualValues(t, 3, stats.Unsent.Load())
-	require.Equal(t, 1, log.count("level=WARN", "notification failed", jsonrpc2.ErrUnavailable.Error(), "connection refused"), &log)
-	require.Equal(t, 1, log.count("unlogged_before=2"), &log)
+	require.Equal(t, 1, log.Count("level=WARN", "notification failed", jsonrpc2.ErrUnavailable.Error(), "connection refused"), &log)
+	require.Equal(t, 1, log.Count("unlogged_before=2"), &log)
 }
 
 // What comes on the list of a call that has one of its own answers that call, or ends
@@ -211,7 +212,7 @@ func TestUnsentNotificationsAreSeen(t *testing.T) {
 func TestOddReplyPerCall(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	c := dial(t, rdb, &redisconn.DialOptions{ReplyPerCall: true, Logger: quiet}, time.Hour)
+	c := dial(t, rdb, &redisconn.DialOptions{ReplyPerCall: true, Logger: servicetest.Quiet}, time.Hour)
 	for name, test := range map[string]struct{ answer, text string }{
 		"nameless error": {`{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"odd"}}`, "odd (JSON-RPC error -32600)"},
 		"garbage":        {`-{garbage`, jsonrpc2.ErrBadReply.Error()},
@@ -240,17 +241,17 @@ func TestErr(t *testing.T) {
 	}
 	broker.Kill()
 	for _, conn := range []interface{ Err() error }{w.conn, c.conn} {
-		eventually(t, func() bool { return conn.Err() != nil })
+		servicetest.Eventually(t, func() bool { return conn.Err() != nil })
 		require.ErrorContains(t, conn.Err(), `queue "calc" at `+broker.Addr)
-		eventually(t, func() bool { return strings.Contains(conn.Err().Error(), "connection refused") })
+		servicetest.Eventually(t, func() bool { return strings.Contains(conn.Err().Error(), "connection refused") })
 	}
 	broker.Start()
 	for _, conn := range []interface{ Err() error }{w.conn, c.conn} {
-		eventually(t, func() bool { return conn.Err() == nil })
+		servicetest.Eventually(t, func() bool { return conn.Err() == nil })
 	}
 	c.requireAdds(t)
 	c.end(t)
-	w.end(t)
+	w.End(t)
 	require.ErrorIs(t, c.conn.Err(), net.ErrClosed)
 	require.ErrorIs(t, w.conn.Err(), net.ErrClosed)
 }

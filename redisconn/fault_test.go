@@ -15,6 +15,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -33,7 +34,7 @@ type faulty struct {
 	broker *brokertest.Redis
 	admin  *redis.Client // one connection, spared by the fault
 
-	server, client logBook
+	server, client servicetest.LogBook
 	worker         *worker
 	caller         caller
 }
@@ -88,7 +89,7 @@ var faults = []fault{
 			require.NoError(f, os.Remove(dir))
 			f.do("config", "set", "save", "3600 1")
 			f.do("bgsave")
-			eventually(f.T, func() bool {
+			servicetest.Eventually(f.T, func() bool {
 				return strings.Contains(f.admin.Info(context.Background(), "persistence").Val(), "rdb_last_bgsave_status:err")
 			})
 		},
@@ -104,7 +105,7 @@ var faults = []fault{
 			f.do("debug", "populate", 20_000)
 			f.do("config", "set", "key-load-delay", 200)
 			go f.broker.Client(f.T).Do(context.Background(), "debug", "reload")
-			eventually(f.T, func() bool {
+			servicetest.Eventually(f.T, func() bool {
 				return strings.Contains(f.admin.Info(context.Background(), "persistence").Val(), "loading:1")
 			})
 			f.do("client", "kill", "user", "app")
@@ -138,7 +139,7 @@ func TestFaults(t *testing.T) {
 			f := newFaulty(t, fault)
 			f.caller.requireAdds(t)
 			fault.begin(f)
-			eventually(t, func() bool { return fault.pops || f.server.count(impaired) > 0 })
+			servicetest.Eventually(t, func() bool { return fault.pops || f.server.Count(impaired) > 0 })
 			begin := time.Now()
 			_, err := f.caller.add(1, 5.1)
 			took := time.Since(begin)
@@ -149,10 +150,10 @@ func TestFaults(t *testing.T) {
 				f.requireNoFlood()
 			}
 			fault.end(f)
-			eventually(t, func() bool { _, err := f.caller.add(1, 5.1); return err == nil })
+			servicetest.Eventually(t, func() bool { _, err := f.caller.add(1, 5.1); return err == nil })
 			f.requireOneLine(&f.client, f.caller.conn)
 			if fault.pops {
-				require.Zero(t, f.server.count(""), &f.server)
+				require.Zero(t, f.server.Count(""), &f.server)
 			} else {
 				f.requireOneLine(&f.server, f.worker.conn)
 			}
@@ -173,8 +174,8 @@ func newFaulty(t *testing.T, fault fault) *faulty {
 	f.admin = redis.NewClient(&redis.Options{Addr: f.broker.Addr, PoolSize: 1})
 	t.Cleanup(func() { _ = f.admin.Close() })
 	rdb := restricted(t, f.broker, f.admin)
-	f.worker = serve(t, rdb, &redisconn.ListenOptions{Logger: f.server.logger()})
-	f.caller = dial(t, rdb, &redisconn.DialOptions{Logger: f.client.logger()}, 0)
+	f.worker = serve(t, rdb, &redisconn.ListenOptions{Logger: f.server.Logger()})
+	f.caller = dial(t, rdb, &redisconn.DialOptions{Logger: f.client.Logger()}, 0)
 	return f
 }
 
@@ -193,12 +194,12 @@ func (f *faulty) requireNoFlood() {
 
 // requireOneLine requires one line for the begin of a fault and one for its end,
 // besides those for causes that came later.
-func (f *faulty) requireOneLine(log *logBook, conn interface{ Stats() redisconn.Stats }) {
+func (f *faulty) requireOneLine(log *servicetest.LogBook, conn interface{ Stats() redisconn.Stats }) {
 	f.Helper()
-	eventually(f.T, func() bool { return log.count(`msg="connection works again"`) == 1 }, log)
-	require.Equal(f, 1, log.count(impaired), log)
-	require.Equal(f, 1, log.count(impaired, "level=ERROR", "conn=redis", "queue=calc", "while=", "error="), log)
-	require.Equal(f, 2, log.count("")-log.count(`msg="connection impaired by another cause"`), log)
+	servicetest.Eventually(f.T, func() bool { return log.Count(`msg="connection works again"`) == 1 }, log)
+	require.Equal(f, 1, log.Count(impaired), log)
+	require.Equal(f, 1, log.Count(impaired, "level=ERROR", "conn=redis", "queue=calc", "while=", "error="), log)
+	require.Equal(f, 2, log.Count("")-log.Count(`msg="connection impaired by another cause"`), log)
 	require.EqualValues(f, 1, conn.Stats().Reconnects)
 }
 
@@ -216,8 +217,8 @@ func TestUnblocked(t *testing.T) {
 	f.caller.requireAdds(t)
 	f.requireOneLine(&f.client, f.caller.conn)
 	f.requireOneLine(&f.server, f.worker.conn)
-	require.Equal(t, 1, f.client.count("UNBLOCKED"))
-	require.Equal(t, 1, f.server.count("UNBLOCKED"))
+	require.Equal(t, 1, f.client.Count("UNBLOCKED"))
+	require.Equal(t, 1, f.server.Count("UNBLOCKED"))
 }
 
 // A fault of the rights to BLMPOP may be over later, and it is then used again.
@@ -227,9 +228,9 @@ func TestBLMPOPAllowedAgain(t *testing.T) {
 	f.caller.requireAdds(t)
 	f.setUser("-@all")
 	f.do("client", "kill", "user", "app") // or the pops under way would go on
-	eventually(t, func() bool { return f.server.count(impaired) > 0 && f.client.count(impaired) > 0 })
+	servicetest.Eventually(t, func() bool { return f.server.Count(impaired) > 0 && f.client.Count(impaired) > 0 })
 	f.setUser("+@all")
-	eventually(t, func() bool { _, err := f.caller.add(1, 2); return err == nil })
+	servicetest.Eventually(t, func() bool { _, err := f.caller.add(1, 2); return err == nil })
 	f.do("config", "resetstat")
 	f.caller.requireAdds(t)
 	f.caller.requireAdds(t)
@@ -241,7 +242,7 @@ func TestBLMPOPAllowedAgain(t *testing.T) {
 // for theirs wait on.
 func TestAnswersWait(t *testing.T) {
 	t.Parallel()
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	broker := brokertest.StartRedis(t)
 	admin := broker.Client(t)
 	w := serve(t, broker.Client(t), nil, slow)
@@ -254,31 +255,31 @@ func TestAnswersWait(t *testing.T) {
 		}
 		result <- err
 	}()
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	require.NoError(t, admin.ConfigSet(context.Background(), "maxmemory", "1").Err())
-	close(slow.gate)
-	eventually(t, func() bool { return slow.ran.Load() == 1 })
+	close(slow.Gate)
+	servicetest.Eventually(t, func() bool { return slow.Ran.Load() == 1 })
 	require.Zero(t, w.conn.Stats().Replies)
 	require.NoError(t, admin.ConfigSet(context.Background(), "maxmemory", "0").Err())
 	require.NoError(t, <-result)
-	eventually(t, func() bool { return w.conn.Stats().Replies == 1 })
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 1 })
 }
 
 // An answer that could not be sent within ReplyTTL is given up, logged and its
 // place freed.
 func TestAnswersExpire(t *testing.T) {
 	t.Parallel()
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	rdb := brokertest.StartRedis(t).Client(t)
-	var log logBook
-	w := serveWith(t, rdb, &redisconn.ListenOptions{ReplyTTL: 100 * time.Millisecond, Prefetch: 1, Logger: quiet},
-		&jsonrpc2.ServerOptions{Logger: log.logger()}, slow)
+	var log servicetest.LogBook
+	w := serveWith(t, rdb, &redisconn.ListenOptions{ReplyTTL: 100 * time.Millisecond, Prefetch: 1, Logger: servicetest.Quiet},
+		&jsonrpc2.ServerOptions{Logger: log.Logger()}, slow)
 	push(t, rdb, wait(1, "there"), add("after"))
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "1").Err())
-	close(slow.gate)
-	eventually(t, func() bool { return w.conn.Stats().Expired > 0 })
-	eventually(t, func() bool { return log.count("not delivered within 100ms") > 0 })
+	close(slow.Gate)
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Expired > 0 })
+	servicetest.Eventually(t, func() bool { return log.Count("not delivered within 100ms") > 0 })
 	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "0").Err())
 	push(t, rdb, add("later"))
 	require.Equal(t, six, pop(t, rdb, "later"))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -35,11 +36,11 @@ func TestPoisonBehindBlanks(t *testing.T) {
 		require.Equal(t, poison, string(d.read(t).Body))
 		d.die(t)
 	}
-	slow := newSlow()
-	close(slow.gate)
+	slow := servicetest.NewSlow()
+	close(slow.Gate)
 	serve(t, rdb, opts, slow)
 	require.Contains(t, pop(t, rdb, "there"), "2 times")
-	require.Zero(t, slow.ran.Load())
+	require.Zero(t, slow.Ran.Load())
 	dead, err := redisconn.NewDeadList(rdb, queue).List(t.Context(), -1)
 	require.NoError(t, err)
 	require.Len(t, dead, 1)
@@ -68,15 +69,15 @@ func TestSilentWhileWaiting(t *testing.T) {
 					requireBlocked(t, rdb, 1)
 					fault(proxy)
 					w := serve(t, rdb, opts)
-					eventually(t, func() bool { return len(generations(t, rdb)) == 1 })
+					servicetest.Eventually(t, func() bool { return len(generations(t, rdb)) == 1 })
 					for range 3 {
 						push(t, rdb, add("there"))
 						require.Equal(t, six, pop(t, rdb, "there"))
 					}
 					proxy.BlackHole(false)
 					proxy.Refuse(false)
-					silent.end(t)
-					w.end(t)
+					silent.End(t)
+					w.End(t)
 					requireEmpty(t, rdb)
 				}
 			})
@@ -148,7 +149,7 @@ func TestForgottenConnection(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	rdb := broker.Client(t)
 	var mute muter
-	opts := &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Logger: quiet}
+	opts := &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Logger: servicetest.Quiet}
 	w := serve(t, mute.client(t, broker), opts)
 	for range 3 {
 		requireBlocked(t, rdb, 1)
@@ -160,7 +161,7 @@ func TestForgottenConnection(t *testing.T) {
 		require.Less(t, time.Since(begin), blockTime)
 		mute.set(false)
 	}
-	w.end(t)
+	w.End(t)
 	requireEmpty(t, rdb)
 }
 
@@ -169,31 +170,31 @@ func TestForgottenConnection(t *testing.T) {
 func TestBrokerStalls(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t, "--enable-debug-command", "yes")
-	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr, ReadTimeout: soon, MaxRetries: -1})
+	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr, ReadTimeout: servicetest.Soon, MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
 	opts := leased()
 	opts.Prefetch = 4
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	var workers []*worker
 	for range 3 {
 		workers = append(workers, serve(t, broker.Client(t), opts, slow))
 	}
 	for range 3 {
 		push(t, rdb, waits(12, "there")...)
-		slow.requireRunning(t, 12)
+		slow.RequireRunning(t, 12)
 		require.NoError(t, rdb.Do(t.Context(), "debug", "sleep", "1.0").Err())
 		beats := commandCalls(rdb, "evalsha") // each server hears all of them anew
-		eventually(t, func() bool { return commandCalls(rdb, "evalsha") > beats+40 })
+		servicetest.Eventually(t, func() bool { return commandCalls(rdb, "evalsha") > beats+40 })
 		for range 12 {
-			slow.gate <- struct{}{}
+			slow.Gate <- struct{}{}
 		}
 		for range 12 {
 			require.Contains(t, pop(t, rdb, "there"), `"result"`)
 		}
 	}
-	require.EqualValues(t, 36, slow.ran.Load())
+	require.EqualValues(t, 36, slow.Ran.Load())
 	for _, w := range workers {
-		w.end(t)
+		w.End(t)
 		require.Zero(t, w.conn.Stats().TakenOver+w.conn.Stats().LeaseLost)
 	}
 	requireEmpty(t, rdb)
@@ -204,15 +205,15 @@ func TestBrokerStalls(t *testing.T) {
 func TestStrangersAttempt(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	w := serve(t, rdb, leased(), slow)
 	for i := range 20 {
 		push(t, rdb, `{"attempt":4,`+wait(i, "there")[1:])
 	}
-	slow.requireRunning(t, 20)
-	close(slow.gate)
+	slow.RequireRunning(t, 20)
+	close(slow.Gate)
 	requireLen(t, rdb, "there", 20)
-	w.end(t)
+	w.End(t)
 }
 
 // What stands for a settled request is never run. Once a failover that undid its
@@ -233,10 +234,10 @@ func TestSettledOnClusterIsNotRun(t *testing.T) {
 			require.NoError(t, rdb.HSet(t.Context(), workersKey, gen, row).Err())
 		}
 	}
-	eventually(t, func() bool { return len(generations(t, rdb)) == 1 })
+	servicetest.Eventually(t, func() bool { return len(generations(t, rdb)) == 1 })
 	push(t, rdb, add("2"))
 	require.Equal(t, six, pop(t, rdb, "2"))
-	w.end(t)
+	w.End(t)
 	require.EqualValues(t, 2, w.conn.Stats().Requests)
 	requireClusterEmpty(t, rdb)
 }
@@ -305,10 +306,10 @@ func TestOtherLayout(t *testing.T) {
 			rdb := brokertest.StartRedis(t).Client(t)
 			require.NoError(t, occupy(rdb))
 			w := serve(t, rdb, leased())
-			<-w.done
-			require.ErrorContains(t, w.err, `queue "calc"`)
-			require.ErrorContains(t, w.err, "this one in layout 1")
-			w.err = nil
+			<-w.Done
+			require.ErrorContains(t, w.Err, `queue "calc"`)
+			require.ErrorContains(t, w.Err, "this one in layout 1")
+			w.Err = nil
 		})
 	}
 }

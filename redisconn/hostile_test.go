@@ -3,7 +3,6 @@ package redisconn_test
 import (
 	"context"
 	"fmt"
-	"net/rpc"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/internal/heap"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -64,7 +63,7 @@ func TestHostileRequests(t *testing.T) {
 }
 
 // Hold is a service whose calls hold what they are given, until they are let go.
-type Hold struct{ *Slow }
+type Hold struct{ *servicetest.Slow }
 
 // Text returns the length of a text when it is let go.
 func (h Hold) Text(text string, n *int) error {
@@ -79,23 +78,23 @@ func (h Hold) Text(text string, n *int) error {
 func TestFloodOfRequests(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	const prefetch, flood = 2, 8
-	slow := newSlow()
-	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: prefetch, Logger: quiet}, Hold{slow})
+	slow := servicetest.NewSlow()
+	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: prefetch, Logger: servicetest.Quiet}, Hold{slow})
 	push(t, rdb, add("before"))
 	require.Equal(t, six, pop(t, rdb, "before"))
 	before := heap.Live()
 	request := `{"jsonrpc":"2.0","id":1,"reply_to":"there","method":"Hold.Text","params":["` + strings.Repeat("x", limit-100) + `"]}`
 	push(t, rdb, slices.Repeat([]string{request}, flood)...) // many are taken at once
 	request = ""
-	slow.requireRunning(t, prefetch)
+	slow.RequireRunning(t, prefetch)
 	grown := heap.Live() - before
 	t.Logf("%d bytes more for %d messages of %d", grown, prefetch, limit)
 	require.Less(t, grown, (prefetch+3)*limit)
 	requireLen(t, rdb, queue, flood-prefetch)
-	close(slow.gate)
+	close(slow.Gate)
 	requireLen(t, rdb, "there", flood)
-	eventually(t, func() bool { return heap.Live()-before < 4*limit }, "nothing is kept when all is answered")
-	w.end(t)
+	servicetest.Eventually(t, func() bool { return heap.Live()-before < 4*limit }, "nothing is kept when all is answered")
+	w.End(t)
 }
 
 // Servers that are made to answer one another's queues drop what comes: each
@@ -119,13 +118,13 @@ func TestAnswersToAnotherServer(t *testing.T) {
 		require.NoError(t, rdb.LPush(ctx, queue, strings.Replace(request, "$", "other", 1)).Err())
 		require.NoError(t, rdb.LPush(ctx, "other", strings.Replace(request, "$", queue, 1)).Err())
 		for _, w := range []*worker{w, other} { // its request, and the other's answer
-			eventually(t, func() bool { return w.conn.Stats().Requests == int64(2*i+2) }, request)
-			eventually(t, func() bool { return w.conn.Stats().Replies == int64(i+1) }, request)
+			servicetest.Eventually(t, func() bool { return w.conn.Stats().Requests == int64(2*i+2) }, request)
+			servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == int64(i+1) }, request)
 		}
 	}
 	sent := w.conn.Stats()
-	w.end(t)
-	other.end(t)
+	w.End(t)
+	other.End(t)
 	require.Equal(t, sent, w.conn.Stats(), "nothing more was said")
 	require.Equal(t, redisconn.Stats{Requests: 16, Replies: 8}, sent)
 	require.Equal(t, sent, other.conn.Stats())
@@ -135,17 +134,8 @@ func TestAnswersToAnotherServer(t *testing.T) {
 // serveOther serves Calc on another queue.
 func serveOther(t *testing.T, rdb redis.UniversalClient) *worker {
 	t.Helper()
-	server := rpc.NewServer()
-	require.NoError(t, server.Register(calc.Calc{}))
-	ctx, cancel := context.WithCancel(context.Background())
-	conn := mustListen(t, rdb, "other", &redisconn.ListenOptions{Logger: quiet})
-	w := &worker{conn: conn, drain: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(w.done)
-		w.err = jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet})
-	}()
-	t.Cleanup(func() { w.end(t) })
-	return w
+	conn := mustListen(t, rdb, "other", &redisconn.ListenOptions{Logger: servicetest.Quiet})
+	return &worker{servicetest.Serve(t, conn, jsonrpc2.ServerOptions{Logger: servicetest.Quiet}), conn}
 }
 
 // A batch of a thousand slow calls occupies the server that took it: what that
@@ -156,11 +146,11 @@ func TestGiantBatchHoldsUpItsServer(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
 	const places, items, calls = 4, 1000, 50
-	slow := newSlow()
-	codec := &jsonrpc2.ServerOptions{MaxInFlight: places, Logger: quiet}
+	slow := servicetest.NewSlow()
+	codec := &jsonrpc2.ServerOptions{MaxInFlight: places, Logger: servicetest.Quiet}
 	serveWith(t, rdb, nil, codec, slow)
 	push(t, rdb, "["+strings.Join(waits(items, "batch"), ",")+"]")
-	slow.requireRunning(t, places)
+	slow.RequireRunning(t, places)
 	second := serveWith(t, rdb, nil, codec)
 	for i := range calls {
 		push(t, rdb, add(fmt.Sprint("other", i)))
@@ -168,12 +158,12 @@ func TestGiantBatchHoldsUpItsServer(t *testing.T) {
 	answered := func() int {
 		return int(rdb.Exists(context.Background(), lists(calls)...).Val())
 	}
-	eventually(t, func() bool { return answered() >= calls-(places-1) })
-	require.EqualValues(t, places, slow.running.Load())
+	servicetest.Eventually(t, func() bool { return answered() >= calls-(places-1) })
+	require.EqualValues(t, places, slow.Running.Load())
 	require.Equal(t, int64(answered()), second.conn.Stats().Replies, "all by the other server")
-	close(slow.gate)
+	close(slow.Gate)
 	require.Equal(t, items, strings.Count(pop(t, rdb, "batch"), `"result":`))
-	eventually(t, func() bool { return answered() == calls })
+	servicetest.Eventually(t, func() bool { return answered() == calls })
 }
 
 // lists are the reply lists of so many calls.

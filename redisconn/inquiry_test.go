@@ -14,6 +14,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -53,14 +54,14 @@ func TestWithdrawn(t *testing.T) {
 			require.ErrorContains(t, err, jsonrpc2.ErrNotRun.Error())
 			require.EqualValues(t, 3, c.conn.Stats().Withdrawn)
 
-			counter := new(Counter)
+			counter := new(servicetest.Counter)
 			w := serve(t, rdb, nil, counter)
 			patient := dial(t, rdb, &opts, 0)
 			patient.requireAdds(t)
-			require.Zero(t, counter.n.Load())
+			require.Zero(t, counter.N.Load())
 			patient.end(t)
 			c.end(t)
-			w.end(t)
+			w.End(t)
 			requireEmpty(t, rdb)
 		})
 	}
@@ -90,13 +91,13 @@ func TestWithdrawnAmongOthers(t *testing.T) {
 func TestNotWithdrawnButTaken(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	serve(t, rdb, nil, slow)
-	defer close(slow.gate)
+	defer close(slow.Gate)
 	c := dial(t, rdb, nil, 2*time.Second)
 	_, err := jsonrpc2.Call[int](context.Background(), c.Client, "Slow.Wait", []int{1})
 	requireTimeout(t, err, false, `it waits no more and may have run; requests waiting in queue "calc": 0`)
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	require.Zero(t, c.conn.Stats().Withdrawn)
 }
 
@@ -145,7 +146,7 @@ func TestWithdrawnUnsent(t *testing.T) {
 	_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
 	requireTimeout(t, err, true, `it had not been sent to queue "calc"`)
 	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "0").Err())
-	eventually(t, func() bool { return c.conn.Stats().Expired == 1 })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats().Expired == 1 })
 	requireLen(t, rdb, queue, 0)
 	require.Zero(t, c.conn.Stats().Withdrawn)
 }
@@ -162,7 +163,7 @@ func TestInquiryOfSilentBroker(t *testing.T) {
 		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
 		failed <- err
 	}()
-	eventually(t, func() bool { return c.conn.Stats().Requests == 1 })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats().Requests == 1 })
 	broker.Stop()
 	defer broker.Cont()
 	<-ctx.Done()
@@ -177,7 +178,7 @@ func TestInquiryOfSilentBroker(t *testing.T) {
 func TestInquire(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	conn := opened(t, mustDial(t, rdb, queue, &redisconn.DialOptions{Logger: quiet}))
+	conn := opened(t, mustDial(t, rdb, queue, &redisconn.DialOptions{Logger: servicetest.Quiet}))
 	defer conn.Close()
 	inBatch := jsonrpc2.NewRequest(t.Context(), []byte(`{"jsonrpc":"2.0","id":"x","method":"add"}`), jsonrpc2.Hooks{})
 	requests := []*jsonrpc2.Request{inBatch}
@@ -188,7 +189,7 @@ func TestInquire(t *testing.T) {
 	}
 	requireLen(t, rdb, queue, 150)
 	for round, want := range []int{100, 50} {
-		ctx, cancel := context.WithTimeout(context.Background(), soon)
+		ctx, cancel := context.WithTimeout(context.Background(), servicetest.Soon)
 		found := conn.Inquire(ctx, requests)
 		cancel()
 		require.Len(t, found, len(requests))

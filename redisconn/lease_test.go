@@ -15,6 +15,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -38,7 +39,7 @@ func generations(t *testing.T, rdb redis.UniversalClient) []string {
 
 // leased returns options with a lease that nobody waits long for.
 func leased() *redisconn.ListenOptions {
-	return &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Lease: 300 * time.Millisecond, Logger: quiet}
+	return &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Lease: 300 * time.Millisecond, Logger: servicetest.Quiet}
 }
 
 // A dying worker reads from a queue and never answers.
@@ -54,7 +55,7 @@ func listenDying(t *testing.T, broker *brokertest.Redis, opts *redisconn.ListenO
 	proxy := brokertest.StartProxy(t, broker.Addr)
 	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr})
 	t.Cleanup(func() { _ = rdb.Close() })
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	ctx, cancel := context.WithTimeout(context.Background(), servicetest.Soon)
 	t.Cleanup(cancel)
 	return dying{opened(t, mustListen(t, rdb, queue, opts)), proxy, ctx}
 }
@@ -86,19 +87,19 @@ func TestTakenOver(t *testing.T) {
 	require.Len(t, generations(t, rdb), 1)
 	d.die(t)
 
-	slow := newSlow()
-	close(slow.gate)
+	slow := servicetest.NewSlow()
+	close(slow.Gate)
 	w := serve(t, rdb, leased(), slow)
 	var answers []string
 	for range 3 {
 		answers = append(answers, pop(t, rdb, "there"))
 	}
 	require.Contains(t, strings.Join(answers, ""), `"result":1`)
-	require.EqualValues(t, 3, slow.ran.Load())
-	require.Equal(t, []int{0, 1, 2}, slow.order)
-	eventually(t, func() bool { return w.conn.Stats().Replies == 3 })
+	require.EqualValues(t, 3, slow.Ran.Load())
+	require.Equal(t, []int{0, 1, 2}, slow.Order())
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 3 })
 	require.EqualValues(t, 3, w.conn.Stats().TakenOver)
-	w.end(t)
+	w.End(t)
 	requireEmpty(t, rdb)
 }
 
@@ -110,32 +111,32 @@ func TestLeaseLost(t *testing.T) {
 	proxy := brokertest.StartProxy(t, broker.Addr)
 	far := redis.NewClient(&redis.Options{Addr: proxy.Addr})
 	t.Cleanup(func() { _ = far.Close() })
-	var log logBook
+	var log servicetest.LogBook
 	opts := leased()
-	opts.Logger = log.logger()
-	slow := newSlow()
-	silent := serveWith(t, far, opts, &jsonrpc2.ServerOptions{Logger: log.logger()}, slow)
+	opts.Logger = log.Logger()
+	slow := servicetest.NewSlow()
+	silent := serveWith(t, far, opts, &jsonrpc2.ServerOptions{Logger: log.Logger()}, slow)
 	push(t, rdb, wait(7, "there"))
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	proxy.Refuse(true) // the server runs on, unheard
 
-	other := newSlow()
+	other := servicetest.NewSlow()
 	w := serve(t, rdb, leased(), other)
-	other.requireRunning(t, 1)
+	other.RequireRunning(t, 1)
 	proxy.Refuse(false)
-	eventually(t, func() bool { return log.count("lease was not renewed in time") == 1 })
-	close(slow.gate)
-	eventually(t, func() bool { return silent.conn.Stats().LeaseLost == 1 })
+	servicetest.Eventually(t, func() bool { return log.Count("lease was not renewed in time") == 1 })
+	close(slow.Gate)
+	servicetest.Eventually(t, func() bool { return silent.conn.Stats().LeaseLost == 1 })
 	require.Zero(t, rdb.LLen(context.Background(), "there").Val())
 	require.Zero(t, silent.conn.Stats().Replies)
-	eventually(t, func() bool { return log.count("reply lost", "lease ran out") > 0 }, &log)
+	servicetest.Eventually(t, func() bool { return log.Count("reply lost", "lease ran out") > 0 }, &log)
 
-	close(other.gate)
+	close(other.Gate)
 	require.Contains(t, pop(t, rdb, "there"), `"result":7`)
-	w.end(t)
+	w.End(t)
 	push(t, rdb, add("later"))
 	require.Equal(t, six, pop(t, rdb, "later"))
-	silent.end(t)
+	silent.End(t)
 	requireEmpty(t, rdb)
 }
 
@@ -153,7 +154,7 @@ func TestSettlingUndone(t *testing.T) {
 	require.NoError(t, rdb.HSet(ctx, heldKey(gens[0]), "1.1732300000.123", add("again")).Err())
 	require.Equal(t, six, pop(t, rdb, "again"))
 	require.EqualValues(t, 1, w.conn.Stats().TakenOver)
-	w.end(t)
+	w.End(t)
 	requireEmpty(t, rdb)
 }
 
@@ -179,11 +180,11 @@ func TestReap(t *testing.T) {
 	opts.MaxAttempts = 3
 	opts.Prefetch = 1
 	require.NoError(t, rdb.RPush(ctx, queue, `{"jsonrpc":"2.0","id":"first","method":"Slow.Wait"}`).Err())
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	w := serve(t, rdb, opts, slow)
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	require.NoError(t, rdb.HSet(ctx, workersKey, "gone", "7 200").Err())
-	eventually(t, func() bool { return w.conn.Stats().Dead == 1 })
+	servicetest.Eventually(t, func() bool { return w.conn.Stats().Dead == 1 })
 	require.EqualValues(t, 5, w.conn.Stats().TakenOver)
 	require.Equal(t, []string{`newest waiting`, `oldest waiting`}, rdb.LRange(ctx, queue, 0, -1).Val())
 	require.Equal(t, []string{
@@ -201,7 +202,7 @@ func TestReap(t *testing.T) {
 	require.Len(t, dead, 1)
 	require.Equal(t, `{"id":"poison"}`, string(dead[0].Request))
 	require.Equal(t, 3, dead[0].Attempts)
-	close(slow.gate)
+	close(slow.Gate)
 }
 
 // A request that kills its servers is given up, and nothing that ran beside it.
@@ -254,7 +255,7 @@ func TestPoison(t *testing.T) {
 	require.Contains(t, dead[0].Reason, "died")
 	require.WithinDuration(t, time.Now(), dead[0].Time, time.Minute)
 
-	w.end(t)
+	w.End(t)
 	ok, err := list.Requeue(ctx, dead[0])
 	require.NoError(t, err)
 	require.True(t, ok)
@@ -326,10 +327,10 @@ func TestLeaseAnswersLost(t *testing.T) {
 			t.Parallel()
 			broker := brokertest.StartRedis(t)
 			rdb := broker.Client(t)
-			slow := newSlow()
-			close(slow.gate)
+			slow := servicetest.NewSlow()
+			close(slow.Gate)
 			proxy := brokertest.StartProxy(t, broker.Addr)
-			opts := &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Prefetch: 1, Logger: quiet}
+			opts := &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Prefetch: 1, Logger: servicetest.Quiet}
 			w := serve(t, through(t, proxy), opts, slow)
 			push(t, rdb, add("before"))
 			pop(t, rdb, "before")
@@ -341,10 +342,10 @@ func TestLeaseAnswersLost(t *testing.T) {
 					require.Contains(t, pop(t, rdb, "there"), `"result"`)
 				}
 			}
-			eventually(t, func() bool { return w.conn.Stats().Replies == 3*rounds+1 })
-			require.EqualValues(t, 3*rounds, slow.ran.Load())
+			servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 3*rounds+1 })
+			require.EqualValues(t, 3*rounds, slow.Ran.Load())
 			require.Zero(t, w.conn.Stats().LeaseLost)
-			w.end(t)
+			w.End(t)
 			requireEmpty(t, rdb)
 		})
 	}
@@ -355,18 +356,18 @@ func TestLeaseAnswersLost(t *testing.T) {
 func TestLeaseOutOfMemory(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	push(t, rdb, waits(3, "there")...)
 	opts := leased()
 	opts.Prefetch = 1
 	w := serve(t, rdb, opts, slow)
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "1").Err())
-	close(slow.gate)
+	close(slow.Gate)
 	for range 3 {
 		require.Contains(t, pop(t, rdb, "there"), `"result"`)
 	}
-	w.end(t)
+	w.End(t)
 	requireEmpty(t, rdb)
 }
 
@@ -375,7 +376,7 @@ func TestLeaseDrain(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
 	ctx, drain := context.WithCancel(context.Background())
-	conn := opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Logger: quiet}))
+	conn := opened(t, mustListen(t, rdb, queue, &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Logger: servicetest.Quiet}))
 	requests := waits(5, "there")
 	push(t, rdb, requests...)
 	first, err := conn.ReadRequest(ctx)
@@ -405,7 +406,7 @@ func TestLeaseCloseWithoutAnswer(t *testing.T) {
 	require.Error(t, request.Reply([]byte(`{}`)))
 	w := serve(t, rdb, leased())
 	require.Equal(t, six, pop(t, rdb, "there"))
-	w.end(t)
+	w.End(t)
 	requireEmpty(t, rdb)
 }
 
@@ -415,13 +416,13 @@ func TestLeaseShared(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	with, without := serve(t, rdb, leased()), serve(t, rdb, nil)
 	c := dial(t, rdb, nil, 0)
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		requireCalls(t, c, 10)
 		return with.conn.Stats().Requests > 0 && without.conn.Stats().Requests > 0
 	})
-	with.end(t)
+	with.End(t)
 	requireCalls(t, c, 10)
-	without.end(t)
+	without.End(t)
 	c.end(t)
 	requireEmpty(t, rdb)
 }
@@ -461,7 +462,7 @@ func TestLeaseRefused(t *testing.T) {
 		{name: "negative attempts", rdb: rdb, opts: redisconn.ListenOptions{MaxAttempts: -1}, want: "MaxAttempts is -1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			test.opts.Guarantee, test.opts.Logger = jsonrpc2.AtLeastOnce, quiet
+			test.opts.Guarantee, test.opts.Logger = jsonrpc2.AtLeastOnce, servicetest.Quiet
 			conn, err := redisconn.Listen(test.rdb, queue, &test.opts)
 			if err == nil { // only Redis itself tells
 				err = jsonrpc2.Serve(context.Background(), nil, conn, nil)
@@ -486,7 +487,7 @@ func TestLeaseOnCluster(t *testing.T) {
 		require.Equal(t, six, pop(t, rdb, list))
 	}
 	c.end(t)
-	w.end(t)
+	w.End(t)
 	requireClusterEmpty(t, rdb)
 }
 
@@ -497,13 +498,13 @@ func TestLeaseForgotten(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
 	rdb := broker.Client(t)
-	var log logBook
-	serve(t, rdb, &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Lease: 6 * time.Second, Logger: log.logger()})
+	var log servicetest.LogBook
+	serve(t, rdb, &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Lease: 6 * time.Second, Logger: log.Logger()})
 	push(t, rdb, add("before"))
 	require.Equal(t, six, pop(t, rdb, "before"))
 	broker.Restart()
-	eventually(t, func() bool {
-		return log.count("Redis does not know the lease, which had not run out", "lease=6s", "queue=calc") == 1
+	servicetest.Eventually(t, func() bool {
+		return log.Count("Redis does not know the lease, which had not run out", "lease=6s", "queue=calc") == 1
 	}, &log)
-	require.Zero(t, log.count("not renewed in time"), &log)
+	require.Zero(t, log.Count("not renewed in time"), &log)
 }

@@ -1,17 +1,14 @@
 package redisconn_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"net/rpc"
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -39,15 +36,7 @@ func (silence) Printf(context.Context, string, ...any) {}
 
 const (
 	queue = "calc"
-	soon  = 20 * time.Second // for what should not take long
-	tick  = 2 * time.Millisecond
 )
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, condition func() bool, msgAndArgs ...any) {
-	t.Helper()
-	require.Eventually(t, condition, soon, tick, msgAndArgs...)
-}
 
 // mustDial returns a ClientConn with good options.
 func mustDial(t testing.TB, rdb redis.UniversalClient, queue string, opts *redisconn.DialOptions) *redisconn.ClientConn {
@@ -94,50 +83,24 @@ func write(t *testing.T, conn *redisconn.ClientConn, body string) *jsonrpc2.Requ
 
 // A worker is a running server of the queue.
 type worker struct {
-	conn  *redisconn.ServerConn
-	drain context.CancelFunc
-	done  chan struct{} // closed when Serve has returned
-	err   error         // what it returned
+	*servicetest.Server
+	conn *redisconn.ServerConn
 }
 
 // serve starts a worker that serves Calc and the other services given. The
 // test's cleanup ends it.
 func serve(t *testing.T, rdb redis.UniversalClient, opts *redisconn.ListenOptions, services ...any) *worker {
 	t.Helper()
-	return serveWith(t, rdb, opts, &jsonrpc2.ServerOptions{Logger: quiet}, services...)
+	return serveWith(t, rdb, opts, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet}, services...)
 }
 
 func serveWith(t *testing.T, rdb redis.UniversalClient, opts *redisconn.ListenOptions, codec *jsonrpc2.ServerOptions, services ...any) *worker {
 	t.Helper()
-	server := rpc.NewServer()
-	for _, service := range append(services, calc.Calc{}) {
-		require.NoError(t, server.Register(service))
-	}
 	if opts == nil {
-		opts = &redisconn.ListenOptions{Logger: quiet}
+		opts = &redisconn.ListenOptions{Logger: servicetest.Quiet}
 	}
-	withService := *codec
-	withService.Service = "Calc"
-	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{conn: mustListen(t, rdb, queue, opts), drain: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(w.done)
-		w.err = jsonrpc2.Serve(ctx, server, w.conn, &withService)
-	}()
-	t.Cleanup(func() { w.end(t) })
-	return w
-}
-
-// end drains the worker and waits until it is gone.
-func (w *worker) end(t *testing.T) {
-	t.Helper()
-	w.drain()
-	select {
-	case <-w.done:
-		require.NoError(t, w.err)
-	case <-time.After(soon):
-		require.Fail(t, "the server does not end")
-	}
+	conn := mustListen(t, rdb, queue, opts)
+	return &worker{servicetest.Serve(t, conn, *codec, services...), conn}
 }
 
 // A caller is a client of the queue.
@@ -151,106 +114,25 @@ type caller struct {
 func dial(t *testing.T, rdb redis.UniversalClient, opts *redisconn.DialOptions, timeout time.Duration) caller {
 	t.Helper()
 	if opts == nil {
-		opts = &redisconn.DialOptions{Logger: quiet}
+		opts = &redisconn.DialOptions{Logger: servicetest.Quiet}
 	}
 	conn := mustDial(t, rdb, queue, opts)
-	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Timeout: timeout, Logger: quiet})
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Timeout: timeout, Logger: servicetest.Quiet})
 	t.Cleanup(func() { _ = client.Close() })
 	return caller{client, conn}
+}
+
+func (c caller) add(a, b float64) (float64, error) { return servicetest.Add(c.Client, a, b) }
+
+func (c caller) requireAdds(t *testing.T) {
+	t.Helper()
+	servicetest.RequireAdds(t, c.Client)
 }
 
 // end closes the caller before the test ends.
 func (c caller) end(t *testing.T) {
 	t.Helper()
 	require.NoError(t, c.Close())
-}
-
-func (c caller) add(a, b float64) (float64, error) {
-	return jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Add", calc.Args{A: a, B: b})
-}
-
-func (c caller) requireAdds(t *testing.T) {
-	t.Helper()
-	sum, err := c.add(1, 5.1)
-	require.NoError(t, err)
-	require.Equal(t, 6.1, sum)
-}
-
-// Slow is a service whose calls run until they are let go.
-type Slow struct {
-	gate               chan struct{} // each value lets a call go, its closing all
-	running, most, ran atomic.Int64
-
-	mu    sync.Mutex
-	order []int
-}
-
-func newSlow() *Slow { return &Slow{gate: make(chan struct{})} }
-
-// Wait returns n when it is let go.
-func (s *Slow) Wait(n int, reply *int) error {
-	s.mu.Lock()
-	s.order = append(s.order, n)
-	s.most.Store(max(s.most.Load(), s.running.Add(1)))
-	s.mu.Unlock()
-	<-s.gate
-	s.running.Add(-1)
-	s.ran.Add(1)
-	*reply = n
-	return nil
-}
-
-func (s *Slow) requireRunning(t *testing.T, n int64) {
-	t.Helper()
-	eventually(t, func() bool { return s.running.Load() == n }, "want %d running calls", n)
-}
-
-// Counter is a service that counts its calls.
-type Counter struct{ n atomic.Int64 }
-
-// Count returns how many calls there were.
-func (c *Counter) Count(_ struct{}, n *int64) error {
-	*n = c.n.Add(1)
-	return nil
-}
-
-// quiet is a logger for what a test does not look at.
-var quiet = slog.New(slog.DiscardHandler)
-
-// A logBook keeps what is logged.
-type logBook struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBook) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logBook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-// count returns how many lines contain all the words.
-func (l *logBook) count(words ...string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.buf.String()) {
-		n++
-		for _, word := range words {
-			if !strings.Contains(line, word) {
-				n--
-				break
-			}
-		}
-	}
-	return n
-}
-
-func (l *logBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // together returns a t.Run whose subtests run beside one another, twelve at a time,
@@ -271,7 +153,7 @@ func together(t *testing.T) (start func(name string, test func(t *testing.T)), w
 func requireLen(t *testing.T, rdb redis.UniversalClient, list string, n int64) {
 	t.Helper()
 	var got int64
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		got = rdb.LLen(context.Background(), list).Val()
 		return got == n
 	}, "want %d values on %s, have %d", n, list, got)
@@ -294,7 +176,7 @@ func push(t *testing.T, rdb redis.UniversalClient, requests ...string) {
 // pop waits for a reply on a list.
 func pop(t *testing.T, rdb redis.UniversalClient, list string) string {
 	t.Helper()
-	taken, err := rdb.BRPop(context.Background(), soon, list).Result()
+	taken, err := rdb.BRPop(context.Background(), servicetest.Soon, list).Result()
 	require.NoError(t, err, "no reply on %s", list)
 	return taken[1]
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -32,7 +33,7 @@ func TestRequestSentOnce(t *testing.T) {
 			t.Parallel()
 			broker := brokertest.StartRedis(t)
 			proxy := brokertest.StartProxy(t, broker.Addr)
-			counter := new(Counter)
+			counter := new(servicetest.Counter)
 			serve(t, broker.Client(t), nil, counter)
 			c := dial(t, through(t, proxy), &opts, 0)
 			c.requireAdds(t)
@@ -43,7 +44,7 @@ func TestRequestSentOnce(t *testing.T) {
 				require.Equal(t, n+1, got)
 			}
 			c.requireAdds(t)
-			require.EqualValues(t, 10, counter.n.Load())
+			require.EqualValues(t, 10, counter.N.Load())
 		})
 	}
 }
@@ -78,14 +79,14 @@ func TestAnswerRepeated(t *testing.T) {
 			broker := brokertest.StartRedis(t)
 			proxy := brokertest.StartProxy(t, broker.Addr)
 			rdb := broker.Client(t)
-			var log logBook
-			w := serve(t, through(t, proxy), &redisconn.ListenOptions{Logger: log.logger()})
+			var log servicetest.LogBook
+			w := serve(t, through(t, proxy), &redisconn.ListenOptions{Logger: log.Logger()})
 			push(t, rdb, add("warm")) // the script is known from here on
 			require.Equal(t, six, pop(t, rdb, "warm"))
 			for n := range int64(5) {
 				proxy.DropReply([]byte(command))
 				push(t, rdb, add(list))
-				eventually(t, func() bool { return w.conn.Stats().Replies == n+2 })
+				servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == n+2 })
 			}
 			require.Equal(t, []string{six}, rdb.LRange(ctx, list, 0, -1).Val())
 			require.Positive(t, rdb.PTTL(ctx, list).Val())
@@ -106,19 +107,19 @@ func TestPopSentOnce(t *testing.T) {
 			restricted(t, broker, admin, rule)
 			rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr, Username: "app", Password: "secret"})
 			t.Cleanup(func() { _ = rdb.Close() })
-			var log logBook
-			slow := newSlow()
-			w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: 1, Logger: log.logger()}, slow)
+			var log servicetest.LogBook
+			slow := servicetest.NewSlow()
+			w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: 1, Logger: log.Logger()}, slow)
 			push(t, admin, wait(1, "there"))
-			slow.requireRunning(t, 1) // there is no pop meanwhile
+			slow.RequireRunning(t, 1) // there is no pop meanwhile
 			proxy.DropReply([]byte(command))
-			close(slow.gate)
+			close(slow.Gate)
 			requireBlocked(t, admin, 1)
 			push(t, admin, add("lost"))
-			eventually(t, func() bool { return log.count(impaired) == 1 })
+			servicetest.Eventually(t, func() bool { return log.Count(impaired) == 1 })
 			push(t, admin, add("after"))
 			require.Equal(t, six, pop(t, admin, "after"))
-			w.end(t)
+			w.End(t)
 			require.EqualValues(t, 1, w.conn.Stats().Reconnects)
 			require.NoError(t, admin.Del(context.Background(), "there").Err())
 			requireEmpty(t, admin)
@@ -131,7 +132,7 @@ func TestCuts(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
 	proxy := brokertest.StartProxy(t, broker.Addr)
-	counter := new(Counter)
+	counter := new(servicetest.Counter)
 	w := serve(t, through(t, proxy), nil, counter)
 	c := dial(t, through(t, proxy), nil, 500*time.Millisecond)
 	sent := int64(0)
@@ -142,8 +143,8 @@ func TestCuts(t *testing.T) {
 			_, _ = jsonrpc2.Call[int64](context.Background(), c.Client, "Counter.Count", nil)
 		}
 	}
-	eventually(t, func() bool { _, err := c.add(1, 2); return err == nil })
-	require.LessOrEqual(t, counter.n.Load(), sent)
+	servicetest.Eventually(t, func() bool { _, err := c.add(1, 2); return err == nil })
+	require.LessOrEqual(t, counter.N.Load(), sent)
 	c.end(t)
-	w.end(t)
+	w.End(t)
 }

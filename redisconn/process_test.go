@@ -18,6 +18,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -40,7 +41,7 @@ func serveProcess() {
 		Guarantee:   jsonrpc2.AtLeastOnce,
 		Lease:       processLease,
 		MaxAttempts: maxAttempts,
-		Logger:      quiet,
+		Logger:      servicetest.Quiet,
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -51,7 +52,7 @@ func serveProcess() {
 			log.Fatal(err)
 		}
 	}
-	if err := jsonrpc2.Serve(brokertest.Drained(), server, conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet}); err != nil {
+	if err := jsonrpc2.Serve(brokertest.Drained(), server, conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: servicetest.Quiet}); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -75,7 +76,7 @@ func (s Noted) Wait(n int, reply *int) error {
 		if _, err := os.Stat(s.gate()); err == nil {
 			return nil
 		}
-		<-time.After(tick)
+		<-time.After(servicetest.Tick)
 	}
 }
 
@@ -149,7 +150,7 @@ func startVictim(t *testing.T, broker *brokertest.Redis) victim {
 // requireHolds waits until Redis holds so many requests for the victim.
 func (v victim) requireHolds(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		held := 0
 		for _, field := range v.rdb.HKeys(t.Context(), heldKey(v.gen)).Val() {
 			if strings.Contains(field, ".") && field[0] != 'n' {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -146,20 +147,20 @@ func TestRefusedCommands(t *testing.T) {
 				broker := brokertest.StartRedis(t)
 				admin := broker.Client(t)
 				rdb := refusing(t, broker, text, refused...)
-				var log logBook
-				slow := newSlow()
-				serve(t, rdb, &redisconn.ListenOptions{Logger: log.logger()}, slow)
-				c := dial(t, rdb, &redisconn.DialOptions{Logger: log.logger()}, 0)
+				var log servicetest.LogBook
+				slow := servicetest.NewSlow()
+				serve(t, rdb, &redisconn.ListenOptions{Logger: log.Logger()}, slow)
+				c := dial(t, rdb, &redisconn.DialOptions{Logger: log.Logger()}, 0)
 				requireCalls(t, c, 20)
 				push(t, admin, add("stranger"))
 				requireLen(t, admin, "stranger", 1)
 				require.Equal(t, six, admin.LIndex(t.Context(), "stranger", 0).Val())
-				eventually(t, func() bool { return admin.PTTL(t.Context(), "stranger").Val() > 0 })
+				servicetest.Eventually(t, func() bool { return admin.PTTL(t.Context(), "stranger").Val() > 0 })
 				for i := range 30 { // more than are taken at once
 					push(t, admin, wait(i, "slow"))
 				}
-				slow.requireRunning(t, 30)
-				close(slow.gate)
+				slow.RequireRunning(t, 30)
+				close(slow.Gate)
 				requireLen(t, admin, "slow", 30)
 				require.Empty(t, log.String())
 			})

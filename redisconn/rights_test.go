@@ -15,6 +15,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -56,12 +57,12 @@ type rightsRun struct {
 // runWithRights has calls made, answered, given up, withdrawn and given back.
 func runWithRights(t *testing.T, client, server []string, atLeastOnce bool) (run rightsRun) {
 	broker := brokertest.StartRedis(t)
-	var log logBook
-	slow := newSlow()
-	opts := &redisconn.ListenOptions{Guarantee: guarantee(atLeastOnce), ReplyTTL: 4 * time.Second, Logger: log.logger()}
+	var log servicetest.LogBook
+	slow := servicetest.NewSlow()
+	opts := &redisconn.ListenOptions{Guarantee: guarantee(atLeastOnce), ReplyTTL: 4 * time.Second, Logger: log.Logger()}
 	serverRDB, clientRDB := userClient(t, broker, "server", server...), userClient(t, broker, "client", client...)
-	conn := mustDial(t, clientRDB, queue, &redisconn.DialOptions{Logger: log.logger()})
-	rpcClient := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Logger: log.logger()})
+	conn := mustDial(t, clientRDB, queue, &redisconn.DialOptions{Logger: log.Logger()})
+	rpcClient := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Logger: log.Logger()})
 	call := func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 		defer cancel()
@@ -75,22 +76,22 @@ func runWithRights(t *testing.T, client, server []string, atLeastOnce bool) (run
 		}
 		withdrawn = call() // there was no time to ask
 	}
-	w := serveWith(t, serverRDB, opts, &jsonrpc2.ServerOptions{Logger: log.logger()}, slow)
+	w := serveWith(t, serverRDB, opts, &jsonrpc2.ServerOptions{Logger: log.Logger()}, slow)
 	var err error
 	for range 4 { // until substitutes are found
 		if err = call(); err == nil {
 			break
 		}
 	}
-	w.drain()
+	w.Drain()
 	select {
-	case <-w.done:
-	case <-time.After(soon):
+	case <-w.Done:
+	case <-time.After(servicetest.Soon):
 		require.Fail(t, "the server does not end")
 	}
 	require.NoError(t, rpcClient.Close())
-	serveErr := w.err
-	w.err = nil // for the cleanup
+	serveErr := w.Err
+	w.Err = nil // for the cleanup
 	run.works = err == nil && errors.Is(withdrawn, jsonrpc2.ErrNotRun)
 	for _, err := range []error{withdrawn, err, serveErr} {
 		if err != nil {
@@ -150,19 +151,19 @@ func TestAtLeastOnceWithoutClientRights(t *testing.T) {
 	for _, rule := range []string{"-client|id", "-client|unblock", "-client"} {
 		broker := brokertest.StartRedis(t)
 		rdb := broker.Client(t)
-		var log logBook
+		var log servicetest.LogBook
 		opts := leased()
-		opts.Logger = log.logger()
+		opts.Logger = log.Logger()
 		w := serve(t, restricted(t, broker, rdb, rule), opts)
 		for range 3 { // of which the later ones end a move that waits
 			push(t, rdb, add("there"))
 			require.Equal(t, six, pop(t, rdb, "there"))
 		}
-		eventually(t, func() bool { return log.count("level=WARN", "CLIENT ID and CLIENT UNBLOCK", "NOPERM") == 1 }, &log)
+		servicetest.Eventually(t, func() bool { return log.Count("level=WARN", "CLIENT ID and CLIENT UNBLOCK", "NOPERM") == 1 }, &log)
 		begin := time.Now()
-		w.end(t)
+		w.End(t)
 		require.Less(t, time.Since(begin), 2*time.Second)
-		require.Zero(t, log.count("level=ERROR"), &log)
+		require.Zero(t, log.Count("level=ERROR"), &log)
 		requireEmpty(t, rdb)
 	}
 }

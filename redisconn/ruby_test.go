@@ -12,6 +12,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/internal/rubytest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -25,11 +26,11 @@ func TestRubyClients(t *testing.T) {
 			t.Parallel()
 			broker := brokertest.StartRedis(t)
 			rdb := broker.Client(t)
-			w := serve(t, rdb, &redisconn.ListenOptions{Guarantee: guarantee(atLeastOnce), Logger: quiet})
+			w := serve(t, rdb, &redisconn.ListenOptions{Guarantee: guarantee(atLeastOnce), Logger: servicetest.Quiet})
 			for _, style := range rubyStyles {
 				requireRubyCalls(t, broker, style)
 			}
-			w.end(t)
+			w.End(t)
 			requireEmpty(t, rdb)
 		})
 	}
@@ -93,9 +94,9 @@ func TestRubyServers(t *testing.T) {
 		broker := brokertest.StartRedis(t)
 		rdb := broker.Client(t)
 		server := rubytest.Start(t, "redis_server.rb", broker.URL(), queue, test.style)
-		conn := mustDial(t, rdb, queue, &redisconn.DialOptions{ReplyPerCall: test.perCall, Logger: quiet})
+		conn := mustDial(t, rdb, queue, &redisconn.DialOptions{ReplyPerCall: test.perCall, Logger: servicetest.Quiet})
 		// The Ruby servers know params by position only.
-		c := caller{jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true, Logger: quiet}), conn}
+		c := caller{jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true, Logger: servicetest.Quiet}), conn}
 		requireCalls(t, c, 2)
 		require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", [2]float64{1, 5.1}))
 		difference, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Subtract", [2]float64{1, 5})

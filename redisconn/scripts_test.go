@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A scriptLog tells which scripts a Redis has run, by its own slow log.
@@ -182,7 +183,7 @@ func runAllScripts(t *testing.T, broker *brokertest.Redis, body string) map[stri
 	fourth := opened(t, mustListen(t, rdb, queue, opts))
 	_, err := fourth.ReadRequest(t.Context())
 	require.NoError(t, err)
-	eventually(t, func() bool { return fourth.Stats().Requests > 1 }) // one is not read
+	servicetest.Eventually(t, func() bool { return fourth.Stats().Requests > 1 }) // one is not read
 	require.NoError(t, fourth.Close())
 	require.NotZero(t, fourth.Stats().GivenBack)
 
@@ -212,7 +213,7 @@ func TestLateCommands(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	rdb := broker.Client(t)
 	scripts := logScripts(t, broker)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	opts := leased()
 	opts.Lease = 2 * time.Second
 	w := serve(t, broker.Client(t), opts, slow)
@@ -221,7 +222,7 @@ func TestLateCommands(t *testing.T) {
 	for round := range 10 {
 		n := 1 + rand.N(9) // Redis' log has 31 arguments, as a settle for all of them has
 		push(t, rdb, waits(n, "there")...)
-		slow.requireRunning(t, int64(n))
+		slow.RequireRunning(t, int64(n))
 		for _, entry := range scripts.read(t) {
 			if name := scripts.nameOf(entry.args); name != "" && entry.args[0] == "evalsha" {
 				late = append(late, commandOf(entry.args))
@@ -230,16 +231,16 @@ func TestLateCommands(t *testing.T) {
 		push(t, rdb, waits(3, "there")...) // what a late take may find
 		require.NoError(t, sendLate(t.Context(), rdb, late))
 		for range n + 3 {
-			slow.gate <- struct{}{}
+			slow.Gate <- struct{}{}
 		}
 		for range n + 3 {
 			require.Contains(t, pop(t, rdb, "there"), `"result"`, "round %d", round)
 		}
 		ran += int64(n) + 3
 	}
-	require.Equal(t, ran, slow.ran.Load())
+	require.Equal(t, ran, slow.Ran.Load())
 	require.Zero(t, rdb.LLen(t.Context(), "there").Val())
-	w.end(t)
+	w.End(t)
 	require.Zero(t, w.conn.Stats().LeaseLost+w.conn.Stats().TakenOver)
 	t.Logf("late commands: %d", len(late))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // One client and one server outlive a broker that is killed three times under
@@ -55,7 +56,7 @@ func TestSurvivesRestarts(t *testing.T) {
 	for n := range int64(restarts) {
 		wait := func(condition func() bool) {
 			t.Helper()
-			require.Eventually(t, func() bool { return condition() || len(errs) > 0 }, time.Minute, tick)
+			require.Eventually(t, func() bool { return condition() || len(errs) > 0 }, time.Minute, servicetest.Tick)
 		}
 		wait(func() bool { return answered.Load() > calls*(n+1)/(restarts+1) })
 		broker.Kill()
@@ -75,12 +76,12 @@ func TestSurvivesRestarts(t *testing.T) {
 	require.Less(t, time.Duration(longest.Load()), 4*time.Second)
 	require.NotZero(t, c.conn.Stats().Reconnects)
 	require.NotZero(t, w.conn.Stats().Reconnects)
-	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+2 }, "goroutines: %d before", goroutines)
-	eventually(t, func() bool { return heapInUse() < heap+4<<20 }, "heap: %d before", heap)
+	servicetest.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+2 }, "goroutines: %d before", goroutines)
+	servicetest.Eventually(t, func() bool { return heapInUse() < heap+4<<20 }, "heap: %d before", heap)
 	t.Logf("goroutines: %d, then %d; heap: %d KiB, then %d KiB", goroutines, runtime.NumGoroutine(), heap>>10, heapInUse()>>10)
 	c.requireAdds(t)
 	c.end(t)
-	w.end(t)
+	w.End(t)
 }
 
 func heapInUse() uint64 {

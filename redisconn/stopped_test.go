@@ -13,6 +13,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -25,8 +26,8 @@ func TestStoppedWhileWaiting(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, victim, *worker){
 		"continued": func(t *testing.T, v victim, other *worker) {
 			v.Cont()
-			eventually(t, func() bool { return len(generations(t, v.rdb)) == 2 }, "it has not joined again")
-			other.end(t)
+			servicetest.Eventually(t, func() bool { return len(generations(t, v.rdb)) == 2 }, "it has not joined again")
+			other.End(t)
 			push(t, v.rdb, noted("Run", 5))
 			requireAnswered(t, v.rdb, 5)
 			v.Drain()
@@ -36,7 +37,7 @@ func TestStoppedWhileWaiting(t *testing.T) {
 			v.Kill()
 			push(t, v.rdb, noted("Run", 5))
 			requireAnswered(t, v.rdb, 5)
-			other.end(t)
+			other.End(t)
 			require.Empty(t, v.runs(t))
 		},
 	} {
@@ -80,8 +81,8 @@ func TestStoppedWhileBusy(t *testing.T) {
 		"continued": func(t *testing.T, v victim, other *worker) {
 			v.open(t)
 			v.Cont()
-			eventually(t, func() bool { return len(generations(t, v.rdb)) == 2 }, "it has not joined again")
-			other.end(t)
+			servicetest.Eventually(t, func() bool { return len(generations(t, v.rdb)) == 2 }, "it has not joined again")
+			other.End(t)
 			push(t, v.rdb, noted("Run", items+1)) // is read behind the one that waited
 			requireAnswered(t, v.rdb, items+1)
 			v.Drain()
@@ -89,7 +90,7 @@ func TestStoppedWhileBusy(t *testing.T) {
 		},
 		"killed": func(t *testing.T, v victim, other *worker) {
 			v.Kill()
-			other.end(t)
+			other.End(t)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -98,7 +99,7 @@ func TestStoppedWhileBusy(t *testing.T) {
 			rdb := broker.Client(t)
 			v := startVictim(t, broker)
 			push(t, rdb, "["+strings.Join(batch, ",")+"]", noted("Run", items))
-			eventually(t, func() bool { return len(v.runs(t)) == items-1 })
+			servicetest.Eventually(t, func() bool { return len(v.runs(t)) == items-1 })
 			v.requireHolds(t, 2)
 			v.Stop()
 			other, notes := serveOpen(t, rdb)
@@ -134,13 +135,13 @@ func TestStoppedUnderLoad(t *testing.T) {
 					v.Kill()
 				}
 				requireAllAnswered(t, rdb, requests)
-				eventually(t, func() bool { return !slices.Contains(generations(t, rdb), v.gen) }, "it is not taken over")
+				servicetest.Eventually(t, func() bool { return !slices.Contains(generations(t, rdb), v.gen) }, "it is not taken over")
 				if !kills {
 					v.Cont()
-					eventually(t, func() bool { return len(generations(t, rdb)) == 2 }, "it has not joined again")
+					servicetest.Eventually(t, func() bool { return len(generations(t, rdb)) == 2 }, "it has not joined again")
 					v.Drain()
 				}
-				other.end(t)
+				other.End(t)
 				requireRunOnce(t, requests, v.runs(t), notes.runs(t))
 				requireEmpty(t, rdb)
 			}

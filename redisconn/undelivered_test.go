@@ -14,6 +14,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -68,10 +69,10 @@ func TestUndeliverableAnswers(t *testing.T) {
 				broker := brokertest.StartRedis(t, test.args...)
 				admin := broker.Client(t)
 				require.NoError(t, admin.Set(context.Background(), "string", "kept", 0).Err())
-				var log logBook
+				var log servicetest.LogBook
 				w := serveWith(t, restricted(t, broker, admin, test.rules...),
-					&redisconn.ListenOptions{Guarantee: guarantee(atLeastOnce), Logger: log.logger()},
-					&jsonrpc2.ServerOptions{Logger: log.logger()}, Double{})
+					&redisconn.ListenOptions{Guarantee: guarantee(atLeastOnce), Logger: log.Logger()},
+					&jsonrpc2.ServerOptions{Logger: log.Logger()}, Double{})
 				others := startOthers(t, admin, nil)
 				times := 3
 				if len(test.request) > 100_000 {
@@ -85,13 +86,13 @@ func TestUndeliverableAnswers(t *testing.T) {
 						require.Contains(t, pop(t, admin, test.list), test.answer)
 					}
 				}
-				eventually(t, func() bool { return w.conn.Stats().Undelivered == int64(times)*test.stats.Undelivered }, &log)
+				servicetest.Eventually(t, func() bool { return w.conn.Stats().Undelivered == int64(times)*test.stats.Undelivered }, &log)
 				others.requireQuick(t)
 				if test.log != "" {
-					eventually(t, func() bool { return log.count(test.log) > 0 }, &log)
+					servicetest.Eventually(t, func() bool { return log.Count(test.log) > 0 }, &log)
 				}
 				require.Equal(t, "kept", admin.Get(context.Background(), "string").Val())
-				w.end(t)
+				w.End(t)
 			})
 		}
 	}
@@ -140,7 +141,7 @@ func (o *others) call(c caller) {
 func (o *others) requireQuick(t *testing.T) {
 	t.Helper()
 	n := o.calls()
-	eventually(t, func() bool { return o.calls() > n+100 })
+	servicetest.Eventually(t, func() bool { return o.calls() > n+100 })
 	close(o.stop)
 	o.calling.Wait()
 	require.NoError(t, o.err)
@@ -192,13 +193,13 @@ func TestDeadNode(t *testing.T) {
 					lists = append(lists, list)
 				}
 			}
-			w := serve(t, rdb, &redisconn.ListenOptions{ReplyTTL: time.Minute, Logger: quiet})
+			w := serve(t, rdb, &redisconn.ListenOptions{ReplyTTL: time.Minute, Logger: servicetest.Quiet})
 			push(t, rdb, add(lists[0]))
 			require.Equal(t, six, pop(t, rdb, lists[0]))
 
 			node := cluster.Nodes[slices.Index(cluster.Addrs, dead)]
-			others := startOthers(t, connect(), &redisconn.DialOptions{ReplyPrefix: "jsonrpc2:reply:{calc}:", Logger: quiet})
-			eventually(t, func() bool { return others.calls() > 10 })
+			others := startOthers(t, connect(), &redisconn.DialOptions{ReplyPrefix: "jsonrpc2:reply:{calc}:", Logger: servicetest.Quiet})
+			servicetest.Eventually(t, func() bool { return others.calls() > 10 })
 			test.begin(node)
 			for _, list := range lists { // more than there are places
 				push(t, rdb, add(list))
@@ -206,11 +207,11 @@ func TestDeadNode(t *testing.T) {
 			others.requireQuick(t)
 			test.end(node)
 			client := node.Client(t)
-			eventually(t, func() bool { return client.LLen(ctx, lists[0]).Err() == nil })
+			servicetest.Eventually(t, func() bool { return client.LLen(ctx, lists[0]).Err() == nil })
 			for _, list := range lists {
 				require.Equal(t, six, pop(t, client, list))
 			}
-			eventually(t, func() bool { return w.conn.Stats().Replies > 200 })
+			servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies > 200 })
 			require.Zero(t, w.conn.Stats().Undelivered)
 		})
 	}
@@ -240,21 +241,21 @@ func TestAllGoesWhenTheBrokerIsBack(t *testing.T) {
 			proxy := brokertest.StartProxy(t, broker.Addr)
 			rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr})
 			t.Cleanup(func() { _ = rdb.Close() })
-			slow, admin := newSlow(), broker.Client(t)
+			slow, admin := servicetest.NewSlow(), broker.Client(t)
 			w := serve(t, rdb, nil, slow)
 			const n = 30
 			for i := range n {
 				push(t, admin, wait(i, fmt.Sprint("list", i)))
 			}
-			slow.requireRunning(t, n)
+			slow.RequireRunning(t, n)
 			test.begin(t, broker, proxy)
-			close(slow.gate)
-			eventually(t, func() bool { return slow.ran.Load() == n })
+			close(slow.Gate)
+			servicetest.Eventually(t, func() bool { return slow.Ran.Load() == n })
 			test.end(t, broker, proxy)
 			for i := range n {
 				require.Contains(t, pop(t, admin, fmt.Sprint("list", i)), fmt.Sprintf(`"result":%d`, i))
 			}
-			eventually(t, func() bool { return w.conn.Stats().Replies == n })
+			servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == n })
 			require.Zero(t, w.conn.Stats().Undelivered)
 		})
 	}
@@ -290,22 +291,22 @@ func TestCloseOfASuspendedRedis(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
 	rdb := broker.Client(t)
-	slow := newSlow()
+	slow := servicetest.NewSlow()
 	w := serve(t, rdb, nil, slow)
 	c := dial(t, rdb, nil, 0)
 	c.requireAdds(t)
 	push(t, rdb, wait(1, "there"))
-	slow.requireRunning(t, 1)
+	slow.RequireRunning(t, 1)
 	broker.Stop()
-	close(slow.gate)
+	close(slow.Gate)
 	var ended sync.WaitGroup
 	begin := time.Now()
 	ended.Go(func() { _ = c.Close() })
-	ended.Go(func() { w.drain(); <-w.done })
+	ended.Go(func() { w.Drain(); <-w.Done })
 	ended.Wait()
 	t.Logf("closed after %v", time.Since(begin))
 	require.Less(t, time.Since(begin), 21*time.Second)
-	require.ErrorContains(t, w.err, "messages not known to be sent when closed: 1")
-	w.err = nil // for the cleanup
+	require.ErrorContains(t, w.Err, "messages not known to be sent when closed: 1")
+	w.Err = nil // for the cleanup
 	broker.Cont()
 }

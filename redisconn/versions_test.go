@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -27,7 +28,7 @@ func TestWithoutBLMPOP(t *testing.T) {
 			require.Zero(t, commandCalls(admin, "blmpop"))
 			requireBlocked(t, admin, 2-btoi(opts.ReplyPerCall))
 			c.end(t)
-			w.end(t)
+			w.End(t)
 			requireEmpty(t, admin)
 		})
 	}
@@ -39,17 +40,17 @@ func TestWithoutExpiry(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
 	admin := broker.Client(t)
-	var log logBook
-	serve(t, restricted(t, broker, admin, "-pexpire", "-expire"), &redisconn.ListenOptions{Logger: log.logger()})
+	var log servicetest.LogBook
+	serve(t, restricted(t, broker, admin, "-pexpire", "-expire"), &redisconn.ListenOptions{Logger: log.Logger()})
 	c := dial(t, broker.Client(t), nil, 0)
 	for range 3 {
 		c.requireAdds(t)
 	}
-	require.Equal(t, 1, log.count("reply lists do not expire"), &log)
-	require.Zero(t, log.count("connection impaired"), "which would hide that it is, later")
+	require.Equal(t, 1, log.Count("reply lists do not expire"), &log)
+	require.Zero(t, log.Count("connection impaired"), "which would hide that it is, later")
 	setUser(t, admin, "+pexpire")
 	c.requireAdds(t)
-	eventually(t, func() bool { return log.count("reply lists expire again") == 1 })
+	servicetest.Eventually(t, func() bool { return log.Count("reply lists expire again") == 1 })
 }
 
 func btoi(b bool) int {
@@ -89,10 +90,10 @@ func TestMiniredis(t *testing.T) {
 			require.NoError(t, rdb.Set(context.Background(), "string", "kept", 0).Err())
 			push(t, rdb, add("string"), add("list"))
 			require.Contains(t, pop(t, rdb, "list"), "6.1")
-			eventually(t, func() bool { return w.conn.Stats().Undelivered == 1 })
+			servicetest.Eventually(t, func() bool { return w.conn.Stats().Undelivered == 1 })
 			require.Equal(t, "kept", rdb.GetDel(context.Background(), "string").Val())
 			c.end(t)
-			w.end(t)
+			w.End(t)
 			requireEmpty(t, rdb)
 		})
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -32,7 +33,7 @@ func TestReplyToAnEmptyQueue(t *testing.T) {
 		{name: "jobs", entry: `{"class":"Job","args":["result"]}`, removed: true},
 		{name: "texts", entry: "result", removed: true},
 		{name: "at least once", entry: add("theirs"), opts: redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce}, removed: true},
-		{name: "the server is closed", entry: add("theirs"), after: (*worker).end, removed: true},
+		{name: "the server is closed", entry: add("theirs"), after: (*worker).End, removed: true},
 		{name: "without scripts", rules: []string{"-@scripting"}, entry: add("theirs")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -42,7 +43,7 @@ func TestReplyToAnEmptyQueue(t *testing.T) {
 			}
 			broker := brokertest.StartRedis(t)
 			admin := broker.Client(t)
-			test.opts.ReplyTTL, test.opts.Logger = ttl, quiet
+			test.opts.ReplyTTL, test.opts.Logger = ttl, servicetest.Quiet
 			w := serve(t, restricted(t, broker, admin, test.rules...), &test.opts)
 			push(t, admin, add("other"), add("alone"), add("taken"))
 			require.Equal(t, six, pop(t, admin, "taken"))
@@ -53,8 +54,8 @@ func TestReplyToAnEmptyQueue(t *testing.T) {
 				require.NoError(t, admin.LPush(t.Context(), "other", test.entry+fmt.Sprint(i)).Err())
 			}
 			test.after(w, t)
-			eventually(t, func() bool { return admin.Exists(t.Context(), "alone").Val() == 0 })
-			eventually(t, func() bool { return admin.PTTL(t.Context(), "other").Val() == -1 })
+			servicetest.Eventually(t, func() bool { return admin.Exists(t.Context(), "alone").Val() == 0 })
+			servicetest.Eventually(t, func() bool { return admin.PTTL(t.Context(), "other").Val() == -1 })
 			left := admin.LRange(t.Context(), "other", 0, -1).Val()
 			require.Len(t, left, 100+btoi(!test.removed))
 			require.Equal(t, test.entry+"0", left[99])
@@ -68,15 +69,15 @@ func TestAnswersOfSeveralServersExpire(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
 	opts := func() *redisconn.ListenOptions {
-		return &redisconn.ListenOptions{ReplyTTL: time.Second, Prefetch: 1, Logger: quiet}
+		return &redisconn.ListenOptions{ReplyTTL: time.Second, Prefetch: 1, Logger: servicetest.Quiet}
 	}
 	workers := []*worker{serve(t, rdb, opts()), serve(t, rdb, opts())}
 	for i := 0; workers[0].conn.Stats().Replies == 0 || workers[1].conn.Stats().Replies == 0; i++ {
 		push(t, rdb, add("abandoned"))
-		time.Sleep(tick)
+		time.Sleep(servicetest.Tick)
 	}
 	require.NoError(t, rdb.RPush(t.Context(), "abandoned", `{"id":"9f86d081884c7d65","result":6.1,"jsonrpc":"2.0"}`).Err())
-	eventually(t, func() bool { return rdb.Exists(t.Context(), "abandoned").Val() == 0 })
+	servicetest.Eventually(t, func() bool { return rdb.Exists(t.Context(), "abandoned").Val() == 0 })
 }
 
 // The looks cost one command for each list that was taken, and none for those that
@@ -85,7 +86,7 @@ func TestLooksAreCheap(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
 	rdb := broker.Client(t)
-	serve(t, rdb, &redisconn.ListenOptions{ReplyTTL: time.Second, ReplyPrefix: "", Logger: quiet})
+	serve(t, rdb, &redisconn.ListenOptions{ReplyTTL: time.Second, ReplyPrefix: "", Logger: servicetest.Quiet})
 	c := dial(t, rdb, nil, 0)
 	c.requireAdds(t)
 	for i := range 10 {
@@ -94,7 +95,7 @@ func TestLooksAreCheap(t *testing.T) {
 		require.Equal(t, six, pop(t, rdb, list))
 	}
 	require.NoError(t, rdb.ConfigResetStat(t.Context()).Err())
-	eventually(t, func() bool { return scripts(rdb) > 0 })
+	servicetest.Eventually(t, func() bool { return scripts(rdb) > 0 })
 	require.LessOrEqual(t, scripts(rdb), 12) // the first is sent by its text, too
 	require.Zero(t, commandCalls(rdb, "lrange"))
 }
