@@ -139,8 +139,7 @@ func (p *perCall) takeAll(taken *answers, lists []string) (err error) {
 	pipeline := p.rdb.Pipeline()
 	cmds := make([]unrepeated, len(lists))
 	for i, list := range lists {
-		cmds[i] = newUnrepeated(ctx, "lpop", list)
-		_ = pipeline.Process(ctx, cmds[i])
+		cmds[i] = process(pipeline, "lpop", list)
 	}
 	_, _ = pipeline.Exec(ctx)
 	for i, cmd := range cmds {

@@ -1,13 +1,11 @@
 package redisconn_test
 
 import (
-	"bytes"
 	"fmt"
 	"log"
 	"net/rpc"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -107,13 +105,7 @@ func (s Noted) runs(t *testing.T) map[int]int {
 	if !os.IsNotExist(err) {
 		require.NoError(t, err)
 	}
-	runs := make(map[int]int)
-	for line := range bytes.Lines(text) {
-		n, err := strconv.Atoi(string(bytes.TrimSpace(line)))
-		require.NoError(t, err)
-		runs[n]++
-	}
-	return runs
+	return servicetest.Runs(t, text)
 }
 
 // noted returns a request to run a method of Noted.

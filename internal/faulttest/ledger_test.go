@@ -1,7 +1,6 @@
 package faulttest
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -9,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A Ledger is a service that notes each run of a task in a file, which several
@@ -58,11 +59,5 @@ func (l *Ledger) runs(t *testing.T) map[int]int {
 	t.Helper()
 	text, err := os.ReadFile(l.path)
 	require.NoError(t, err)
-	runs := make(map[int]int)
-	for line := range bytes.Lines(text) {
-		n, err := strconv.Atoi(string(bytes.TrimSpace(line)))
-		require.NoError(t, err)
-		runs[n]++
-	}
-	return runs
+	return servicetest.Runs(t, text)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/rpc"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -108,7 +109,7 @@ type Slow struct {
 // NewSlow returns a Slow.
 func NewSlow() *Slow { return &Slow{Gate: make(chan struct{})} }
 
-// Wait returns n when it is let go.
+// Wait returns n. It waits for Gate before.
 func (s *Slow) Wait(n int, reply *int) error {
 	s.mu.Lock()
 	s.order = append(s.order, n)
@@ -144,6 +145,19 @@ type Counter struct{ N atomic.Int64 }
 func (c *Counter) Count(_ struct{}, n *int64) error {
 	*n = c.N.Add(1)
 	return nil
+}
+
+// Runs returns how often each number stands in what a service has noted: a line for each
+// run.
+func Runs(t *testing.T, notes []byte) map[int]int {
+	t.Helper()
+	runs := make(map[int]int)
+	for line := range bytes.Lines(notes) {
+		n, err := strconv.Atoi(string(bytes.TrimSpace(line)))
+		require.NoError(t, err)
+		runs[n]++
+	}
+	return runs
 }
 
 // Quiet is a logger for what a test does not look at.
