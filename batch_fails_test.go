@@ -3,7 +3,6 @@ package jsonrpc2_test
 import (
 	"context"
 	"fmt"
-	"net/rpc"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -116,7 +115,7 @@ func TestBatchContext(t *testing.T) {
 		}))
 	}
 	t.Run("none", bubble(func(t *testing.T) {
-		conn := &silentConn{newScriptedClient()}
+		conn := newScriptedClient().mute()
 		conn.refuse(nil)
 		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Logger: quiet})
 		defer client.Close()
@@ -220,22 +219,21 @@ func TestBatchTellsItsParts(t *testing.T) {
 // Of a batch that may have been sent the notifications end, and its calls wait on.
 func TestBatchUnconfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := &silentConn{newScriptedClient()}
-		stats := new(jsonrpc2.Stats)
-		codec := jsonrpc2.NewClientCodec(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Logger: quiet, Stats: stats})
-		client := rpc.NewClientWithCodec(codec)
-		defer client.Close()
-		call := client.Go("Test.A", nil, new(string), nil)
-		require.NoError(t, jsonrpc2.Notify(client, "Test.B", nil))
-		synctest.Wait()
-		conn.last().Fail(fmt.Errorf("%w: for a test", jsonrpc2.ErrUnconfirmed))
-		require.EqualValues(t, 1, stats.Errors.Load(), "the notification")
-		require.False(t, conn.last().GivenUp())
-		pending, _ := jsonrpc2.Pending(codec)
-		require.Equal(t, 1, pending)
-		conn.answer(answerTo(requests(t, string(conn.last().Body))[0]))
-		require.NoError(t, (<-call.Done).Error)
-		require.True(t, conn.last().GivenUp())
+		b := newBatching(t, nil)
+		var call *batched
+		sent := b.together(t, func() {
+			b.conn.mute()
+			call = b.call("A", 0)
+			require.NoError(t, jsonrpc2.Notify(b.client, "Test.B", nil))
+		})
+		require.Len(t, sent, 1)
+		batch := b.conn.last()
+		batch.Fail(fmt.Errorf("%w: for a test", jsonrpc2.ErrUnconfirmed))
+		require.EqualValues(t, 1, b.stats.Errors.Load(), "the notification")
+		require.False(t, batch.GivenUp())
+		b.answer(answerTo(requests(t, sent[0])[0]))
+		call.requireAnswered(t)
+		require.True(t, batch.GivenUp())
 	})
 }
 

@@ -22,7 +22,7 @@ func TestNotificationFails(t *testing.T) {
 	for sentinel, unsent := range map[error]int64{jsonrpc2.ErrNoServer: 1, jsonrpc2.ErrUnconfirmed: 0} {
 		synctest.Test(t, func(t *testing.T) {
 			stats, log := new(jsonrpc2.Stats), new(recorder)
-			conn := &silentConn{newScriptedClient()}
+			conn := newScriptedClient().mute()
 			codec := jsonrpc2.NewClientCodec(conn, &jsonrpc2.ClientOptions{Logger: slog.New(log), Stats: stats})
 			client := rpc.NewClientWithCodec(codec)
 			defer client.Close()
@@ -46,7 +46,7 @@ func TestNotificationFails(t *testing.T) {
 func TestNotificationTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stats, log := new(jsonrpc2.Stats), new(recorder)
-		conn := &silentConn{newScriptedClient()}
+		conn := newScriptedClient().mute()
 		opts := &jsonrpc2.ClientOptions{Timeout: time.Minute, Logger: slog.New(log), Stats: stats}
 		client := jsonrpc2.NewClient(conn, opts)
 		defer client.Close()
@@ -64,17 +64,6 @@ func TestNotificationTimesOut(t *testing.T) {
 		require.EqualValues(t, 1, stats.Timeouts.Load())
 		require.Equal(t, "jsonrpc2: notification may not have been sent", log.take()[0].Message)
 	})
-}
-
-// A silentConn does not say that anything was sent.
-type silentConn struct{ *scriptedClient }
-
-func (c *silentConn) WriteRequest(r *jsonrpc2.Request) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r.Keep()
-	c.requests = append(c.requests, r)
-	return nil
 }
 
 func TestNotify(t *testing.T) {

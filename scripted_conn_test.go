@@ -89,6 +89,7 @@ type scriptedClient struct {
 
 	mu       sync.Mutex // protects following
 	refusal  error
+	silent   bool                // does not say that anything was sent
 	requests []*jsonrpc2.Request // that were written
 }
 
@@ -100,6 +101,14 @@ func (c *scriptedClient) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) 
 
 // answer has a message come in.
 func (c *scriptedClient) answer(body string) { c.messages <- jsonrpc2.Reply{Body: []byte(body)} }
+
+// muted makes c say no longer that anything was sent.
+func (c *scriptedClient) mute() *scriptedClient {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent = true
+	return c
+}
 
 // refuse makes WriteRequest fail, or no more.
 func (c *scriptedClient) refuse(err error) {
@@ -120,7 +129,10 @@ func (c *scriptedClient) WriteRequest(r *jsonrpc2.Request) error {
 	default:
 		c.requests = append(c.requests, r)
 		c.written <- string(r.Body)
-		r.Sent()
+		r.Keep()
+		if !c.silent {
+			r.Sent()
+		}
 		return nil
 	}
 }
