@@ -13,8 +13,7 @@ const maxTaken = 1000
 func (w *Worker) Fetch(n int) ([]Request, error) {
 	w.mu.Lock()
 	gen, token, stopped, err := w.gen, w.token, w.stopped, w.fatal
-	holds, tries := w.holds(gen), w.trying == ""
-	wants := tries && w.suspects
+	holds, wants := w.holds(gen), w.trying == "" && w.suspects
 	w.mu.Unlock()
 	switch {
 	case err != nil || stopped:
@@ -27,7 +26,7 @@ func (w *Worker) Fetch(n int) ([]Request, error) {
 	c := Command{
 		Script: take,
 		Keys:   []string{keys.workers(), keys.held(gen), keys.Queue, keys.ready(), keys.suspects()},
-		Args:   []any{gen, token, min(n, maxTaken), w.opts.MaxBytes, flag(tries)},
+		Args:   []any{gen, token, min(n, maxTaken), w.opts.MaxBytes, flag(wants)},
 	}
 	if w.idle && !wants {
 		c.Move, c.Queue, c.Into = w.opts.Block, keys.Queue, keys.ready()
@@ -43,7 +42,7 @@ func (w *Worker) Fetch(n int) ([]Request, error) {
 		return nil, nil
 	}
 	w.idle = number(result[4]) == 0
-	return w.taken(gen, token, result, tries), nil
+	return w.taken(gen, token, result, wants), nil
 }
 
 func flag(set bool) int {
@@ -53,9 +52,9 @@ func flag(set bool) int {
 	return 0
 }
 
-// taken notes what a take returned that asked for token, and tried to take a suspect or
-// did not.
-func (w *Worker) taken(gen string, token int64, result []any, tries bool) []Request {
+// taken notes what a take returned that asked for token, and wanted a suspect or did
+// not.
+func (w *Worker) taken(gen string, token int64, result []any, wants bool) []Request {
 	next, _ := strconv.ParseInt(result[1].(string), 10, 64)
 	moment, _ := result[2].(string)
 	starts, suspect := result[3].(string)
@@ -83,7 +82,7 @@ func (w *Worker) taken(gen string, token int64, result []any, tries bool) []Requ
 		}
 		requests = append(requests, r)
 	}
-	if tries && w.trying == "" { // else each take would look again, until the next beat
+	if wants && w.trying == "" { // else each take would look again, until the next beat
 		w.suspects = false
 	}
 	return requests

@@ -47,6 +47,19 @@ func (w *Worker) giveBackOrphans(gen string, fields []string) {
 	}
 	if released > 0 {
 		w.opts.Events.Orphaned(released)
+		w.hearOfSuspects()
+	}
+}
+
+// hearOfSuspects notes that there are suspects: the next fetch need not wait for a beat
+// to say so.
+func (w *Worker) hearOfSuspects() {
+	w.mu.Lock()
+	w.suspects = true
+	wakes := w.trying == ""
+	w.mu.Unlock()
+	if wakes {
+		w.world.Unblock()
 	}
 }
 
@@ -68,6 +81,7 @@ func (w *Worker) reap(r row) (more bool) {
 	result := reply.([]any)
 	if n := number(result[1]); n > 0 {
 		w.opts.Events.TookOver(int(n))
+		w.hearOfSuspects()
 	}
 	if n := number(result[2]); n > 0 {
 		w.opts.Events.Dropped(int(n))

@@ -70,6 +70,15 @@ func TestJoin(t *testing.T) {
 	})
 }
 
+// Of ten, nine are taken.
+var (
+	ten   = keys{"workers": rowOf, "ready": list{"d", "c", "b", "a"}, "queue": list{"j", "i", "h", "g", "f", "e"}}
+	nine  = []any{"a", "b", "c", "d", "e", "f", "g", "h", "i"}
+	ninth = keys{"workers": rowOf, "queue": list{"j"}, "held:g": hash{
+		"1.T": "a", "2.T": "b", "3.T": "c", "4.T": "d", "5.T": "e", "6.T": "f", "7.T": "g", "8.T": "h", "9.T": "i",
+		"last": "1", "next": "10", "moment": "T"}}
+)
+
 // batch is what a generation holds that has taken a and b, and before that something
 // else.
 var batch = hash{"4.1.1": "a", "5.1.1": "b", "last": "4", "next": "6", "moment": "1.1"}
@@ -105,6 +114,26 @@ func TestTake(t *testing.T) {
 			calls:  []call{takesBytes("g", 1, 9, 3, 0, taken("3", "T", nil, 0, "a", "bbb")...)},
 			after: keys{"workers": rowOf, "queue": list{"c"}, "held:g": hash{
 				"1.T": "a", "2.T": "bbb", "last": "1", "next": "3", "moment": "T"}},
+		}, {
+			name:   "many: all that is ready, then the oldest that are queued",
+			before: ten,
+			calls:  []call{takes("g", 1, 9, 0, taken("10", "T", nil, 0, nine...)...)},
+			after:  ninth,
+		}, {
+			name:   "many, with a Redis that does not tell how many bytes they have",
+			before: ten,
+			calls: []call{
+				does("OK", "acl", "setuser", "default", "-memory"),
+				takes("g", 1, 9, 0, taken("10", "T", nil, 0, nine...)...),
+				does("OK", "acl", "setuser", "default", "+memory"),
+			},
+			after: ninth,
+		}, {
+			name:   "many: no more once there are so many bytes",
+			before: keys{"workers": rowOf, "queue": list{"fff", "e", "d", "c", "b", "a"}},
+			calls:  []call{takesBytes("g", 1, 9, 4, 0, taken("5", "T", nil, 0, "a", "b", "c", "d")...)},
+			after: keys{"workers": rowOf, "queue": list{"fff", "e"}, "held:g": hash{
+				"1.T": "a", "2.T": "b", "3.T": "c", "4.T": "d", "last": "1", "next": "5", "moment": "T"}},
 		}, {
 			name:   "again, or its answer lost: the same requests, and nothing that waits",
 			before: keys{"workers": rowOf, "held:g": batch, "queue": list{"c"}, "suspects": list{"1 s"}},
@@ -142,6 +171,13 @@ func TestTake(t *testing.T) {
 			calls: []call{takes("g", 1, 9, 1, taken("3", "T", "2", 0, "s", "a")...), refuses(takes("g", 3, 9, 1), "WRONGTYPE")},
 			after: keys{"workers": rowOf, "queue": hash{"x": "y"}, "held:g": hash{
 				"s1.T": "s", "ns1.T": "2", "2.T": "a", "last": "1", "next": "3", "moment": "T"}},
+		}, {
+			name:   "what is ready is no list: what is queued is taken, again, too",
+			before: keys{"workers": rowOf, "ready": hash{"x": "y"}, "queue": list{"a"}},
+			calls: []call{takes("g", 1, 9, 1, taken("2", "T", nil, 0, "a")...), takes("g", 1, 9, 1, taken("2", "T", nil, 0, "a")...),
+				refuses(takes("g", 2, 9, 1), "WRONGTYPE")},
+			after: keys{"workers": rowOf, "ready": hash{"x": "y"}, "held:g": hash{
+				"1.T": "a", "last": "1", "next": "2", "moment": "T"}},
 		}, {
 			name:   "the generation is gone",
 			before: keys{"queue": list{"a"}, "suspects": list{"1 s"}, "ready": list{"b"}},

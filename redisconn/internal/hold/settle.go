@@ -1,6 +1,9 @@
 package hold
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // An Answer settles a request.
 type Answer struct {
@@ -11,16 +14,19 @@ type Answer struct {
 // SettleCommand pushes answers to a list and settles their requests, which are of one
 // generation. The reply goes to Lost.
 func (w *Worker) SettleCommand(list string, ttl time.Duration, answers []Answer) Command {
-	args := append(make([]any, 0, 2*len(answers)+2), ttl.Milliseconds(), len(answers))
-	for _, a := range answers {
-		args = append(args, a.Body)
-	}
+	args := append(make([]any, 0, 2*len(answers)+3), ttl.Milliseconds(), len(answers), 0)
 	gen := ""
 	for _, a := range answers {
-		args = append(args, a.Request.field)
+		args = append(args, a.Body)
 		if a.Request.gen != "" {
 			gen = a.Request.gen
 		}
+		if strings.HasPrefix(a.Request.field, "s") { // a suspect
+			args[2] = 1
+		}
+	}
+	for _, a := range answers {
+		args = append(args, a.Request.field)
 	}
 	return Command{Script: settle, Keys: []string{list, w.opts.Keys.held(gen)}, Args: args}
 }

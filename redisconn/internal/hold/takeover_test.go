@@ -216,7 +216,8 @@ func TestOneSuspect(t *testing.T) {
 		m.fetch()
 		began := m.Now()
 		b.command("rpush", ours.suspects(), "1 s", "1 t")
-		tried := m.fetch("s") // a beat ends the wait
+		m.fetch() // a beat ends the wait
+		tried := m.fetch("s")
 		require.LessOrEqual(b, m.Now(), began+pace)
 		b.push("a")
 		m.settle(m.fetch("a")...)

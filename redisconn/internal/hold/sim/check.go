@@ -119,7 +119,7 @@ func (c *call) heldKey() string {
 func (c *call) fieldOf(i int) string {
 	switch c.name {
 	case "settle":
-		return argument(c.args[2+len(c.about)+i])
+		return argument(c.args[3+len(c.about)+i])
 	case "claim":
 		return argument(c.args[i])
 	}

@@ -131,8 +131,8 @@ func (m *machine) call(L *lua.LState, raises bool) int {
 		}
 	}
 	m.args = args
-	if len(args) > 1 && !slices.Contains(m.keys, args[1]) {
-		L.RaiseError("%s is not among the keys of the script", args[1])
+	if key := keyOf(args); key != "" && !slices.Contains(m.keys, key) {
+		L.RaiseError("%s is not among the keys of the script", key)
 	}
 	reply := m.store.do(args)
 	err, failed := reply.(error)
@@ -147,6 +147,17 @@ func (m *machine) call(L *lua.LState, raises bool) int {
 		L.Push(toLua(L, reply))
 	}
 	return 1
+}
+
+// keyOf returns the key of a command, "" if it has none.
+func keyOf(args []string) string {
+	switch {
+	case len(args) < 2:
+		return ""
+	case args[0] == "MEMORY":
+		return args[2]
+	}
+	return args[1]
 }
 
 func formatNumber(n lua.LNumber) string {

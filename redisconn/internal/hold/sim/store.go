@@ -118,6 +118,8 @@ func (s *store) do(args []string) any {
 		return s.del(args[1:])
 	case "PTTL", "PEXPIRE":
 		return s.expiry(args)
+	case "MEMORY":
+		return s.usage(args[2])
 	case "SET":
 		s.open(args[1], isString)
 		return "OK"
@@ -147,6 +149,15 @@ func (s *store) del(keys []string) any {
 			s.wrote(e)
 			n++
 		}
+	}
+	return n
+}
+
+// usage returns how much memory a list takes: more than its values have bytes.
+func (s *store) usage(key string) int64 {
+	var n int64
+	for _, value := range s.list(key) {
+		n += int64(len(value)) + 16
 	}
 	return n
 }
