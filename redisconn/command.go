@@ -53,6 +53,9 @@ func isListsFault(err error) bool {
 // isRefusal reports that Redis answered with an error that begins with one of
 // the codes.
 func isRefusal(err error, codes ...string) bool {
+	if err == nil { // most often: the rest would allocate
+		return false
+	}
 	var refusal redis.Error
 	if !errors.As(err, &refusal) {
 		return false

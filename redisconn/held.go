@@ -3,7 +3,6 @@ package redisconn
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,9 +22,6 @@ type held struct {
 	repliesElsewhere bool         // answers go to other nodes than the requests
 
 	back atomic.Int64 // requests that are to be given back
-
-	mu    sync.Mutex                 // protects following
-	begun map[*hold.Request]struct{} // and not settled
 }
 
 // maxMoved is how many bytes of requests a script moves at most, but for its last one's:
@@ -40,7 +36,6 @@ func newHeld(s *shared, bury func(request string, attempts int)) *held {
 		events:           &events{shared: s, now: world.Now, bury: bury},
 		world:            world,
 		repliesElsewhere: elsewhere,
-		begun:            make(map[*hold.Request]struct{}),
 	}
 }
 
@@ -89,16 +84,7 @@ func (h *held) stop(ended <-chan struct{}) {
 }
 
 func (h *held) begin(d delivery) bool {
-	if d.held == nil {
-		return true
-	}
-	if !h.worker.Begin(*d.held) {
-		return false
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.begun[d.held] = struct{}{}
-	return true
+	return d.held == nil || h.worker.Begin(*d.held)
 }
 
 func (h *held) giveBack(requests []delivery) bool {
@@ -134,7 +120,7 @@ func (h *held) leave() error {
 	var backoff link.Backoff
 	for {
 		gaveBack := h.giveBack(nil)
-		left, err := h.worker.Leave(h.unsettled())
+		left, err := h.worker.Leave()
 		switch {
 		case err == nil && left > 0:
 			return errUnsent
@@ -147,17 +133,6 @@ func (h *held) leave() error {
 		}
 		time.Sleep(pause)
 	}
-}
-
-// unsettled returns what was begun and is not settled.
-func (h *held) unsettled() []hold.Request {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	unsettled := make([]hold.Request, 0, len(h.begun))
-	for r := range h.begun {
-		unsettled = append(unsettled, *r)
-	}
-	return unsettled
 }
 
 func (h *held) byScript() bool { return !h.repliesElsewhere }
@@ -213,14 +188,11 @@ func (h *held) dropping(pushes []push) []any {
 }
 
 func (h *held) settled(pushes ...push) {
-	h.mu.Lock()
-	var requests []hold.Request
+	requests := make([]hold.Request, 0, len(pushes))
 	for _, p := range pushes {
 		if p.held != nil {
-			delete(h.begun, p.held)
 			requests = append(requests, *p.held)
 		}
 	}
-	h.mu.Unlock()
 	h.worker.Settled(requests...)
 }

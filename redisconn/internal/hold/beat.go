@@ -72,7 +72,7 @@ func (w *Worker) join() {
 	}
 	w.mu.Unlock()
 	if left { // meanwhile: Leave did not know of this generation
-		_, _ = w.leave(result[1], nil) // else it is reaped
+		_, _ = w.leave(result[1]) // else it is reaped
 		return
 	}
 	w.heard.Set()
@@ -172,7 +172,8 @@ func (w *Worker) findOrphans(fields []string, before view) {
 	w.orphans = nil
 	for _, field := range fields {
 		token, ok := tokenOf(field)
-		if ok && token < before.token && !before.known[field] && !w.known[field] {
+		_, known := before.known[field]
+		if ok && token < before.token && !known && !w.knows(field) {
 			w.orphans = append(w.orphans, field)
 		}
 	}

@@ -73,10 +73,10 @@ func (w *Worker) taken(gen string, token int64, result []any, wants bool) []Requ
 			r.field = "s" + r.field
 		}
 		var held bool
-		if r.Body, held = body.(string); !held || w.known[r.field] {
+		if r.Body, held = body.(string); !held || w.knows(r.field) {
 			continue
 		}
-		w.known[r.field] = true
+		w.known[r.field] = false
 		if r.Suspect {
 			w.trying = r.field
 		}
@@ -98,6 +98,9 @@ func (w *Worker) Begin(r Request) bool {
 	for {
 		w.mu.Lock()
 		holds, over := w.holds(r.gen), w.stopped || w.gen != r.gen
+		if begun && holds && !over {
+			w.known[r.field] = true
+		}
 		w.mu.Unlock()
 		switch {
 		case over:

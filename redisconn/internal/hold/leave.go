@@ -69,9 +69,9 @@ func (w *Worker) Stop() {
 }
 
 // Leave ends the generation, when nothing runs any more: what it still holds goes back,
-// but for the requests whose answers could not be sent, which others take over. It
-// returns how many these are.
-func (w *Worker) Leave(unsent []Request) (left int, err error) {
+// but for what was begun and is not settled. That others take over. It returns how many
+// requests these are.
+func (w *Worker) Leave() (left int, err error) {
 	w.Stop()
 	w.mu.Lock()
 	w.left = true
@@ -85,17 +85,12 @@ func (w *Worker) Leave(unsent []Request) (left int, err error) {
 	if gen == "" {
 		return 0, nil
 	}
-	return w.leave(gen, unsent)
+	return w.leave(gen)
 }
 
 // leave ends a generation, in bites. It returns how many requests it still holds.
-func (w *Worker) leave(gen string, unsent []Request) (left int, err error) {
-	args := []any{gen, w.opts.MaxBytes}
-	for _, r := range unsent {
-		if r.gen == gen {
-			args = append(args, r.field)
-		}
-	}
+func (w *Worker) leave(gen string) (left int, err error) {
+	args := append([]any{gen, w.opts.MaxBytes}, w.unsettled(gen)...)
 	for more := true; more; {
 		reply, err := w.world.Do(Mending, w.leaving(gen, args))
 		if err != nil {
@@ -105,6 +100,21 @@ func (w *Worker) leave(gen string, unsent []Request) (left int, err error) {
 		more, left = number(result[0]) == 1, int(number(result[1]))
 	}
 	return left, nil
+}
+
+// unsettled returns the fields of what was begun and is not settled.
+func (w *Worker) unsettled(gen string) (fields []any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gen != gen {
+		return nil
+	}
+	for field, begun := range w.known {
+		if begun {
+			fields = append(fields, field)
+		}
+	}
+	return fields
 }
 
 func (w *Worker) leaving(gen string, args []any) Command {

@@ -72,7 +72,7 @@ type Worker struct {
 	gen        string          // the generation; "": there is none
 	sent       time.Duration   // when the last good beat of gen was sent
 	token      int64           // of the next request
-	known      map[string]bool // fields that are held, as far as we know
+	known      map[string]bool // fields that are held, as far as we know: those begun are true
 	trying     string          // the suspect among them; "": none
 	unreleased []Request       // to be given back
 	observed
@@ -112,6 +112,12 @@ func New(world World, opts Options) *Worker {
 // taken it over yet. It is called with w.mu locked.
 func (w *Worker) holds(gen string) bool {
 	return gen != "" && gen == w.gen && (w.world.Now() < w.sent+w.opts.Lease || w.omitted == LeaseRule)
+}
+
+// knows reports whether a field is held, as far as we know. It is called with w.mu locked.
+func (w *Worker) knows(field string) bool {
+	_, known := w.known[field]
+	return known
 }
 
 // end ends a generation, of which Redis knows nothing any more.

@@ -192,7 +192,7 @@ func (b *bubble) start(name string, f faults) *member {
 // quit ends a Worker that has no answers to send.
 func (m *member) quit() {
 	m.suffer(nil)
-	left, err := m.Leave(nil)
+	left, err := m.Leave()
 	require.NoError(m.b, err)
 	require.Zero(m.b, left)
 	m.active.Wait()

@@ -6,7 +6,6 @@
 -- and 0 if the list expires now: it does if this made it, or if it expires anyway.
 local call, pcall = redis.call, redis.pcall -- a local is found sooner
 local list, held, number, suspects = KEYS[1], KEYS[2], tonumber(ARGV[2]), ARGV[3] == '1'
-local ttl = pcall('PTTL', list)
 local length = pcall('RPUSH', list, unpack(ARGV, 4, number + 3))
 if type(length) == 'table' then return length end
 local lost = {}
@@ -25,7 +24,10 @@ if #lost > 0 then -- nobody has seen what was pushed
   if #answers == 0 then return lost end
   call('RPUSH', list, unpack(answers))
 end
-if length == number or type(ttl) ~= 'table' and ttl >= 0 then
-  if pcall('PEXPIRE', list, ARGV[1]) == 1 then lost[#lost+1] = 0 end
+local expires = length == number
+if not expires then
+  local ttl = pcall('PTTL', list)
+  expires = type(ttl) == 'number' and ttl >= 0
 end
+if expires and pcall('PEXPIRE', list, ARGV[1]) == 1 then lost[#lost+1] = 0 end
 return lost

@@ -212,12 +212,8 @@ func (s *server) drain() {
 		s.answered.Set()
 		s.wait(&s.ended, s.lease/4)
 	}
-	var unsent []hold.Request
-	for _, a := range s.answers {
-		unsent = append(unsent, a.request)
-	}
 	s.h.tell(s.name, "leaves")
-	_, _ = s.worker.Leave(unsent)
+	_, _ = s.worker.Leave()
 	s.s.after(0, func() { s.h.kill(s) })
 }
 
