@@ -63,8 +63,7 @@ func (h *held) take(n int) ([]delivery, error) {
 		return nil, err
 	}
 	taken := make([]delivery, len(requests))
-	for i := range requests {
-		r := &requests[i]
+	for i, r := range requests {
 		taken[i] = delivery{body: r.Body, held: r, attempt: r.Starts + 1}
 		r.Body = "" // it is not kept for longer than it takes to start
 	}
@@ -84,14 +83,14 @@ func (h *held) stop(ended <-chan struct{}) {
 }
 
 func (h *held) begin(d delivery) bool {
-	return d.held == nil || h.worker.Begin(*d.held)
+	return d.held == nil || h.worker.Begin(d.held)
 }
 
 func (h *held) giveBack(requests []delivery) bool {
-	var back []hold.Request
+	var back []*hold.Request
 	for _, d := range requests {
 		if d.held != nil {
-			back = append(back, *d.held)
+			back = append(back, d.held)
 		}
 	}
 	h.back.Add(int64(len(back)))
@@ -140,10 +139,7 @@ func (h *held) byScript() bool { return !h.repliesElsewhere }
 func (h *held) settling(list string, pushes []push) hold.Command {
 	answers := make([]hold.Answer, len(pushes))
 	for i, p := range pushes {
-		answers[i].Body = p.body
-		if p.held != nil {
-			answers[i].Request = *p.held
-		}
+		answers[i] = hold.Answer{Request: p.held, Body: p.body}
 	}
 	return h.worker.SettleCommand(list, h.opts.ReplyTTL, answers)
 }
@@ -152,9 +148,9 @@ func (h *held) settling(list string, pushes []push) hold.Command {
 func (h *held) claim(pushes []push) (lost map[int]bool, err error) {
 	lost = make(map[int]bool)
 	for _, indices := range generations(pushes) {
-		requests := make([]hold.Request, len(indices))
+		requests := make([]*hold.Request, len(indices))
 		for i, at := range indices {
-			requests[i] = *pushes[at].held
+			requests[i] = pushes[at].held
 		}
 		reply, err := h.world.Do(hold.Mending, h.worker.ClaimCommand(requests))
 		if err != nil {
@@ -180,18 +176,18 @@ func generations(pushes []push) map[string][]int {
 }
 
 func (h *held) dropping(pushes []push) []any {
-	requests := make([]hold.Request, len(pushes))
+	requests := make([]*hold.Request, len(pushes))
 	for i, p := range pushes {
-		requests[i] = *p.held
+		requests[i] = p.held
 	}
 	return h.worker.DropArgs(requests)
 }
 
 func (h *held) settled(pushes ...push) {
-	requests := make([]hold.Request, 0, len(pushes))
+	requests := make([]*hold.Request, 0, len(pushes))
 	for _, p := range pushes {
 		if p.held != nil {
-			requests = append(requests, *p.held)
+			requests = append(requests, p.held)
 		}
 	}
 	h.worker.Settled(requests...)

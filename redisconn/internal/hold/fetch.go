@@ -10,7 +10,7 @@ const maxTaken = 1000
 
 // Fetch takes up to n requests. If none wait, it waits for one, for Options.Block at
 // most, and may return none.
-func (w *Worker) Fetch(n int) ([]Request, error) {
+func (w *Worker) Fetch(n int) ([]*Request, error) {
 	w.mu.Lock()
 	gen, token, stopped, err := w.gen, w.token, w.stopped, w.fatal
 	holds, wants := w.holds(gen), w.trying == "" && w.suspects
@@ -54,7 +54,7 @@ func flag(set bool) int {
 
 // taken notes what a take returned that asked for token, and wanted a suspect or did
 // not.
-func (w *Worker) taken(gen string, token int64, result []any, wants bool) []Request {
+func (w *Worker) taken(gen string, token int64, result []any, wants bool) []*Request {
 	next, _ := strconv.ParseInt(result[1].(string), 10, 64)
 	moment, _ := result[2].(string)
 	starts, suspect := result[3].(string)
@@ -65,9 +65,13 @@ func (w *Worker) taken(gen string, token int64, result []any, wants bool) []Requ
 	}
 	w.token = max(w.token, next)
 	bodies := result[5:]
-	requests := make([]Request, 0, len(bodies))
+	requests := make([]*Request, 0, len(bodies))
+	all := make([]Request, len(bodies))
+	var name []byte
 	for i, body := range bodies {
-		r := Request{gen: gen, field: strconv.FormatInt(token+int64(i), 10) + "." + moment}
+		r := &all[i]
+		name = append(append(strconv.AppendInt(name[:0], token+int64(i), 10), '.'), moment...)
+		r.gen, r.field = gen, string(name)
 		if r.Suspect = suspect && i == 0; r.Suspect {
 			r.Starts, _ = strconv.Atoi(starts)
 			r.field = "s" + r.field
@@ -93,7 +97,7 @@ const beginPause = 50 * time.Millisecond
 
 // Begin reports whether a request may be started, and notes the start of a suspect. It
 // waits while it is not known whether others have taken it over, until Stop.
-func (w *Worker) Begin(r Request) bool {
+func (w *Worker) Begin(r *Request) bool {
 	begun := !r.Suspect
 	for {
 		w.mu.Lock()
@@ -120,7 +124,7 @@ func (w *Worker) Begin(r Request) bool {
 
 // begin notes the start of a suspect. It reports whether the suspect is held, as far as
 // is known, and whether its start is noted.
-func (w *Worker) begin(r Request) (held, begun bool) {
+func (w *Worker) begin(r *Request) (held, begun bool) {
 	keys := w.opts.Keys
 	reply, err := w.world.Do(Mending, Command{
 		Script: begin,

@@ -5,7 +5,7 @@ import "errors"
 // Release gives back requests, the oldest first, that were fetched and not started, and
 // those before that could not be given back. If it fails, the next Release or Leave tries
 // it again: Redis does not know that they were not started.
-func (w *Worker) Release(requests ...Request) error {
+func (w *Worker) Release(requests ...*Request) error {
 	w.mu.Lock()
 	requests = append(w.unreleased, requests...)
 	w.unreleased = nil

@@ -111,17 +111,17 @@ func settles(gen string, fields []string, want ...any) call {
 	for _, field := range fields {
 		a := Answer{Body: []byte("re " + field)}
 		if field != "" {
-			a.Request = Request{gen: gen, field: field}
+			a.Request = &Request{gen: gen, field: field}
 		}
 		answers = append(answers, a)
 	}
 	return call{script: anyone.SettleCommand("reply", time.Minute, answers), want: want}
 }
 
-func requestsOf(gen string, fields []string) []Request {
-	var requests []Request
+func requestsOf(gen string, fields []string) []*Request {
+	var requests []*Request
 	for _, field := range fields {
-		requests = append(requests, Request{gen: gen, field: field})
+		requests = append(requests, &Request{gen: gen, field: field})
 	}
 	return requests
 }

@@ -7,7 +7,7 @@ import (
 
 // An Answer settles a request.
 type Answer struct {
-	Request Request // its zero value: of none
+	Request *Request // nil: of none
 	Body    []byte
 }
 
@@ -18,22 +18,24 @@ func (w *Worker) SettleCommand(list string, ttl time.Duration, answers []Answer)
 	gen := ""
 	for _, a := range answers {
 		args = append(args, a.Body)
-		if a.Request.gen != "" {
-			gen = a.Request.gen
+	}
+	for _, a := range answers {
+		if a.Request == nil {
+			args = append(args, "")
+			continue
 		}
+		gen = a.Request.gen
+		args = append(args, a.Request.field)
 		if strings.HasPrefix(a.Request.field, "s") { // a suspect
 			args[2] = 1
 		}
-	}
-	for _, a := range answers {
-		args = append(args, a.Request.field)
 	}
 	return Command{Script: settle, Keys: []string{list, w.opts.Keys.held(gen)}, Args: args}
 }
 
 // ClaimCommand settles requests of one generation whose answers go to another slot. The
 // reply goes to Lost; DropCommand follows when the answers are there.
-func (w *Worker) ClaimCommand(requests []Request) Command {
+func (w *Worker) ClaimCommand(requests []*Request) Command {
 	args := make([]any, len(requests))
 	for i, r := range requests {
 		args[i] = r.field
@@ -42,11 +44,11 @@ func (w *Worker) ClaimCommand(requests []Request) Command {
 }
 
 // Gen returns the generation that has a request: a command is for those of one.
-func (r Request) Gen() string { return r.gen }
+func (r *Request) Gen() string { return r.gen }
 
 // DropArgs are the arguments of an HDEL that settles requests of one generation without
 // an answer, or after a claim.
-func (w *Worker) DropArgs(requests []Request) []any {
+func (w *Worker) DropArgs(requests []*Request) []any {
 	args := append(make([]any, 0, 3*len(requests)+2), "hdel", w.opts.Keys.held(requests[0].gen))
 	for _, r := range requests {
 		args = append(args, r.field, "n"+r.field, "c"+r.field)
@@ -55,7 +57,7 @@ func (w *Worker) DropArgs(requests []Request) []any {
 }
 
 // Settled notes that requests are settled, or are not held any more.
-func (w *Worker) Settled(requests ...Request) { w.forget(requests...) }
+func (w *Worker) Settled(requests ...*Request) { w.forget(requests...) }
 
 // Lost reports which of the requests of a command were not held, and whether the list
 // of the answers expires now.

@@ -286,7 +286,7 @@ func TestTakeUndone(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")
 		b.push("a")
-		var before []Request
+		var before []*Request
 		b.undoing(func() { before = m.fetch("a") })
 		b.pass(pace)
 		require.True(b, m.Begin(before[0]))

@@ -74,7 +74,7 @@ type Worker struct {
 	token      int64           // of the next request
 	known      map[string]bool // fields that are held, as far as we know: those begun are true
 	trying     string          // the suspect among them; "": none
-	unreleased []Request       // to be given back
+	unreleased []*Request      // to be given back
 	observed
 	stopped bool // nothing is fetched or started any more
 	left    bool // no beats any more
@@ -137,7 +137,7 @@ func (w *Worker) end(gen string) {
 }
 
 // forget notes that requests are held no more.
-func (w *Worker) forget(requests ...Request) {
+func (w *Worker) forget(requests ...*Request) {
 	w.mu.Lock()
 	tried := false
 	for _, r := range requests {

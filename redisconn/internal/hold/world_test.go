@@ -205,7 +205,7 @@ func (m *member) generation() string {
 }
 
 // fetch fetches bodies.
-func (m *member) fetch(bodies ...string) []Request {
+func (m *member) fetch(bodies ...string) []*Request {
 	m.b.Helper()
 	requests, err := m.Fetch(9)
 	require.NoError(m.b, err)
@@ -218,7 +218,7 @@ func (m *member) fetch(bodies ...string) []Request {
 }
 
 // settle settles requests by answers that are not kept.
-func (m *member) settle(requests ...Request) {
+func (m *member) settle(requests ...*Request) {
 	m.b.Helper()
 	answers := make([]Answer, len(requests))
 	for i, r := range requests {

@@ -206,7 +206,7 @@ func (h *history) leaseOfProcess(p *process) time.Duration {
 }
 
 // started checks that a server may start a request, and returns it.
-func (h *history) started(s *server, r hold.Request) *request {
+func (h *history) started(s *server, r *hold.Request) *request {
 	of := h.requestOf(r.Body)
 	h.tell(s.name, "starts", of.name, "started before", r.Starts)
 	if !h.lossy {

@@ -42,7 +42,7 @@ func (s *server) sendSome() bool {
 	switch first := group[0]; {
 	case first.client == nil:
 		sent = s.settleSilently(group)
-	case s.h.remote != nil && first.request.Gen() != "":
+	case s.h.remote != nil && first.request != nil:
 		sent = s.sendRemote(group)
 	case s.h.remote != nil:
 		s.push(group)
@@ -60,8 +60,7 @@ func (s *server) sendSome() bool {
 func (s *server) group() (group, rest []answer) {
 	first := s.answers[0]
 	for _, a := range s.answers {
-		gen, other := first.request.Gen(), a.request.Gen()
-		if a.client == first.client && (gen == other) {
+		if a.client == first.client && a.gen() == first.gen() {
 			group = append(group, a)
 		} else {
 			rest = append(rest, a)
@@ -104,7 +103,7 @@ func (s *server) send(c hold.Command, group []answer) (any, error) {
 // settled frees the places of requests.
 func (s *server) settled(group []answer) {
 	for _, a := range group {
-		if a.request.Gen() == "" {
+		if a.request == nil {
 			continue
 		}
 		s.worker.Settled(a.request)
@@ -114,7 +113,7 @@ func (s *server) settled(group []answer) {
 
 // settleSilently settles requests without an answer.
 func (s *server) settleSilently(group []answer) bool {
-	if group[0].request.Gen() == "" { // of none
+	if group[0].request == nil {
 		return true
 	}
 	if s.dropFields(group) != nil {
@@ -125,7 +124,7 @@ func (s *server) settleSilently(group []answer) bool {
 }
 
 func (s *server) dropFields(group []answer) error {
-	requests := make([]hold.Request, len(group))
+	requests := make([]*hold.Request, len(group))
 	about := make([]*request, len(group))
 	for i, a := range group {
 		requests[i], about[i] = a.request, a.of
@@ -143,7 +142,7 @@ func (s *server) dropFields(group []answer) error {
 
 // sendRemote settles requests whose answers go to another node of a Cluster.
 func (s *server) sendRemote(group []answer) bool {
-	requests := make([]hold.Request, len(group))
+	requests := make([]*hold.Request, len(group))
 	for i, a := range group {
 		requests[i] = a.request
 	}

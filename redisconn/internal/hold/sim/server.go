@@ -30,10 +30,10 @@ type server struct {
 
 // A work is what a server has in hand.
 type work struct {
-	unread   []hold.Request // not begun, the oldest first
-	suspects []hold.Request // the same of suspects
-	trying   bool           // a suspect runs
-	inHand   int            // requests that have a place
+	unread   []*hold.Request // not begun, the oldest first
+	suspects []*hold.Request // the same of suspects
+	trying   bool            // a suspect runs
+	inHand   int             // requests that have a place
 	has      map[*request]int
 	running  int      // some of them twice: in two generations
 	answers  []answer // to be sent
@@ -56,10 +56,18 @@ type health struct {
 
 // An answer is what a request came to.
 type answer struct {
-	request hold.Request // its zero value: of none, that is dead
+	request *hold.Request // nil: of none, that is dead
 	of      *request
 	text    string
 	client  *client // nil: nobody waits for it
+}
+
+// gen returns the generation that has the request, "" if it is of none.
+func (a answer) gen() string {
+	if a.request == nil {
+		return ""
+	}
+	return a.request.Gen()
 }
 
 func (h *history) startServer() *server {
@@ -138,23 +146,23 @@ func (s *server) read() {
 	s.ended.Set()
 }
 
-func (s *server) next() (r hold.Request, ok bool) {
+func (s *server) next() (r *hold.Request, ok bool) {
 	switch {
 	case s.running >= s.most:
-		return r, false
+		return nil, false
 	case len(s.suspects) > 0 && !s.trying:
 		r, s.suspects = s.suspects[0], s.suspects[1:]
 		s.trying = true
 	case len(s.unread) > 0:
 		r, s.unread = s.unread[0], s.unread[1:]
 	default:
-		return r, false
+		return nil, false
 	}
 	return r, true
 }
 
 // start runs a request.
-func (s *server) start(r hold.Request) {
+func (s *server) start(r *hold.Request) {
 	of := s.h.started(s, r)
 	s.running++
 	if of.poisonous && !s.h.healed {
@@ -166,7 +174,7 @@ func (s *server) start(r hold.Request) {
 }
 
 // finish notes a request's answer.
-func (s *server) finish(of *request, r hold.Request) {
+func (s *server) finish(of *request, r *hold.Request) {
 	s.running--
 	a := answer{request: r, of: of, text: of.name}
 	if !of.silent {
@@ -179,7 +187,7 @@ func (s *server) finish(of *request, r hold.Request) {
 }
 
 // drop gives up the place of a request.
-func (s *server) drop(r hold.Request) {
+func (s *server) drop(r *hold.Request) {
 	if r.Suspect {
 		s.trying = false
 		s.handed.Set()
