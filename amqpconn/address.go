@@ -7,6 +7,9 @@ import (
 )
 
 const (
+	// maxAddress is how long the name of a queue may be.
+	maxAddress = 255
+
 	// reserved begins the names that are the broker's to give.
 	reserved = "amq."
 

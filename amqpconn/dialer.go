@@ -19,7 +19,7 @@ type dialer struct {
 	queue  string // for errors
 	urls   []string
 	uris   []amqp.URI // of them
-	plain  []string   // the same without TLS, which is for secure
+	plain  []string   // the same without TLS, which secure speaks
 	config amqp.Config
 }
 
@@ -77,7 +77,7 @@ func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.
 		if err := conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
 			return nil, err
 		}
-		secured, err := d.secure(ctx, n, conn)
+		secured, err := secure(ctx, conn, d.uris[n%len(d.uris)], config.TLSClientConfig)
 		if err != nil {
 			return nil, err
 		}

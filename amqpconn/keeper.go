@@ -189,18 +189,3 @@ func awaitAnd(ctx context.Context, conn, ch <-chan *amqp.Error, ticks <-chan tim
 		}
 	}
 }
-
-// closeError returns why a connection or a channel was closed. The library puts
-// the text of a network error into its own: without the addresses in it, which
-// differ from one connection to the next, it is the same for the same cause.
-func closeError(err *amqp.Error) error {
-	if err == nil {
-		return amqp.ErrClosed
-	}
-	if _, after, ok := strings.Cut(err.Reason, "->"); ok && !err.Server {
-		if _, reason, ok := strings.Cut(after, ": "); ok {
-			return &amqp.Error{Code: err.Code, Reason: reason}
-		}
-	}
-	return err
-}

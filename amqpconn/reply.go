@@ -251,13 +251,6 @@ func (s *ServerConn) discount(session *publishing[reply], err error) {
 		slog.Int("answers, at most", lost), slog.Any("error", err))
 }
 
-// isException reports whether the broker ended a channel or a connection for what
-// was sent on it.
-func isException(err error) bool {
-	var e *amqp.Error
-	return errors.As(err, &e) && e.Server && e.Code != amqp.ConnectionForced
-}
-
 // mayPublish returns an error if answers can't be published: without the right to
 // write, the broker would close the channel and drop each. A broker that is short
 // of memory does not say, and is not waited for.

@@ -26,13 +26,13 @@ func withoutTLS(text string, uri amqp.URI) string {
 	return u.String()
 }
 
-// secure speaks TLS on a connection if the n'th URL asks for that.
-func (d *dialer) secure(ctx context.Context, n int, conn net.Conn) (net.Conn, error) {
-	uri := d.uris[n%len(d.uris)]
+// secure speaks TLS on a connection if the URL asks for that. given is the
+// configuration, nil for the one that the URL describes.
+func secure(ctx context.Context, conn net.Conn, uri amqp.URI, given *tls.Config) (net.Conn, error) {
 	if uri.Scheme != "amqps" {
 		return conn, nil
 	}
-	config, err := d.tlsConfig(uri)
+	config, err := tlsConfig(uri, given)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -47,8 +47,8 @@ func (d *dialer) secure(ctx context.Context, n int, conn net.Conn) (net.Conn, er
 
 // tlsConfig returns the configuration that was given, or else the one that the URL
 // describes.
-func (d *dialer) tlsConfig(uri amqp.URI) (*tls.Config, error) {
-	config := d.config.TLSClientConfig.Clone()
+func tlsConfig(uri amqp.URI, given *tls.Config) (*tls.Config, error) {
+	config := given.Clone()
 	if config == nil {
 		config = &tls.Config{ServerName: uri.ServerName, MinVersion: tls.VersionTLS12}
 		if uri.CACertFile != "" {
