@@ -18,35 +18,32 @@ const (
 )
 
 var (
-	errNoAddress = errors.New("amqpconn: no reply queue: neither a property reply_to nor a string id")
-	errTooLong   = fmt.Errorf("amqpconn: the reply queue's name is longer than %d bytes", maxAddress)
-	errReserved  = fmt.Errorf("amqpconn: no reply queue: the id begins with %q, as no queue of a client does", reserved)
+	errNoAddress    = errors.New("amqpconn: no reply queue: neither a property reply_to nor a string id")
+	errTooLong      = fmt.Errorf("amqpconn: the reply queue's name is longer than %d bytes", maxAddress)
+	errReserved     = fmt.Errorf("amqpconn: no reply queue: the id begins with %q, as no queue of a client does", reserved)
+	errFatalAddress = errors.New("the broker ends the connection of who publishes to it")
 )
 
-// replyQueue returns the queue to answer to. It comes from a stranger.
-func (s *ServerConn) replyQueue(d *delivery, id string) (string, error) {
+// replyQueue returns the queue to answer a request to. It comes from a stranger.
+// isFatal reports whether an address is known to end connections.
+func replyQueue(d *delivery, id, served string, isFatal func(string) bool) (string, error) {
 	queue := d.ReplyTo
 	if queue == "" {
 		queue = id
 	}
-	var err error
-	count := &s.noAddress
 	switch {
 	case queue == "":
-		err = errNoAddress
+		return queue, errNoAddress
 	case len(queue) > maxAddress:
-		err = errTooLong
+		return queue, errTooLong
 	case d.ReplyTo == "" && strings.HasPrefix(queue, reserved):
-		err = errReserved
-	case queue == s.queue:
-		err, count = fmt.Errorf("amqpconn: refused to reply to %q: it is the queue being served", queue), &s.refused
-	case s.directs.isFatal(queue):
-		err, count = fmt.Errorf("amqpconn: refused to reply to %q: %w", queue, errFatalAddress), &s.refused
+		return queue, errReserved
+	case queue == served:
+		return queue, fmt.Errorf("amqpconn: refused to reply to %q: it is the queue being served", queue)
+	case isFatal(queue):
+		return queue, fmt.Errorf("amqpconn: refused to reply to %q: %w", queue, errFatalAddress)
 	}
-	if err != nil && s.header.WantsAnswer() {
-		count.Add(1)
-	}
-	return queue, err
+	return queue, nil
 }
 
 // isDirect reports whether an address may be no queue, but something that the

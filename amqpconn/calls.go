@@ -30,7 +30,7 @@ func (c *calls) add(r request) {
 	c.sweep = 2*len(c.byID) + minSweep
 }
 
-func (c *calls) take(id string) (request, bool) {
+func (c *calls) remove(id string) (request, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r, ok := c.byID[id]
@@ -38,7 +38,7 @@ func (c *calls) take(id string) (request, bool) {
 	return r, ok
 }
 
-func (c *calls) takeAll() (all []request) {
+func (c *calls) removeAll() (all []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, r := range c.byID {
@@ -50,9 +50,9 @@ func (c *calls) takeAll() (all []request) {
 	return all
 }
 
-// takeBehind takes the calls that were published on a session after so many
+// removeBehind removes the calls that were published on a session after so many
 // messages.
-func (c *calls) takeBehind(session *publishing[request], messages int64) (behind []request) {
+func (c *calls) removeBehind(session *publishSession[request], messages int64) (behind []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, r := range c.byID {

@@ -5,72 +5,68 @@ import (
 	"sync/atomic"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// The checks of a channel find out how many of its messages the broker has taken: it
-// answers a question when it has seen to what came before. It does so also without
-// confirms, and costs it nothing for each message.
+// The checks of a channel find out how many of its messages have arrived: the
+// broker answers a question when it has seen to what came before. It does so also
+// without confirms, and that costs it nothing for each message.
 type checks struct {
-	taken    atomic.Int64   // messages that the broker is known to have taken
-	answered chan struct{}  // holds one if taken may have risen
-	running  sync.WaitGroup // the questions that are being put, or will be
+	// ask asks the question. It returns how many messages were published before.
+	ask  func() (messages int64, answered bool)
+	gone <-chan struct{} // closed when nobody answers any more
 
-	pending bool      // a question will be put
-	due     time.Time // of it
-	last    time.Time // when the last one was put
+	arrived  atomic.Int64   // messages that are known to have arrived
+	answered chan struct{}  // receives if arrived may have risen
+	running  sync.WaitGroup // the questions that are being asked, or will be
+
+	mu      sync.Mutex // protects following
+	stopped bool       // no more questions
+	pending bool       // a question will be asked
+	due     time.Time  // of it
+	last    time.Time  // when the last one was asked
 }
 
 // checkPause is between two questions, unless somebody waits for the answer.
 const checkPause = 100 * time.Millisecond
 
-// check has a question put that comes after all that was published, and at least a
-// pause after the one before.
-func (s *publishing[T]) check(pause time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	due := s.checks.last.Add(pause)
-	if s.ended || s.checks.pending && !due.Before(s.checks.due) {
+// start asks a question soon, at least a pause after the one before. It comes after
+// all that was published.
+func (c *checks) start(pause time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	due := c.last.Add(pause)
+	if c.stopped || c.pending && !due.Before(c.due) {
 		return
 	}
-	s.checks.pending, s.checks.due = true, due
-	s.checks.running.Go(func() {
+	c.pending, c.due = true, due
+	c.running.Go(func() {
 		wait := time.Until(due)
-		if wait > 0 && !link.Wait(wait, s.gone) || !s.beginCheck(due) {
+		if wait > 0 && !link.Wait(wait, c.gone) || !c.isDue(due) {
 			return
 		}
-		s.ask()
+		if messages, answered := c.ask(); answered {
+			c.arrived.Store(messages)
+			link.Signal(c.answered)
+		}
 	})
 }
 
-// beginCheck reports whether the question is to be put that was due then: not if
-// another one was put before.
-func (s *publishing[T]) beginCheck(due time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.checks.pending || s.checks.due != due {
+// isDue reports whether the question that is due then has to be asked: not if
+// another one was asked before.
+func (c *checks) isDue(due time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.pending || c.due != due {
 		return false
 	}
-	s.checks.pending, s.checks.last = false, time.Now()
+	c.pending, c.last = false, time.Now()
 	return true
 }
 
-// ask puts the question.
-func (s *publishing[T]) ask() {
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	messages := s.messages.Load()
-	if s.ch.Qos(0, 0, false) == nil { // what it sets is for consumers
-		s.checks.taken.Store(messages)
-		link.Signal(s.checks.answered)
-	}
-}
-
-// tookNothing reports whether it is certain that the broker took nothing of what was
-// published on a channel, which ended with an error: who has no right to publish had
-// none for the first message either.
-func (s *publishing[T]) tookNothing(err error) bool {
-	return isCode(err, amqp.AccessRefused) && s.checks.taken.Load() == 0
+// stop lets no more questions be asked but those that are on their way.
+func (c *checks) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
 }

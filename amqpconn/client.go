@@ -16,69 +16,56 @@ import (
 
 // A ClientConn calls the servers of a queue. Dial makes it; give it to one codec, as
 // jsonrpc2.NewClient does. The codec calls and closes it. Err and Stats are for any
-// goroutine. It has three goroutines, send, publisher and receiver, which Close awaits:
+// goroutine. It has three goroutines, outlet, publisher and receiver, which Close awaits:
 //
 //	WriteRequest  on a caller's goroutine: hand a request over
-//	  send          publish all requests that wait, on the publisher's connection
+//	  outlet        publish all requests that wait, on the publisher's connection
 //	  publisher     keep a connection to publish on
-//	    settle        end the notifications that the broker has
+//	    outcomes      end the notifications that have arrived, and what failed
 //	  receiver      keep a connection to consume answers on
 //	ReadReply     on the codec's goroutine: return one answer
 //	Inquire       on another of the codec's: look at the queue
 type ClientConn struct {
 	queue  string
-	opts   DialOptions
 	dialer *dialer
 	opened atomic.Bool
+	state  *link.State
 
-	requests  *link.Requests[request]
-	state     *link.State
-	publisher *publisher[request]
-	receiver  *receiver
-	calls     *calls
-	asker     *link.Asker // for Inquire
-	looks     *link.Asker // for looks at the queue
-
-	seen     *inspector // the sender's own
-	inquired *inspector // the asker's own
+	outlet   *outlet
+	outcomes *outcomes
+	calls    *calls
+	receiver *receiver
+	inquired *inspector  // the asker's own
+	asker    *link.Asker // for Inquire
 
 	sending sync.WaitGroup
-	untold  sync.WaitGroup // the tracked requests that settle was not told of
 	closing sync.Once
-	closed  chan struct{}
+	closed  chan struct{} // closed by Close when all is sent
 
-	published, confirmed, replies, unconfirmed, noServer, lost atomic.Int64
+	replies atomic.Int64
 }
 
 var _ jsonrpc2.ClientConn = (*ClientConn)(nil)
 
 func newClientConn(d *dialer, queue string, opts DialOptions) *ClientConn {
+	opts.setDefaults()
 	c := &ClientConn{
-		queue:     queue,
-		opts:      opts,
-		dialer:    d,
-		requests:  link.NewRequests[request](),
-		state:     link.NewState(opts.Logger, "rabbitmq", queue, "client"),
-		publisher: newPublisher[request](),
-		calls:     newCalls(),
-		asker:     link.NewAsker(),
-		looks:     link.NewAsker(),
-		closed:    make(chan struct{}),
+		queue:  queue,
+		dialer: d,
+		state:  link.NewState(opts.Logger, "rabbitmq", queue, "client"),
+		calls:  newCalls(),
+		asker:  link.NewAsker(),
+		closed: make(chan struct{}),
 	}
-	c.publisher.keeper.dialer, c.publisher.state, c.publisher.doing = d, c.state, "publishing requests"
-	c.publisher.confirm = opts.Persistent
-	c.publisher.returned = c.returned
-	c.publisher.settled = c.settle
-	c.publisher.failed = c.channelClosed
-	if opts.Declare != nil {
-		c.publisher.prepare = func(_ context.Context, conn *amqp.Connection) error { return c.declare(conn) }
-	}
-	c.receiver = newReceiver(c, d)
-	c.seen = newInspector(c.receiver, queue, c.looks)
-	c.inquired = newInspector(c.receiver, queue, c.looks)
-	c.publisher.start()
+	c.outcomes = &outcomes{where: d.where(), opts: &opts, requests: link.NewRequests[request](), calls: c.calls}
+	c.receiver = newReceiver(d, c.state)
+	c.outlet = newOutlet(d, queue, c.state, c.outcomes, c.receiver)
+	c.receiver.queueReady = c.outlet.publisher.wakeUp
+	c.receiver.queueGone = c.outcomes.replyQueueLost
+	c.inquired = newInspector(c.receiver, queue, c.outlet.looks)
+	c.outlet.publisher.start()
 	c.receiver.start()
-	c.sending.Go(c.send)
+	c.sending.Go(c.outlet.run)
 	return c
 }
 
@@ -98,8 +85,8 @@ func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 	if id == "" || len(id) > maxAddress {
 		id = link.NewName()
 	}
-	out := request{Request: r, id: id, answer: !r.IsNotification(), until: time.Now().Add(sendPatience)}
-	if err := c.requests.Put(out, len(r.Body)); err != nil {
+	out := request{Request: r, id: id, wantsAnswer: !r.IsNotification(), until: time.Now().Add(sendPatience)}
+	if err := c.outlet.requests.Put(out, len(r.Body)); err != nil {
 		return fmt.Errorf("%w: queue %q", err, c.queue)
 	}
 	return nil
@@ -124,7 +111,7 @@ func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 
 // reply makes a Reply of an answer.
 func (c *ClientConn) reply(answer amqp.Delivery) jsonrpc2.Reply {
-	r, ok := c.calls.take(answer.CorrelationId)
+	r, ok := c.calls.remove(answer.CorrelationId)
 	switch {
 	case !ok:
 		return jsonrpc2.Reply{Body: answer.Body}
@@ -145,65 +132,62 @@ func (c *ClientConn) Err() error {
 		return net.ErrClosed
 	default:
 	}
-	if err := c.impairment(); err != nil {
+	if err := c.outlet.impairment(); err != nil {
 		return fmt.Errorf("%s: connection impaired: %w", c.dialer.where(), err)
 	}
 	return nil
 }
 
-// impairment returns what keeps requests from being published, or answers from
-// coming, nil if nothing does.
-func (c *ClientConn) impairment() error {
-	if err := c.state.Cause(); err != nil {
-		return err
+// Inquire implements jsonrpc2.ClientConn. It returns what is wrong with the connection
+// or, if nothing is, how many consumers the queue has, as of a second ago. It removes no
+// request from the queue: calls expire there.
+func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
+	queue, ok := link.Ask(ctx, c.asker, func() queueState { return c.inquired.within(consumersFresh) })
+	finding := c.Err()
+	if ok && queue.known && finding == nil {
+		finding = fmt.Errorf("%w, at %s", queue.describe(c.queue), c.dialer.addresses())
 	}
-	if err := c.publisher.impairment(); err != nil {
-		return err
+	if finding == nil {
+		return nil
 	}
-	if _, ready := c.receiver.ready(); !ready {
-		return errConnecting
+	found := make([]error, len(requests))
+	for i := range found {
+		found[i] = finding
 	}
-	return nil
+	return found
 }
 
 // Close implements jsonrpc2.ClientConn. It takes less than 2 s, even if the broker does
 // not answer.
 func (c *ClientConn) Close() error {
 	c.closing.Do(func() {
-		c.requests.Close()
-		stop(c.finish, &c.publisher.keeper, &c.receiver.keeper)
+		c.outlet.requests.Close()
+		stopAll(c.flush, c.outlet.publisher, c.receiver)
 		c.asker.Close() // the end of the connections ends their questions
-		c.looks.Close()
+		c.outlet.looks.Close()
 	})
 	return nil
 }
 
-// finish waits until all requests are sent, or there is no more time for that.
-func (c *ClientConn) finish() {
+// flush waits until all requests are sent, or there is no more time for that.
+func (c *ClientConn) flush() {
 	c.sending.Wait()
-	c.untold.Wait()
+	c.outcomes.unreported.Wait()
 	close(c.closed)
 }
 
 // Stats returns what the ClientConn has done so far.
 func (c *ClientConn) Stats() Stats {
 	return Stats{
-		Requests:    c.published.Load(),
-		Confirmed:   c.confirmed.Load(),
+		Requests:    c.outlet.published.Load(),
+		Confirmed:   c.outcomes.confirmed.Load(),
 		Replies:     c.replies.Load(),
 		Reconnects:  c.state.Recoveries.Load(),
-		Unsent:      c.requests.Unsent.Load(),
-		Unconfirmed: c.unconfirmed.Load(),
-		Overloaded:  c.requests.Overloaded.Load(),
-		Expired:     c.requests.Expired.Load(),
-		NoServer:    c.noServer.Load(),
-		Lost:        c.lost.Load(),
+		Unsent:      c.outlet.requests.Unsent.Load(),
+		Unconfirmed: c.outcomes.unconfirmed.Load(),
+		Overloaded:  c.outlet.requests.Overloaded.Load(),
+		Expired:     c.outlet.requests.Expired.Load(),
+		NoServer:    c.outcomes.noServer.Load(),
+		Lost:        c.outcomes.lost.Load(),
 	}
-}
-
-// declare creates the request queue where it is missing.
-func (c *ClientConn) declare(conn *amqp.Connection) error {
-	queue := *c.opts.Declare
-	queue.deliveryLimit = defaultMaxDeliveries
-	return queue.ensure(conn, c.queue)
 }

@@ -14,23 +14,23 @@ import (
 func TestDrainedConsumerGivesBackWhatIsAtHand(t *testing.T) {
 	t.Parallel()
 	var nacks nackBook
-	waiting := make(chan delivery, 1)
-	c := newConsumer(&ServerConn{runs: newRuns()}, nil)
-	c.reading = &consuming{waiting: waiting}
+	unread := make(chan delivery, 1)
+	c := newConsumer(nil, nil, "", &ListenOptions{}, newRuns())
+	c.reading = &consumeSession{unread: unread}
 
-	waiting <- delivery{Delivery: amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 1}}
+	unread <- delivery{Delivery: amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 1}}
 	d, ok, err := c.next(context.Background(), nil)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.EqualValues(t, 1, d.DeliveryTag)
 
 	c.drain()
-	waiting <- delivery{Delivery: amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 2}}
+	unread <- delivery{Delivery: amqp.Delivery{Acknowledger: &nacks, DeliveryTag: 2}}
 	_, ok, err = c.next(context.Background(), nil)
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.Equal(t, []uint64{2}, nacks.requeued)
-	require.EqualValues(t, 1, c.server.givenBack.Load())
+	require.EqualValues(t, 1, c.givenBack.Load())
 }
 
 // The time of a request runs from when it came, not from when it is taken.
@@ -49,15 +49,15 @@ func TestDeadlineOfADelivery(t *testing.T) {
 			"1.5":        0,
 			"soon":       0,
 		} {
-			c := newConsumer(&ServerConn{runs: newRuns()}, nil)
-			c.reading = &consuming{waiting: make(chan delivery, 1)}
+			c := newConsumer(nil, nil, "", &ListenOptions{}, newRuns())
+			c.reading = &consumeSession{unread: make(chan delivery, 1), acks: newRequestAcks(nil, nil)}
 			came := time.Now()
 			c.keep(t.Context(), c.reading, amqp.Delivery{Expiration: expiration})
 			time.Sleep(time.Minute)
 			d, ok, err := c.next(t.Context(), nil)
 			require.NoError(t, err)
 			require.True(t, ok)
-			require.Same(t, c.reading, d.session)
+			require.Same(t, c.reading.acks, d.acks)
 			require.Equal(t, want == 0, d.deadline.IsZero(), expiration)
 			if want > 0 {
 				require.Equal(t, want, d.deadline.Sub(came))
@@ -69,12 +69,12 @@ func TestDeadlineOfADelivery(t *testing.T) {
 // What was not taken from a connection that is gone is not run: it comes again.
 func TestEndedConnectionHasNoRequests(t *testing.T) {
 	t.Parallel()
-	c := newConsumer(&ServerConn{runs: newRuns()}, nil)
-	s := &consuming{waiting: make(chan delivery, 2)}
+	c := newConsumer(nil, nil, "", &ListenOptions{}, newRuns())
+	s := &consumeSession{unread: make(chan delivery, 2)}
 	c.reading = s
 	c.keep(context.Background(), s, amqp.Delivery{DeliveryTag: 1})
 	c.keep(context.Background(), s, amqp.Delivery{DeliveryTag: 2})
-	s.end()
+	s.drop()
 	_, ok, err := c.next(context.Background(), nil)
 	require.NoError(t, err)
 	require.False(t, ok)

@@ -48,16 +48,13 @@ const (
 	maxSearches = 8
 )
 
-var (
-	errFatalAddress = errors.New("the broker ends the connection of who publishes to it")
-	errNobody       = errors.New("nobody listens there")
-)
+var errNobody = errors.New("nobody listens there")
 
-func newDirects(s *ServerConn, d *dialer) *directs {
+func newDirects(d *dialer, s *settler) *directs {
 	ds := &directs{known: make(map[string]finding)}
-	ds.init(s, d)
+	ds.init(d, s)
 	ds.send = ds.sendAll
-	ds.dropped = s.abandon
+	ds.abandon = s.abandon
 	return ds
 }
 
@@ -70,10 +67,10 @@ func (d *directs) sendAll(work []reply) (again []reply) {
 		case alive:
 			ready = append(ready, r)
 		case absent:
-			d.server.undeliverable(r.queue, r.body, errNobody)
+			d.settler.undeliverable(r.queue, r.body, errNobody)
 			done = append(done, r)
 		case fatal:
-			d.server.undeliverable(r.queue, r.body, errFatalAddress)
+			d.settler.undeliverable(r.queue, r.body, errFatalAddress)
 			done = append(done, r)
 		default:
 			again = append(again, r)
@@ -83,11 +80,11 @@ func (d *directs) sendAll(work []reply) (again []reply) {
 		sent, failed := d.sendReady(ready)
 		done, again = append(done, sent...), append(again, failed...)
 	}
-	d.server.settle(done)
+	d.settler.acknowledge(done)
 	if d.search(again) {
 		link.Signal(d.kick)
 	}
-	return d.server.patient(again)
+	return d.settler.unexpired(again)
 }
 
 // sendReady publishes to addresses at which somebody listens. The answers are
@@ -102,8 +99,8 @@ func (d *directs) sendReady(ready []reply) (done, again []reply) {
 		case f.err == nil:
 			d.count(f.item)
 			done = append(done, f.item)
-		case errors.Is(f.err, errNotTaken):
-			d.server.undeliverable(f.item.queue, f.item.body, f.err)
+		case errors.Is(f.err, errRefused):
+			d.settler.undeliverable(f.item.queue, f.item.body, f.err)
 			done = append(done, f.item)
 		default:
 			d.found(f.item.queue, unknown) // it may have ended the connection
@@ -150,7 +147,7 @@ func (d *directs) look(address string) verdict {
 	case isCode(err, amqp.NotFound):
 		return absent
 	case isException(err):
-		d.server.state.Logger.Warn(fmt.Sprintf("reply address %.100q ended a connection: %v", address, err))
+		d.settler.state.Logger.Warn(fmt.Sprintf("reply address %.100q ended a connection: %v", address, err))
 		return fatal
 	}
 	return unknown

@@ -139,21 +139,22 @@
 // the goroutine that runs a line and those below it.
 //
 //	client.go    WriteRequest                            a caller's
-//	request.go   publish, publishTo, publishOne          the client's sender
-//	publisher.go publish
+//	outlet.go    publish, publishTo, publishOne          the client's outlet
+//	publishing.go publish
 //	  basic.publish  the queue
-//	consumer.go  next                                    net/rpc's
-//	server.go    ReadRequest, accept, begin
-//	address.go   replyQueue
+//	consumer.go  keep, next                              net/rpc's, from next on
+//	server.go    ReadRequest
+//	deliverer.go deliver, begin
 //	running.go   begin
+//	address.go   replyQueue
 //	  the method                                         one of its own
-//	reply.go     hand, send, sendOne                     the replier's, from send on
-//	publisher.go publish
+//	replier.go   put, send, sendOne                      the replier's, from send on
+//	publishing.go publish
 //	  basic.publish  the reply queue
 //	receiver.go  next                                    net/rpc's
 //	client.go    ReadReply, reply
 //
 // Notifications, batches and, with Persistent, all requests are published by
-// confirm.go's publishTracked. Answers to direct reply-to addresses go by direct.go,
+// publishTracked, and listener.go finds out what becomes of them. Answers to direct reply-to addresses go by direct.go,
 // and those whose queue does not exist yet by late.go.
 package amqpconn

@@ -36,49 +36,49 @@ func FuzzReplyQueue(f *testing.F) {
 			return // the protocol's short strings hold no more
 		}
 		s := newServerConn(nil, queue, ListenOptions{Logger: slog.New(slog.DiscardHandler)})
-		session := &consuming{ahead: make(map[uint64]bool)}
-		d := s.accept(delivery{Delivery: amqp.Delivery{
+		acks := newRequestAcks(nil, nil)
+		d := s.deliverer.deliver(delivery{Delivery: amqp.Delivery{
 			Acknowledger:  &rejectBook{},
 			Body:          []byte(body),
 			ReplyTo:       replyTo,
 			CorrelationId: correlation,
 			DeliveryTag:   1,
 			Headers:       amqp.Table{"x-delivery-count": count},
-		}, session: session})
+		}, acks: acks})
 		require.Equal(t, body, string(d.Body))
 		var header jsonrpc2.Header
 		header.Scan([]byte(body))
 		if count >= defaultMaxDeliveries {
 			require.Error(t, d.Err)
 			require.NoError(t, d.Reply(nil))
-			require.Zero(t, s.out.Len(), "it is rejected, not acknowledged")
-			require.EqualValues(t, 1, session.settled)
+			require.Zero(t, s.replier.outbox.Len(), "it is rejected, not acknowledged")
+			require.EqualValues(t, 1, acks.upTo)
 			return
 		}
 		answer := []byte("answer")
 		if d.Err != nil {
 			require.True(t, header.WantsAnswer(), "nobody waits, and yet it is not run")
-			require.EqualValues(t, 1, s.noAddress.Load()+s.refused.Load())
+			require.EqualValues(t, 1, s.deliverer.noAddress.Load()+s.deliverer.refused.Load())
 			answer = nil
 		}
 		err := d.Reply(answer)
-		settled, _ := s.out.Take(nil)
-		if len(settled) == 0 {
-			settled, _ = s.directs.out.Take(nil)
+		replies, _ := s.replier.outbox.Take(nil)
+		if len(replies) == 0 {
+			replies, _ = s.replier.directs.outbox.Take(nil)
 			require.True(t, isDirect(replyTo), "others have no way of their own")
 		}
-		require.Len(t, settled, 1)
-		require.EqualValues(t, 1, settled[0].request.DeliveryTag)
+		require.Len(t, replies, 1)
+		require.EqualValues(t, 1, replies[0].request.DeliveryTag)
 		if d.Err != nil || err != nil {
-			require.Empty(t, settled[0].queue, "it is only acknowledged")
+			require.Empty(t, replies[0].queue, "it is only acknowledged")
 			return
 		}
-		to := settled[0].queue
+		to := replies[0].queue
 		require.True(t, to == replyTo || replyTo == "" && to == header.ID())
 		require.NotEmpty(t, to)
 		require.NotEqual(t, queue, to)
 		require.LessOrEqual(t, len(to), maxAddress)
-		require.LessOrEqual(t, len(settled[0].correlation), maxAddress)
+		require.LessOrEqual(t, len(replies[0].correlation), maxAddress)
 	})
 }
 

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/micromessaging/jsonrpc2"
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
@@ -23,10 +24,11 @@ func (q queueState) isUnserved() bool { return q.known && q.consumers == 0 }
 // An inspector knows what the queue was like a while ago. One goroutine uses it.
 type inspector struct {
 	receiver *receiver // whose connection is used
+	queue    string
 	asker    *link.Asker
 	look     func() queueState // looks at the queue
 
-	session   *receiving // that was asked
+	session   *receiveSession // that was asked
 	asked     time.Time
 	fresh     time.Duration // for how long at least the state counts
 	state     queueState
@@ -44,7 +46,25 @@ const (
 var errNoAnswer = fmt.Errorf("amqpconn: no answer from the broker within %v", lookTime)
 
 func newInspector(r *receiver, queue string, asker *link.Asker) *inspector {
-	return &inspector{receiver: r, asker: asker, look: func() queueState { return r.inspect(queue) }}
+	n := &inspector{receiver: r, queue: queue, asker: asker}
+	n.look = n.inspect
+	return n
+}
+
+// inspect asks the broker what the queue is like.
+func (n *inspector) inspect() (state queueState) {
+	s := n.receiver.current()
+	if s == nil {
+		return state
+	}
+	err := onChannel(s.conn, func(ch *amqp.Channel) error {
+		q, err := ch.QueueDeclarePassive(n.queue, false, false, false, false, nil)
+		state.consumers, state.messages = q.Consumers, q.Messages
+		return err
+	})
+	state.missing = isCode(err, amqp.NotFound)
+	state.known = err == nil || state.missing
+	return state
 }
 
 // within returns what the queue was like no longer ago than d. Nothing is known
@@ -67,25 +87,6 @@ func ask[T any](asker *link.Asker, question func() T) (answer T, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
 	defer cancel()
 	return link.Ask(ctx, asker, question)
-}
-
-// Inquire implements jsonrpc2.ClientConn. It returns what is wrong with the connection
-// or, if nothing is, how many consumers the queue has, as of a second ago. It removes no
-// request from the queue: calls expire there.
-func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
-	queue, ok := link.Ask(ctx, c.asker, func() queueState { return c.inquired.within(consumersFresh) })
-	finding := c.Err()
-	if ok && queue.known && finding == nil {
-		finding = fmt.Errorf("%w, at %s", queue.describe(c.queue), c.dialer.addresses())
-	}
-	if finding == nil {
-		return nil
-	}
-	found := make([]error, len(requests))
-	for i := range found {
-		found[i] = finding
-	}
-	return found
 }
 
 // describe says what may be the reason for a timeout.

@@ -21,23 +21,32 @@ type keeper struct {
 	state  *link.State
 	doing  string // for the log
 
-	// use uses a connection until it fails or ctx is done. It calls up when
-	// all is set up.
-	use func(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error
+	use useFunc
 
-	cancel func()
-	done   sync.WaitGroup
+	cancel  func()
+	running sync.WaitGroup
 
 	dialing atomic.Pointer[wire] // of the connection that is being made, or nil
+}
+
+// A useFunc uses a connection until it fails or ctx is done. It calls up when all is
+// set up.
+type useFunc func(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error
+
+func newKeeper(d *dialer, state *link.State, doing string, use useFunc) *keeper {
+	return &keeper{dialer: d, state: state, doing: doing, use: use}
 }
 
 func (k *keeper) start() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	k.cancel = func() { cancel(errClosed) }
-	k.done.Go(func() { k.run(ctx) })
+	k.running.Go(func() { k.run(ctx) })
 }
 
-var errClosed = errors.New("the Conn was closed")
+var (
+	errClosed     = errors.New("the Conn was closed")
+	errConnecting = errors.New("still connecting")
+)
 
 // run makes connections. One that the broker or the library ends soon for what
 // came over it does not count as one that works: as with a message that can't be
@@ -46,28 +55,28 @@ func (k *keeper) run(ctx context.Context) {
 	var backoff link.Backoff
 	var flaps flaps
 	for n := 0; ctx.Err() == nil; n++ {
-		var came time.Time
-		settled := func() {
+		var upSince time.Time
+		works := func() {
 			backoff.Reset()
 			k.state.Worked(k.doing)
 		}
-		later := time.AfterFunc(steady, settled)
-		later.Stop()
+		lasting := time.AfterFunc(steady, works)
+		lasting.Stop()
 		err := k.once(ctx, n, func() {
-			came = time.Now()
+			upSince = time.Now()
 			if flaps == 0 {
-				settled()
+				works()
 			} else {
-				later.Reset(steady)
+				lasting.Reset(steady)
 			}
 		})
-		later.Stop()
+		lasting.Stop()
 		if ctx.Err() != nil {
 			return
 		}
 		k.state.Failed(k.doing, err)
 		pause := backoff.Next()
-		if flaps.note(came, err); flaps > 0 {
+		if flaps.count(upSince, err); flaps > 0 {
 			pause = flaps.pause()
 		}
 		link.Wait(pause, ctx.Done())
@@ -81,11 +90,11 @@ const steady = 10 * time.Second
 // them.
 type flaps int
 
-// note notes the end of a connection.
-func (f *flaps) note(came time.Time, err error) {
+// count counts a connection that has ended, and was set up at a time, zero if never.
+func (f *flaps) count(upSince time.Time, err error) {
 	switch {
-	case came.IsZero(): // it was not set up
-	case time.Since(came) < steady && (isException(err) || isUnreadable(err)):
+	case upSince.IsZero():
+	case time.Since(upSince) < steady && (isException(err) || isUnreadable(err)):
 		*f++
 	default:
 		*f = 0
@@ -116,12 +125,12 @@ func (k *keeper) once(ctx context.Context, n int, up func()) error {
 		return k.dialer.located(n, err)
 	}
 	closed := make(chan struct{})
-	end := context.AfterFunc(ctx, func() { // use may be waiting for the broker
+	unwatch := context.AfterFunc(ctx, func() { // use may be waiting for the broker
 		defer close(closed)
 		closeSoon(conn)
 	})
 	err = k.use(ctx, conn, w, up)
-	if end() {
+	if unwatch() {
 		closeSoon(conn)
 	} else {
 		<-closed
@@ -142,28 +151,28 @@ func closeSoon(conn *amqp.Connection) {
 	_ = conn.CloseDeadline(time.Now().Add(closeGrace))
 }
 
-// A part of an end has goroutines that end with their connection.
-type part interface {
-	end() // has them end
-	wait()
+func (k *keeper) stop() { k.cancel() }
+func (k *keeper) wait() { k.running.Wait() }
+
+// A stopper has goroutines that end with their connection.
+type stopper interface {
+	stop() // ends the connection, at once if it must be
+	wait() // for the goroutines
 }
 
-func (k *keeper) end()  { k.cancel() }
-func (k *keeper) wait() { k.done.Wait() }
-
-// stop ends the parts of an end and waits for them. Before, it waits for their
-// writers, which may hang on a connection whose other side does nothing any more:
-// the end of the connection then ends them.
-func stop(finish func(), parts ...part) {
-	end := func() {
+// stopAll stops the parts of a Conn and waits for them. Before, it flushes what they
+// write, which may hang on a connection whose other side does nothing any more: the
+// end of the connection then ends it.
+func stopAll(flush func(), parts ...stopper) {
+	stop := func() {
 		for _, p := range parts {
-			p.end()
+			p.stop()
 		}
 	}
-	timer := time.AfterFunc(sendGrace+hangGrace, end)
-	finish()
+	timer := time.AfterFunc(sendGrace+hangGrace, stop)
+	flush()
 	timer.Stop()
-	end()
+	stop()
 	for _, p := range parts {
 		p.wait()
 	}

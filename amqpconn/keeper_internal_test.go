@@ -88,15 +88,15 @@ func TestFlapsAreFew(t *testing.T) {
 				var f flaps
 				begin, connections := time.Now(), 0
 				for ; time.Since(begin) < time.Minute; connections++ {
-					f.note(time.Now(), err)
+					f.count(time.Now(), err)
 					time.Sleep(f.pause())
 				}
 				require.Less(t, connections, 20)
 				require.Greater(t, connections, 5)
 				time.Sleep(steady)
-				f.note(time.Now().Add(-steady), err)
+				f.count(time.Now().Add(-steady), err)
 				require.Zero(t, f)
-				f.note(time.Now(), &amqp.Error{Code: amqp.FrameError, Reason: "EOF"})
+				f.count(time.Now(), &amqp.Error{Code: amqp.FrameError, Reason: "EOF"})
 				require.Zero(t, f, "the network's faults are not counted")
 			})
 		})

@@ -15,16 +15,14 @@ import (
 // of the others. It is opened for the first answer and closed when there was none
 // for a while. Each answer is confirmed before it is done with.
 type lane struct {
-	server *ServerConn
-	dialer *dialer
-	out    *link.Outbox[reply]
-	kick   chan struct{} // holds one if there is something new
-	send   func(work []reply) (again []reply)
+	dialer  *dialer
+	settler *settler
+	outbox  *link.Outbox[reply]
+	kick    chan struct{} // receives if there is something new
+	send    func(work []reply) (again []reply)
+	abandon func(left []reply) // drops what was not sent before the end
 
-	// dropped is told of what could not be sent before the end.
-	dropped func(left []reply)
-
-	ctx     context.Context // done when the lane is to end
+	ctx     context.Context // done when the lane is stopped
 	cancel  context.CancelFunc
 	writing sync.WaitGroup
 	dials   int // the writer's own
@@ -39,7 +37,7 @@ type laneSession struct {
 	conn    *amqp.Connection
 	ch      *amqp.Channel
 	returns chan amqp.Return
-	end     func() // closes it
+	close   func()
 }
 
 const (
@@ -60,16 +58,16 @@ const (
 	laneTimeout = 5 * time.Second
 )
 
-func (l *lane) init(s *ServerConn, d *dialer) {
-	l.server, l.dialer = s, d
-	l.out = link.NewOutbox[reply](false) // the prefetch limits it
+func (l *lane) init(d *dialer, s *settler) {
+	l.dialer, l.settler = d, s
+	l.outbox = link.NewOutbox[reply](false) // the prefetch limits it
 	l.kick = make(chan struct{}, 1)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 }
 
 func (l *lane) start() {
 	l.writing.Go(func() {
-		l.dropped(l.out.Run(link.Writer[reply]{Send: l.send, Kick: l.kick, MaxPause: lanePause, Grace: laneGrace}))
+		l.abandon(l.outbox.Run(link.Writer[reply]{Send: l.send, Kick: l.kick, MaxPause: lanePause, Grace: laneGrace}))
 		l.close()
 	})
 }
@@ -77,16 +75,16 @@ func (l *lane) start() {
 // put hands over an answer.
 func (l *lane) put(r reply) error {
 	defer link.Signal(l.kick)
-	return l.out.Put(r, 0)
+	return l.outbox.Put(r, 0)
 }
 
-// finish waits until all answers are sent, or there is no more time for that.
-func (l *lane) finish() {
-	l.out.Close()
+// flush waits until all answers are sent, or there is no more time for that.
+func (l *lane) flush() {
+	l.outbox.Close()
 	l.writing.Wait()
 }
 
-func (l *lane) end()  { l.cancel() }
+func (l *lane) stop() { l.cancel() }
 func (l *lane) wait() { l.writing.Wait() }
 
 // open returns the connection, which stays open for laneIdle from now.
@@ -118,13 +116,13 @@ func (l *lane) dial() (*laneSession, error) {
 		return nil, err
 	}
 	closed := make(chan struct{})
-	stop := context.AfterFunc(l.ctx, func() {
+	unwatch := context.AfterFunc(l.ctx, func() {
 		defer close(closed)
 		closeSoon(conn)
 	})
 	s := &laneSession{conn: conn}
-	s.end = sync.OnceFunc(func() {
-		if stop() {
+	s.close = sync.OnceFunc(func() {
+		if unwatch() {
 			closeSoon(conn)
 		} else {
 			<-closed
@@ -134,7 +132,7 @@ func (l *lane) dial() (*laneSession, error) {
 		err = s.ch.Confirm(false)
 	}
 	if err != nil {
-		s.end()
+		s.close()
 		return nil, err
 	}
 	s.returns = s.ch.NotifyReturn(make(chan amqp.Return, laneBurst))
@@ -149,7 +147,7 @@ func (l *lane) close() {
 	l.mu.Unlock()
 	if s != nil {
 		idle.Stop()
-		s.end()
+		s.close()
 	}
 }
 
@@ -169,39 +167,39 @@ func (l *lane) publishSome(s *laneSession, work []reply, mandatory bool) []fate[
 	fates := make([]fate[reply], len(work))
 	confirms := make([]*amqp.DeferredConfirmation, len(work))
 	for i, r := range work {
-		msg := r.publishing()
+		msg := r.message()
 		msg.MessageId = strconv.Itoa(i)
 		confirms[i], fates[i].err = s.ch.PublishWithDeferredConfirmWithContext(ctx, "", r.queue, mandatory, false, msg)
 		fates[i].item = r
 	}
 	for i, confirm := range confirms {
 		if confirm == nil {
-			fates[i].err = errUnknown
+			fates[i].err = errUnconfirmed
 			continue
 		}
-		switch taken, err := confirm.WaitContext(ctx); {
-		case taken:
+		switch confirmed, err := confirm.WaitContext(ctx); {
+		case confirmed:
 		case err != nil || s.ch.IsClosed():
-			fates[i].err = errUnknown
+			fates[i].err = errUnconfirmed
 		default:
-			fates[i].err = errNotTaken
+			fates[i].err = errRefused
 		}
 	}
 	for len(s.returns) > 0 { // each came before its confirm
 		r := <-s.returns
 		if i, err := strconv.Atoi(r.MessageId); err == nil && i < len(fates) {
-			fates[i].err = errUnroutable
+			fates[i].err = errReturned
 		}
 	}
-	if ctx.Err() != nil { // a late return would be taken for another's
-		s.end()
+	if ctx.Err() != nil { // a late return would look like another's
+		s.close()
 	}
 	return fates
 }
 
-// count counts an answer that the broker took.
+// count counts an answer that was confirmed.
 func (l *lane) count(r reply) {
 	if !r.counted {
-		l.server.replies.Add(1)
+		l.settler.replies.Add(1)
 	}
 }

@@ -7,14 +7,6 @@ import "time"
 // the request.
 type lates struct{ lane }
 
-// A lateness says of an answer that waits for its queue when to try again, how
-// long to wait after that, and when to give up.
-type lateness struct {
-	next  time.Time
-	delay time.Duration
-	until time.Time
-}
-
 const (
 	latePatience = 10 * time.Second
 	minLateDelay = 5 * time.Millisecond
@@ -26,17 +18,17 @@ const (
 	maxLateBytes = 16 << 20
 )
 
-func newLates(s *ServerConn, d *dialer) *lates {
+func newLates(d *dialer, s *settler) *lates {
 	l := &lates{}
-	l.init(s, d)
+	l.init(d, s)
 	l.send = l.sendAll
-	l.dropped = l.giveUp
+	l.abandon = l.giveUp
 	return l
 }
 
-// add hands over an answer that came back. Its request is settled.
+// add hands over an answer that came back. Its request is acknowledged.
 func (l *lates) add(r reply) {
-	r.settled = true
+	r.acknowledged = true
 	now := time.Now()
 	r.late = lateness{next: now, delay: minLateDelay, until: now.Add(latePatience)}
 	if l.put(r) != nil {
@@ -65,7 +57,7 @@ func (l *lates) sendAll(work []reply) (again []reply) {
 		fates = l.publish(s, due, true)
 	} else {
 		for _, r := range due {
-			fates = append(fates, fate[reply]{r, errUnknown})
+			fates = append(fates, fate[reply]{r, errUnconfirmed})
 		}
 	}
 	for _, f := range fates {
@@ -73,7 +65,7 @@ func (l *lates) sendAll(work []reply) (again []reply) {
 		switch {
 		case f.err == nil:
 			l.count(r)
-		case f.err == errNotTaken || l.ctx.Err() != nil || time.Now().After(r.late.until):
+		case f.err == errRefused || l.ctx.Err() != nil || time.Now().After(r.late.until):
 			l.giveUp([]reply{r})
 		default:
 			r.late.next = time.Now().Add(r.late.delay)
@@ -99,6 +91,6 @@ func (l *lates) bounded(work []reply) []reply {
 
 func (l *lates) giveUp(work []reply) {
 	for _, r := range work {
-		l.server.undeliverable(r.queue, r.body, errUnroutable)
+		l.settler.undeliverable(r.queue, r.body, errReturned)
 	}
 }

@@ -26,11 +26,11 @@ func TestConnectionEndsDuringALook(t *testing.T) {
 	for name, hook := range map[string]func(c *ClientConn, released chan struct{}){
 		"receiver": func(c *ClientConn, _ chan struct{}) { c.endReceiver() },
 		"publisher": func(c *ClientConn, _ chan struct{}) {
-			session, _ := c.publisher.current()
+			session, _ := c.outlet.publisher.current()
 			_ = session.ch.Close()
 		},
 		"both": func(c *ClientConn, _ chan struct{}) {
-			session, _ := c.publisher.current()
+			session, _ := c.outlet.publisher.current()
 			c.endReceiver()
 			_ = session.ch.Close()
 		},
@@ -44,8 +44,8 @@ func TestConnectionEndsDuringALook(t *testing.T) {
 			require.NoError(t, err)
 			released := make(chan struct{})
 			var once sync.Once
-			look := c.seen.look
-			c.seen.look = func() queueState { // before the first call is made
+			look := c.outlet.seen.look
+			c.outlet.seen.look = func() queueState { // before the first call is made
 				once.Do(func() { hook(c, released) })
 				return look()
 			}
@@ -113,17 +113,17 @@ func TestQueueIsNotCreatedInTime(t *testing.T) {
 	defer close(released)
 	asked := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	go link.Ask(ctx, c.looks, func() bool { close(asked); <-released; return true })
+	go link.Ask(ctx, c.outlet.looks, func() bool { close(asked); <-released; return true })
 	<-asked
 	cancel()
 
 	newRequest := func(missed bool, until time.Time) request {
 		r := jsonrpc2.NewRequest(t.Context(), []byte(`{"jsonrpc":"2.0","id":"1","method":"add"}`), jsonrpc2.Hooks{})
-		return request{Request: r, id: "1", answer: true, missed: missed, until: until}
+		return request{Request: r, id: "1", wantsAnswer: true, missed: missed, until: until}
 	}
 	now := time.Now()
 	other, missed, late := newRequest(false, now), newRequest(true, now.Add(time.Hour)), newRequest(true, now)
-	others, again := c.declared([]request{other, missed, late})
+	others, again := c.outlet.declared([]request{other, missed, late})
 	require.Equal(t, []request{other}, others)
 	require.Equal(t, []request{missed}, again)
 	require.True(t, late.GivenUp())

@@ -92,6 +92,24 @@ type ListenOptions struct {
 	Logger *slog.Logger
 }
 
+func (o *DialOptions) setDefaults() {
+	if o.Declare != nil {
+		declare := *o.Declare
+		declare.deliveryLimit = defaultMaxDeliveries
+		o.Declare = &declare
+	}
+}
+
+func (o *ListenOptions) setDefaults() {
+	if o.Prefetch == 0 {
+		o.Prefetch = defaultPrefetch
+	}
+	if o.MaxDeliveries == 0 {
+		o.MaxDeliveries = defaultMaxDeliveries
+	}
+	o.Queue.deliveryLimit = o.MaxDeliveries
+}
+
 func (o *ListenOptions) check(queue string) error {
 	switch {
 	case o.Prefetch < 0:

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -17,55 +16,29 @@ import (
 // writer of an outbox, does that; what it publishes while it holds the wire goes out
 // in one write. T is what the publisher's user knows a message by.
 type publisher[T any] struct {
-	keeper
-	confirm bool
-	prepare func(ctx context.Context, conn *amqp.Connection) error // before a connection is used; may be nil
-	kick    chan struct{}                                          // holds one if there may be a new connection
+	*keeper
+	sessions sessions[publishSession[T]] // its changed kicks the writer
+
+	confirms bool                                                   // each message that is published
+	prepare  func(ctx context.Context, conn *amqp.Connection) error // before a connection is used; may be nil
 	// returned, if set, is told of what came back. item is nil if it is not tracked.
 	returned func(r amqp.Return, item *T)
-	// settled is told what became of each message that was published by
+	// report is told what became of each message that was published by
 	// publishTracked. It is told of those that came back, too.
-	settled func([]fate[T])
-	// failed, if set, is told of the end of a channel, when nothing more can come
+	report func([]fate[T])
+	// channelClosed, if set, is told of the end of a channel, when nothing more can come
 	// from it.
-	failed func(s *publishing[T], err error)
-
-	mu      sync.Mutex // protects following
-	session *publishing[T]
+	channelClosed func(s *publishSession[T], err error)
 }
 
-// A publishing is one channel of a publisher.
-type publishing[T any] struct {
-	ch      *amqp.Channel
-	wire    *wire
-	blocked *atomic.Pointer[string] // why the broker blocks the connection, or nil
-
-	sending  sync.Mutex   // held while messages are published, or a check goes on: the library mixes up their frames
-	messages atomic.Int64 // published
-	checks   checks
-	written  tally // without confirms
-
-	giveUp context.CancelCauseFunc
-	gone   chan struct{} // closed when the channel is given up, or has failed
-	cause  error         // why; set before gone is closed
-
-	refusedSince time.Time      // all messages; zero: none. The listener's own
-	untold       sync.WaitGroup // the tracked messages whose fate is not told
-	added        chan struct{}  // holds one if there may be something in unseen
-
-	mu     sync.Mutex   // protects following, and the checks' state
-	unseen []tracked[T] // by the listener
-	ended  bool         // nothing more is tracked, or checked
-}
-
-func newPublisher[T any]() *publisher[T] {
-	p := &publisher[T]{kick: make(chan struct{}, 1)}
-	p.use = p.run
+func newPublisher[T any](d *dialer, state *link.State, doing string) *publisher[T] {
+	p := &publisher[T]{sessions: newSessions[publishSession[T]]()}
+	p.keeper = newKeeper(d, state, doing, p.run)
 	return p
 }
 
-// run has the connection used until it fails. A channel that refuses everything
-// is replaced by another.
+// run uses a connection until it fails. A channel that refuses everything is
+// replaced by another.
 func (p *publisher[T]) run(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error {
 	var listening sync.WaitGroup
 	defer listening.Wait()
@@ -79,89 +52,83 @@ func (p *publisher[T]) run(ctx context.Context, conn *amqp.Connection, w *wire, 
 		}
 	}
 	for {
-		err := p.runChannel(ctx, conn, &publishing[T]{wire: w, blocked: blocked}, up)
-		if !errors.Is(err, errRefused) {
+		ch, err := conn.Channel()
+		if err != nil {
+			return err
+		}
+		err = p.runChannel(ctx, conn, newPublishSession[T](ch, w, blocked), up)
+		if !errors.Is(err, errAllRefused) {
 			return err
 		}
 	}
 }
 
-// runChannel has a channel used until it fails.
-func (p *publisher[T]) runChannel(ctx context.Context, conn *amqp.Connection, s *publishing[T], up func()) (err error) {
-	if s.ch, err = conn.Channel(); err != nil {
-		return err
-	}
-	ctx, s.giveUp = context.WithCancelCause(ctx)
-	defer s.giveUp(nil)
-	s.added, s.gone = make(chan struct{}, 1), make(chan struct{})
-	s.checks.answered = make(chan struct{}, 1)
+// runChannel uses a channel until it fails.
+func (p *publisher[T]) runChannel(ctx context.Context, conn *amqp.Connection, s *publishSession[T], up func()) (err error) {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	connClosed := conn.NotifyClose(make(chan *amqp.Error, 1))
 	chClosed := s.ch.NotifyClose(make(chan *amqp.Error, 1))
 	returns := s.ch.NotifyReturn(make(chan amqp.Return, 64))
-	if p.confirm {
+	if p.confirms {
 		if err := s.ch.Confirm(false); err != nil {
 			return err
 		}
 	}
 	var listening sync.WaitGroup
-	listening.Go(func() { p.listen(s, returns) })
-	p.set(s)
+	listening.Go(p.listener(s, returns, giveUp).listen)
+	p.sessions.set(s)
 	up()
 	err = lacking(await(ctx, connClosed, chClosed), write, exchange)
-	p.set(nil)
-	s.cause = err
-	close(s.gone)
-	if errors.Is(err, errRefused) {
-		s.awaitConfirms(connClosed)
+	p.sessions.set(nil)
+	s.fail(err)
+	if errors.Is(err, errAllRefused) {
+		s.awaitFates(connClosed)
 		_ = s.ch.Close() // closes what is listened to
 	} else {
 		closeSoon(conn)
 	}
 	listening.Wait()
 	s.checks.running.Wait()
-	if p.failed != nil {
-		p.failed(s, err)
+	if p.channelClosed != nil {
+		p.channelClosed(s, err)
 	}
 	return err
 }
 
-func (p *publisher[T]) set(s *publishing[T]) {
-	p.mu.Lock()
-	p.session = s
-	p.mu.Unlock()
-	p.wakeUp()
+func (p *publisher[T]) listener(s *publishSession[T], returns <-chan amqp.Return, giveUp func(error)) *listener[T] {
+	return &listener[T]{session: s, returns: returns, returned: p.returned, report: p.report, refusals: refusals{giveUp: giveUp}}
 }
 
-// wakeUp has the writer try again now.
+// kick receives when a try to publish has become worth while.
+func (p *publisher[T]) kick() <-chan struct{} { return p.sessions.changed }
+
+// wakeUp lets the writer try again now.
 func (p *publisher[T]) wakeUp() {
-	link.Signal(p.kick)
+	link.Signal(p.sessions.changed)
 }
 
-// current returns the connection to publish on, nil if there is none, and
-// whether one is there but blocked.
-func (p *publisher[T]) current() (s *publishing[T], blocked bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.session != nil && p.session.blocked.Load() != nil {
+// current returns the channel to publish on, nil if there is none, and whether one
+// is there but blocked.
+func (p *publisher[T]) current() (s *publishSession[T], blocked bool) {
+	s = p.sessions.current()
+	if s != nil && s.blocked.Load() != nil {
 		return nil, true
 	}
-	return p.session, false
+	return s, false
 }
 
 // impairment returns what keeps messages from being published, nil if nothing does.
 func (p *publisher[T]) impairment() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.session == nil {
+	s := p.sessions.current()
+	if s == nil {
 		return errConnecting
 	}
-	if reason := p.session.blocked.Load(); reason != nil {
+	if reason := s.blocked.Load(); reason != nil {
 		return fmt.Errorf("the broker blocks publishers: %s", *reason)
 	}
 	return nil
 }
-
-var errConnecting = errors.New("still connecting")
 
 func (p *publisher[T]) listenBlocked(blocked *atomic.Pointer[string], alarms <-chan amqp.Blocking) {
 	for b := range alarms {
@@ -172,15 +139,4 @@ func (p *publisher[T]) listenBlocked(blocked *atomic.Pointer[string], alarms <-c
 		blocked.Store(nil)
 		p.wakeUp()
 	}
-}
-
-// publish publishes to a queue. It is mandatory: what can't be routed comes
-// back. An error says that the message did not go out, and that the channel is
-// gone.
-func (s *publishing[T]) publish(queue string, msg amqp.Publishing) error {
-	err := s.ch.PublishWithContext(context.Background(), "", queue, true, false, msg)
-	if err == nil {
-		s.messages.Add(1)
-	}
-	return err
 }

@@ -17,18 +17,18 @@ import (
 func TestChannelThatRefusesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var gaveUp error
-		s := &publishing[string]{giveUp: func(err error) { gaveUp = err }}
+		r := refusals{giveUp: func(err error) { gaveUp = err }}
 		for range 10 {
-			s.noteConfirmation(false)
+			r.add(false)
 			time.Sleep(maxRefusal - 1)
-			s.noteConfirmation(false)
-			s.noteConfirmation(true)
+			r.add(false)
+			r.add(true)
 		}
 		require.NoError(t, gaveUp)
-		s.noteConfirmation(false)
+		r.add(false)
 		time.Sleep(maxRefusal)
-		s.noteConfirmation(false)
-		require.ErrorIs(t, gaveUp, errRefused)
+		r.add(false)
+		require.ErrorIs(t, gaveUp, errAllRefused)
 	})
 }
 
@@ -37,10 +37,9 @@ func TestChannelThatRefusesAll(t *testing.T) {
 func TestTrackedWithoutConfirms(t *testing.T) {
 	t.Parallel()
 	told := make(chan fate[string], 10)
-	s := &publishing[string]{added: make(chan struct{}, 1), gone: make(chan struct{})}
-	s.checks.answered = make(chan struct{}, 1)
-	p := newPublisher[string]()
-	p.settled = func(fates []fate[string]) {
+	s := newPublishSession[string](nil, nil, nil)
+	p := newPublisher[string](nil, nil, "")
+	p.report = func(fates []fate[string]) {
 		for _, f := range fates {
 			told <- f
 		}
@@ -49,14 +48,14 @@ func TestTrackedWithoutConfirms(t *testing.T) {
 	p.returned = func(_ amqp.Return, item *string) { back <- *item }
 	returns := make(chan amqp.Return, 64)
 	publish := func(number int64, item string) {
-		s.untold.Add(1)
-		s.mu.Lock()
-		s.unseen = append(s.unseen, tracked[string]{item: item, number: number, messageID: item})
-		s.mu.Unlock()
-		link.Signal(s.added)
+		s.tracking.unreported.Add(1)
+		s.tracking.mu.Lock()
+		s.tracking.unseen = append(s.tracking.unseen, tracked[string]{item: item, number: number, messageID: item})
+		s.tracking.mu.Unlock()
+		link.Signal(s.tracking.added)
 	}
 	ended := make(chan struct{})
-	go func() { defer close(ended); p.listen(s, returns) }()
+	go func() { defer close(ended); p.listener(s, returns, nil).listen() }()
 
 	publish(1, "a")
 	publish(3, "b") // the second one is not tracked
@@ -65,10 +64,10 @@ func TestTrackedWithoutConfirms(t *testing.T) {
 	returns <- amqp.Return{MessageId: "b"}
 	require.Equal(t, "b", <-back)
 	require.Empty(t, told)
-	s.checks.taken.Store(4)
+	s.checks.arrived.Store(4)
 	link.Signal(s.checks.answered)
 	require.Equal(t, fate[string]{"a", nil}, <-told)
-	require.Equal(t, fate[string]{"b", errUnroutable}, <-told)
+	require.Equal(t, fate[string]{"b", errReturned}, <-told)
 	require.Equal(t, fate[string]{"c", nil}, <-told)
 
 	s.cause = io.ErrUnexpectedEOF
@@ -76,8 +75,8 @@ func TestTrackedWithoutConfirms(t *testing.T) {
 	close(returns)
 	last := <-told
 	require.Equal(t, "d", last.item)
-	require.ErrorIs(t, last.err, errUnknown)
+	require.ErrorIs(t, last.err, errUnconfirmed)
 	require.ErrorIs(t, last.err, io.ErrUnexpectedEOF)
 	<-ended
-	s.untold.Wait()
+	s.tracking.unreported.Wait()
 }

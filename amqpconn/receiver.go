@@ -14,36 +14,29 @@ import (
 // A receiver keeps a connection with an exclusive reply queue, which lives as
 // long as the connection does.
 type receiver struct {
-	keeper
-	client *ClientConn
+	*keeper
+	sessions[receiveSession]
+	perCall chan amqp.Delivery // receives answers on queues for one call
+	reading *receiveSession    // the reading goroutine's own
 
-	reading *receiving         // the reading goroutine's own
-	changed chan struct{}      // holds one if there is another connection
-	single  chan amqp.Delivery // answers on queues for one call
-
-	mu      sync.Mutex // protects following
-	session *receiving
+	queueReady func()      // is called when there is a reply queue
+	queueGone  func(error) // is called when it is gone, unless the client is closed
 }
 
-// A receiving is one connection of a receiver.
-type receiving struct {
+// A receiveSession is one connection of a receiver.
+type receiveSession struct {
 	conn       *amqp.Connection
 	ch         *amqp.Channel
 	queue      string
 	deliveries <-chan amqp.Delivery
-	acks       acks
-	ended      chan struct{}
-	waiting    sync.WaitGroup // for answers on queues for one call
+	acks       answerAcks
+	gone       chan struct{}  // closed when the connection is
+	expecting  sync.WaitGroup // for answers on queues for one call
 }
 
-func newReceiver(c *ClientConn, d *dialer) *receiver {
-	r := &receiver{
-		client:  c,
-		changed: make(chan struct{}, 1),
-		single:  make(chan amqp.Delivery),
-	}
-	r.dialer, r.state, r.doing = d, c.state, "receiving answers"
-	r.use = r.run
+func newReceiver(d *dialer, state *link.State) *receiver {
+	r := &receiver{sessions: newSessions[receiveSession](), perCall: make(chan amqp.Delivery)}
+	r.keeper = newKeeper(d, state, "receiving answers", r.run)
 	return r
 }
 
@@ -56,26 +49,26 @@ func (r *receiver) run(ctx context.Context, conn *amqp.Connection, _ *wire, up f
 	chClosed := s.ch.NotifyClose(make(chan *amqp.Error, 1))
 	r.set(s)
 	up()
-	r.client.publisher.wakeUp()
+	r.queueReady()
 	ticker := time.NewTicker(maxUnackedTime)
 	defer ticker.Stop()
 	err = awaitAnd(ctx, connClosed, chClosed, ticker.C, s.acks.few)
 	r.set(nil)
-	close(s.ended)
+	close(s.gone)
 	closeSoon(conn) // ends what waits for it
-	s.waiting.Wait()
+	s.expecting.Wait()
 	if ctx.Err() == nil { // else it is the end of the client, and of its calls
-		r.client.replyQueueLost(err)
+		r.queueGone(err)
 	}
 	return err
 }
 
-func (r *receiver) open(conn *amqp.Connection) (*receiving, error) {
+func (r *receiver) open(conn *amqp.Connection) (*receiveSession, error) {
 	ch, err := conn.Channel()
 	if err != nil {
 		return nil, err
 	}
-	s := &receiving{conn: conn, ch: ch, acks: acks{channel: ch}, ended: make(chan struct{})}
+	s := &receiveSession{conn: conn, ch: ch, acks: answerAcks{channel: ch}, gone: make(chan struct{})}
 	queue, err := ch.QueueDeclare("", false, true, true, false, nil)
 	if err != nil {
 		return nil, lacking(err, configure, generated)
@@ -86,19 +79,6 @@ func (r *receiver) open(conn *amqp.Connection) (*receiving, error) {
 	s.queue = queue.Name
 	s.deliveries, err = ch.Consume(queue.Name, "", false, true, false, false, nil)
 	return s, lacking(err, read, queue.Name)
-}
-
-func (r *receiver) set(s *receiving) {
-	r.mu.Lock()
-	r.session = s
-	r.mu.Unlock()
-	link.Signal(r.changed)
-}
-
-func (r *receiver) current() *receiving {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.session
 }
 
 // ready returns the reply queue, if there is one.
@@ -122,9 +102,9 @@ func (r *receiver) next(ctx context.Context, closed <-chan struct{}) (answer amq
 			r.reading = nil
 			return d, false, nil
 		}
-		r.reading.acks.took(d.DeliveryTag, len(d.Body))
+		r.reading.acks.add(d.DeliveryTag, len(d.Body))
 		return d, true, nil
-	case d := <-r.single:
+	case d := <-r.perCall:
 		return d, true, nil
 	case <-r.changed:
 		r.reading = r.current()
@@ -135,7 +115,7 @@ func (r *receiver) next(ctx context.Context, closed <-chan struct{}) (answer amq
 	return answer, false, nil
 }
 
-// expect makes a queue for one call, and has its answer taken until ctx is done.
+// expect makes a queue for one call, and waits for its answer until ctx is done.
 func (r *receiver) expect(ctx context.Context, id string) error {
 	s := r.current()
 	if s == nil {
@@ -152,39 +132,23 @@ func (r *receiver) expect(ctx context.Context, id string) error {
 	if err != nil {
 		return lacking(err, read, id)
 	}
-	s.waiting.Go(func() {
+	s.expecting.Go(func() {
 		r.expected(ctx, s, deliveries)
 		_ = ch.Close() // the queue goes with its only consumer
 	})
 	return nil
 }
 
-func (r *receiver) expected(ctx context.Context, s *receiving, deliveries <-chan amqp.Delivery) {
+func (r *receiver) expected(ctx context.Context, s *receiveSession, deliveries <-chan amqp.Delivery) {
 	select {
 	case d, ok := <-deliveries:
 		if ok {
 			select {
-			case r.single <- d:
-			case <-s.ended:
+			case r.perCall <- d:
+			case <-s.gone:
 			}
 		}
 	case <-ctx.Done():
-	case <-s.ended:
+	case <-s.gone:
 	}
-}
-
-// inspect asks what a queue is like.
-func (r *receiver) inspect(queue string) (state queueState) {
-	s := r.current()
-	if s == nil {
-		return state
-	}
-	err := onChannel(s.conn, func(ch *amqp.Channel) error {
-		q, err := ch.QueueDeclarePassive(queue, false, false, false, false, nil)
-		state.consumers, state.messages = q.Consumers, q.Messages
-		return err
-	})
-	state.missing = isCode(err, amqp.NotFound)
-	state.known = err == nil || state.missing
-	return state
 }

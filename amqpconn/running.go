@@ -42,7 +42,7 @@ func (rs *runs) contentOf(d *delivery, body []byte) content {
 	return content{d.MessageId, d.CorrelationId, d.ReplyTo, len(body), maphash.Bytes(rs.seed, body)}
 }
 
-// begin notes that a request runs.
+// begin adds a request that runs.
 func (rs *runs) begin(d delivery, body []byte) *run {
 	r := &run{content: rs.contentOf(&d, body), request: d}
 	rs.mu.Lock()
@@ -52,7 +52,7 @@ func (rs *runs) begin(d delivery, body []byte) *run {
 	return r
 }
 
-// end notes that a request has run, and returns the delivery to acknowledge.
+// end removes a request that has run, and returns the delivery to acknowledge.
 func (rs *runs) end(r *run) delivery {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -71,16 +71,16 @@ func (rs *runs) end(r *run) delivery {
 	return r.request
 }
 
-// hold reports whether a delivery is one of a request that runs, and was delivered
+// joins reports whether a delivery is one of a request that runs, and was delivered
 // on an earlier connection. It is then acknowledged when that has run.
-func (rs *runs) hold(d delivery) bool {
+func (rs *runs) joins(d delivery) bool {
 	if !d.Redelivered {
 		return false
 	}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	for r := rs.byContent[rs.contentOf(&d, d.Body)]; r != nil; r = r.next {
-		if r.request.session != d.session {
+		if r.request.acks != d.acks {
 			d.Body = nil
 			r.request = d
 			return true

@@ -27,7 +27,7 @@ func TestAtMostOnceUnacknowledged(t *testing.T) {
 	}
 	for guarantee, want := range map[jsonrpc2.Guarantee]error{jsonrpc2.AtMostOnce: amqp.ErrClosed, jsonrpc2.BrokerDefault: nil} {
 		s := newServerConn(nil, "calc", ListenOptions{Guarantee: guarantee})
-		require.ErrorIs(t, s.accept(delivery{Delivery: request}).Err, want)
+		require.ErrorIs(t, s.deliverer.deliver(delivery{Delivery: request}).Err, want)
 	}
 }
 
@@ -37,7 +37,7 @@ func TestHeaderOfADelivery(t *testing.T) {
 	s := newServerConn(nil, "calc", ListenOptions{})
 	for range 2 { // the header is used again
 		body := []byte(`{"jsonrpc":"2.0","id":"one","method":"add"}`)
-		d := s.accept(delivery{Delivery: amqp.Delivery{Body: body}})
+		d := s.deliverer.deliver(delivery{Delivery: amqp.Delivery{Body: body}})
 		require.Same(t, &body[0], &d.Body[0])
 		require.Equal(t, "one", d.Header.ID())
 		copy(body[bytes.Index(body, []byte("one")):], "two")

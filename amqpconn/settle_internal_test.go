@@ -49,8 +49,8 @@ func TestSettle(t *testing.T) {
 					h.requireSettled(t, some...)
 				}
 				h.requireLeft(t, 0)
-				require.EqualValues(t, requests, h.session.settled)
-				require.Empty(t, h.session.ahead)
+				require.EqualValues(t, requests, h.acks.upTo)
+				require.Empty(t, h.acks.ahead)
 			})
 		}
 	}
@@ -74,7 +74,7 @@ func TestSettleInOneGo(t *testing.T) {
 func TestSettleAroundOthers(t *testing.T) {
 	t.Parallel()
 	h := newHolding(t, 10)
-	h.session.reject(h.deliveries[3])
+	h.acks.reject(h.deliveries[3])
 	h.settle(1, 2, 4)
 	require.Equal(t, []acknowledgement{{4, true}}, h.wire.acknowledged())
 	require.NoError(t, h.deliveries[6].Nack(false, true)) // as in a drain
@@ -89,7 +89,7 @@ func TestSettleOnItsOwnConnection(t *testing.T) {
 	t.Parallel()
 	old, current := newHolding(t, 3), newHolding(t, 5)
 	require.NoError(t, old.conn.Close())
-	settle([]delivery{old.deliveries[1], current.deliveries[1], {}, old.deliveries[2], current.deliveries[3]})
+	acknowledge([]delivery{old.deliveries[1], current.deliveries[1], {}, old.deliveries[2], current.deliveries[3]})
 	require.Equal(t, []acknowledgement{{1, true}, {3, false}}, current.wire.acknowledged())
 	current.requireLeft(t, 3)
 	old.requireLeft(t, 3)
@@ -101,7 +101,7 @@ func shuffle(tags []uint64) {
 
 // A holding is a connection to which requests are delivered.
 type holding struct {
-	session    *consuming
+	acks       *requestAcks
 	queue      string
 	deliveries map[uint64]delivery
 	conn       *amqp.Connection
@@ -113,21 +113,21 @@ type holding struct {
 func newHolding(t *testing.T, requests int) *holding {
 	t.Helper()
 	h := &holding{queue: link.NewName(), deliveries: make(map[uint64]delivery), held: make(map[uint64]bool)}
-	h.session = &consuming{ahead: make(map[uint64]bool)}
+	h.acks = newRequestAcks(nil, nil)
 	var err error
 	h.conn, err = amqp.DialConfig(brokertest.SharedRabbitMQ(t).URL(), amqp.Config{
 		Dial: func(network, addr string) (net.Conn, error) {
 			conn, err := net.DialTimeout(network, addr, time.Minute)
 			h.wire = &tap{Conn: conn, skip: len("AMQP0091")}
-			h.session.wire = newWire(h.wire)
-			return h.session.wire, err
+			h.acks.wire = newWire(h.wire)
+			return h.acks.wire, err
 		},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = h.conn.Close() })
 	ch, err := h.conn.Channel()
 	require.NoError(t, err)
-	h.session.ch = ch
+	h.acks.ch = ch
 	_, err = ch.QueueDeclare(h.queue, false, false, false, false, amqp.Table{"x-expires": int32(60_000)})
 	require.NoError(t, err)
 	for range requests {
@@ -137,7 +137,7 @@ func newHolding(t *testing.T, requests int) *holding {
 	require.NoError(t, err)
 	for range requests {
 		d := <-deliveries
-		h.deliveries[d.DeliveryTag] = delivery{Delivery: d, session: h.session}
+		h.deliveries[d.DeliveryTag] = delivery{Delivery: d, acks: h.acks}
 		h.held[d.DeliveryTag] = true
 	}
 	return h
@@ -159,7 +159,7 @@ func (h *holding) settle(tags ...uint64) {
 	for _, tag := range tags {
 		requests = append(requests, h.deliveries[tag])
 	}
-	settle(requests)
+	acknowledge(requests)
 }
 
 // requireSettled requires that the last acknowledgements are for these requests,
@@ -183,7 +183,7 @@ func (h *holding) requireSettled(t *testing.T, tags ...uint64) {
 // back.
 func (h *holding) requireLeft(t *testing.T, requests int) {
 	t.Helper()
-	closed := h.session.ch.NotifyClose(make(chan *amqp.Error, 1))
+	closed := h.acks.ch.NotifyClose(make(chan *amqp.Error, 1))
 	_ = h.conn.Close()
 	require.Nil(t, <-closed, "the broker has nothing to object to")
 	conn, err := amqp.Dial(brokertest.SharedRabbitMQ(t).URL())

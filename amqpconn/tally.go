@@ -6,7 +6,7 @@ import (
 )
 
 // A tally counts what was written to a channel in the last second or two: of that
-// it is not known whether the broker took it before it closed the channel.
+// it is not known whether it arrived before the broker closed the channel.
 type tally struct {
 	mu          sync.Mutex // protects following
 	since       time.Time  // of now

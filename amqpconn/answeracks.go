@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// acks acknowledges the answers that a client has taken. Only the broker's
+// answerAcks acknowledge the answers that a client has read. Only the broker's
 // prefetch needs that, for an answer is of no use to anybody else: many are
 // acknowledged at once, and a lone call is spared the message.
-type acks struct {
+type answerAcks struct {
 	channel interface {
 		Ack(tag uint64, multiple bool) error
 	}
@@ -24,14 +24,14 @@ const (
 	// acknowledged: a server that floods its client is held up.
 	replyPrefetch = 512
 
-	// What was taken and the broker still keeps, at most.
+	// What was read and the broker still keeps, at most.
 	maxUnacked      = replyPrefetch / 2 // answers
 	maxUnackedBytes = 64 << 10
 	maxUnackedTime  = 10 * time.Second // RabbitMQ's consumer_timeout is half an hour by default
 )
 
-// took notes an answer.
-func (a *acks) took(tag uint64, bytes int) {
+// add adds an answer that was read.
+func (a *answerAcks) add(tag uint64, bytes int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.last = tag
@@ -44,7 +44,7 @@ func (a *acks) took(tag uint64, bytes int) {
 
 // few acknowledges what has not come to many. It is to be called every
 // maxUnackedTime.
-func (a *acks) few() {
+func (a *answerAcks) few() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.acknowledge()
@@ -52,7 +52,7 @@ func (a *acks) few() {
 
 // acknowledge is called with a.mu held. If it fails the channel is gone, and the
 // queue with it.
-func (a *acks) acknowledge() {
+func (a *answerAcks) acknowledge() {
 	if a.count > 0 {
 		_ = a.channel.Ack(a.last, true)
 	}

@@ -32,9 +32,9 @@ func TestAcks(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var book ackBook
-			a := acks{channel: &book}
+			a := answerAcks{channel: &book}
 			for i := range test.answers {
-				a.took(uint64(i+1), test.bytes)
+				a.add(uint64(i+1), test.bytes)
 			}
 			require.Equal(t, test.want, book)
 		})
@@ -45,7 +45,7 @@ func TestAcks(t *testing.T) {
 // lasts.
 func TestAcksOfFew(t *testing.T) {
 	var book ackBook
-	a := acks{channel: &book}
+	a := answerAcks{channel: &book}
 	conn, ticks, ended := make(chan *amqp.Error), make(chan time.Time), make(chan error, 1)
 	did := make(chan struct{})
 	go func() {
@@ -58,13 +58,13 @@ func TestAcksOfFew(t *testing.T) {
 		ticks <- time.Time{}
 		<-did
 	}
-	a.took(1, 1)
-	a.took(2, 1)
+	a.add(1, 1)
+	a.add(2, 1)
 	tick()
 	require.Equal(t, ackBook{{2, true}}, book)
 	tick()
 	require.Len(t, book, 1, "there is nothing to acknowledge")
-	a.took(3, 1)
+	a.add(3, 1)
 	tick()
 	require.Equal(t, ackBook{{2, true}, {3, true}}, book)
 	conn <- amqp.ErrChannelMax

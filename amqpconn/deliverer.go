@@ -1,0 +1,103 @@
+package amqpconn
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// A deliverer makes of the requests that were read what the codec gets.
+type deliverer struct {
+	queue   string
+	opts    *ListenOptions
+	places  *places
+	runs    *runs
+	replier *replier
+	isFatal func(address string) bool
+	header  jsonrpc2.Header // of the last request
+
+	poisoned, noAddress, refused atomic.Int64
+}
+
+// deliver makes a Delivery of a request.
+func (d *deliverer) deliver(request delivery) jsonrpc2.Delivery {
+	body := request.Body
+	request.Body = nil // Reply is not to keep it for as long as the method runs
+	if count, poison := request.isPoison(d.opts.MaxDeliveries); poison {
+		d.poisoned.Add(1)
+		return jsonrpc2.Delivery{
+			Body:  body,
+			Err:   fmt.Errorf("amqpconn: request dropped after %d deliveries", count),
+			Reply: rejection(request),
+		}
+	}
+	d.places.use()
+	end, err := d.begin(request, body)
+	acknowledge := func([]byte) error { return d.replier.put(reply{request: end()}) }
+	if err != nil {
+		return jsonrpc2.Delivery{Body: body, Err: err, Reply: acknowledge}
+	}
+	d.header.Scan(body) // what is broken is for the codec
+	id := d.header.ID()
+	queue, err := replyQueue(&request, id, d.queue, d.isFatal)
+	if err != nil && d.header.WantsAnswer() {
+		d.countUnanswerable(err)
+		return jsonrpc2.Delivery{Body: body, Header: &d.header, Err: err, Reply: acknowledge}
+	}
+	correlation := request.CorrelationId
+	if correlation == "" && len(id) <= maxAddress {
+		correlation = id
+	}
+	return jsonrpc2.Delivery{Body: body, Header: &d.header, Deadline: request.deadline, Reply: func(answer []byte) error {
+		if answer == nil {
+			return acknowledge(nil)
+		}
+		if err != nil {
+			return errors.Join(err, acknowledge(nil))
+		}
+		return d.replier.put(reply{
+			queue:       queue,
+			queueIsID:   queue == id,
+			correlation: correlation,
+			body:        bytes.Clone(answer),
+			until:       time.Now().Add(replyPatience),
+			request:     end(),
+		})
+	}}
+}
+
+// begin adds a request to those that run. It returns what returns the delivery to
+// acknowledge when it has run: with AtMostOnce that is done now. The error says that
+// it could not be: the request will be delivered again.
+func (d *deliverer) begin(request delivery, body []byte) (end func() delivery, err error) {
+	if d.opts.Guarantee != jsonrpc2.AtMostOnce {
+		run := d.runs.begin(request, body)
+		return func() delivery { return d.runs.end(run) }, nil
+	}
+	if err = request.Ack(false); err != nil {
+		err = fmt.Errorf("amqpconn: request not acknowledged: %w", err)
+	}
+	return func() delivery { return delivery{} }, err
+}
+
+// countUnanswerable counts a request that can't be answered.
+func (d *deliverer) countUnanswerable(err error) {
+	switch err {
+	case errNoAddress, errTooLong, errReserved:
+		d.noAddress.Add(1)
+	default:
+		d.refused.Add(1)
+	}
+}
+
+// rejection returns a Reply that gives a request up.
+func rejection(request delivery) func([]byte) error {
+	return func([]byte) error {
+		request.acks.reject(request)
+		return nil
+	}
+}

@@ -1,0 +1,157 @@
+package amqpconn
+
+import (
+	"errors"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A listener listens to what the broker says of single messages on a channel. A
+// message that is returned is confirmed, too, and the return comes first.
+type listener[T any] struct {
+	session  *publishSession[T]
+	returns  <-chan amqp.Return
+	returned func(r amqp.Return, item *T) // may be nil
+	report   func([]fate[T])
+	refusals refusals
+	waiting  []tracked[T] // in the order in which they were published
+	fates    []fate[T]    // not reported yet
+}
+
+// listen listens until the channel is closed.
+func (l *listener[T]) listen() {
+	for l.returns != nil {
+		select {
+		case r, ok := <-l.returns:
+			l.onReturn(r, ok)
+		case <-l.session.tracking.added:
+			l.collect()
+		case <-l.firstConfirmed():
+			l.onConfirmed()
+		case <-l.session.checks.answered:
+			l.onAnswered()
+		}
+		l.flush()
+	}
+	l.session.stop()
+	l.collect()
+	for len(l.waiting) > 0 {
+		l.shift()
+	}
+	l.flush()
+}
+
+// collect takes over what was published since the last time.
+func (l *listener[T]) collect() {
+	l.waiting = l.session.tracking.appendUnseen(l.waiting)
+}
+
+func (l *listener[T]) onReturn(r amqp.Return, ok bool) {
+	if !ok {
+		l.returns = nil
+		return
+	}
+	item := l.mark(r.MessageId)
+	if l.returned != nil {
+		l.returned(r, item)
+	}
+}
+
+// mark marks a message as returned, if it is tracked, and returns it. It is one of
+// the first.
+func (l *listener[T]) mark(messageID string) *T {
+	l.collect() // it may have been published just now
+	for i := range l.waiting {
+		if m := &l.waiting[i]; !m.returned && m.messageID == messageID {
+			m.returned = true
+			return &m.item
+		}
+	}
+	return nil
+}
+
+func (l *listener[T]) drainReturns() {
+	for {
+		select {
+		case r, ok := <-l.returns:
+			if l.onReturn(r, ok); !ok {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// firstConfirmed receives when the first message is confirmed, or refused.
+func (l *listener[T]) firstConfirmed() <-chan struct{} {
+	if len(l.waiting) == 0 || l.waiting[0].confirmation == nil {
+		return nil
+	}
+	return l.waiting[0].confirmation.Done()
+}
+
+// onConfirmed finds the fates of the messages that are confirmed, or refused: many
+// together if they come so.
+func (l *listener[T]) onConfirmed() {
+	for {
+		select {
+		case <-l.firstConfirmed():
+			l.drainReturns()
+			l.shift()
+		default:
+			return
+		}
+	}
+}
+
+// onAnswered finds the fates of the messages that a check shows to have arrived.
+func (l *listener[T]) onAnswered() {
+	arrived := l.session.checks.arrived.Load()
+	l.drainReturns()
+	l.collect()
+	for len(l.waiting) > 0 && l.waiting[0].confirmation == nil && l.waiting[0].number <= arrived {
+		l.shift()
+	}
+}
+
+// shift moves the first message to the fates. Its fate is known, or the channel has
+// failed.
+func (l *listener[T]) shift() {
+	m := l.waiting[0]
+	clear(l.waiting[:1])
+	l.waiting = l.waiting[1:]
+	err := l.fateOf(&m)
+	if m.confirmation != nil && !errors.Is(err, errUnconfirmed) {
+		l.refusals.add(err != errRefused)
+	}
+	l.fates = append(l.fates, fate[T]{m.item, err})
+	l.session.tracking.unreported.Done()
+}
+
+func (l *listener[T]) fateOf(m *tracked[T]) error {
+	s := l.session
+	switch {
+	case m.returned:
+		return errReturned
+	case m.confirmation == nil && m.number <= s.checks.arrived.Load():
+		return nil
+	case m.confirmation != nil && m.confirmation.Wait(): // all are done when the channel is closed
+		return nil
+	case m.confirmation != nil && !s.ch.IsClosed(): // which the library takes for a refusal, too
+		return errRefused
+	}
+	<-s.gone
+	return fmt.Errorf("%w: %w", errUnconfirmed, s.cause)
+}
+
+// flush reports the fates.
+func (l *listener[T]) flush() {
+	if len(l.fates) == 0 {
+		return
+	}
+	l.report(l.fates)
+	clear(l.fates)
+	l.fates = l.fates[:0]
+}

@@ -1,0 +1,248 @@
+package amqpconn
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// An outlet publishes the requests of a client. One goroutine runs it.
+type outlet struct {
+	queue     string
+	where     string // the queue is, for errors
+	opts      *DialOptions
+	state     *link.State
+	requests  *link.Requests[request]
+	calls     *calls
+	outcomes  *outcomes
+	publisher *publisher[request]
+	receiver  *receiver
+	seen      *inspector
+	looks     *link.Asker // for looks at the queue
+	published atomic.Int64
+}
+
+func newOutlet(d *dialer, queue string, state *link.State, outcomes *outcomes, r *receiver) *outlet {
+	o := &outlet{
+		queue:     queue,
+		where:     outcomes.where,
+		opts:      outcomes.opts,
+		state:     state,
+		requests:  outcomes.requests,
+		calls:     outcomes.calls,
+		outcomes:  outcomes,
+		publisher: newPublisher[request](d, state, "publishing requests"),
+		receiver:  r,
+		looks:     link.NewAsker(),
+	}
+	o.seen = newInspector(r, queue, o.looks)
+	p := o.publisher
+	p.confirms = o.opts.Persistent
+	p.returned, p.report, p.channelClosed = outcomes.returned, outcomes.report, outcomes.channelClosed
+	if o.opts.Declare != nil {
+		p.prepare = func(_ context.Context, conn *amqp.Connection) error { return o.opts.Declare.ensure(conn, queue) }
+	}
+	return o
+}
+
+// run publishes requests until they are closed and all is sent, or there is no more
+// time for that.
+func (o *outlet) run() {
+	left := o.requests.Run(link.Writer[request]{
+		Send:     o.publish,
+		Kick:     o.publisher.kick(),
+		MaxPause: maxPause,
+		Grace:    sendGrace,
+	})
+	closed := fmt.Errorf("%w: %s: closed before it could be sent: %w", jsonrpc2.ErrUnavailable, o.where, o.cause())
+	o.requests.FailUnsent(closed, o.requests.Wanted(left)...)
+}
+
+// publish publishes all requests, and returns those to try again.
+func (o *outlet) publish(work []request) (again []request) {
+	work = o.requests.Wanted(work)
+	session, blocked := o.publisher.current()
+	_, ready := o.receiver.ready()
+	switch {
+	case len(work) == 0:
+		return nil
+	case blocked: // until the calls time out
+		return work
+	case session == nil || !ready:
+		return o.tryAgain(work, o.cause())
+	case o.opts.RequireConsumer && o.seen.within(consumersFresh).isUnserved():
+		o.failUnserved(work, fmt.Errorf("%w: %s has no consumer", jsonrpc2.ErrNoServer, o.where))
+		return nil
+	}
+	work, again = o.declared(o.admitted(work))
+	replyTo, ready := o.receiver.ready() // it may have gone while the queue was looked at
+	if !ready {
+		return append(again, o.tryAgain(work, o.cause())...)
+	}
+	again = append(again, o.publishTo(session, replyTo, work)...)
+	if queue, _ := o.receiver.ready(); queue != replyTo { // lost while we wrote
+		o.outcomes.replyQueueLost(amqp.ErrClosed)
+	}
+	return again
+}
+
+// publishTo publishes requests on a channel, to be answered to a reply queue, and
+// returns those to try again.
+func (o *outlet) publishTo(session *publishSession[request], replyTo string, work []request) (again []request) {
+	session.sending.Lock()
+	session.wire.hold()
+	pause := checkPause
+	defer func() {
+		_ = session.wire.release() // what fails then may have arrived: the calls wait
+		session.sending.Unlock()
+		session.checks.start(pause)
+	}()
+	for i, r := range work {
+		switch err := o.publishOne(session, replyTo, r); {
+		case err == nil:
+			o.seen.published++
+			o.requests.Done(r.Size())
+			if !r.wantsAnswer && !o.opts.Persistent { // its sender waits to hear of it
+				pause = 0
+			}
+		case isException(err): // for its own reply queue
+			again = append(again, o.tryAgain([]request{r}, err)...)
+		default:
+			return append(again, o.tryAgain(work[i:], err)...)
+		}
+	}
+	return again
+}
+
+func (o *outlet) publishOne(session *publishSession[request], replyTo string, r request) (err error) {
+	r.session, r.number = session, session.messages.Load()+1
+	if r.wantsAnswer {
+		if o.opts.ReplyPerCall {
+			if err := o.receiver.expect(r.Context(), r.id); err != nil {
+				return err
+			}
+			replyTo = r.id
+		}
+		o.calls.add(r)
+	}
+	msg := r.message(replyTo, o.opts.Persistent)
+	if o.opts.Persistent || r.isTracked() {
+		o.outcomes.unreported.Add(1)
+		if err = session.publishTracked(o.queue, msg, r); err != nil {
+			o.outcomes.unreported.Done()
+		}
+	} else {
+		err = session.publish(o.queue, msg)
+	}
+	if err != nil {
+		o.calls.remove(r.id)
+		return err
+	}
+	o.published.Add(1)
+	return nil
+}
+
+// tryAgain returns the requests to try again, and fails those that have waited for long
+// enough.
+func (o *outlet) tryAgain(work []request, cause error) (again []request) {
+	failure := func() error {
+		return fmt.Errorf("%w: %s: no connection to the broker: %w", jsonrpc2.ErrUnavailable, o.where, cause)
+	}
+	if isCode(cause, amqp.AccessRefused) { // and it stays so
+		o.requests.FailUnsent(failure(), work...)
+		return nil
+	}
+	patience := time.Duration(0)
+	if o.isGreeted() {
+		patience = greetedPatience
+	}
+	return o.requests.Refused(work, patience, failure)
+}
+
+// isGreeted reports whether the first connections are being made to a broker that
+// has begun to answer. It may be about to say why not: RabbitMQ takes 3 s to
+// refuse a password.
+func (o *outlet) isGreeted() bool {
+	return o.state.Cause() == nil && (o.publisher.isGreeted() || o.receiver.isGreeted())
+}
+
+// impairment returns what keeps requests from being published, or answers from
+// coming, nil if nothing does.
+func (o *outlet) impairment() error {
+	if err := o.state.Cause(); err != nil {
+		return err
+	}
+	if err := o.publisher.impairment(); err != nil {
+		return err
+	}
+	if _, ready := o.receiver.ready(); !ready {
+		return errConnecting
+	}
+	return nil
+}
+
+// cause returns why requests can't be published.
+func (o *outlet) cause() error {
+	if err := o.impairment(); err != nil {
+		return err
+	}
+	return errConnecting // it works again
+}
+
+// admitted fails the requests for which there is no room in the queue.
+func (o *outlet) admitted(work []request) []request {
+	if o.opts.MaxBacklog == 0 {
+		return work
+	}
+	queue := o.seen.within(messagesFresh)
+	if !queue.known {
+		return work
+	}
+	waiting := queue.messages + o.seen.published
+	n := min(len(work), max(o.opts.MaxBacklog-waiting, 0))
+	return o.requests.Admitted(work, n, fmt.Errorf("%w: messages waiting in queue %q: %d", jsonrpc2.ErrOverloaded, o.queue, waiting+n))
+}
+
+// failUnserved fails requests that have no server.
+func (o *outlet) failUnserved(work []request, err error) {
+	o.outcomes.noServer.Add(int64(len(work)))
+	o.requests.Fail(err, work...)
+}
+
+// declared creates the queue of requests that missed it. It fails those if it
+// can't, and returns the others. Those to try again are for a broker that does not
+// answer in time.
+func (o *outlet) declared(work []request) (others, again []request) {
+	if !slices.ContainsFunc(work, func(r request) bool { return r.missed }) {
+		return work, nil
+	}
+	err, answered := ask(o.looks, func() error {
+		if s := o.receiver.current(); s != nil {
+			return o.opts.Declare.ensure(s.conn, o.queue)
+		}
+		return amqp.ErrClosed
+	})
+	if answered && err == nil {
+		return work, nil
+	}
+	var missed []request
+	for _, r := range work {
+		if r.missed {
+			missed = append(missed, r)
+		} else {
+			others = append(others, r)
+		}
+	}
+	if !answered {
+		return others, o.tryAgain(missed, errNoAnswer)
+	}
+	o.failUnserved(missed, fmt.Errorf("%w: %s: %w", jsonrpc2.ErrNoServer, o.where, err))
+	return others, nil
+}
