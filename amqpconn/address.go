@@ -24,26 +24,39 @@ var (
 	errFatalAddress = errors.New("the broker ends the connection of who publishes to it")
 )
 
-// replyQueue returns the queue to answer a request to. It comes from a stranger.
-// isFatal reports whether an address is known to end connections.
-func replyQueue(d *delivery, id, served string, isFatal func(string) bool) (string, error) {
-	queue := d.ReplyTo
-	if queue == "" {
-		queue = id
+// An address says where an answer goes.
+type address struct {
+	queue       string // "": nowhere
+	queueIsID   bool   // it is named by the request's id
+	correlation string
+}
+
+// replyAddress returns where the answer to a request goes. It comes from a stranger.
+// An error says why no answer can go there. isFatal reports whether a queue's name is
+// known to end connections.
+func replyAddress(d *delivery, id, served string, isFatal func(queue string) bool) (address, error) {
+	to := address{queue: d.ReplyTo, correlation: d.CorrelationId}
+	if to.queue == "" {
+		to.queue = id
 	}
+	to.queueIsID = to.queue == id
+	if to.correlation == "" && len(id) <= maxAddress {
+		to.correlation = id
+	}
+	var err error
 	switch {
-	case queue == "":
-		return queue, errNoAddress
-	case len(queue) > maxAddress:
-		return queue, errTooLong
-	case d.ReplyTo == "" && strings.HasPrefix(queue, reserved):
-		return queue, errReserved
-	case queue == served:
-		return queue, fmt.Errorf("amqpconn: refused to reply to %q: it is the queue being served", queue)
-	case isFatal(queue):
-		return queue, fmt.Errorf("amqpconn: refused to reply to %q: %w", queue, errFatalAddress)
+	case to.queue == "":
+		err = errNoAddress
+	case len(to.queue) > maxAddress:
+		err = errTooLong
+	case d.ReplyTo == "" && strings.HasPrefix(to.queue, reserved):
+		err = errReserved
+	case to.queue == served:
+		err = fmt.Errorf("amqpconn: refused to reply to %q: it is the queue being served", to.queue)
+	case isFatal(to.queue):
+		err = fmt.Errorf("amqpconn: refused to reply to %q: %w", to.queue, errFatalAddress)
 	}
-	return queue, nil
+	return to, err
 }
 
 // isDirect reports whether an address may be no queue, but something that the

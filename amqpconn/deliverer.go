@@ -42,30 +42,23 @@ func (d *deliverer) deliver(request delivery) jsonrpc2.Delivery {
 		return jsonrpc2.Delivery{Body: body, Err: err, Reply: acknowledge}
 	}
 	d.header.Scan(body) // what is broken is for the codec
-	id := d.header.ID()
-	queue, err := replyQueue(&request, id, d.queue, d.isFatal)
-	if err != nil && d.header.WantsAnswer() {
-		d.countUnanswerable(err)
-		return jsonrpc2.Delivery{Body: body, Header: &d.header, Err: err, Reply: acknowledge}
-	}
-	correlation := request.CorrelationId
-	if correlation == "" && len(id) <= maxAddress {
-		correlation = id
+	to, noAddress := replyAddress(&request, d.header.ID(), d.queue, d.isFatal)
+	if noAddress != nil && d.header.WantsAnswer() {
+		d.countUnanswerable(noAddress)
+		return jsonrpc2.Delivery{Body: body, Header: &d.header, Err: noAddress, Reply: acknowledge}
 	}
 	return jsonrpc2.Delivery{Body: body, Header: &d.header, Deadline: request.deadline, Reply: func(answer []byte) error {
 		if answer == nil {
 			return acknowledge(nil)
 		}
-		if err != nil {
-			return errors.Join(err, acknowledge(nil))
+		if noAddress != nil {
+			return errors.Join(noAddress, acknowledge(nil))
 		}
 		return d.replier.put(reply{
-			queue:       queue,
-			queueIsID:   queue == id,
-			correlation: correlation,
-			body:        bytes.Clone(answer),
-			until:       time.Now().Add(replyPatience),
-			request:     end(),
+			address: to,
+			body:    bytes.Clone(answer),
+			until:   time.Now().Add(replyPatience),
+			request: end(),
 		})
 	}}
 }

@@ -138,23 +138,24 @@
 // The files and functions that a request and its answer pass. The right column names
 // the goroutine that runs a line and those below it.
 //
-//	client.go    WriteRequest                            a caller's
-//	outlet.go    publish, publishTo, publishOne          the client's outlet
+//	client.go     WriteRequest                           a caller's
+//	outlet.go     publish, publishTo, publishOne         the client's sender
 //	publishing.go publish
 //	  basic.publish  the queue
-//	consumer.go  keep, next                              net/rpc's, from next on
-//	server.go    ReadRequest
-//	deliverer.go deliver, begin
-//	running.go   begin
-//	address.go   replyQueue
+//	consumer.go   next                                   net/rpc's
+//	server.go     ReadRequest
+//	deliverer.go  deliver, begin
+//	running.go    begin
+//	address.go    replyAddress
 //	  the method                                         one of its own
-//	replier.go   put, send, sendOne                      the replier's, from send on
+//	replier.go    put, send, sendOne                     the replier's, from send on
 //	publishing.go publish
 //	  basic.publish  the reply queue
-//	receiver.go  next                                    net/rpc's
-//	client.go    ReadReply, reply
+//	receiver.go   next                                   net/rpc's
+//	client.go     ReadReply, reply
 //
 // Notifications, batches and, with Persistent, all requests are published by
-// publishTracked, and listener.go finds out what becomes of them. Answers to direct reply-to addresses go by direct.go,
-// and those whose queue does not exist yet by late.go.
+// publishTracked, and listener.go finds out what becomes of them. Answers to direct
+// reply-to addresses go by direct.go, and those whose queue does not exist yet by
+// late.go.
 package amqpconn

@@ -182,7 +182,7 @@ func (r *replier) retry(answer reply) {
 // returned sees to an answer whose queue is not there.
 func (r *replier) returned(back amqp.Return, _ *reply) {
 	if back.MessageId == back.RoutingKey { // it is the request's id
-		r.lates.add(reply{queue: back.RoutingKey, queueIsID: true, correlation: back.CorrelationId, body: back.Body, counted: true})
+		r.lates.add(reply{address: address{back.RoutingKey, true, back.CorrelationId}, body: back.Body, counted: true})
 		return
 	}
 	r.settler.undeliverable(back.RoutingKey, back.Body, errReturned)

@@ -8,9 +8,7 @@ import (
 
 // A reply is an answer on its way, and the request to acknowledge behind it.
 type reply struct {
-	queue        string // "": there is none, only to acknowledge
-	queueIsID    bool   // it is named by the request's id
-	correlation  string
+	address      // to no queue: only to acknowledge
 	body         []byte
 	until        time.Time // tried for so long
 	request      delivery
