@@ -24,18 +24,18 @@ var (
 	errFatalAddress = errors.New("the broker ends the connection of who publishes to it")
 )
 
-// An address says where an answer goes.
-type address struct {
+// A destination says where an answer goes.
+type destination struct {
 	queue       string // "": nowhere
 	queueIsID   bool   // it is named by the request's id
 	correlation string
 }
 
-// replyAddress returns where the answer to a request goes. It comes from a stranger.
+// destinationOf returns where the answer to a request goes. It comes from a stranger.
 // An error says why no answer can go there. isFatal reports whether a queue's name is
 // known to end connections.
-func replyAddress(d *delivery, id, served string, isFatal func(queue string) bool) (address, error) {
-	to := address{queue: d.ReplyTo, correlation: d.CorrelationId}
+func destinationOf(d *delivery, id, served string, isFatal func(queue string) bool) (destination, error) {
+	to := destination{queue: d.ReplyTo, correlation: d.CorrelationId}
 	if to.queue == "" {
 		to.queue = id
 	}

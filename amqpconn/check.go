@@ -12,8 +12,7 @@ import (
 // broker answers a question when it has seen to what came before. It does so also
 // without confirms, and that costs it nothing for each message.
 type checks struct {
-	// ask asks the question. It returns how many messages were published before.
-	ask  func() (messages int64, answered bool)
+	ask  func()          // asks the question, and calls answer if it is answered
 	gone <-chan struct{} // closed when nobody answers any more
 
 	arrived  atomic.Int64   // messages that are known to have arrived
@@ -45,11 +44,15 @@ func (c *checks) start(pause time.Duration) {
 		if wait > 0 && !link.Wait(wait, c.gone) || !c.isDue(due) {
 			return
 		}
-		if messages, answered := c.ask(); answered {
-			c.arrived.Store(messages)
-			link.Signal(c.answered)
-		}
+		c.ask()
 	})
+}
+
+// answer says how many messages have arrived. The answers come in the order of the
+// questions.
+func (c *checks) answer(arrived int64) {
+	c.arrived.Store(arrived)
+	link.Signal(c.answered)
 }
 
 // isDue reports whether the question that is due then has to be asked: not if

@@ -169,7 +169,8 @@ func (c *ClientConn) Close() error {
 	return nil
 }
 
-// flush waits until all requests are sent, or there is no more time for that.
+// flush waits until all requests are sent, or there is no more time for that. Then it
+// ends ReadReply.
 func (c *ClientConn) flush() {
 	c.sending.Wait()
 	c.outcomes.unreported.Wait()

@@ -10,7 +10,8 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// A deliverer makes of the requests that were read what the codec gets.
+// A deliverer makes of the requests that were read what the codec gets. The reading
+// goroutine uses it.
 type deliverer struct {
 	queue   string
 	opts    *ListenOptions
@@ -28,12 +29,7 @@ func (d *deliverer) deliver(request delivery) jsonrpc2.Delivery {
 	body := request.Body
 	request.Body = nil // Reply is not to keep it for as long as the method runs
 	if count, poison := request.isPoison(d.opts.MaxDeliveries); poison {
-		d.poisoned.Add(1)
-		return jsonrpc2.Delivery{
-			Body:  body,
-			Err:   fmt.Errorf("amqpconn: request dropped after %d deliveries", count),
-			Reply: rejection(request),
-		}
+		return d.rejection(request, body, count)
 	}
 	d.places.use()
 	end, err := d.begin(request, body)
@@ -42,7 +38,7 @@ func (d *deliverer) deliver(request delivery) jsonrpc2.Delivery {
 		return jsonrpc2.Delivery{Body: body, Err: err, Reply: acknowledge}
 	}
 	d.header.Scan(body) // what is broken is for the codec
-	to, noAddress := replyAddress(&request, d.header.ID(), d.queue, d.isFatal)
+	to, noAddress := destinationOf(&request, d.header.ID(), d.queue, d.isFatal)
 	if noAddress != nil && d.header.WantsAnswer() {
 		d.countUnanswerable(noAddress)
 		return jsonrpc2.Delivery{Body: body, Header: &d.header, Err: noAddress, Reply: acknowledge}
@@ -55,10 +51,10 @@ func (d *deliverer) deliver(request delivery) jsonrpc2.Delivery {
 			return errors.Join(noAddress, acknowledge(nil))
 		}
 		return d.replier.put(reply{
-			address: to,
-			body:    bytes.Clone(answer),
-			until:   time.Now().Add(replyPatience),
-			request: end(),
+			destination: to,
+			body:        bytes.Clone(answer),
+			until:       time.Now().Add(replyPatience),
+			request:     end(),
 		})
 	}}
 }
@@ -87,10 +83,16 @@ func (d *deliverer) countUnanswerable(err error) {
 	}
 }
 
-// rejection returns a Reply that gives a request up.
-func rejection(request delivery) func([]byte) error {
-	return func([]byte) error {
-		request.acks.reject(request)
-		return nil
+// rejection makes a Delivery of a request that was delivered too often: its Reply gives
+// the request up.
+func (d *deliverer) rejection(request delivery, body []byte, count int64) jsonrpc2.Delivery {
+	d.poisoned.Add(1)
+	return jsonrpc2.Delivery{
+		Body: body,
+		Err:  fmt.Errorf("amqpconn: request dropped after %d deliveries", count),
+		Reply: func([]byte) error {
+			request.acks.reject(request)
+			return nil
+		},
 	}
 }

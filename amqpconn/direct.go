@@ -11,12 +11,12 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A directs publishes the answers to direct reply-to addresses. RabbitMQ ends the
+// A directLane publishes the answers to direct reply-to addresses. RabbitMQ ends the
 // connection of who publishes to one that it can't decode, such as another
 // cluster's or a forged one. It does the same when such an address is looked for,
 // which finds the others to be alive or dead; so each is looked for before the
 // first answer goes there.
-type directs struct {
+type directLane struct {
 	lane
 
 	mu    sync.Mutex // protects following
@@ -50,8 +50,8 @@ const (
 
 var errNobody = errors.New("nobody listens there")
 
-func newDirects(d *dialer, s *settler) *directs {
-	ds := &directs{known: make(map[string]finding)}
+func newDirectLane(d *dialer, s *settler) *directLane {
+	ds := &directLane{known: make(map[string]finding)}
 	ds.init(d, s)
 	ds.send = ds.sendAll
 	ds.abandon = s.abandon
@@ -60,7 +60,7 @@ func newDirects(d *dialer, s *settler) *directs {
 
 // sendAll publishes the answers whose addresses are known, then looks for some of
 // the others.
-func (d *directs) sendAll(work []reply) (again []reply) {
+func (d *directLane) sendAll(work []reply) (again []reply) {
 	var ready, done []reply
 	for _, r := range work {
 		switch d.verdict(r.queue) {
@@ -89,7 +89,7 @@ func (d *directs) sendAll(work []reply) (again []reply) {
 
 // sendReady publishes to addresses at which somebody listens. The answers are
 // not mandatory: RabbitMQ 3.10 returns all of these, also what it delivers.
-func (d *directs) sendReady(ready []reply) (done, again []reply) {
+func (d *directLane) sendReady(ready []reply) (done, again []reply) {
 	s, err := d.open()
 	if err != nil {
 		return nil, ready
@@ -103,7 +103,7 @@ func (d *directs) sendReady(ready []reply) (done, again []reply) {
 			d.settler.undeliverable(f.item.queue, f.item.body, f.err)
 			done = append(done, f.item)
 		default:
-			d.found(f.item.queue, unknown) // it may have ended the connection
+			d.remember(f.item.queue, unknown) // it may have ended the connection
 			again = append(again, f.item)
 		}
 	}
@@ -112,7 +112,7 @@ func (d *directs) sendReady(ready []reply) (done, again []reply) {
 
 // search looks for the addresses of some answers. It reports whether it found
 // something out.
-func (d *directs) search(work []reply) (found bool) {
+func (d *directLane) search(work []reply) (found bool) {
 	searches := 0
 	for _, r := range work {
 		if d.verdict(r.queue) != unknown {
@@ -125,14 +125,14 @@ func (d *directs) search(work []reply) (found bool) {
 		if verdict == unknown { // there is no connection
 			return found
 		}
-		d.found(r.queue, verdict)
+		d.remember(r.queue, verdict)
 		found = true
 	}
 	return found
 }
 
 // look asks the broker for an address.
-func (d *directs) look(address string) verdict {
+func (d *directLane) look(address string) verdict {
 	s, err := d.open()
 	if err != nil {
 		return unknown
@@ -153,7 +153,7 @@ func (d *directs) look(address string) verdict {
 	return unknown
 }
 
-func (d *directs) verdict(address string) verdict {
+func (d *directLane) verdict(address string) verdict {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f := d.known[address]
@@ -164,11 +164,11 @@ func (d *directs) verdict(address string) verdict {
 }
 
 // isFatal reports whether an address is known to end connections.
-func (d *directs) isFatal(address string) bool {
+func (d *directLane) isFatal(address string) bool {
 	return isDirect(address) && d.verdict(address) == fatal
 }
 
-func (d *directs) found(address string, v verdict) {
+func (d *directLane) remember(address string, v verdict) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()

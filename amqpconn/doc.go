@@ -146,7 +146,7 @@
 //	server.go     ReadRequest
 //	deliverer.go  deliver, begin
 //	running.go    begin
-//	address.go    replyAddress
+//	address.go    destinationOf
 //	  the method                                         one of its own
 //	replier.go    put, send, sendOne                     the replier's, from send on
 //	publishing.go publish

@@ -156,7 +156,7 @@ func (k *keeper) wait() { k.running.Wait() }
 
 // A stopper has goroutines that end with their connection.
 type stopper interface {
-	stop() // ends the connection, at once if it must be
+	stop() // closes the connection
 	wait() // for the goroutines
 }
 

@@ -2,10 +2,10 @@ package amqpconn
 
 import "time"
 
-// A lates publishes answers again whose queue was not there: the oldest clients
+// A lateLane publishes answers again whose queue was not there: the oldest clients
 // declare the queue that is named by their request's id after they have published
 // the request.
-type lates struct{ lane }
+type lateLane struct{ lane }
 
 const (
 	latePatience = 10 * time.Second
@@ -18,8 +18,8 @@ const (
 	maxLateBytes = 16 << 20
 )
 
-func newLates(d *dialer, s *settler) *lates {
-	l := &lates{}
+func newLateLane(d *dialer, s *settler) *lateLane {
+	l := &lateLane{}
 	l.init(d, s)
 	l.send = l.sendAll
 	l.abandon = l.giveUp
@@ -27,7 +27,7 @@ func newLates(d *dialer, s *settler) *lates {
 }
 
 // add hands over an answer that came back. Its request is acknowledged.
-func (l *lates) add(r reply) {
+func (l *lateLane) add(r reply) {
 	r.acknowledged = true
 	now := time.Now()
 	r.late = lateness{next: now, delay: minLateDelay, until: now.Add(latePatience)}
@@ -38,7 +38,7 @@ func (l *lates) add(r reply) {
 
 // sendAll publishes the answers whose turn it is, and returns those that still
 // wait.
-func (l *lates) sendAll(work []reply) (again []reply) {
+func (l *lateLane) sendAll(work []reply) (again []reply) {
 	work = l.bounded(work)
 	now := time.Now()
 	var due []reply
@@ -77,7 +77,7 @@ func (l *lates) sendAll(work []reply) (again []reply) {
 }
 
 // bounded gives up the oldest of too many answers. New ones are at the end.
-func (l *lates) bounded(work []reply) []reply {
+func (l *lateLane) bounded(work []reply) []reply {
 	bytes := 0
 	for i := len(work) - 1; i >= 0; i-- {
 		bytes += len(work[i].body)
@@ -89,7 +89,7 @@ func (l *lates) bounded(work []reply) []reply {
 	return work
 }
 
-func (l *lates) giveUp(work []reply) {
+func (l *lateLane) giveUp(work []reply) {
 	for _, r := range work {
 		l.settler.undeliverable(r.queue, r.body, errReturned)
 	}

@@ -139,7 +139,7 @@ func (l *listener[T]) fateOf(m *tracked[T]) error {
 		return nil
 	case m.confirmation != nil && m.confirmation.Wait(): // all are done when the channel is closed
 		return nil
-	case m.confirmation != nil && !s.ch.IsClosed(): // which the library takes for a refusal, too
+	case m.confirmation != nil && !s.ch.IsClosed(): // which the library reports as a refusal, too
 		return errRefused
 	}
 	<-s.gone

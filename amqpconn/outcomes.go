@@ -13,7 +13,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// Outcomes end requests by what the broker says of them.
+// outcomes end requests by what the broker says of them.
 type outcomes struct {
 	where    string // the queue is, for errors
 	opts     *DialOptions

@@ -17,7 +17,7 @@ import (
 // in one write. T is what the publisher's user knows a message by.
 type publisher[T any] struct {
 	*keeper
-	sessions sessions[publishSession[T]] // its changed kicks the writer
+	sessions sessions[publishSession[T]] // changed wakes the writer
 
 	confirms bool                                                   // each message that is published
 	prepare  func(ctx context.Context, conn *amqp.Connection) error // before a connection is used; may be nil

@@ -104,12 +104,14 @@ func (s *publishSession[T]) stop() {
 }
 
 // ask asks the broker something. The answer comes when it has seen to all messages
-// before, whose number is returned.
-func (s *publishSession[T]) ask() (messages int64, answered bool) {
+// before.
+func (s *publishSession[T]) ask() {
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	messages = s.messages.Load()
-	return messages, s.ch.Qos(0, 0, false) == nil // what it sets is for consumers
+	messages := s.messages.Load()
+	if s.ch.Qos(0, 0, false) == nil { // what it sets is for consumers
+		s.checks.answer(messages)
+	}
 }
 
 // nothingArrived reports whether it is certain that none of the messages on a channel

@@ -12,7 +12,7 @@ const maxRefusal = 5 * time.Second
 
 var errAllRefused = fmt.Errorf("amqpconn: all messages refused for %v", maxRefusal)
 
-// Refusals give a channel up when the broker refuses every message for long. The
+// refusals give a channel up when the broker refuses every message for long. The
 // queue may be full instead: then another channel does no harm.
 type refusals struct {
 	giveUp func(error)

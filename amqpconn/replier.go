@@ -26,8 +26,8 @@ type replier struct {
 	confirms  bool // each answer
 	outbox    *link.Outbox[reply]
 	publisher *publisher[reply]
-	directs   *directs
-	lates     *lates
+	directs   *directLane
+	lates     *lateLane
 
 	writing    sync.WaitGroup
 	unreported sync.WaitGroup // the answers whose fate is not reported
@@ -39,8 +39,8 @@ func newReplier(d *dialer, s *settler, confirms bool) *replier {
 		confirms:  confirms,
 		outbox:    link.NewOutbox[reply](false), // the prefetch limits it
 		publisher: newPublisher[reply](d, s.state, "publishing answers"),
-		directs:   newDirects(d, s),
-		lates:     newLates(d, s),
+		directs:   newDirectLane(d, s),
+		lates:     newLateLane(d, s),
 	}
 	r.publisher.prepare = mayPublish
 	if confirms {
@@ -182,7 +182,7 @@ func (r *replier) retry(answer reply) {
 // returned sees to an answer whose queue is not there.
 func (r *replier) returned(back amqp.Return, _ *reply) {
 	if back.MessageId == back.RoutingKey { // it is the request's id
-		r.lates.add(reply{address: address{back.RoutingKey, true, back.CorrelationId}, body: back.Body, counted: true})
+		r.lates.add(reply{destination: destination{back.RoutingKey, true, back.CorrelationId}, body: back.Body, counted: true})
 		return
 	}
 	r.settler.undeliverable(back.RoutingKey, back.Body, errReturned)

@@ -8,7 +8,7 @@ import (
 
 // A reply is an answer on its way, and the request to acknowledge behind it.
 type reply struct {
-	address      // to no queue: only to acknowledge
+	destination  // to no queue: only to acknowledge
 	body         []byte
 	until        time.Time // tried for so long
 	request      delivery

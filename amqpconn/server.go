@@ -23,7 +23,7 @@ import (
 //	directs       publish answers to direct reply-to addresses
 //	lates         publish answers again whose queue did not exist yet
 type ServerConn struct {
-	opts   *ListenOptions
+	opts   *ListenOptions // the parts', too; nothing changes after Open
 	opened atomic.Bool
 	state  *link.State
 	places *places

@@ -6,8 +6,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// Sessions follow one another: each is one connection, or one channel. At most one
-// is current.
+// sessions follow one another: each is one connection, or one channel. At most one is
+// current.
 type sessions[S any] struct {
 	changed chan struct{} // receives when there may be another session, or none
 

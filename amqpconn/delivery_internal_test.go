@@ -21,7 +21,7 @@ import (
 
 // However the answers come, each request is acknowledged once, none before its
 // answer, and the broker finds nothing wrong with it.
-func TestSettle(t *testing.T) {
+func TestAcknowledge(t *testing.T) {
 	t.Parallel()
 	const requests = 200
 	for name, order := range map[string]func(tags []uint64){
@@ -45,8 +45,8 @@ func TestSettle(t *testing.T) {
 				tags := slices.Collect(h.tags())
 				order(tags)
 				for some := range slices.Chunk(tags, group) {
-					h.settle(some...)
-					h.requireSettled(t, some...)
+					h.acknowledge(some...)
+					h.requireAcknowledged(t, some...)
 				}
 				h.requireLeft(t, 0)
 				require.EqualValues(t, requests, h.acks.upTo)
@@ -57,35 +57,35 @@ func TestSettle(t *testing.T) {
 }
 
 // What comes in order is acknowledged in one go, which is what grouping is for.
-func TestSettleInOneGo(t *testing.T) {
+func TestAcknowledgeInOneGo(t *testing.T) {
 	t.Parallel()
 	h := newHolding(t, 100)
-	h.settle(3, 1, 2, 5, 6, 4)
+	h.acknowledge(3, 1, 2, 5, 6, 4)
 	require.Equal(t, []acknowledgement{{6, true}}, h.wire.acknowledged())
-	h.settle(9, 7, 10)
+	h.acknowledge(9, 7, 10)
 	require.Equal(t, []acknowledgement{{9, false}, {10, false}, {7, true}}, h.wire.acknowledged())
-	h.settle(8, 11)
+	h.acknowledge(8, 11)
 	require.Equal(t, []acknowledgement{{11, true}}, h.wire.acknowledged())
 	h.requireLeft(t, 89)
 }
 
 // What was rejected or given back is not acknowledged with the others, and holds
 // up none of them.
-func TestSettleAroundOthers(t *testing.T) {
+func TestAcknowledgeAroundOthers(t *testing.T) {
 	t.Parallel()
 	h := newHolding(t, 10)
 	h.acks.reject(h.deliveries[3])
-	h.settle(1, 2, 4)
+	h.acknowledge(1, 2, 4)
 	require.Equal(t, []acknowledgement{{4, true}}, h.wire.acknowledged())
 	require.NoError(t, h.deliveries[6].Nack(false, true)) // as in a drain
-	h.settle(5, 7, 10)
-	h.settle(8, 9)
+	h.acknowledge(5, 7, 10)
+	h.acknowledge(8, 9)
 	require.Equal(t, []acknowledgement{{7, false}, {10, false}, {5, true}, {8, false}, {9, false}}, h.wire.acknowledged())
 	h.requireLeft(t, 1)
 }
 
-// What is settled on a connection that is gone is not on the next.
-func TestSettleOnItsOwnConnection(t *testing.T) {
+// What is acknowledged on a connection that is gone is not on the next.
+func TestAcknowledgeOnItsOwnConnection(t *testing.T) {
 	t.Parallel()
 	old, current := newHolding(t, 3), newHolding(t, 5)
 	require.NoError(t, old.conn.Close())
@@ -154,7 +154,7 @@ func (h *holding) tags() func(yield func(uint64) bool) {
 	}))
 }
 
-func (h *holding) settle(tags ...uint64) {
+func (h *holding) acknowledge(tags ...uint64) {
 	var requests []delivery
 	for _, tag := range tags {
 		requests = append(requests, h.deliveries[tag])
@@ -162,21 +162,21 @@ func (h *holding) settle(tags ...uint64) {
 	acknowledge(requests)
 }
 
-// requireSettled requires that the last acknowledgements are for these requests,
+// requireAcknowledged requires that the last acknowledgements are for these requests,
 // each once, and for no others.
-func (h *holding) requireSettled(t *testing.T, tags ...uint64) {
+func (h *holding) requireAcknowledged(t *testing.T, tags ...uint64) {
 	t.Helper()
-	var settled []uint64
+	var acknowledged []uint64
 	for _, ack := range h.wire.acknowledged() {
 		require.True(t, h.held[ack.tag], "the broker does not hold %d", ack.tag)
 		for tag := range h.held {
 			if tag == ack.tag || ack.multiple && tag < ack.tag {
-				settled = append(settled, tag)
+				acknowledged = append(acknowledged, tag)
 				delete(h.held, tag)
 			}
 		}
 	}
-	require.ElementsMatch(t, tags, settled)
+	require.ElementsMatch(t, tags, acknowledged)
 }
 
 // requireLeft closes the connection and requires that so many requests come
