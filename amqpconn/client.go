@@ -85,8 +85,8 @@ func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 	if id == "" || len(id) > maxAddress {
 		id = link.NewName()
 	}
-	out := request{Request: r, id: id, wantsAnswer: !r.IsNotification(), until: time.Now().Add(sendPatience)}
-	if err := c.outlet.requests.Put(out, len(r.Body)); err != nil {
+	own := request{Request: r, id: id, wantsAnswer: !r.IsNotification(), until: time.Now().Add(sendPatience)}
+	if err := c.outlet.requests.Put(own, len(r.Body)); err != nil {
 		return fmt.Errorf("%w: queue %q", err, c.queue)
 	}
 	return nil
