@@ -173,15 +173,19 @@ func TestConfirmed(t *testing.T) {
 // More than 16 MiB don't wait for a broker.
 func TestOverload(t *testing.T) {
 	t.Parallel()
+	large := string(make([]byte, 4<<20))
+	var requests []*jsonrpc2.Request // made before: none must fail until all are written
+	for range 5 {
+		requests = append(requests, newRequest(large))
+	}
 	conn, err := amqpconn.Dial(absent, "calc", &amqpconn.DialOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	defer conn.Close()
-	write := func() error { return conn.WriteRequest(newRequest(string(make([]byte, 4<<20)))) }
-	for range 4 {
-		require.NoError(t, write())
+	for _, r := range requests[:4] {
+		require.NoError(t, conn.WriteRequest(r))
 	}
-	err = write()
+	err = conn.WriteRequest(requests[4])
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	require.ErrorContains(t, err, `queue "calc"`)
-	servicetest.Eventually(t, func() bool { return write() == nil }, "the first have failed")
+	servicetest.Eventually(t, func() bool { return conn.WriteRequest(newRequest(large)) == nil }, "the first have failed")
 }
