@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -36,7 +35,7 @@ func TestCalls(t *testing.T) {
 			s := newSite(t)
 			w := serve(t, s, nil)
 			c := dial(t, s, &opts, 0)
-			requireCalls(t, c, 10)
+			servicetest.RequireCalls(t, c.Client, 10)
 			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", calc.Args{A: 1}))
 			servicetest.Eventually(t, func() bool { return w.conn.Stats().Requests == 64*10+4 })
 			c.end(t)
@@ -45,47 +44,6 @@ func TestCalls(t *testing.T) {
 			require.Zero(t, q.Messages, "all are acknowledged")
 		})
 	}
-}
-
-// requireCalls requires that calls work: one by one, unknown ones, wrong ones,
-// and 64 times each at once.
-func requireCalls(t *testing.T, c caller, each int) {
-	t.Helper()
-	c.requireAdds(t)
-	_, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Multiply", calc.Args{})
-	requireCode(t, jsonrpc2.CodeMethodNotFound, err)
-	_, err = jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Add", []string{"a", "b"})
-	requireCode(t, jsonrpc2.CodeInvalidParams, err)
-	var wg sync.WaitGroup
-	errs := make(chan error, 64)
-	for i := range cap(errs) {
-		wg.Go(func() { errs <- addMany(c, i, each) })
-	}
-	wg.Wait()
-	for range cap(errs) {
-		require.NoError(t, <-errs)
-	}
-}
-
-func requireCode(t *testing.T, code int64, err error) {
-	t.Helper()
-	e, ok := jsonrpc2.AsError(err)
-	require.True(t, ok, "got %v", err)
-	require.Equal(t, code, e.Code)
-}
-
-// addMany makes calls whose results tell them apart.
-func addMany(c caller, worker, calls int) error {
-	for i := range calls {
-		sum, err := c.add(float64(worker), float64(i)/1000)
-		if want := float64(worker) + float64(i)/1000; err == nil && sum != want {
-			err = fmt.Errorf("got %v, want %v", sum, want)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // absent is the address of no broker.

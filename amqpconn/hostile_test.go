@@ -2,7 +2,6 @@ package amqpconn_test
 
 import (
 	"context"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -62,16 +61,6 @@ func TestHostileRequests(t *testing.T) {
 	require.Zero(t, w.conn.Stats().Reconnects)
 }
 
-// Hold is a service whose calls hold what they are given, until they are let go.
-type Hold struct{ *servicetest.Slow }
-
-// Text returns the length of a text when it is let go.
-func (h Hold) Text(text string, n *int) error {
-	err := h.Wait(len(text), n)
-	runtime.KeepAlive(text)
-	return err
-}
-
 // A flood of messages as large as may be takes no more memory than Prefetch of
 // them need, and a buffer or two, while methods hold their params. It runs beside
 // no other test, as the memory is everybody's.
@@ -79,7 +68,7 @@ func TestFloodOfRequests(t *testing.T) {
 	s := newSite(t)
 	const prefetch, flood = 2, 8
 	slow := servicetest.NewSlow()
-	w := serve(t, s, &amqpconn.ListenOptions{Prefetch: prefetch, Logger: servicetest.Quiet}, Hold{slow})
+	w := serve(t, s, &amqpconn.ListenOptions{Prefetch: prefetch, Logger: servicetest.Quiet}, servicetest.Hold{Slow: slow})
 	defer slow.Open()
 	ch := s.channel(t)
 	own, answers := replyQueue(t, ch, "")

@@ -4,11 +4,9 @@ import (
 	"log"
 	"net/rpc"
 	"os"
-	"sync"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -29,12 +27,6 @@ const (
 // deliveryLimit is how often the broker delivers a request again.
 const deliveryLimit = 3
 
-// Poison is a service whose method ends the process, as net/rpc has it.
-type Poison struct{}
-
-// Take panics.
-func (Poison) Take(struct{}, *int) error { panic("poison") }
-
 // servePoison is the server process.
 func servePoison() {
 	conn, err := amqpconn.Listen(os.Getenv(serveURL), os.Getenv(serveQueue), &amqpconn.ListenOptions{
@@ -50,7 +42,7 @@ func servePoison() {
 		log.Fatal(err)
 	}
 	server := rpc.NewServer()
-	for _, service := range []any{calc.Calc{}, Poison{}} {
+	for _, service := range []any{calc.Calc{}, servicetest.Poison{}} {
 		if err := server.Register(service); err != nil {
 			log.Fatal(err)
 		}
@@ -77,25 +69,12 @@ func TestPoisonKillsProcesses(t *testing.T) {
 		Body:    []byte(`{"jsonrpc":"2.0","id":1,"method":"Poison.Take"}`),
 	})
 	c := dial(t, s, nil, servicetest.Soon)
-	addAll := func() {
-		var calling sync.WaitGroup
-		for i := range callers {
-			calling.Go(func() {
-				for j := range calls {
-					sum, err := c.add(float64(i), float64(j)/1024)
-					assert.NoError(t, err)
-					assert.Equal(t, float64(i)+float64(j)/1024, sum)
-				}
-			})
-		}
-		calling.Wait()
-	}
-	addAll() // while it kills
+	servicetest.RequireManyAdds(t, c.Client, callers, calls) // while it kills
 	deaths, err := ch.Consume(dead.queue, "", true, false, false, false, nil)
 	require.NoError(t, err)
 	require.Contains(t, string(take(t, deaths).Body), "Poison.Take")
 	s.requireConsumers(t, processes)
-	addAll() // and when it is gone
+	servicetest.RequireManyAdds(t, c.Client, callers, calls) // and when it is gone
 	require.Equal(t, 1+deliveryLimit, v.Deaths())
 	require.Empty(t, answers)
 	v.Drain()

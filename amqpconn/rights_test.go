@@ -64,7 +64,7 @@ func TestRightsOfAClient(t *testing.T) {
 				s.requireWaiting(t, 0)
 			}
 			serve(t, s, nil)
-			requireCalls(t, dial(t, as(test.patterns), &test.opts, 0), 3)
+			servicetest.RequireCalls(t, dial(t, as(test.patterns), &test.opts, 0).Client, 3)
 			lesser(test.patterns, func(right string, patterns [3]string) {
 				u := as(patterns)
 				begin := time.Now()
@@ -126,7 +126,7 @@ func TestRightsOfAServer(t *testing.T) {
 			opts := test.opts
 			opts.Logger = servicetest.Quiet
 			serve(t, as(test.patterns), &opts)
-			requireCalls(t, dial(t, s, nil, 0), 3)
+			servicetest.RequireCalls(t, dial(t, s, nil, 0).Client, 3)
 			ch := s.channel(t) // and the ways to answer that are rare
 			const direct = "amq.rabbitmq.reply-to"
 			answers, err := ch.Consume(direct, "", true, false, false, false, nil)

@@ -113,7 +113,7 @@ func TestRubyServers(t *testing.T) {
 			require.ErrorIs(t, err, jsonrpc2.ErrNoServer, "it is there before the server")
 
 			server := rubytest.Start(t, "amqp_server.rb", s.url, s.queue, test.style)
-			requireCalls(t, c, 3)
+			servicetest.RequireCalls(t, c.Client, 3)
 			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", calc.Args{A: 1, B: 5.1}))
 			difference, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Subtract", calc.Args{A: 1, B: 5})
 			require.NoError(t, err)
@@ -122,7 +122,7 @@ func TestRubyServers(t *testing.T) {
 
 			require.True(t, s.declared(t, false, nil))
 			w := serve(t, s, nil)
-			requireCalls(t, c, 3)
+			servicetest.RequireCalls(t, c.Client, 3)
 			c.end(t)
 			w.End(t)
 			s.requireWaiting(t, 0)
@@ -137,6 +137,6 @@ func TestRubyServerBesideOurs(t *testing.T) {
 	w := serve(t, s, &amqpconn.ListenOptions{Queue: amqpconn.Queue{Plain: true}, Logger: servicetest.Quiet})
 	rubytest.Start(t, "amqp_server.rb", s.url, s.queue, "reply_to")
 	c := dial(t, s, nil, 0)
-	requireCalls(t, c, 3)
+	servicetest.RequireCalls(t, c.Client, 3)
 	require.Less(t, w.conn.Stats().Requests, c.conn.Stats().Requests)
 }

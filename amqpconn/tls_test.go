@@ -29,7 +29,7 @@ func TestTLS(t *testing.T) {
 	s.requireConsumers(t, 1)
 	unverified := site{strings.Replace(secure.url, "127.0.0.1", "localhost", 1), s.queue} // the certificate's name is the other
 	c := dial(t, unverified, &amqpconn.DialOptions{URLs: []string{secure.url}, Config: config, Logger: servicetest.Quiet}, 0)
-	requireCalls(t, c, 10)
+	servicetest.RequireCalls(t, c.Client, 10)
 	c.end(t)
 	require.Empty(t, trusting.ServerName, "the caller's configuration is not written to")
 

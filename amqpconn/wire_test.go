@@ -100,7 +100,7 @@ func TestFarDeadlines(t *testing.T) {
 	serve(t, s, nil)
 	for _, timeout := range []time.Duration{49 * 24 * time.Hour, 50 * 24 * time.Hour, 11 * year, 100 * year, math.MaxInt64} {
 		c := dial(t, s, nil, timeout)
-		requireCalls(t, c, 3)
+		servicetest.RequireCalls(t, c.Client, 3)
 		require.Zero(t, c.conn.Stats().Reconnects)
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{A: 1, B: 5.1})

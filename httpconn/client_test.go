@@ -23,8 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // dial returns a client, closed by the test's cleanup.
@@ -35,53 +35,26 @@ func dial(t *testing.T, conn jsonrpc2.ClientConn) *rpc.Client {
 
 func dialWith(t *testing.T, conn jsonrpc2.ClientConn, opts jsonrpc2.ClientOptions) *rpc.Client {
 	t.Helper()
-	opts.Service, opts.Logger, opts.Positional = "Calc", quiet, true
+	opts.Service, opts.Logger, opts.Positional = "Calc", servicetest.Quiet, true
 	client := jsonrpc2.NewClient(conn, &opts)
 	t.Cleanup(func() { _ = client.Close() })
 	return client
 }
 
-func callAdd(client *rpc.Client, a, b float64) (float64, error) {
-	return jsonrpc2.Call[float64](context.Background(), client, "Calc.Add", calc.Args{A: a, B: b})
-}
-
-func requireAdds(t *testing.T, client *rpc.Client) {
-	t.Helper()
-	sum, err := callAdd(client, 1, 5.1)
-	require.NoError(t, err)
-	require.Equal(t, 6.1, sum)
-}
-
-// addMany makes calls from many goroutines, whose results tell them apart.
-func addMany(t *testing.T, client *rpc.Client, callers, calls int) {
-	t.Helper()
-	var wg sync.WaitGroup
-	for i := range callers {
-		wg.Go(func() {
-			for j := range calls {
-				sum, err := callAdd(client, float64(i), float64(j)/1024)
-				assert.NoError(t, err)
-				assert.Equal(t, float64(i)+float64(j)/1024, sum)
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// passAll calls Gate.Pass from many goroutines, and opens the gate when all of
+// passAll calls Slow.Wait from many goroutines, and opens the gate when all of
 // them run.
 func (s *site) passAll(t *testing.T, client *rpc.Client, callers int) {
 	t.Helper()
 	var wg sync.WaitGroup
 	for i := range callers {
 		wg.Go(func() {
-			n, err := jsonrpc2.Call[int](context.Background(), client, "Gate.Pass", i)
+			n, err := jsonrpc2.Call[int](context.Background(), client, "Slow.Wait", i)
 			assert.NoError(t, err)
 			assert.Equal(t, i, n)
 		})
 	}
-	eventually(t, func() bool { return s.gate.running.Load() == int64(callers) })
-	s.gate.openWide()
+	s.slow.RequireRunning(t, int64(callers))
+	s.slow.Open()
 	wg.Wait()
 }
 
@@ -92,13 +65,13 @@ func TestKeepAlive(t *testing.T) {
 	client := dial(t, connect(t, s.URL, nil))
 	s.passAll(t, client, callers)
 	require.EqualValues(t, callers, s.connections.Load(), "one for each caller")
-	addMany(t, client, callers, 20)
+	servicetest.RequireManyAdds(t, client, callers, 20)
 	for range callers / 2 {
 		require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
 	}
 	_, err := jsonrpc2.Call[int](t.Context(), client, "Calc.Gone", nil)
 	require.ErrorContains(t, err, "method not found")
-	requireAdds(t, client)
+	servicetest.RequireAdds(t, client)
 	// net/http gives a connection up that is slow to say that all was written.
 	require.LessOrEqual(t, s.connections.Load(), int64(callers+callers/8), "and hardly any more")
 }
@@ -108,10 +81,10 @@ func TestBatches(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{})
 	client := dial(t, jsonrpc2.Batch(connect(t, s.URL, nil), nil))
-	addMany(t, client, 64, 20)
+	servicetest.RequireManyAdds(t, client, 64, 20)
 	require.Less(t, s.arrived.Load(), int64(64*20), "some travelled together")
 	require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
-	requireAdds(t, client)
+	servicetest.RequireAdds(t, client)
 }
 
 // A roundTripper stands in for the network.
@@ -129,7 +102,7 @@ func TestGivenClient(t *testing.T) {
 		return s.Client().Transport.RoundTrip(r)
 	})}
 	client := dial(t, connect(t, s.URL, &httpconn.DialOptions{Client: given}))
-	requireAdds(t, client)
+	servicetest.RequireAdds(t, client)
 	require.NoError(t, client.Close())
 	require.EqualValues(t, 1, trips.Load())
 	require.NotNil(t, given.CheckRedirect)
@@ -145,7 +118,7 @@ func TestOtherDefaultTransport(t *testing.T) {
 	})
 	defer func() { http.DefaultTransport = standard }()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{})
-	requireAdds(t, dial(t, connect(t, s.URL, nil)))
+	servicetest.RequireAdds(t, dial(t, connect(t, s.URL, nil)))
 }
 
 type traceKey struct{}
@@ -177,7 +150,7 @@ func TestHeader(t *testing.T) {
 		require.Equal(t, "application/json-rpc", got.Get("Content-Type"))
 		require.Equal(t, "application/json", got.Get("Accept"))
 
-		requireAdds(t, client)
+		servicetest.RequireAdds(t, client)
 		require.Empty(t, (<-headers).Get("Traceparent"))
 	}
 }
@@ -204,7 +177,7 @@ func newOddSite(t *testing.T, odd http.HandlerFunc) *oddSite {
 	s.web.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	s.web.Start()
 	t.Cleanup(s.web.Close)
-	t.Cleanup(s.gate.openWide)
+	t.Cleanup(s.slow.Open)
 	s.secret = "http://user:secret@" + s.web.Listener.Addr().String() + "/calc?token=secret#secret"
 	return s
 }
@@ -231,13 +204,13 @@ func requireFailure(t *testing.T, err, want error, says ...string) {
 // way, and no other.
 func (s *oddSite) requireOddFails(t *testing.T, client *rpc.Client, want error, says string) {
 	t.Helper()
-	running := client.Go("Gate.Pass", 7, new(int), nil)
-	eventually(t, func() bool { return s.gate.running.Load() == 1 })
+	running := client.Go("Slow.Wait", 7, new(int), nil)
+	s.slow.RequireRunning(t, 1)
 	_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
 	s.requireFailure(t, err, want, says)
 	s.requireFailure(t, sentinelText{client.Call("Calc.Odd", nil, new(float64)), want}, want, says)
-	requireAdds(t, client)
-	s.gate.openWide()
+	servicetest.RequireAdds(t, client)
+	s.slow.Open()
 	require.NoError(t, (<-running.Done).Error)
 	require.Equal(t, 7, *running.Reply.(*int))
 }
@@ -359,7 +332,7 @@ func TestBrokenReply(t *testing.T) {
 		client := dial(t, connect(t, s.secret, nil))
 		_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
 		requireFailure(t, err, jsonrpc2.ErrBadReply, "not valid JSON")
-		requireAdds(t, client)
+		servicetest.RequireAdds(t, client)
 	}
 }
 
@@ -373,7 +346,7 @@ func TestNamelessError(t *testing.T) {
 		answer, ok := jsonrpc2.AsError(err)
 		require.True(t, ok, "%v", err)
 		require.Equal(t, &jsonrpc2.Error{Code: -32600, Message: "no batches"}, answer)
-		requireAdds(t, client)
+		servicetest.RequireAdds(t, client)
 	}
 }
 
@@ -389,7 +362,7 @@ func TestAnswersTaken(t *testing.T) {
 			id, _, _ = strings.Cut(id, `"`)
 			body(contentType, " \n{\"jsonrpc\":\"2.0\",\"id\":\""+id+"\",\"result\":6.1}\n ")(w, r)
 		}))
-		requireAdds(t, dial(t, connect(t, web.URL, nil)))
+		servicetest.RequireAdds(t, dial(t, connect(t, web.URL, nil)))
 		web.Close()
 	}
 }
@@ -416,8 +389,8 @@ func TestNotifications(t *testing.T) {
 			stats := new(jsonrpc2.Stats)
 			client := dialWith(t, connect(t, s.secret, nil), jsonrpc2.ClientOptions{Stats: stats})
 			require.NoError(t, jsonrpc2.Notify(client, "Calc.Odd", nil))
-			eventually(t, func() bool { return notifiedOf(stats) == test.want })
-			requireAdds(t, client)
+			servicetest.Eventually(t, func() bool { return notifiedOf(stats) == test.want })
+			servicetest.RequireAdds(t, client)
 			require.NoError(t, client.Close())
 			require.Equal(t, test.want, notifiedOf(stats))
 		})
@@ -428,12 +401,12 @@ func TestConnectionRefused(t *testing.T) {
 	t.Parallel()
 	s := newOddSite(t, nil)
 	client := dial(t, connect(t, s.secret, nil))
-	requireAdds(t, client)
+	servicetest.RequireAdds(t, client)
 	addr := s.web.Listener.Addr().String()
 	s.web.Close()
 	var err error
-	eventually(t, func() bool { // until the end of the old connection was seen
-		_, err = callAdd(client, 1, 2)
+	servicetest.Eventually(t, func() bool { // until the end of the old connection was seen
+		_, err = servicetest.Add(client, 1, 2)
 		return !errors.Is(err, jsonrpc2.ErrReplyLost)
 	})
 	s.requireFailure(t, err, jsonrpc2.ErrUnavailable, "connection refused")
@@ -443,7 +416,7 @@ func TestConnectionRefused(t *testing.T) {
 	again := &http.Server{Handler: s.handler}
 	go func() { _ = again.Serve(listener) }()
 	defer again.Close()
-	requireAdds(t, client) // it connects anew
+	servicetest.RequireAdds(t, client) // it connects anew
 }
 
 func TestUnreachable(t *testing.T) {
@@ -461,11 +434,11 @@ func TestUnreachable(t *testing.T) {
 		{"http://user:secret@127.0.0.1:1/calc?secret", "POST http://127.0.0.1:1/calc: "},
 		{insecure.URL, "certificate"},
 	} {
-		_, err := callAdd(dial(t, connect(t, test.url, nil)), 1, 2)
+		_, err := servicetest.Add(dial(t, connect(t, test.url, nil)), 1, 2)
 		requireFailure(t, err, jsonrpc2.ErrUnavailable, test.says)
 	}
 	through := connect(t, "https://nobody.invalid/calc", &httpconn.DialOptions{Client: &http.Client{Transport: transport}})
-	_, err = callAdd(dial(t, through), 1, 2)
+	_, err = servicetest.Add(dial(t, through), 1, 2)
 	requireFailure(t, err, jsonrpc2.ErrUnavailable, "proxyconnect")
 }
 
@@ -502,7 +475,7 @@ func TestCallIsGivenUp(t *testing.T) {
 				close(ended)
 			})
 			client := dial(t, connect(t, s.secret, nil))
-			other := client.Go("Gate.Pass", 7, new(int), nil)
+			other := client.Go("Slow.Wait", 7, new(int), nil)
 			ctx, cancel := giveUp(t.Context())
 			defer cancel()
 			failed := make(chan error)
@@ -518,9 +491,9 @@ func TestCallIsGivenUp(t *testing.T) {
 			<-ctx.Done() // the request's own may end first
 			require.ErrorIs(t, err, ctx.Err())
 			<-ended
-			s.gate.openWide()
+			s.slow.Open()
 			require.NoError(t, (<-other.Done).Error)
-			requireAdds(t, client)
+			servicetest.RequireAdds(t, client)
 		})
 	}
 }
@@ -573,11 +546,11 @@ func TestCloseOfAnIdleConn(t *testing.T) {
 	s := newSite(t, nil, jsonrpc2.ServerOptions{})
 	conn := connect(t, s.URL, nil)
 	client := dial(t, conn)
-	requireAdds(t, client)
-	require.NoError(t, jsonrpc2.Notify(client, "Gate.Pass", 7))
-	s.gate.openWide()
+	servicetest.RequireAdds(t, client)
+	require.NoError(t, jsonrpc2.Notify(client, "Slow.Wait", 7))
+	s.slow.Open()
 	require.NoError(t, conn.Close())
-	require.EqualValues(t, 1, s.gate.ran.Load(), "what was handed over is sent")
+	require.EqualValues(t, 1, s.slow.Ran.Load(), "what was handed over is sent")
 	require.NoError(t, conn.Close())
 	require.ErrorIs(t, conn.WriteRequest(jsonrpc2.NewRequest(t.Context(), []byte(add), jsonrpc2.Hooks{})), net.ErrClosed)
 	_, err := conn.ReadReply(t.Context())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A Watch has methods that look at the contexts of their calls.
@@ -95,7 +96,7 @@ func TestGivenUpWhileItWaits(t *testing.T) {
 	}{
 		"too late":           {"999", pass, 1},
 		"batch, too late":    {"999", "[" + pass + "," + pass + "]", 2},
-		"notification":       {"999", `{"jsonrpc":"2.0","method":"Gate.Pass","params":[7]}`, 1},
+		"notification":       {"999", `{"jsonrpc":"2.0","method":"Slow.Wait","params":[7]}`, 1},
 		"over when it came":  {"0", pass, 1},
 		"in time":            {"1001", pass, 0},
 		"with nothing known": {"", pass, 0},
@@ -108,17 +109,17 @@ func TestGivenUpWhileItWaits(t *testing.T) {
 			waiting := visitWith(s.handler, strings.NewReader(test.body), timeoutHeader(test.timeout))
 			time.Sleep(time.Second)
 			waiting.requireWaiting(t)
-			s.gate.openWide()
+			s.slow.Open()
 			running.requireAnswer(t, passed)
 			waiting.requireDone(t)
 			require.Equal(t, test.expired, stats.Expired.Load())
 			if test.expired == 0 {
 				waiting.requireAnswer(t, passed)
-				require.EqualValues(t, 2, s.gate.ran.Load())
+				require.EqualValues(t, 2, s.slow.Ran.Load())
 			} else {
 				waiting.requireBusy(t, "not begun") // a 204 would say that a notification has run
 				require.Equal(t, "true", waiting.Header().Get(httpconn.NotBegunHeader))
-				require.EqualValues(t, 1, s.gate.ran.Load())
+				require.EqualValues(t, 1, s.slow.Ran.Load())
 			}
 			visitOf(s.handler, add).requireAnswer(t, added)
 		}))
@@ -147,7 +148,7 @@ func TestContextOfACall(t *testing.T) {
 		seen := <-w.began
 		deadline, ok := seen.Deadline()
 		require.True(t, ok)
-		require.WithinRange(t, deadline, want, want.Add(soon))
+		require.WithinRange(t, deadline, want, want.Add(20*time.Second))
 		require.NoError(t, seen.Err())
 		require.NotNil(t, seen.Value(http.ServerContextKey), "what is in the request's context")
 		cancel()
@@ -325,6 +326,6 @@ func TestGivenClientWithCookies(t *testing.T) {
 	})}
 	for _, timeout := range []time.Duration{0, -1} {
 		client := dialWith(t, connect(t, s.URL, &httpconn.DialOptions{Client: given}), jsonrpc2.ClientOptions{Timeout: timeout})
-		addMany(t, client, 16, 10)
+		servicetest.RequireManyAdds(t, client, 16, 10)
 	}
 }

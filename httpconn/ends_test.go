@@ -20,6 +20,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A stuckSite answers nothing but Calc.Add, until the client hangs up.
@@ -60,7 +61,7 @@ func newStuckSite(t *testing.T) *stuckSite {
 // requireFree waits until nothing is stuck, and the connections of what was are closed.
 func (s *stuckSite) requireFree(t *testing.T) {
 	t.Helper()
-	eventually(t, func() bool { return s.stuck.Load() == 0 && s.connections.Load() <= 1 })
+	servicetest.Eventually(t, func() bool { return s.stuck.Load() == 0 && s.connections.Load() <= 1 })
 }
 
 // A server that never answers notifications kept each one's POST open for ever.
@@ -73,9 +74,9 @@ func TestNotificationsThatAreNotAnswered(t *testing.T) {
 	for range notes {
 		require.NoError(t, jsonrpc2.Notify(client, "Calc.Stuck", nil))
 	}
-	eventually(t, func() bool { return s.arrived.Load() == notes })
+	servicetest.Eventually(t, func() bool { return s.arrived.Load() == notes })
 	s.requireFree(t)
-	requireAdds(t, client)
+	servicetest.RequireAdds(t, client)
 	require.EqualValues(t, notes, stats.Timeouts.Load())
 	require.Zero(t, stats.Unsent.Load()+stats.Errors.Load())
 }
@@ -115,11 +116,11 @@ func TestBatchThatIsGivenUp(t *testing.T) {
 			assert.ErrorIs(t, err, context.Canceled)
 		})
 	}
-	eventually(t, func() bool { return s.arrived.Load() == calls })
+	servicetest.Eventually(t, func() bool { return s.arrived.Load() == calls })
 	cancel()
 	wg.Wait()
 	s.requireFree(t)
-	requireAdds(t, client)
+	servicetest.RequireAdds(t, client)
 }
 
 // As long as one call of a batch waits its POST goes on.
@@ -264,14 +265,14 @@ func TestCloseSendsNotifications(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{})
 	client := dial(t, connect(t, s.URL, nil))
-	require.NoError(t, jsonrpc2.Notify(client, "Gate.Pass", 7))
-	call := client.Go("Gate.Pass", 7, new(int), nil)
-	eventually(t, func() bool { return s.gate.running.Load() == 2 })
+	require.NoError(t, jsonrpc2.Notify(client, "Slow.Wait", 7))
+	call := client.Go("Slow.Wait", 7, new(int), nil)
+	s.slow.RequireRunning(t, 2)
 	closed := make(chan error)
 	go func() { closed <- client.Close() }()
 	require.ErrorIs(t, (<-call.Done).Error, rpc.ErrShutdown)
-	require.EqualValues(t, 2, s.gate.running.Load())
-	s.gate.openWide()
+	require.EqualValues(t, 2, s.slow.Running.Load())
+	s.slow.Open()
 	require.NoError(t, <-closed)
-	eventually(t, func() bool { return s.gate.ran.Load() == 2 })
+	servicetest.Eventually(t, func() bool { return s.slow.Ran.Load() == 2 })
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // Err tells whether the server was reached the last time.
@@ -27,7 +28,7 @@ func TestClientErr(t *testing.T) {
 	conn := connect(t, "http://user:secret@"+addr+"/calc?token=secret", &httpconn.DialOptions{Client: apart})
 	client := dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1})
 	require.NoError(t, conn.Err(), "not known yet")
-	_, err = callAdd(client, 1, 2)
+	_, err = servicetest.Add(client, 1, 2)
 	require.Error(t, err)
 	requireFailure(t, conn.Err(), jsonrpc2.ErrUnavailable, "POST http://"+addr+"/calc: ", "connection refused")
 
@@ -36,11 +37,11 @@ func TestClientErr(t *testing.T) {
 	require.NoError(t, err)
 	again := &http.Server{Handler: s.web.Config.Handler}
 	go func() { _ = again.Serve(listener) }()
-	requireAdds(t, client)
+	servicetest.RequireAdds(t, client)
 	require.NoError(t, conn.Err())
 
 	require.NoError(t, again.Close())
-	_, err = callAdd(client, 1, 2)
+	_, err = servicetest.Add(client, 1, 2)
 	require.Error(t, err)
 	requireFailure(t, conn.Err(), jsonrpc2.ErrUnavailable, "connection refused")
 	listener, err = net.Listen("tcp", addr)
@@ -85,7 +86,7 @@ func TestClientErrWhenACallIsGivenUp(t *testing.T) {
 	defer cancel()
 	_, err := jsonrpc2.Call[int](ctx, client, "Calc.Add", nil)
 	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
-	eventually(t, func() bool { return conn.Err() != nil })
+	servicetest.Eventually(t, func() bool { return conn.Err() != nil })
 	requireFailure(t, conn.Err(), jsonrpc2.ErrUnavailable, "context deadline exceeded")
 }
 
@@ -95,11 +96,11 @@ func TestHandlerErr(t *testing.T) {
 		require.NoError(t, s.handler.Err())
 		running := visitOf(s.handler, pass)
 		running.requireWaiting(t)
-		s.drain()
+		s.Drain()
 		synctest.Wait()
 		require.ErrorContains(t, s.handler.Err(), "shutting down")
-		s.gate.openWide()
-		<-s.done
+		s.slow.Open()
+		<-s.Done
 		require.ErrorIs(t, s.handler.Err(), net.ErrClosed)
 	})
 }

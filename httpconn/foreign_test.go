@@ -20,6 +20,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/rubytest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A response is one that another program got.
@@ -128,13 +129,6 @@ func requireCalc(t *testing.T, client *calc.Client) {
 	require.EqualValues(t, -4, difference)
 }
 
-func requireCode(t *testing.T, want int64, err error) {
-	t.Helper()
-	answer, ok := jsonrpc2.AsError(err)
-	require.True(t, ok, "%v", err)
-	require.Equal(t, want, answer.Code)
-}
-
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -154,11 +148,11 @@ func TestSinatraServer(t *testing.T) {
 	defer typed.Close()
 	requireCalc(t, typed)
 	client := dial(t, connect(t, url, nil))
-	addMany(t, client, 8, 10)
+	servicetest.RequireManyAdds(t, client, 8, 10)
 	_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Multiply", [2]float64{1, 5})
-	requireCode(t, jsonrpc2.CodeMethodNotFound, err)
+	servicetest.RequireCode(t, jsonrpc2.CodeMethodNotFound, err)
 	_, err = jsonrpc2.Call[float64](t.Context(), client, "Calc.Add", [2]string{"a", "b"})
-	requireCode(t, jsonrpc2.CodeInvalidParams, err)
+	servicetest.RequireCode(t, jsonrpc2.CodeInvalidParams, err)
 	require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", [2]float64{1, 5}))
 }
 
@@ -168,11 +162,11 @@ func TestServerWithoutBatches(t *testing.T) {
 	port := freePort(t)
 	rubytest.Start(t, "http_server.rb", port)
 	client := dial(t, jsonrpc2.Batch(connect(t, "http://127.0.0.1:"+port+"/calc", nil), nil))
-	requireAdds(t, client) // alone
+	servicetest.RequireAdds(t, client) // alone
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
-			sum, err := callAdd(client, float64(i), 0.5)
+			sum, err := servicetest.Add(client, float64(i), 0.5)
 			if err == nil { // was alone
 				assert.Equal(t, float64(i)+0.5, sum)
 				return
@@ -183,7 +177,7 @@ func TestServerWithoutBatches(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	requireAdds(t, client)
+	servicetest.RequireAdds(t, client)
 }
 
 const installNode = "apt-get install nodejs npm"
@@ -227,11 +221,11 @@ func TestJayson(t *testing.T) {
 		requireCalc(t, typed)
 		for _, conn := range []jsonrpc2.ClientConn{connect(t, url, nil), jsonrpc2.Batch(connect(t, url, nil), nil)} {
 			client := dial(t, conn)
-			addMany(t, client, 64, 10)
+			servicetest.RequireManyAdds(t, client, 64, 10)
 			_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Multiply", [2]float64{1, 5})
-			requireCode(t, jsonrpc2.CodeMethodNotFound, err)
+			servicetest.RequireCode(t, jsonrpc2.CodeMethodNotFound, err)
 			_, err = jsonrpc2.Call[float64](t.Context(), client, "Calc.Add", [2]string{"a", "b"})
-			requireCode(t, jsonrpc2.CodeInvalidParams, err)
+			servicetest.RequireCode(t, jsonrpc2.CodeInvalidParams, err)
 			require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", [2]float64{1, 5}))
 		}
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/httpconn"
 	"github.com/micromessaging/jsonrpc2/internal/fuzztest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // bodies are seeds: what a request or an answer may hold.
@@ -44,7 +45,7 @@ func FuzzHandler(f *testing.F) {
 	ctx, drain := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- jsonrpc2.Serve(ctx, server, handler, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet, MaxMessageSize: 4096})
+		done <- jsonrpc2.Serve(ctx, server, handler, &jsonrpc2.ServerOptions{Service: "Calc", Logger: servicetest.Quiet, MaxMessageSize: 4096})
 	}()
 	f.Cleanup(func() {
 		drain()
@@ -107,16 +108,17 @@ func FuzzClient(f *testing.F) {
 				return answer, nil
 			}),
 		}})
-		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Logger: quiet, Timeout: soon, MaxMessageSize: 4096})
+		const limit = 20 * time.Second // for a call
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Logger: servicetest.Quiet, Timeout: limit, MaxMessageSize: 4096})
 		defer client.Close()
 		begin := time.Now()
-		_, err := callAdd(client, 1, 5.1)
+		_, err := servicetest.Add(client, 1, 5.1)
 		if err != nil {
 			require.NotErrorIs(t, err, jsonrpc2.ErrTimeout, "answered with what no call waits for")
 		}
-		require.Less(t, time.Since(begin), soon)
+		require.Less(t, time.Since(begin), limit)
 		odd = false
-		sum, err := callAdd(client, 1, 5.1)
+		sum, err := servicetest.Add(client, 1, 5.1)
 		require.NoError(t, err)
 		require.Equal(t, 6.1, sum)
 	})

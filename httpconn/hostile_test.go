@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // The answer to a POST is the only one: a call that it does not answer fails
@@ -32,7 +33,7 @@ func TestAnswerToNoCall(t *testing.T) {
 			client := dialWith(t, connect(t, s.secret, nil), jsonrpc2.ClientOptions{Timeout: -1})
 			_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
 			requireFailure(t, err, jsonrpc2.ErrBadReply, "no response to this call")
-			requireAdds(t, client)
+			servicetest.RequireAdds(t, client)
 		})
 	}
 }
@@ -55,7 +56,7 @@ func TestEndlessAnswer(t *testing.T) {
 			client := dialWith(t, connect(t, s.secret, nil), jsonrpc2.ClientOptions{Timeout: -1, MaxMessageSize: 1 << 20})
 			_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
 			s.requireFailure(t, err, jsonrpc2.ErrTooLarge, "limit of 1048576 bytes")
-			requireAdds(t, client)
+			servicetest.RequireAdds(t, client)
 		})
 	}
 }
@@ -84,7 +85,7 @@ func TestHostileAnswers(t *testing.T) {
 			for range 3 {
 				_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
 				requireFailure(t, err, test.want)
-				requireAdds(t, client)
+				servicetest.RequireAdds(t, client)
 			}
 		})
 	}

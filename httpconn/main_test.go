@@ -3,23 +3,19 @@ package httpconn_test
 import (
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/rpc"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestMain(m *testing.M) {
@@ -27,45 +23,11 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	soon = 20 * time.Second // for what should not take long
-	tick = 2 * time.Millisecond
-
 	add    = `{"jsonrpc":"2.0","id":1,"method":"add","params":[1,5.1]}`
 	added  = `{"jsonrpc":"2.0","id":1,"result":6.1}`
-	pass   = `{"jsonrpc":"2.0","id":1,"method":"Gate.Pass","params":[7]}`
+	pass   = `{"jsonrpc":"2.0","id":1,"method":"Slow.Wait","params":[7]}`
 	passed = `{"jsonrpc":"2.0","id":1,"result":7}`
 )
-
-var quiet = slog.New(slog.DiscardHandler)
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, condition func() bool, msgAndArgs ...any) {
-	t.Helper()
-	require.Eventually(t, condition, soon, tick, msgAndArgs...)
-}
-
-// A Gate has a method that runs until it is let through.
-type Gate struct {
-	running, ran, most atomic.Int64
-	open               chan struct{}
-	opening            sync.Once
-}
-
-// Pass returns n.
-func (g *Gate) Pass(n int, reply *int) error {
-	running := g.running.Add(1)
-	for most := g.most.Load(); running > most && !g.most.CompareAndSwap(most, running); {
-		most = g.most.Load()
-	}
-	<-g.open
-	g.running.Add(-1)
-	g.ran.Add(1)
-	*reply = n
-	return nil
-}
-
-// openWide lets everything through from now on.
-func (g *Gate) openWide() { g.opening.Do(func() { close(g.open) }) }
 
 // listen returns a Handler.
 func listen(t testing.TB, opts *httpconn.ListenOptions) *httpconn.Handler {
@@ -85,47 +47,27 @@ func connect(t testing.TB, url string, opts *httpconn.DialOptions) *httpconn.Cli
 
 // A service is a Handler that is served.
 type service struct {
+	*servicetest.Server
 	handler *httpconn.Handler
-	gate    *Gate
-	drain   context.CancelFunc
-	done    chan struct{} // closed when Serve has returned
-	err     error         // what it returned
+	slow    *servicetest.Slow
 }
 
-// serve serves Calc, a Gate, and more until the test's cleanup.
+// serve serves Calc, a Slow, and more until the test's cleanup.
 func serve(t *testing.T, opts *httpconn.ListenOptions, codec jsonrpc2.ServerOptions, more ...any) *service {
 	t.Helper()
-	s := &service{
-		handler: listen(t, opts),
-		gate:    &Gate{open: make(chan struct{})},
-		done:    make(chan struct{}),
-	}
-	server := rpc.NewServer()
-	for _, service := range append(more, calc.Calc{}, s.gate) {
-		require.NoError(t, server.Register(service))
-	}
-	codec.Service, codec.Logger = "Calc", quiet
-	ctx, cancel := context.WithCancel(context.Background())
-	s.drain = cancel
-	go func() {
-		defer close(s.done)
-		s.err = jsonrpc2.Serve(ctx, server, s.handler, &codec)
-	}()
+	s := &service{handler: listen(t, opts), slow: servicetest.NewSlow()}
+	codec.Logger = servicetest.Quiet
+	s.Server = servicetest.Serve(t, s.handler, codec, append(more, s.slow)...)
 	t.Cleanup(func() { s.end(t) })
 	return s
 }
 
-// end drains the service and waits until it is gone.
+// end drains the service, lets its calls go and waits until it is gone.
 func (s *service) end(t *testing.T) {
 	t.Helper()
-	s.drain()
-	s.gate.openWide()
-	select {
-	case <-s.done:
-		require.NoError(t, s.err)
-	case <-time.After(soon):
-		require.Fail(t, "Serve does not return")
-	}
+	s.Drain()
+	s.slow.Open()
+	s.End(t)
 }
 
 // A site is a service behind a web server.
@@ -151,7 +93,7 @@ func newSite(t *testing.T, opts *httpconn.ListenOptions, codec jsonrpc2.ServerOp
 	}
 	s.Start()
 	t.Cleanup(s.Close)
-	t.Cleanup(s.gate.openWide) // or Close would wait for ever
+	t.Cleanup(s.slow.Open) // or Close would wait for ever
 	return s
 }
 

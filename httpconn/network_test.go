@@ -13,6 +13,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // dialRaw connects to the site without an HTTP client between.
@@ -33,7 +34,7 @@ func begin(t *testing.T, conn net.Conn, length int, part string) {
 
 func (s *site) requireArrived(t *testing.T, n int64) {
 	t.Helper()
-	eventually(t, func() bool { return s.arrived.Load() == n }, "want %d requests to arrive", n)
+	servicetest.Eventually(t, func() bool { return s.arrived.Load() == n }, "want %d requests to arrive", n)
 }
 
 func TestSlowBody(t *testing.T) {
@@ -61,7 +62,7 @@ func TestCutBody(t *testing.T) {
 		conn := s.dialRaw(t)
 		begin(t, conn, len(add)+1, part)
 		require.NoError(t, conn.Close())
-		eventually(t, func() bool { return s.handler.Stats().Gone == before.Gone+1 }, name)
+		servicetest.Eventually(t, func() bool { return s.handler.Stats().Gone == before.Gone+1 }, name)
 		require.Equal(t, before.Requests, s.handler.Stats().Requests, "%s: not run", name)
 	}
 	s.requireAdds(t)
@@ -73,18 +74,18 @@ func TestConnectionIsCut(t *testing.T) {
 	s := newSite(t, nil, jsonrpc2.ServerOptions{MaxInFlight: 1})
 	running := s.dialRaw(t)
 	begin(t, running, len(pass), pass)
-	eventually(t, func() bool { return s.gate.running.Load() == 1 })
+	s.slow.RequireRunning(t, 1)
 	waiting := s.dialRaw(t)
 	begin(t, waiting, len(pass), pass)
 	s.requireArrived(t, 2)
 	require.NoError(t, waiting.Close())
-	eventually(t, func() bool { return s.handler.Stats().Gone == 1 })
+	servicetest.Eventually(t, func() bool { return s.handler.Stats().Gone == 1 })
 	require.NoError(t, running.Close())
-	eventually(t, func() bool { return s.left.Load() == 2 })
+	servicetest.Eventually(t, func() bool { return s.left.Load() == 2 })
 
-	s.gate.openWide()
+	s.slow.Open()
 	s.requireAdds(t)
-	require.EqualValues(t, 1, s.gate.ran.Load())
+	require.EqualValues(t, 1, s.slow.Ran.Load())
 	require.Equal(t, httpconn.Stats{Requests: 2, Replies: 1, Gone: 1}, s.handler.Stats())
 }
 
@@ -107,12 +108,12 @@ func TestShutdown(t *testing.T) {
 			answers <- answer{response.StatusCode, response.Header, string(body)}
 		}()
 	}
-	eventually(t, func() bool { return s.gate.running.Load() == calls })
-	s.drain()
-	eventually(t, func() bool { return s.post(t, add).status == http.StatusServiceUnavailable })
-	s.gate.openWide()
-	<-s.done
-	require.NoError(t, s.err)
+	s.slow.RequireRunning(t, calls)
+	s.Drain()
+	servicetest.Eventually(t, func() bool { return s.post(t, add).status == http.StatusServiceUnavailable })
+	s.slow.Open()
+	<-s.Done
+	require.NoError(t, s.Err)
 	require.NoError(t, s.Config.Shutdown(context.Background()))
 	for range calls {
 		got := <-answers

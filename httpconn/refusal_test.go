@@ -21,6 +21,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // newSiteBehind returns a site whose http.Server is configured.
@@ -32,14 +33,14 @@ func newSiteBehind(t *testing.T, opts *httpconn.ListenOptions, configure func(*h
 	configure(s.Config)
 	s.Start()
 	t.Cleanup(s.Close)
-	t.Cleanup(s.gate.openWide) // or Close would wait for ever
+	t.Cleanup(s.slow.Open) // or Close would wait for ever
 	return s
 }
 
 // answerOn reads the answer to a request that was written to a connection.
 func answerOn(t *testing.T, conn net.Conn) answer {
 	t.Helper()
-	require.NoError(t, conn.SetReadDeadline(time.Now().Add(soon)))
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(servicetest.Soon)))
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)
 	defer response.Body.Close()
@@ -160,9 +161,9 @@ func TestMethodOutlastsReadTimeout(t *testing.T) {
 	conn := s.dialRaw(t)
 	began := time.Now()
 	begin(t, conn, len(pass), pass)
-	eventually(t, func() bool { return s.gate.running.Load() == 1 })
-	eventually(t, func() bool { return time.Since(began) > limit*3/2 })
-	s.gate.open <- struct{}{}
+	s.slow.RequireRunning(t, 1)
+	servicetest.Eventually(t, func() bool { return time.Since(began) > limit*3/2 })
+	s.slow.Gate <- struct{}{}
 	got := answerOn(t, conn)
 	require.Equal(t, http.StatusOK, got.status, got.body)
 	require.JSONEq(t, passed, got.body)
@@ -212,13 +213,13 @@ func TestHalfClosed(t *testing.T) {
 	t.Run("behind a slow method", func(t *testing.T) {
 		conn := s.dialRaw(t)
 		begin(t, conn, len(pass), pass)
-		eventually(t, func() bool { return s.gate.running.Load() == 1 })
+		s.slow.RequireRunning(t, 1)
 		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
 		got := answerOn(t, conn)
 		require.Equal(t, http.StatusGatewayTimeout, got.status)
 		require.Empty(t, got.header.Get(httpconn.NotBegunHeader), "it runs")
 		require.NotEmpty(t, got.body)
-		s.gate.open <- struct{}{}
+		s.slow.Gate <- struct{}{}
 	})
 	t.Run("behind a quick one", func(t *testing.T) {
 		var wg sync.WaitGroup
@@ -277,12 +278,12 @@ func TestContextEndsBeforeItBegins(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSiteBehind(t, nil, configure)
-			for _, body := range []string{pass, `{"jsonrpc":"2.0","method":"Gate.Pass"}`, "[" + pass + "]"} {
+			for _, body := range []string{pass, `{"jsonrpc":"2.0","method":"Slow.Wait"}`, "[" + pass + "]"} {
 				s.post(t, body).requireRefused(t, http.StatusServiceUnavailable, "not begun")
 			}
-			require.Zero(t, s.gate.running.Load())
+			require.Zero(t, s.slow.Running.Load())
 			require.Equal(t, httpconn.Stats{Gone: 3}, s.handler.Stats())
-			_, err := callAdd(dial(t, connect(t, s.URL, nil)), 1, 2)
+			_, err := servicetest.Add(dial(t, connect(t, s.URL, nil)), 1, 2)
 			requireFailure(t, err, jsonrpc2.ErrOverloaded, "not begun: context canceled")
 		})
 	}
@@ -297,13 +298,13 @@ func TestTimeoutHandler(t *testing.T) {
 	t.Parallel()
 	s := newSiteBehind(t, nil, func(s *http.Server) { s.Handler = http.TimeoutHandler(s.Handler, time.Second, "too slow") })
 	client := dial(t, connect(t, s.URL, nil))
-	requireAdds(t, client)
-	_, err := jsonrpc2.Call[int](t.Context(), client, "Gate.Pass", 7)
+	servicetest.RequireAdds(t, client)
+	_, err := jsonrpc2.Call[int](t.Context(), client, "Slow.Wait", 7)
 	requireFailure(t, err, jsonrpc2.ErrReplyLost, "POST "+s.URL+": 50") // 503 of the one, or 504 of the other
-	s.gate.openWide()
-	eventually(t, func() bool { return s.gate.ran.Load() == 1 })
-	requireAdds(t, client)
-	require.EqualValues(t, 1, s.gate.ran.Load())
+	s.slow.Open()
+	servicetest.Eventually(t, func() bool { return s.slow.Ran.Load() == 1 })
+	servicetest.RequireAdds(t, client)
+	require.EqualValues(t, 1, s.slow.Ran.Load())
 }
 
 // A handler around that lets nobody in has called nothing.
@@ -313,7 +314,7 @@ func TestAuthWrapper(t *testing.T) {
 		s := newSiteBehind(t, nil, func(s *http.Server) {
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not you", status) })
 		})
-		_, err := callAdd(dial(t, connect(t, s.URL, nil)), 1, 2)
+		_, err := servicetest.Add(dial(t, connect(t, s.URL, nil)), 1, 2)
 		requireFailure(t, err, want, fmt.Sprint(status), "not you")
 		require.Zero(t, s.handler.Stats())
 	}
@@ -358,7 +359,7 @@ func TestRefusalsOfOurHandler(t *testing.T) {
 	_, err := jsonrpc2.Call[string](t.Context(), dial(t, connect(t, full.URL, nil)), "Calc.Add", strings.Repeat("x", 4500))
 	requireFailure(t, err, jsonrpc2.ErrOverloaded, "503", "too many bytes wait")
 	s.end(t)
-	_, err = callAdd(dial(t, connect(t, s.URL, nil)), 1, 2)
+	_, err = servicetest.Add(dial(t, connect(t, s.URL, nil)), 1, 2)
 	requireFailure(t, err, jsonrpc2.ErrOverloaded, "503", "shutting down")
 }
 
@@ -387,9 +388,9 @@ func TestBatchHasBegun(t *testing.T) {
 		v.requireDone(t)
 		require.Equal(t, http.StatusGatewayTimeout, v.Code)
 		require.Empty(t, v.Header().Get(httpconn.NotBegunHeader))
-		s.gate.openWide()
+		s.slow.Open()
 		s.end(t)
-		require.EqualValues(t, 1, s.gate.ran.Load())
+		require.EqualValues(t, 1, s.slow.Ran.Load())
 		require.Equal(t, httpconn.Stats{Requests: 1}, s.handler.Stats())
 	})
 }
@@ -472,7 +473,7 @@ func TestTricklingBodies(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, func() bool { return reading.Load() == connections })
+	servicetest.Eventually(t, func() bool { return reading.Load() == connections })
 	s.requireAdds(t)
 	if time.Since(begun) < opts.BodyTimeout { // else some have ended meanwhile
 		require.Zero(t, s.handler.Stats().Busy)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // net/http takes a POST with these headers for one that may be sent again.
@@ -42,7 +43,7 @@ func TestIdempotencyKeyRepeatsNothing(t *testing.T) {
 		client := dial(t, connect(t, "http://"+addr, &httpconn.DialOptions{Header: func(_ context.Context, header http.Header) {
 			header.Set(name, "7")
 		}}))
-		requireAdds(t, client) // the next call finds the connection open
+		servicetest.RequireAdds(t, client) // the next call finds the connection open
 		_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Add", nil)
 		requireFailure(t, err, jsonrpc2.ErrReplyLost)
 		require.EqualValues(t, 2, arrived.Load(), name)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // rawServer hands each connection to a function, and closes it after that.
@@ -75,7 +76,7 @@ func newTLSServer(t *testing.T) *httptest.Server {
 func requireCallFails(t *testing.T, dialed func() jsonrpc2.ClientConn, want error, says string) {
 	t.Helper()
 	for _, conn := range []jsonrpc2.ClientConn{dialed(), jsonrpc2.Batch(dialed(), nil)} {
-		_, err := callAdd(dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1}), 1, 2)
+		_, err := servicetest.Add(dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1}), 1, 2)
 		requireFailure(t, err, want, "POST ", says)
 	}
 }
@@ -214,8 +215,8 @@ func TestNothingWasSentAgain(t *testing.T) {
 		return brokenConn{conn, &writes}, err
 	}}
 	client := dial(t, connect(t, s.URL, &httpconn.DialOptions{Client: &http.Client{Transport: transport}}))
-	requireAdds(t, client)
-	_, err := callAdd(client, 1, 2)
+	servicetest.RequireAdds(t, client)
+	_, err := servicetest.Add(client, 1, 2)
 	requireFailure(t, err, jsonrpc2.ErrUnavailable, "no second connection")
 	require.EqualValues(t, 2, dials.Load())
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A page is what a server answers with, whatever it was asked; ID in it stands for
@@ -106,7 +107,7 @@ func TestStatusWithoutAnAnswer(t *testing.T) {
 				p := &page{header: header, body: text}
 				client := dialWith(t, p.conn(t), jsonrpc2.ClientOptions{Timeout: -1})
 				for _, p.status = range append(from(200, 599), 666, 999) {
-					_, err := callAdd(client, 1, 2)
+					_, err := servicetest.Add(client, 1, 2)
 					require.Error(t, err, p.status)
 					requireFailure(t, err, sentinelOf(p.status, header), fmt.Sprintf("POST http://h/calc: %d", p.status), says)
 					require.Less(t, len(err.Error()), 500)
@@ -136,7 +137,7 @@ func TestAnswerWithAnyStatus(t *testing.T) {
 				p := &page{header: header, body: text}
 				client := dialWith(t, p.conn(t), jsonrpc2.ClientOptions{Timeout: -1})
 				for _, p.status = range append(from(200, 599), 666, 999) {
-					sum, err := callAdd(client, 1, 5.1)
+					sum, err := servicetest.Add(client, 1, 5.1)
 					if want == nil {
 						require.NoError(t, err, p.status)
 						require.Equal(t, 6.1, sum)
@@ -173,7 +174,7 @@ func TestStatusOfANotification(t *testing.T) {
 				default:
 					want.unsent = 1
 				}
-				eventually(t, func() bool { return notifiedOf(stats) == want }, "%d", p.status)
+				servicetest.Eventually(t, func() bool { return notifiedOf(stats) == want }, "%d", p.status)
 				require.NoError(t, client.Close())
 				require.Equal(t, want, notifiedOf(stats), "%d", p.status)
 			}
@@ -310,7 +311,7 @@ func TestContentEncoding(t *testing.T) {
 			})
 			conn := connect(t, "http://h/calc", &httpconn.DialOptions{Client: &http.Client{Transport: trip}})
 			client := dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1, MaxMessageSize: limit})
-			sum, err := callAdd(client, 1, 5.1)
+			sum, err := servicetest.Add(client, 1, 5.1)
 			if test.want == nil {
 				require.NoError(t, err)
 				require.Equal(t, 6.1, sum)
@@ -363,7 +364,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 		strings.Repeat("x", 190) + " sec/secret", strings.Repeat("x", 196) + " sec/secret",
 	} {
 		p.header = http.Header{"Content-Type": {"text/html; " + p.body}}
-		_, err := callAdd(client, 1, 2)
+		_, err := servicetest.Add(client, 1, 2)
 		requireFailure(t, err, jsonrpc2.ErrBadReply, "***")
 		require.NotContains(t, err.Error(), "sec")
 		require.NotContains(t, err.Error(), "bWU6")

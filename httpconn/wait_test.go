@@ -133,7 +133,7 @@ func TestAllPlacesTaken(t *testing.T) {
 
 		waiting := visitOf(s.handler, add)
 		waiting.requireWaiting(t)
-		s.gate.openWide()
+		s.slow.Open()
 		waiting.requireAnswer(t, added)
 		for _, v := range running {
 			v.requireAnswer(t, passed)
@@ -152,10 +152,10 @@ func TestClientHangsUpBeforeItIsTaken(t *testing.T) {
 		gone.hangUp()
 		gone.requireBusy(t, "not begun")
 
-		s.gate.openWide()
+		s.slow.Open()
 		running.requireAnswer(t, passed)
 		visitOf(s.handler, add).requireAnswer(t, added)
-		require.EqualValues(t, 1, s.gate.ran.Load(), "the one that is gone does not run")
+		require.EqualValues(t, 1, s.slow.Ran.Load(), "the one that is gone does not run")
 		require.Equal(t, httpconn.Stats{Requests: 2, Replies: 2, Gone: 1}, s.handler.Stats())
 	})
 }
@@ -173,10 +173,10 @@ func TestClientHangsUpWhileItRuns(t *testing.T) {
 		waiting := visitOf(s.handler, add)
 		time.Sleep(httpconn.DefaultMaxWait - 1)
 		waiting.requireWaiting(t) // the place is held
-		require.EqualValues(t, 1, s.gate.running.Load())
-		s.gate.openWide()
+		require.EqualValues(t, 1, s.slow.Running.Load())
+		s.slow.Open()
 		waiting.requireAnswer(t, added)
-		require.EqualValues(t, 1, s.gate.ran.Load())
+		require.EqualValues(t, 1, s.slow.Ran.Load())
 		require.Equal(t, httpconn.Stats{Requests: 2, Replies: 1}, s.handler.Stats())
 	})
 }
@@ -263,21 +263,21 @@ func TestDrain(t *testing.T) {
 		waiting := visitOf(s.handler, add)
 		waiting.requireWaiting(t)
 
-		s.drain()
+		s.Drain()
 		waiting.requireBusy(t, "shutting down")
 		visitOf(s.handler, add).requireBusy(t, "shutting down")
 		select {
-		case <-s.done:
+		case <-s.Done:
 			require.Fail(t, "Serve does not wait for the running calls")
 		default:
 		}
 
-		s.gate.openWide()
+		s.slow.Open()
 		for _, v := range running {
 			v.requireAnswer(t, passed)
 		}
-		<-s.done
-		require.NoError(t, s.err)
+		<-s.Done
+		require.NoError(t, s.Err)
 		visitOf(s.handler, add).requireBusy(t, "shutting down")
 		require.Equal(t, httpconn.Stats{Requests: 2, Replies: 2, Busy: 3}, s.handler.Stats())
 	})
@@ -291,11 +291,11 @@ func TestDrainInBatch(t *testing.T) {
 		batch.requireWaiting(t)
 		waiting := visitOf(s.handler, add)
 		waiting.requireWaiting(t)
-		s.drain()
+		s.Drain()
 		waiting.requireBusy(t, "shutting down")
-		s.gate.openWide()
+		s.slow.Open()
 		batch.requireAnswer(t, "["+passed+","+passed+"]")
-		<-s.done
+		<-s.Done
 	})
 }
 

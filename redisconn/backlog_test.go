@@ -55,9 +55,9 @@ func TestMaxBacklogAsksSeldom(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	serve(t, rdb, nil)
 	unlimited := dial(t, rdb, nil, 0)
-	requireManyCalls(t, unlimited, 10)
+	servicetest.RequireManyAdds(t, unlimited.Client, 64, 10)
 	require.Zero(t, commandCalls(rdb, "llen"))
 	limited := dial(t, rdb, &redisconn.DialOptions{MaxBacklog: 1000, Logger: servicetest.Quiet}, 0)
-	requireManyCalls(t, limited, 10)
+	servicetest.RequireManyAdds(t, limited.Client, 64, 10)
 	require.Less(t, commandCalls(rdb, "llen"), commandCalls(rdb, "lpush"))
 }

@@ -193,7 +193,7 @@ func TestOddReplies(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	c := dial(t, rdb, nil, 0)
 	answer := make(chan error, 1)
-	go func() { answer <- addMany(c, 1, 1) }()
+	go func() { answer <- servicetest.AddMany(c.Client, 1, 1) }()
 	request := pop(t, rdb, queue)
 	list, id := member(t, request, "reply_to"), member(t, request, "id")
 	require.True(t, strings.HasPrefix(list, redisconn.DefaultReplyPrefix), list)
@@ -225,7 +225,7 @@ func TestReplyPerCallLeavesNoWakes(t *testing.T) {
 	w := serve(t, rdb, nil)
 	c := dial(t, rdb, &redisconn.DialOptions{ReplyPerCall: true, Logger: servicetest.Quiet}, 0)
 	for range 2 {
-		requireManyCalls(t, c, 20)
+		servicetest.RequireManyAdds(t, c.Client, 64, 20)
 	}
 	var left int64
 	for _, list := range rdb.Keys(ctx, redisconn.DefaultReplyPrefix+"*").Val() {

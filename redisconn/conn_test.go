@@ -35,7 +35,7 @@ func TestCalls(t *testing.T) {
 			counter := new(servicetest.Counter)
 			w := serve(t, rdb, nil, counter)
 			c := dial(t, rdb, &opts, 0)
-			requireCalls(t, c, 20)
+			servicetest.RequireCalls(t, c.Client, 20)
 			require.NoError(t, jsonrpc2.Notify(c.Client, "Counter.Count", nil))
 			servicetest.Eventually(t, func() bool { return counter.N.Load() == 1 })
 			c.end(t)
@@ -43,52 +43,6 @@ func TestCalls(t *testing.T) {
 			requireEmpty(t, rdb)
 		})
 	}
-}
-
-// requireCalls requires that calls work: one, an unknown one, a wrong one, and
-// those of 64 goroutines.
-func requireCalls(t *testing.T, c caller, each int) {
-	t.Helper()
-	c.requireAdds(t)
-	_, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Multiply", calc.Args{})
-	requireCode(t, jsonrpc2.CodeMethodNotFound, err)
-	_, err = jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Add", []string{"a", "b"})
-	requireCode(t, jsonrpc2.CodeInvalidParams, err)
-	requireManyCalls(t, c, each)
-}
-
-func requireCode(t *testing.T, code int64, err error) {
-	t.Helper()
-	e, ok := jsonrpc2.AsError(err)
-	require.True(t, ok, "got %v", err)
-	require.Equal(t, code, e.Code)
-}
-
-func requireManyCalls(t *testing.T, c caller, each int) {
-	t.Helper()
-	var wg sync.WaitGroup
-	errs := make(chan error, 64)
-	for i := range 64 {
-		wg.Go(func() { errs <- addMany(c, i, each) })
-	}
-	wg.Wait()
-	for range 64 {
-		require.NoError(t, <-errs)
-	}
-}
-
-// addMany makes calls whose results tell them apart.
-func addMany(c caller, worker, calls int) error {
-	for i := range calls {
-		sum, err := c.add(float64(worker), float64(i)/1000)
-		if want := float64(worker) + float64(i)/1000; err == nil && sum != want {
-			err = fmt.Errorf("got %v, want %v", sum, want)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // What waits is taken at once, so a big answer must not hold back the others.

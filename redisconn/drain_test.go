@@ -205,7 +205,7 @@ func TestRollingRestart(t *testing.T) {
 	for i := range 64 {
 		wg.Go(func() {
 			for !stop.Load() {
-				if err := addMany(c, i, 1); err != nil {
+				if err := servicetest.AddMany(c.Client, i, 1); err != nil {
 					errs <- err
 					return
 				}

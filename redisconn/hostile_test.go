@@ -3,7 +3,6 @@ package redisconn_test
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -62,16 +61,6 @@ func TestHostileRequests(t *testing.T) {
 	requireEmpty(t, rdb)
 }
 
-// Hold is a service whose calls hold what they are given, until they are let go.
-type Hold struct{ *servicetest.Slow }
-
-// Text returns the length of a text when it is let go.
-func (h Hold) Text(text string, n *int) error {
-	err := h.Wait(len(text), n)
-	runtime.KeepAlive(text)
-	return err
-}
-
 // A flood of messages as large as may be takes no more memory than Prefetch of
 // them need, and a buffer or two, while methods hold their params. It runs beside
 // no other test, as the memory is everybody's.
@@ -79,7 +68,7 @@ func TestFloodOfRequests(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	const prefetch, flood = 2, 8
 	slow := servicetest.NewSlow()
-	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: prefetch, Logger: servicetest.Quiet}, Hold{slow})
+	w := serve(t, rdb, &redisconn.ListenOptions{Prefetch: prefetch, Logger: servicetest.Quiet}, servicetest.Hold{Slow: slow})
 	push(t, rdb, add("before"))
 	require.Equal(t, six, pop(t, rdb, "before"))
 	before := heap.Live()
@@ -182,7 +171,7 @@ func TestHostileReplies(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	c, stranger := dial(t, rdb, nil, 0), dial(t, rdb, nil, 0)
 	calling := make(chan error, 1)
-	go func() { calling <- addMany(c, 1, 1) }()
+	go func() { calling <- servicetest.AddMany(c.Client, 1, 1) }()
 	request := pop(t, rdb, queue)
 	list, id := member(t, request, "reply_to"), member(t, request, "id")
 	theirs := stranger.Go("Calc.Add", []float64{1, 2}, new(float64), nil)
@@ -211,7 +200,7 @@ func TestHostileReplies(t *testing.T) {
 	require.Empty(t, theirs.Done)
 
 	for _, odd := range []string{`null`, `7`, `"text"`, `[]`, `{}`, `{"code":{}}`, `{"code":1e99,"message":null}`, strings.Repeat(" ", 1000) + `true`} {
-		go func() { calling <- addMany(c, 1, 1) }()
+		go func() { calling <- servicetest.AddMany(c.Client, 1, 1) }()
 		id := member(t, pop(t, rdb, queue), "id")
 		require.NoError(t, rdb.RPush(ctx, list, `{"jsonrpc":"2.0","id":"`+id+`","error":`+odd+`}`).Err())
 		require.Error(t, <-calling, odd)

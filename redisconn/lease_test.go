@@ -417,11 +417,11 @@ func TestLeaseShared(t *testing.T) {
 	with, without := serve(t, rdb, leased()), serve(t, rdb, nil)
 	c := dial(t, rdb, nil, 0)
 	servicetest.Eventually(t, func() bool {
-		requireCalls(t, c, 10)
+		servicetest.RequireCalls(t, c.Client, 10)
 		return with.conn.Stats().Requests > 0 && without.conn.Stats().Requests > 0
 	})
 	with.End(t)
-	requireCalls(t, c, 10)
+	servicetest.RequireCalls(t, c.Client, 10)
 	without.End(t)
 	c.end(t)
 	requireEmpty(t, rdb)
@@ -481,7 +481,7 @@ func TestLeaseOnCluster(t *testing.T) {
 	t.Cleanup(func() { _ = rdb.Close() })
 	w := serve(t, rdb, leased())
 	c := dial(t, rdb, nil, 0)
-	requireCalls(t, c, 100)
+	servicetest.RequireCalls(t, c.Client, 100)
 	push(t, rdb, add("1"), add("2"), add("3"), add("4"), `{"jsonrpc":"2.0","method":"add"}`, `garbage`)
 	for _, list := range []string{"1", "2", "3", "4"} {
 		require.Equal(t, six, pop(t, rdb, list))

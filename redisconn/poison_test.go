@@ -2,24 +2,17 @@ package redisconn_test
 
 import (
 	"context"
-	"sync"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
 // maxAttempts is how often a request is started.
 const maxAttempts = 3
-
-// Poison is a service whose method ends the process, as net/rpc has it.
-type Poison struct{}
-
-// Take panics.
-func (Poison) Take(struct{}, *int) error { panic("poison") }
 
 // A request whose method panics kills each process that takes it, until it is
 // given up; no other call is lost, not of those either that ran beside it.
@@ -31,24 +24,11 @@ func TestPoisonKillsProcesses(t *testing.T) {
 	v := brokertest.Supervise(t, processes, "panic: poison", serveAddr+"="+broker.Addr)
 	poisoned := dial(t, rdb, nil, 0).Go("Poison.Take", struct{}{}, new(int), nil)
 	c := dial(t, rdb, nil, 0)
-	addAll := func() {
-		var calling sync.WaitGroup
-		for i := range callers {
-			calling.Go(func() {
-				for j := range calls {
-					sum, err := c.add(float64(i), float64(j)/1024)
-					assert.NoError(t, err)
-					assert.Equal(t, float64(i)+float64(j)/1024, sum)
-				}
-			})
-		}
-		calling.Wait()
-	}
-	addAll() // while it kills
+	servicetest.RequireManyAdds(t, c.Client, callers, calls) // while it kills
 	<-poisoned.Done
 	require.ErrorContains(t, poisoned.Error, "3 times")
 	require.Equal(t, maxAttempts, v.Deaths())
-	addAll() // and when it is gone
+	servicetest.RequireManyAdds(t, c.Client, callers, calls) // and when it is gone
 	dead, err := redisconn.NewDeadList(rdb, queue).List(context.Background(), -1)
 	require.NoError(t, err)
 	require.Len(t, dead, 1)

@@ -45,7 +45,7 @@ func serveProcess() {
 		log.Fatal(err)
 	}
 	server := rpc.NewServer()
-	for _, service := range []any{calc.Calc{}, Poison{}, Noted{os.Getenv(serveNotes)}} {
+	for _, service := range []any{calc.Calc{}, servicetest.Poison{}, Noted{os.Getenv(serveNotes)}} {
 		if err := server.Register(service); err != nil {
 			log.Fatal(err)
 		}

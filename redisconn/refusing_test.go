@@ -151,7 +151,7 @@ func TestRefusedCommands(t *testing.T) {
 				slow := servicetest.NewSlow()
 				serve(t, rdb, &redisconn.ListenOptions{Logger: log.Logger()}, slow)
 				c := dial(t, rdb, &redisconn.DialOptions{Logger: log.Logger()}, 0)
-				requireCalls(t, c, 20)
+				servicetest.RequireCalls(t, c.Client, 20)
 				push(t, admin, add("stranger"))
 				requireLen(t, admin, "stranger", 1)
 				require.Equal(t, six, admin.LIndex(t.Context(), "stranger", 0).Val())

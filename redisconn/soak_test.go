@@ -25,7 +25,7 @@ func TestSurvivesRestarts(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	w := serve(t, broker.Client(t), nil)
 	c := dial(t, broker.Client(t), nil, 2*time.Second)
-	requireManyCalls(t, c, 20) // so that all connections are there
+	servicetest.RequireManyAdds(t, c.Client, 64, 20) // so that all connections are there
 	goroutines, heap := runtime.NumGoroutine(), heapInUse()
 
 	var asked, answered, failed atomic.Int64

@@ -2,14 +2,8 @@
 package servicetest
 
 import (
-	"bytes"
 	"context"
-	"log/slog"
 	"net/rpc"
-	"strconv"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,118 +77,10 @@ func (s *Server) Ended(t *testing.T) error {
 	return s.Err
 }
 
-// Add has a server's Calc add two numbers.
-func Add(client *rpc.Client, a, b float64) (float64, error) {
-	return jsonrpc2.Call[float64](context.Background(), client, "Calc.Add", calc.Args{A: a, B: b})
-}
-
-// RequireAdds requires that a call is answered.
-func RequireAdds(t *testing.T, client *rpc.Client) {
-	t.Helper()
-	sum, err := Add(client, 1, 5.1)
-	require.NoError(t, err)
-	require.Equal(t, 6.1, sum)
-}
-
-// Slow is a service whose calls run until they are let go.
-type Slow struct {
-	Gate               chan struct{} // each value lets a call go, its closing all
-	Running, Most, Ran atomic.Int64
-
-	opening sync.Once
-	mu      sync.Mutex // protects following
-	order   []int
-}
-
-// NewSlow returns a Slow.
-func NewSlow() *Slow { return &Slow{Gate: make(chan struct{})} }
-
-// Wait returns n. It waits for Gate before.
-func (s *Slow) Wait(n int, reply *int) error {
-	s.mu.Lock()
-	s.order = append(s.order, n)
-	s.Most.Store(max(s.Most.Load(), s.Running.Add(1)))
-	s.mu.Unlock()
-	<-s.Gate
-	s.Running.Add(-1)
-	s.Ran.Add(1)
-	*reply = n
-	return nil
-}
-
-// Open lets all calls go.
-func (s *Slow) Open() { s.opening.Do(func() { close(s.Gate) }) }
-
-// Order returns what was asked for, in the order in which it began.
-func (s *Slow) Order() []int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]int(nil), s.order...)
-}
-
-// RequireRunning requires that soon so many calls run.
-func (s *Slow) RequireRunning(t *testing.T, n int64) {
-	t.Helper()
-	Eventually(t, func() bool { return s.Running.Load() == n }, "want %d running calls", n)
-}
-
-// Counter is a service that counts its calls.
-type Counter struct{ N atomic.Int64 }
-
-// Count returns how many calls there were.
-func (c *Counter) Count(_ struct{}, n *int64) error {
-	*n = c.N.Add(1)
-	return nil
-}
-
-// Runs returns how often each number stands in what a service has noted: a line for each
-// run.
-func Runs(t *testing.T, notes []byte) map[int]int {
-	t.Helper()
-	runs := make(map[int]int)
-	for line := range bytes.Lines(notes) {
-		n, err := strconv.Atoi(string(bytes.TrimSpace(line)))
-		require.NoError(t, err)
-		runs[n]++
+// Must returns what a constructor has made of good options.
+func Must[T any](made T, err error) T {
+	if err != nil {
+		panic(err)
 	}
-	return runs
-}
-
-// Quiet is a logger for what a test does not look at.
-var Quiet = slog.New(slog.DiscardHandler)
-
-// A LogBook keeps what is logged.
-type LogBook struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write keeps what a handler writes.
-func (l *LogBook) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-// Logger returns a logger that writes into the book.
-func (l *LogBook) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-// Count returns how many lines contain all the words.
-func (l *LogBook) Count(words ...string) (n int) {
-	for line := range strings.Lines(l.String()) {
-		n++
-		for _, word := range words {
-			if !strings.Contains(line, word) {
-				n--
-				break
-			}
-		}
-	}
-	return n
-}
-
-func (l *LogBook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
+	return made
 }
