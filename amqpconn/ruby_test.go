@@ -2,7 +2,6 @@ package amqpconn_test
 
 import (
 	"context"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"testing"
@@ -43,12 +42,12 @@ func TestRubyClients(t *testing.T) {
 			}
 			w := serve(t, s, test.opts)
 			for _, style := range rubyStyles {
-				call := func(method, params string) rubyResponse {
-					return parseResponse(t, rubytest.Run(t, "amqp_client.rb",
-						append(test.passive[:len(test.passive):len(test.passive)], s.url, s.queue, style, method, params)...))
+				call := func(method, params string) string {
+					return rubytest.Run(t, "amqp_client.rb",
+						append(test.passive[:len(test.passive):len(test.passive)], s.url, s.queue, style, method, params)...)
 				}
-				require.Equal(t, 6.1, *call("add", "[1,5.1]").Result)
-				require.EqualValues(t, -32601, call("multiply", "[1,5]").Error.Code)
+				rubytest.RequireResult(t, 6.1, call("add", "[1,5.1]"))
+				rubytest.RequireError(t, -32601, call("multiply", "[1,5]"))
 			}
 			w.End(t)
 			s.requireWaiting(t, 0)
@@ -63,21 +62,6 @@ func btoi(b bool) int64 {
 		return 1
 	}
 	return 0
-}
-
-type rubyResponse struct {
-	JSONRPC, ID string
-	Result      *float64
-	Error       *struct{ Code int64 }
-}
-
-func parseResponse(t *testing.T, text string) (r rubyResponse) {
-	t.Helper()
-	require.NoError(t, json.Unmarshal([]byte(text), &r), text)
-	require.Equal(t, "2.0", r.JSONRPC)
-	require.NotEmpty(t, r.ID)
-	require.NotEqual(t, r.Result == nil, r.Error == nil, text)
-	return r
 }
 
 // The oldest Ruby clients declare their reply queues after they have sent their

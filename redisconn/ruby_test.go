@@ -2,9 +2,7 @@ package redisconn_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,51 +36,17 @@ func TestRubyClients(t *testing.T) {
 
 func requireRubyCalls(t *testing.T, broker *brokertest.Redis, style string) {
 	t.Helper()
-	call := func(args ...string) []rubyResponse {
+	call := func(args ...string) string {
 		i := len(args) - 2
-		return parseResponses(t, rubytest.Run(t, "redis_client.rb",
-			append(append(args[:i:i], broker.URL(), queue, style), args[i:]...)...))
+		return rubytest.Run(t, "redis_client.rb",
+			append(append(args[:i:i], broker.URL(), queue, style), args[i:]...)...)
 	}
-	requireResults(t, 1, 6.1, call("add", "[1,5.1]"))
-	requireResults(t, 1, -4, call("subtract", "[1,5]"))
-	requireErrorCode(t, -32601, call("multiply", "[1,5]"))
-	requireErrorCode(t, -32602, call("add", `["a","b"]`))
+	rubytest.RequireResults(t, 1, 6.1, call("add", "[1,5.1]"))
+	rubytest.RequireResults(t, 1, -4, call("subtract", "[1,5]"))
+	rubytest.RequireError(t, -32601, call("multiply", "[1,5]"))
+	rubytest.RequireError(t, -32602, call("add", `["a","b"]`))
 	require.Empty(t, call("!add", "[1,5.1]"))
-	requireResults(t, 200, 6.1, call("--count", "200", "add", "[1,5.1]"))
-}
-
-type rubyResponse struct {
-	JSONRPC, ID string
-	Result      *float64
-	Error       *struct{ Code int64 }
-}
-
-func parseResponses(t *testing.T, lines string) (responses []rubyResponse) {
-	t.Helper()
-	for line := range strings.Lines(lines) {
-		var r rubyResponse
-		require.NoError(t, json.Unmarshal([]byte(line), &r), line)
-		require.Equal(t, "2.0", r.JSONRPC)
-		require.NotEmpty(t, r.ID)
-		responses = append(responses, r)
-	}
-	return responses
-}
-
-func requireResults(t *testing.T, n int, want float64, responses []rubyResponse) {
-	t.Helper()
-	require.Len(t, responses, n)
-	for _, r := range responses {
-		require.Nil(t, r.Error)
-		require.Equal(t, want, *r.Result)
-	}
-}
-
-func requireErrorCode(t *testing.T, want int64, responses []rubyResponse) {
-	t.Helper()
-	require.Len(t, responses, 1)
-	require.Nil(t, responses[0].Result)
-	require.Equal(t, want, responses[0].Error.Code)
+	rubytest.RequireResults(t, 200, 6.1, call("--count", "200", "add", "[1,5.1]"))
 }
 
 func TestRubyServers(t *testing.T) {

@@ -2,7 +2,6 @@ package rubytest_test
 
 import (
 	"context"
-	"encoding/json"
 	"net"
 	"strings"
 	"testing"
@@ -42,7 +41,7 @@ func TestRedisManyCalls(t *testing.T) {
 			redis := brokertest.StartRedis(t)
 			rubytest.Start(t, "redis_server.rb", redis.URL(), "calc", style)
 			responses := rubytest.Run(t, "redis_client.rb", "--count", "100", redis.URL(), "calc", style, "add", "[1,5.1]")
-			requireResults(t, 100, 6.1, responses)
+			rubytest.RequireResults(t, 100, 6.1, responses)
 			require.Zero(t, redis.Client(t).DBSize(context.Background()).Val())
 		})
 	}
@@ -61,7 +60,7 @@ func TestRedisServerKnowsOneAddress(t *testing.T) {
 			return rubytest.Run(t, "redis_client.rb", append([]string{redis.URL(), "calc", "raw"}, args...)...)
 		}
 		require.Empty(t, raw("-{garbage")) // has no address, and does no harm
-		requireResult(t, -4, raw(requests[style], "there"))
+		rubytest.RequireResult(t, -4, raw(requests[style], "there"))
 		require.NoError(t, server.Stop())
 	}
 	require.Zero(t, redis.Client(t).DBSize(context.Background()).Val())
@@ -102,7 +101,7 @@ func TestAMQPManyCalls(t *testing.T) {
 			queue := t.Name()
 			rubytest.Start(t, "amqp_server.rb", url, queue, style)
 			responses := rubytest.Run(t, "amqp_client.rb", "--count", "100", url, queue, style, "add", "[1,5.1]")
-			requireResults(t, 100, 6.1, responses)
+			rubytest.RequireResults(t, 100, 6.1, responses)
 		})
 	}
 }
@@ -125,7 +124,7 @@ func TestAMQPDurableQueue(t *testing.T) {
 	require.Equal(t, 1, code)
 
 	rubytest.Start(t, "amqp_server.rb", "--passive", url, queue, "reply_to")
-	requireResult(t, 6.1, rubytest.Run(t, "amqp_client.rb", "--passive", url, queue, "reply_to", "add", "[1,5.1]"))
+	rubytest.RequireResult(t, 6.1, rubytest.Run(t, "amqp_client.rb", "--passive", url, queue, "reply_to", "add", "[1,5.1]"))
 }
 
 func declareDurable(t *testing.T, url, queue string) {
@@ -169,48 +168,8 @@ func freePort(t *testing.T) string {
 // method and its params.
 func requireCalc(t *testing.T, client func(args ...string) string) {
 	t.Helper()
-	requireResult(t, 6.1, client("add", "[1,5.1]"))
-	requireResult(t, -4, client("subtract", "[1,5]"))
-	requireError(t, -32601, client("multiply", "[1,5]"))
-	requireError(t, -32602, client("add", `["a","b"]`))
-}
-
-type response struct {
-	JSONRPC string
-	ID      string
-	Result  *float64
-	Error   *struct{ Code int }
-}
-
-func requireResult(t *testing.T, want float64, text string) {
-	t.Helper()
-	r := parse(t, text)
-	require.Nil(t, r.Error)
-	require.NotNil(t, r.Result)
-	require.Equal(t, want, *r.Result)
-}
-
-// requireResults requires a line with a result for each of n calls.
-func requireResults(t *testing.T, n int, want float64, lines string) {
-	t.Helper()
-	for line := range strings.Lines(lines) {
-		requireResult(t, want, line)
-	}
-	require.Equal(t, n, strings.Count(lines, "\n"))
-}
-
-func requireError(t *testing.T, want int, text string) {
-	t.Helper()
-	r := parse(t, text)
-	require.Nil(t, r.Result)
-	require.NotNil(t, r.Error)
-	require.Equal(t, want, r.Error.Code)
-}
-
-func parse(t *testing.T, text string) (r response) {
-	t.Helper()
-	require.NoError(t, json.Unmarshal([]byte(text), &r), text)
-	require.Equal(t, "2.0", r.JSONRPC)
-	require.NotEmpty(t, r.ID)
-	return r
+	rubytest.RequireResult(t, 6.1, client("add", "[1,5.1]"))
+	rubytest.RequireResult(t, -4, client("subtract", "[1,5]"))
+	rubytest.RequireError(t, -32601, client("multiply", "[1,5]"))
+	rubytest.RequireError(t, -32602, client("add", `["a","b"]`))
 }
