@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/internal/rubytest"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
@@ -129,19 +129,9 @@ func requireCalc(t *testing.T, client *calc.Client) {
 	require.EqualValues(t, -4, difference)
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	return port
-}
-
 func TestSinatraServer(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := brokertest.FreePort(t)
 	rubytest.Start(t, "http_server.rb", port)
 	url := "http://127.0.0.1:" + port + "/calc"
 	typed := calc.NewClient(connect(t, url, nil))
@@ -159,7 +149,7 @@ func TestSinatraServer(t *testing.T) {
 // That server knows no batches: it says so, and the calls of each fail at once.
 func TestServerWithoutBatches(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := brokertest.FreePort(t)
 	rubytest.Start(t, "http_server.rb", port)
 	client := dial(t, jsonrpc2.Batch(connect(t, "http://127.0.0.1:"+port+"/calc", nil), nil))
 	servicetest.RequireAdds(t, client) // alone

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"testing"
 )
 
 // Ports are taken from below the range out of which systems serve outgoing
@@ -24,6 +25,17 @@ var issued = struct {
 	sync.Mutex
 	ports map[int]bool
 }{ports: make(map[int]bool)}
+
+// FreePort returns a loopback port that nothing listens on, and that no outgoing
+// connection takes either.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(port)
+}
 
 // freePort returns a loopback port that nothing listens on.
 func freePort() (int, error) {

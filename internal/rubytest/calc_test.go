@@ -2,7 +2,6 @@ package rubytest_test
 
 import (
 	"context"
-	"net"
 	"strings"
 	"testing"
 
@@ -140,7 +139,7 @@ func declareDurable(t *testing.T, url, queue string) {
 
 func TestHTTP(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := brokertest.FreePort(t)
 	server := rubytest.Start(t, "http_server.rb", port)
 	client := func(args ...string) string {
 		return rubytest.Run(t, "http_client.rb", append([]string{"http://127.0.0.1:" + port + "/calc"}, args...)...)
@@ -152,16 +151,6 @@ func TestHTTP(t *testing.T) {
 		return body
 	})
 	require.NoError(t, server.Stop())
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	require.NoError(t, err)
-	return port
 }
 
 // requireCalc requires the example service's answers of a client that takes a
