@@ -1,14 +1,13 @@
 package faulttest
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"os"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -18,7 +17,7 @@ import (
 var tableFile = flag.String("table", "", "the Markdown `file` to note the figures in")
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(silence{}) // of the connections that the tests break
+	logging.Disable() // go-redis would tell of the connections that the tests break
 	if config := os.Getenv(processVariable); config != "" {
 		runProcess(config)
 		return
@@ -42,10 +41,6 @@ func (m notingMain) Run() int {
 	}
 	return code
 }
-
-type silence struct{}
-
-func (silence) Printf(context.Context, string, ...any) {}
 
 const (
 	soon = time.Minute // for what should not take long

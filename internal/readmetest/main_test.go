@@ -1,20 +1,15 @@
 package readmetest
 
 import (
-	"context"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(silence{}) // of the connections that the tests break
+	logging.Disable() // go-redis would tell of the connections that the tests break
 	goleak.VerifyTestMain(brokertest.Main(m))
 }
-
-type silence struct{}
-
-func (silence) Printf(context.Context, string, ...any) {}
