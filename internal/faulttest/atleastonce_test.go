@@ -6,6 +6,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -21,7 +22,7 @@ func TestRedisServerCutAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	s, proxy := redisBehindProxy(t, false)
 	s.listening = leased()
-	testCut(t, proxy, &trial{name: "Redis server's connections cut, at least once", site: s, timeout: soon})
+	testCut(t, proxy, &trial{name: "Redis server's connections cut, at least once", site: s, timeout: servicetest.Soon})
 }
 
 // A server that is unheard for longer than its lease has its requests put back
@@ -30,7 +31,7 @@ func TestRedisServerUnheardAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	s, proxy := redisBehindProxy(t, false)
 	s.listening = leased()
-	tr := &trial{name: "Redis server unheard for three leases, at least once", site: s, timeout: soon}
+	tr := &trial{name: "Redis server unheard for three leases, at least once", site: s, timeout: servicetest.Soon}
 	tr.allow = allowed{again: prefetch}
 	tr.run(t, func() {
 		other := serve(t, &redisSite{connect: s.connect, admin: s.admin, listening: leased()}, tr.ledger, tr.codec)
@@ -45,7 +46,7 @@ func TestRedisServerUnheardAtLeastOnce(t *testing.T) {
 
 func TestRedisOutOfMemoryAtLeastOnce(t *testing.T) {
 	t.Parallel()
-	testOutOfMemory(t, "Redis out of memory, at least once", leased(), soon)
+	testOutOfMemory(t, "Redis out of memory, at least once", leased(), servicetest.Soon)
 }
 
 // With its data kept what was taken is still held. Only pushes that did not

@@ -12,6 +12,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -46,10 +47,10 @@ func TestRedisSentinelMasterSuspended(t *testing.T) {
 	tr.run(t, func() {
 		old := sentinel.Master()
 		old.Stop()
-		eventually(t, func() bool { return sentinel.Master() != old })
+		servicetest.Eventually(t, func() bool { return sentinel.Master() != old })
 		tr.awaitAnswered(t, enough)
 		old.Cont()
-		eventually(t, func() bool {
+		servicetest.Eventually(t, func() bool {
 			return strings.Contains(old.Client(t).Info(context.Background(), "replication").Val(), "role:slave")
 		})
 	})
@@ -121,7 +122,7 @@ func TestRabbitMQClusterLeaderKilled(t *testing.T) {
 	tr := &trial{
 		name:    "RabbitMQ cluster, leader of a quorum queue killed",
 		site:    s,
-		timeout: soon,
+		timeout: servicetest.Soon,
 		allow:   allowed{failed: many, lost: many, again: prefetch},
 		note:    func(tally) string { return "what was confirmed ran" },
 	}
@@ -148,7 +149,7 @@ func awaitMembers(t *testing.T, s *rabbitSite, members int) {
 			}
 		}
 		return false
-	}, soon, time.Second)
+	}, servicetest.Soon, time.Second)
 	<-time.After(settled)
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // fleet is how many servers there are in a rolling deploy.
@@ -22,7 +23,7 @@ func TestRabbitMQRollingDeploy(t *testing.T) {
 // testRollingDeploy drains and replaces one server after the other under load.
 // No call fails, and none runs twice.
 func testRollingDeploy(t *testing.T, name string, s site) {
-	tr := &trial{name: name, site: s, timeout: soon}
+	tr := &trial{name: name, site: s, timeout: servicetest.Soon}
 	tr.prepare(t, true)
 	servers := []server{tr.server}
 	for len(servers) < fleet {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -19,7 +20,7 @@ import (
 // that each call is answered once.
 func leasedTrial(t *testing.T, name string, s *redisSite) *trial {
 	s.listening.Guarantee, s.listening.Lease = leased().Guarantee, leased().Lease
-	tr := &trial{name: name, site: s, timeout: soon}
+	tr := &trial{name: name, site: s, timeout: servicetest.Soon}
 	tr.note = func(sum tally) string {
 		require.EqualValues(t, sum.answered, tr.conn.(*redisconn.ClientConn).Stats().Replies, "answers")
 		return ""
@@ -164,7 +165,7 @@ func TestRedisServerProcessKilledWhileItRuns(t *testing.T) {
 	tr.start()
 	for range silences {
 		tr.awaitAnswered(t, enough)
-		eventually(t, func() bool {
+		servicetest.Eventually(t, func() bool {
 			done := tr.answered.Load()
 			return int64(len(tr.ledger.runs(t))) >= done+int64(tr.callers)/2
 		}, "calls run")

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A load is calls, made by some callers all the time, and what came of each.
@@ -119,7 +120,7 @@ func (l *load) awaitFailed(t *testing.T, more int64) {
 func awaitMore(t *testing.T, count *atomic.Int64, more int64, what string) {
 	t.Helper()
 	want := count.Load() + more
-	eventually(t, func() bool { return count.Load() >= want }, "%d more calls %s", more, what)
+	servicetest.Eventually(t, func() bool { return count.Load() >= want }, "%d more calls %s", more, what)
 }
 
 // A tally is what became of the calls of a load.

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9/logging"
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
@@ -40,17 +38,6 @@ func (m notingMain) Run() int {
 		return max(code, 1)
 	}
 	return code
-}
-
-const (
-	soon = time.Minute // for what should not take long
-	tick = 5 * time.Millisecond
-)
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, condition func() bool, msgAndArgs ...any) {
-	t.Helper()
-	require.Eventually(t, condition, soon, tick, msgAndArgs...)
 }
 
 // slow skips a test unless all faults are asked for.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // cuts is how often connections are cut under load.
@@ -126,14 +127,14 @@ func testBlackHole(t *testing.T, proxy *brokertest.Proxy, tr *trial) {
 // cuts.
 func testReplyDropped(t *testing.T, tr *trial, proxy *brokertest.Proxy, pattern string, recovered func(cuts int64) bool) {
 	const calls = 20
-	tr.timeout = soon
+	tr.timeout = servicetest.Soon
 	tr.prepare(t, true)
 	tr.requireWorks(t)
 	for i := range int64(calls) {
 		proxy.DropReply(fmt.Appendf(nil, pattern, tr.asked.Load()+1))
 		_, err := tr.ask("")
 		require.NoError(t, err)
-		eventually(t, func() bool { return recovered(i + 1) })
+		servicetest.Eventually(t, func() bool { return recovered(i + 1) })
 	}
 	tr.finish(t)
 }

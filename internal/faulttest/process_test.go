@@ -18,6 +18,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -74,31 +75,31 @@ func (c processConfig) serve(ctx context.Context) error {
 	}
 	var conn jsonrpc2.ServerConn
 	if c.RedisAddr != "" {
-		c.Redis.Logger = quiet
+		c.Redis.Logger = servicetest.Quiet
 		conn, err = redisconn.Listen(redisAt(c.RedisAddr)(), c.Queue, &c.Redis)
 	} else {
 		conn, err = amqpconn.Listen(c.RabbitURL, c.Queue, &amqpconn.ListenOptions{
-			Queue: c.RabbitQueue, Guarantee: c.Guarantee, Logger: quiet,
+			Queue: c.RabbitQueue, Guarantee: c.Guarantee, Logger: servicetest.Quiet,
 		})
 	}
 	if err != nil {
 		return err
 	}
-	return jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Logger: quiet})
+	return jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 }
 
 // call makes all calls at once.
 func (c processConfig) call(ctx context.Context) (err error) {
 	var conn jsonrpc2.ClientConn
 	if c.RedisAddr != "" {
-		conn, err = redisconn.Dial(redisAt(c.RedisAddr)(), c.Queue, &redisconn.DialOptions{Logger: quiet})
+		conn, err = redisconn.Dial(redisAt(c.RedisAddr)(), c.Queue, &redisconn.DialOptions{Logger: servicetest.Quiet})
 	} else {
-		conn, err = amqpconn.Dial(c.RabbitURL, c.Queue, &amqpconn.DialOptions{Declare: &c.RabbitQueue, Logger: quiet})
+		conn, err = amqpconn.Dial(c.RabbitURL, c.Queue, &amqpconn.DialOptions{Declare: &c.RabbitQueue, Logger: servicetest.Quiet})
 	}
 	if err != nil {
 		return err
 	}
-	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: soon, Logger: quiet})
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: servicetest.Soon, Logger: servicetest.Quiet})
 	for n := range c.Calls {
 		client.Go("Ledger.Run", Task{N: n + 1}, new(int), nil)
 	}
@@ -212,7 +213,7 @@ func testServerProcessKilled(t *testing.T, tr *trial) {
 	config := tr.site.config()
 	config.Ledger = tr.ledger.path
 	older, newer := startProcess(t, config), startProcess(t, config)
-	eventually(t, func() bool { _, err := tr.site.waiting(); return err == nil })
+	servicetest.Eventually(t, func() bool { _, err := tr.site.waiting(); return err == nil })
 	tr.start()
 	for range kills {
 		tr.awaitAnswered(t, enough)
@@ -233,7 +234,7 @@ func TestRedisClientProcessKilled(t *testing.T) {
 	s := newRedisSite(t, brokertest.StartRedis(t))
 	s.listening.ReplyTTL = 2 * time.Second
 	testClientProcessKilled(t, "Redis client process killed", s)
-	eventually(t, func() bool {
+	servicetest.Eventually(t, func() bool {
 		keys, err := s.admin.(*redis.Client).DBSize(context.Background()).Result()
 		return err == nil && keys == 0
 	}, "keys are left")
@@ -251,11 +252,11 @@ func testClientProcessKilled(t *testing.T, name string, s site) {
 	config := s.config()
 	config.Calls = orphans
 	client := startProcess(t, config)
-	eventually(t, func() bool { n, err := s.waiting(); return err == nil && n == orphans })
+	servicetest.Eventually(t, func() bool { n, err := s.waiting(); return err == nil && n == orphans })
 	client.kill()
 	ledger := newLedger(t)
 	server := serve(t, s, ledger, jsonrpc2.ServerOptions{})
-	eventually(t, func() bool { return len(ledger.runs(t)) == orphans })
+	servicetest.Eventually(t, func() bool { return len(ledger.runs(t)) == orphans })
 	server.end(t)
 	s.requireEmpty(t)
 	sum := tally{asked: orphans, failed: map[string]int{"caller killed": orphans}}

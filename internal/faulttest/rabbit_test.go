@@ -10,6 +10,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // The tests of RabbitMQ run one after the other and leave the one broker, which
@@ -31,8 +32,8 @@ func TestRabbitMQKilled(t *testing.T) {
 		timeout    time.Duration // when requests expire
 	}{
 		{"a plain queue", amqpconn.Queue{Plain: true}, false, 5 * time.Second},
-		{"a durable queue", amqpconn.Queue{}, true, soon},
-		{"a quorum queue", amqpconn.Queue{Quorum: true}, true, soon},
+		{"a durable queue", amqpconn.Queue{}, true, servicetest.Soon},
+		{"a quorum queue", amqpconn.Queue{Quorum: true}, true, servicetest.Soon},
 	} {
 		s := newRabbitSite(t, broker)
 		s.listening.Queue = kind.queue
@@ -116,7 +117,7 @@ func TestRabbitMQQueueDeleted(t *testing.T) {
 	tr.codec.MaxInFlight = 2 // so that requests wait
 	tr.run(t, func() {
 		for range times {
-			eventually(t, func() bool { n, err := s.waiting(); return err == nil && n > 10 })
+			servicetest.Eventually(t, func() bool { n, err := s.waiting(); return err == nil && n > 10 })
 			s.delete(t)
 			tr.awaitAnswered(t, enough/10)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A rabbitSite is a queue of a RabbitMQ.
@@ -40,7 +41,7 @@ func newRabbitSite(t *testing.T, broker *brokertest.RabbitMQ) *rabbitSite {
 func urlOf(addr string) string { return "amqp://guest:guest@" + addr + "/" }
 
 func (s *rabbitSite) dial(t *testing.T) jsonrpc2.ClientConn {
-	s.dialing.Logger = quiet
+	s.dialing.Logger = servicetest.Quiet
 	conn, err := amqpconn.Dial(s.url, s.queue, &s.dialing)
 	require.NoError(t, err)
 	return conn
@@ -51,7 +52,7 @@ func (s *rabbitSite) listen(t *testing.T) jsonrpc2.ServerConn {
 	if url == "" {
 		url = s.url
 	}
-	s.listening.Logger = quiet
+	s.listening.Logger = servicetest.Quiet
 	conn, err := amqpconn.Listen(url, s.queue, &s.listening)
 	require.NoError(t, err)
 	return conn
@@ -108,7 +109,7 @@ func (s *rabbitSite) requireEmpty(t *testing.T) {
 			}
 		}
 		return true
-	}, soon, time.Second, &queues)
+	}, servicetest.Soon, time.Second, &queues)
 }
 
 func (s *rabbitSite) noteVersion(t *testing.T) {

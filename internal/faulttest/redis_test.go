@@ -13,6 +13,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -59,12 +60,12 @@ func TestRedisKilledWithSnapshot(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	s := newRedisSite(t, broker)
 	tr := &trial{name: "Redis killed, an old snapshot restored", site: s, allow: allowed{again: calls}}
-	tr.timeout = soon
+	tr.timeout = servicetest.Soon
 	tr.note = func(tally) string { return "taken after the snapshot: run again" }
 	tr.prepare(t, false)
 	tr.callers, tr.limit = calls, calls
 	tr.start()
-	eventually(t, func() bool { n, err := s.waiting(); return err == nil && n == calls })
+	servicetest.Eventually(t, func() bool { n, err := s.waiting(); return err == nil && n == calls })
 	s.do(t, "save")
 	tr.server = serve(t, s, tr.ledger, tr.codec)
 	tr.awaitAnswered(t, calls-tr.answered.Load())
@@ -112,7 +113,7 @@ func TestRedisDiskFull(t *testing.T) {
 		require.NoError(t, os.Remove(dir))
 		s.do(t, "config", "set", "save", "3600 1")
 		s.do(t, "bgsave")
-		eventually(t, func() bool {
+		servicetest.Eventually(t, func() bool {
 			return strings.Contains(s.admin.Info(context.Background(), "persistence").Val(), "rdb_last_bgsave_status:err")
 		})
 		tr.awaitFailed(t, 2*downtime)
@@ -129,7 +130,7 @@ func TestRedisListDeleted(t *testing.T) {
 	tr.codec.MaxInFlight = 2 // so that requests wait
 	tr.run(t, func() {
 		for range times {
-			eventually(t, func() bool { n, err := s.waiting(); return err == nil && n > 10 })
+			servicetest.Eventually(t, func() bool { n, err := s.waiting(); return err == nil && n > 10 })
 			s.do(t, "del", queue)
 		}
 	})
@@ -142,7 +143,7 @@ func TestRedisListReplaced(t *testing.T) {
 	tr := &trial{name: "Redis list replaced by a string", site: s, timeout: 5 * time.Second, allow: allowed{failed: many, lost: downtime}}
 	tr.codec.MaxInFlight = 2
 	tr.run(t, func() {
-		eventually(t, func() bool { n, err := s.waiting(); return err == nil && n > 10 })
+		servicetest.Eventually(t, func() bool { n, err := s.waiting(); return err == nil && n > 10 })
 		s.do(t, "set", queue, "in the way")
 		tr.awaitFailed(t, 2*downtime)
 		s.do(t, "del", queue)
@@ -206,7 +207,7 @@ const giants = 5
 // does not send them.
 func testOverMaxMessageSize(t *testing.T, broker string, s site) {
 	const limit = 64 << 10
-	tr := &trial{name: broker + ": messages over the client's limit", site: s, timeout: soon, allow: allowed{failed: giants}}
+	tr := &trial{name: broker + ": messages over the client's limit", site: s, timeout: servicetest.Soon, allow: allowed{failed: giants}}
 	tr.note = func(tally) string { return fmt.Sprintf("%d such messages", giants) }
 	tr.client.MaxMessageSize = limit
 	tr.run(t, func() {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -38,7 +39,7 @@ func redisAt(addr string) func() redis.UniversalClient {
 func (s *redisSite) dial(t *testing.T) jsonrpc2.ClientConn {
 	rdb := s.connect()
 	t.Cleanup(func() { _ = rdb.Close() })
-	s.dialing.Logger = quiet
+	s.dialing.Logger = servicetest.Quiet
 	conn, err := redisconn.Dial(rdb, queue, &s.dialing)
 	require.NoError(t, err)
 	return conn
@@ -55,7 +56,7 @@ func (s *redisSite) listen(t *testing.T) jsonrpc2.ServerConn {
 }
 
 func (s *redisSite) listenOn(t *testing.T, rdb redis.UniversalClient) jsonrpc2.ServerConn {
-	s.listening.Logger = quiet
+	s.listening.Logger = servicetest.Quiet
 	conn, err := redisconn.Listen(rdb, queue, &s.listening)
 	require.NoError(t, err)
 	return conn

@@ -2,16 +2,14 @@ package faulttest
 
 import (
 	"cmp"
-	"context"
-	"log/slog"
 	"math"
-	"net/rpc"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A site is a queue on a broker.
@@ -71,10 +69,10 @@ func (tr *trial) prepare(t *testing.T, servers bool) {
 	}
 	if servers {
 		tr.server = serve(t, tr.site, tr.ledger, tr.codec)
-		eventually(t, func() bool { _, err := tr.site.waiting(); return err == nil }, "no queue")
+		servicetest.Eventually(t, func() bool { _, err := tr.site.waiting(); return err == nil }, "no queue")
 	}
 	tr.conn = tr.site.dial(t)
-	tr.client.Logger, tr.client.Timeout = quiet, tr.timeout
+	tr.client.Logger, tr.client.Timeout = servicetest.Quiet, tr.timeout
 	if tr.timeout == 0 {
 		tr.client.Timeout = 2 * time.Second
 	}
@@ -109,7 +107,7 @@ func (tr *trial) finish(t *testing.T) {
 func (tr *trial) end(t *testing.T) {
 	t.Helper()
 	tr.stop()
-	eventually(t, func() bool { n, err := tr.site.waiting(); return err == nil && n == 0 }, "requests wait")
+	servicetest.Eventually(t, func() bool { n, err := tr.site.waiting(); return err == nil && n == 0 }, "requests wait")
 	tr.requireWorks(t)
 	if tr.server != nil {
 		tr.server.end(t)
@@ -155,38 +153,19 @@ type server interface {
 
 // A worker is a server in this process.
 type worker struct {
-	conn  jsonrpc2.ServerConn
-	drain context.CancelFunc
-	done  chan struct{} // closed when Serve has returned
-	err   error         // what it returned
+	*servicetest.Server
+	conn jsonrpc2.ServerConn
 }
 
 // serve starts a worker, which the test's cleanup ends.
 func serve(t *testing.T, s site, ledger *Ledger, codec jsonrpc2.ServerOptions) *worker {
 	t.Helper()
-	services := rpc.NewServer()
-	require.NoError(t, services.Register(ledger))
-	codec.Logger = quiet
-	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{conn: s.listen(t), drain: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(w.done)
-		w.err = jsonrpc2.Serve(ctx, services, w.conn, &codec)
-	}()
-	t.Cleanup(func() { w.end(t) })
-	return w
+	codec.Logger = servicetest.Quiet
+	conn := s.listen(t)
+	return &worker{servicetest.Serve(t, conn, codec, ledger), conn}
 }
 
 func (w *worker) end(t *testing.T) {
 	t.Helper()
-	w.drain()
-	select {
-	case <-w.done:
-		require.NoError(t, w.err)
-	case <-time.After(soon):
-		require.FailNow(t, "the server does not end")
-	}
+	w.End(t)
 }
-
-// quiet is a logger for what a test does not look at.
-var quiet = slog.New(slog.DiscardHandler)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 var httpFailures = []failure{
@@ -17,15 +18,15 @@ var httpFailures = []failure{
 		err := call(wrapped(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "who are you?", http.StatusUnauthorized)
 		})), "Quick", Args{Name: "it"})
-		return outcome{err, dial(t, must(httpconn.Dial(url, nil)), jsonrpc2.ClientOptions{})}
+		return outcome{err, dial(t, servicetest.Must(httpconn.Dial(url, nil)), jsonrpc2.ClientOptions{})}
 	}},
 	{"http", "ErrNoServer", 0, func(t *testing.T, s *Counted) outcome {
 		_, url := s.overHTTP(t, jsonrpc2.ServerOptions{})
-		err := call(dial(t, must(httpconn.Dial(url+"elsewhere", nil)), jsonrpc2.ClientOptions{}), "Quick", Args{Name: "it"})
-		return outcome{err, dial(t, must(httpconn.Dial(url, nil)), jsonrpc2.ClientOptions{})}
+		err := call(dial(t, servicetest.Must(httpconn.Dial(url+"elsewhere", nil)), jsonrpc2.ClientOptions{}), "Quick", Args{Name: "it"})
+		return outcome{err, dial(t, servicetest.Must(httpconn.Dial(url, nil)), jsonrpc2.ClientOptions{})}
 	}},
 	{"http", "ErrOverloaded", 0, func(t *testing.T, s *Counted) outcome {
-		handler := must(httpconn.Listen(&httpconn.ListenOptions{MaxWait: time.Millisecond}))
+		handler := servicetest.Must(httpconn.Listen(&httpconn.ListenOptions{MaxWait: time.Millisecond}))
 		client := wrapped(t, handler)
 		err := call(client, "Quick", Args{Name: "it"}) // nobody serves it yet
 		s.serve(t, handler, jsonrpc2.ServerOptions{})
@@ -33,12 +34,12 @@ var httpFailures = []failure{
 	}},
 	{"http", "ErrTooLarge of a request", 0, func(t *testing.T, s *Counted) outcome { // by the server's limit
 		_, url := s.overHTTP(t, jsonrpc2.ServerOptions{MaxMessageSize: smallLimit})
-		client := dial(t, must(httpconn.Dial(url, nil)), jsonrpc2.ClientOptions{})
+		client := dial(t, servicetest.Must(httpconn.Dial(url, nil)), jsonrpc2.ClientOptions{})
 		return outcome{call(client, "Quick", Args{Name: "it", Fill: long}), client}
 	}},
 	{"http", "ErrTimeout", 1, func(t *testing.T, s *Counted) outcome {
 		_, url := s.overHTTP(t, jsonrpc2.ServerOptions{})
-		return timeout(t, s, must(httpconn.Dial(url, nil)))
+		return timeout(t, s, servicetest.Must(httpconn.Dial(url, nil)))
 	}},
 	{"http", "ErrReplyLost", 1, func(t *testing.T, s *Counted) outcome { // 503, while the method runs
 		handler, _ := s.overHTTP(t, jsonrpc2.ServerOptions{})
@@ -57,13 +58,13 @@ var httpFailures = []failure{
 	}},
 	{"http", "ErrTooLarge of a reply", 1, func(t *testing.T, s *Counted) outcome {
 		_, url := s.overHTTP(t, jsonrpc2.ServerOptions{})
-		return tooLargeReply(t, must(httpconn.Dial(url, nil)))
+		return tooLargeReply(t, servicetest.Must(httpconn.Dial(url, nil)))
 	}},
 }
 
 // overHTTP serves over HTTP, and returns the handler and its URL.
 func (s *Counted) overHTTP(t *testing.T, opts jsonrpc2.ServerOptions) (http.Handler, string) {
-	handler := must(httpconn.Listen(nil))
+	handler := servicetest.Must(httpconn.Listen(nil))
 	s.serve(t, handler, opts)
 	mux := http.NewServeMux()
 	mux.Handle("/rpc", handler)
@@ -76,5 +77,5 @@ func (s *Counted) overHTTP(t *testing.T, opts jsonrpc2.ServerOptions) (http.Hand
 func wrapped(t *testing.T, handler http.Handler) *rpc.Client {
 	web := httptest.NewServer(handler)
 	t.Cleanup(web.Close)
-	return dial(t, must(httpconn.Dial(web.URL, nil)), jsonrpc2.ClientOptions{})
+	return dial(t, servicetest.Must(httpconn.Dial(web.URL, nil)), jsonrpc2.ClientOptions{})
 }

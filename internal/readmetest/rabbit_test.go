@@ -3,13 +3,13 @@ package readmetest
 import (
 	"net"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 var rabbitFailures = []failure{
@@ -31,7 +31,7 @@ var rabbitFailures = []failure{
 		conn := dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{Declare: &amqpconn.Queue{}, MaxBacklog: 1, Persistent: true})
 		client := dial(t, conn, jsonrpc2.ClientOptions{})
 		waits := client.Go("Counted.Quick", Args{Name: "first"}, new(string), nil)
-		require.Eventually(t, func() bool { return conn.Stats().Confirmed == 1 }, soon, time.Millisecond)
+		servicetest.Eventually(t, func() bool { return conn.Stats().Confirmed == 1 })
 		limited := dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{MaxBacklog: 1})
 		err := call(dial(t, limited, jsonrpc2.ClientOptions{}), "Quick", Args{Name: "it"})
 		alive := dial(t, s.onRabbit(t, url), jsonrpc2.ClientOptions{})
@@ -49,10 +49,10 @@ var rabbitFailures = []failure{
 		broker := brokertest.StartRabbitMQ(t)
 		client := dial(t, s.onRabbit(t, broker.URL()), jsonrpc2.ClientOptions{})
 		under := client.Go("Counted.Wait", Args{Name: "it"}, new(string), nil)
-		require.Eventually(t, func() bool { return s.runs("it") > 0 }, soon, time.Millisecond)
+		servicetest.Eventually(t, func() bool { return s.runs("it") > 0 })
 		typed := make(chan error, 1)
 		go func() { typed <- call(client, "Wait", Args{Name: "it"}) }()
-		require.Eventually(t, func() bool { return s.runs("it") > 1 }, soon, time.Millisecond)
+		servicetest.Eventually(t, func() bool { return s.runs("it") > 1 })
 		broker.Ctl("close_all_connections", "--vhost", "/", "test")
 		require.Error(t, (<-under.Done).Error)
 		err := <-typed
@@ -71,7 +71,7 @@ func dialRabbit(t *testing.T, url, queue string, opts *amqpconn.DialOptions) *am
 	if opts == nil {
 		opts = &amqpconn.DialOptions{}
 	}
-	opts.Logger = quiet
+	opts.Logger = servicetest.Quiet
 	conn, err := amqpconn.Dial(url, queue, opts)
 	require.NoError(t, err)
 	return conn
@@ -80,7 +80,7 @@ func dialRabbit(t *testing.T, url, queue string, opts *amqpconn.DialOptions) *am
 // onRabbit serves a queue named like the test, and returns a Conn that calls it.
 func (s *Counted) onRabbit(t *testing.T, url string) jsonrpc2.ClientConn {
 	plain := amqpconn.Queue{Plain: true}
-	conn, err := amqpconn.Listen(url, t.Name(), &amqpconn.ListenOptions{Queue: plain, Logger: quiet})
+	conn, err := amqpconn.Listen(url, t.Name(), &amqpconn.ListenOptions{Queue: plain, Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	s.serve(t, conn, jsonrpc2.ServerOptions{})
 	return dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{Declare: &plain})

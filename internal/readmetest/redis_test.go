@@ -8,6 +8,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -16,7 +17,7 @@ const queue = "readme"
 var redisFailures = []failure{
 	{"redis", "ErrUnavailable", 0, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRedis(t)
-		client := dial(t, must(redisconn.Dial(broker.Client(t), queue, &redisconn.DialOptions{Logger: quiet})), jsonrpc2.ClientOptions{})
+		client := dial(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, &redisconn.DialOptions{Logger: servicetest.Quiet})), jsonrpc2.ClientOptions{})
 		broker.Kill()
 		err := call(client, "Quick", Args{Name: "it"})
 		broker.Start()
@@ -26,10 +27,10 @@ var redisFailures = []failure{
 	{"redis", "ErrOverloaded", 0, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRedis(t)
 		rdb := broker.Client(t)
-		client := dial(t, must(redisconn.Dial(rdb, queue, nil)), jsonrpc2.ClientOptions{})
+		client := dial(t, servicetest.Must(redisconn.Dial(rdb, queue, nil)), jsonrpc2.ClientOptions{})
 		waits := client.Go("Counted.Quick", Args{Name: "first"}, new(string), nil)
-		require.Eventually(t, func() bool { return rdb.LLen(t.Context(), queue).Val() == 1 }, soon, time.Millisecond)
-		limited := dial(t, must(redisconn.Dial(rdb, queue, &redisconn.DialOptions{MaxBacklog: 1})), jsonrpc2.ClientOptions{})
+		servicetest.Eventually(t, func() bool { return rdb.LLen(t.Context(), queue).Val() == 1 })
+		limited := dial(t, servicetest.Must(redisconn.Dial(rdb, queue, &redisconn.DialOptions{MaxBacklog: 1})), jsonrpc2.ClientOptions{})
 		err := call(limited, "Quick", Args{Name: "it"})
 		s.onRedis(t, broker)
 		require.NoError(t, (<-waits.Done).Error)
@@ -38,33 +39,33 @@ var redisFailures = []failure{
 	{"redis", "ErrTooLarge of a request", 0, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRedis(t)
 		s.onRedis(t, broker)
-		return tooLargeRequest(t, must(redisconn.Dial(broker.Client(t), queue, nil)), must(redisconn.Dial(broker.Client(t), queue, nil)))
+		return tooLargeRequest(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)), servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)))
 	}},
 	{"redis", "ErrNotRun", 0, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRedis(t)
-		hasty := dial(t, must(redisconn.Dial(broker.Client(t), queue, nil)), jsonrpc2.ClientOptions{Timeout: 100 * time.Millisecond})
+		hasty := dial(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)), jsonrpc2.ClientOptions{Timeout: 100 * time.Millisecond})
 		err := call(hasty, "Quick", Args{Name: "it"})
 		s.onRedis(t, broker)
-		return outcome{err, dial(t, must(redisconn.Dial(broker.Client(t), queue, nil)), jsonrpc2.ClientOptions{})}
+		return outcome{err, dial(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)), jsonrpc2.ClientOptions{})}
 	}},
 	{"redis", "ErrTimeout", 1, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRedis(t)
 		s.onRedis(t, broker)
-		return timeout(t, s, must(redisconn.Dial(broker.Client(t), queue, nil)))
+		return timeout(t, s, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)))
 	}},
 	{"redis", "ErrBadReply", 1, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRedis(t)
 		s.onRedis(t, broker)
-		return badReply(t, must(redisconn.Dial(broker.Client(t), queue, nil)))
+		return badReply(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)))
 	}},
 	{"redis", "ErrTooLarge of a reply", 1, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRedis(t)
 		s.onRedis(t, broker)
-		return tooLargeReply(t, must(redisconn.Dial(broker.Client(t), queue, nil)))
+		return tooLargeReply(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)))
 	}},
 }
 
 // onRedis serves the queue.
 func (s *Counted) onRedis(t *testing.T, broker *brokertest.Redis) {
-	s.serve(t, must(redisconn.Listen(broker.Client(t), queue, &redisconn.ListenOptions{Logger: quiet})), jsonrpc2.ServerOptions{})
+	s.serve(t, servicetest.Must(redisconn.Listen(broker.Client(t), queue, &redisconn.ListenOptions{Logger: servicetest.Quiet})), jsonrpc2.ServerOptions{})
 }

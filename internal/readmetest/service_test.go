@@ -2,21 +2,16 @@ package readmetest
 
 import (
 	"context"
-	"log/slog"
 	"net/rpc"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
-
-const soon = 30 * time.Second // for what should not take long
-
-var quiet = slog.New(slog.DiscardHandler)
 
 // Args are those of all methods.
 type Args struct {
@@ -86,7 +81,7 @@ func (s *Counted) Wait(args Args, reply *string) error {
 func (s *Counted) serve(t *testing.T, conn jsonrpc2.ServerConn, opts jsonrpc2.ServerOptions) {
 	server := rpc.NewServer()
 	require.NoError(t, server.Register(s))
-	opts.Logger = quiet
+	opts.Logger = servicetest.Quiet
 	ctx, drain := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -101,9 +96,9 @@ func (s *Counted) serve(t *testing.T, conn jsonrpc2.ServerConn, opts jsonrpc2.Se
 }
 
 func dial(t *testing.T, conn jsonrpc2.ClientConn, opts jsonrpc2.ClientOptions) *rpc.Client {
-	opts.Logger = quiet
+	opts.Logger = servicetest.Quiet
 	if opts.Timeout == 0 {
-		opts.Timeout = soon
+		opts.Timeout = servicetest.Soon
 	}
 	client := jsonrpc2.NewClient(conn, &opts)
 	t.Cleanup(func() { _ = client.Close() })
@@ -113,12 +108,4 @@ func dial(t *testing.T, conn jsonrpc2.ClientConn, opts jsonrpc2.ClientOptions) *
 func call(client *rpc.Client, method string, args Args) error {
 	_, err := jsonrpc2.Call[string](context.Background(), client, "Counted."+method, args)
 	return err
-}
-
-// must returns what a constructor has made of good options.
-func must[T any](conn T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return conn
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 const smallLimit = 1000 // bytes of a message
@@ -43,7 +44,7 @@ var streamFailures = []failure{
 		client := dial(t, jsonrpc2.NewStreamConn(here), jsonrpc2.ClientOptions{})
 		err := make(chan error, 1)
 		go func() { err <- call(client, "Wait", Args{Name: "it"}) }()
-		require.Eventually(t, func() bool { return s.runs("it") > 0 }, soon, time.Millisecond)
+		servicetest.Eventually(t, func() bool { return s.runs("it") > 0 })
 		require.NoError(t, there.Close())
 		defer s.end()
 		return outcome{err: <-err}

@@ -19,6 +19,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/httpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/internal/rubytest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -39,7 +40,7 @@ func TestBatch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			conn := &countingConn{ClientConn: connect(t)}
-			client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: soon, Logger: quiet})
+			client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: servicetest.Soon, Logger: servicetest.Quiet})
 			defer client.Close()
 			call := func(ctx context.Context, text string) error {
 				got, err := jsonrpc2.Call[string](ctx, client, "echo", text)
@@ -98,27 +99,27 @@ func streamConn(t *testing.T) jsonrpc2.ClientConn {
 }
 
 func httpConn(t *testing.T) jsonrpc2.ClientConn {
-	handler := must(httpconn.Listen(nil))
+	handler := servicetest.Must(httpconn.Listen(nil))
 	serve(t, handler)
 	web := httptest.NewServer(handler)
 	t.Cleanup(web.Close)
-	return must(httpconn.Dial(web.URL, nil))
+	return servicetest.Must(httpconn.Dial(web.URL, nil))
 }
 
 func redisConn(t *testing.T, opts redisconn.DialOptions) jsonrpc2.ClientConn {
-	opts.Logger = quiet
+	opts.Logger = servicetest.Quiet
 	broker := brokertest.StartRedis(t)
 	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr})
 	t.Cleanup(func() { _ = rdb.Close() })
-	serve(t, must(redisconn.Listen(rdb, "spec", &redisconn.ListenOptions{Logger: quiet})))
-	return must(redisconn.Dial(rdb, "spec", &opts))
+	serve(t, servicetest.Must(redisconn.Listen(rdb, "spec", &redisconn.ListenOptions{Logger: servicetest.Quiet})))
+	return servicetest.Must(redisconn.Dial(rdb, "spec", &opts))
 }
 
 func rabbitConn(t *testing.T, opts amqpconn.DialOptions) jsonrpc2.ClientConn {
-	opts.Logger = quiet
+	opts.Logger = servicetest.Quiet
 	opts.Declare = &amqpconn.Queue{}
 	url, queue := brokertest.SharedRabbitMQ(t).URL(), t.Name()+" "+rand.Text()
-	listen, err := amqpconn.Listen(url, queue, &amqpconn.ListenOptions{Logger: quiet})
+	listen, err := amqpconn.Listen(url, queue, &amqpconn.ListenOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	serve(t, listen)
 	conn, err := amqpconn.Dial(url, queue, &opts)
@@ -132,9 +133,9 @@ func TestServerWithoutBatches(t *testing.T) {
 	t.Parallel()
 	url, queue := brokertest.SharedRabbitMQ(t).URL(), t.Name()+" "+rand.Text()
 	rubytest.Start(t, "amqp_server.rb", url, queue, "reply_to")
-	conn, err := amqpconn.Dial(url, queue, &amqpconn.DialOptions{Logger: quiet})
+	conn, err := amqpconn.Dial(url, queue, &amqpconn.DialOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
-	client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: soon, Logger: quiet})
+	client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: servicetest.Soon, Logger: servicetest.Quiet})
 	defer client.Close()
 	var wg sync.WaitGroup
 	for i := range 64 {

@@ -2,7 +2,6 @@ package spectest_test
 
 import (
 	"context"
-	"log/slog"
 	"net/rpc"
 	"testing"
 	"time"
@@ -12,15 +11,12 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(brokertest.Main(m))
 }
-
-const soon = 30 * time.Second // for what should not take long
-
-var quiet = slog.New(slog.DiscardHandler)
 
 // Spec has the methods of the specification's examples.
 type Spec struct{}
@@ -73,23 +69,15 @@ func serve(t *testing.T, conn jsonrpc2.ServerConn) {
 	require.NoError(t, server.Register(Spec{}))
 	ctx, drain := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	opts := &jsonrpc2.ServerOptions{Name: func(name string) string { return names[name] }, Logger: quiet}
+	opts := &jsonrpc2.ServerOptions{Name: func(name string) string { return names[name] }, Logger: servicetest.Quiet}
 	go func() { done <- jsonrpc2.Serve(ctx, server, conn, opts) }()
 	t.Cleanup(func() {
 		drain()
 		select {
 		case err := <-done:
 			require.NoError(t, err)
-		case <-time.After(soon):
+		case <-time.After(servicetest.Soon):
 			require.Fail(t, "Serve does not return")
 		}
 	})
-}
-
-// must returns what a constructor has made of good options.
-func must[T any](conn T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return conn
 }

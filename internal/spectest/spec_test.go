@@ -22,6 +22,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/httpconn"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -115,7 +116,7 @@ func (p *peer) receive(t *testing.T) string {
 	select {
 	case answer := <-p.answers:
 		return answer
-	case <-time.After(soon):
+	case <-time.After(servicetest.Soon):
 		require.FailNow(t, "no answer")
 		return ""
 	}
@@ -175,7 +176,7 @@ func streamPeer(t *testing.T) *peer {
 }
 
 func httpPeer(t *testing.T) *peer {
-	handler := must(httpconn.Listen(nil))
+	handler := servicetest.Must(httpconn.Listen(nil))
 	serve(t, handler)
 	web := httptest.NewServer(handler)
 	t.Cleanup(web.Close)
@@ -200,13 +201,13 @@ func httpPeer(t *testing.T) *peer {
 func redisPeer(t *testing.T) *peer {
 	const replies = "replies"
 	rdb := brokertest.StartRedis(t).Client(t)
-	serve(t, must(redisconn.Listen(rdb, "spec", &redisconn.ListenOptions{Logger: quiet})))
+	serve(t, servicetest.Must(redisconn.Listen(rdb, "spec", &redisconn.ListenOptions{Logger: servicetest.Quiet})))
 	answers := make(chan string, 10)
 	return &peer{answers: answers, address: replies, send: func(t *testing.T, text string) {
 		t.Helper()
 		require.NoError(t, rdb.LPush(t.Context(), "spec", text).Err())
 		go func() {
-			if taken, err := rdb.BRPop(context.Background(), soon, replies).Result(); err == nil {
+			if taken, err := rdb.BRPop(context.Background(), servicetest.Soon, replies).Result(); err == nil {
 				answers <- taken[1]
 			}
 		}()
@@ -215,7 +216,7 @@ func redisPeer(t *testing.T) *peer {
 
 func rabbitPeer(t *testing.T) *peer {
 	url, queue := brokertest.SharedRabbitMQ(t).URL(), t.Name()+" "+rand.Text()
-	listen, err := amqpconn.Listen(url, queue, &amqpconn.ListenOptions{Logger: quiet})
+	listen, err := amqpconn.Listen(url, queue, &amqpconn.ListenOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	conn, err := amqp.Dial(url)
 	require.NoError(t, err)
