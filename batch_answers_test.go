@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestBatchAnswers(t *testing.T) {
@@ -27,7 +28,7 @@ func TestBatchAnswers(t *testing.T) {
 		"empty in between": func(a []string) []string { return []string{`[]`, array(a[1:]...), ` [ ] `, a[0]} },
 		"twice":            func(a []string) []string { return []string{array(append(a, a...)...), array(a...)} },
 	} {
-		t.Run(name, bubble(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			b := newBatching(t, nil)
 			calls, batch := b.calls(t, "A", "B", "C", "D")
 			var answers []string
@@ -78,7 +79,7 @@ func TestBatchRefusedWhole(t *testing.T) {
 		"no id":    strings.Replace(namelessError, `"id":null,`, "", 1),
 		"an array": "[" + namelessError + "]",
 	} {
-		t.Run(name, bubble(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			b := newBatching(t, nil)
 			calls, _ := b.calls(t, "A", "B", "C")
 			b.answer(text)
@@ -89,7 +90,7 @@ func TestBatchRefusedWhole(t *testing.T) {
 			require.Empty(t, b.log.take())
 		}))
 	}
-	t.Run("a plain call", bubble(func(t *testing.T) {
+	t.Run("a plain call", servicetest.Bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		var plain []*rpc.Call
 		b.together(t, func() {
@@ -104,7 +105,7 @@ func TestBatchRefusedWhole(t *testing.T) {
 			require.Equal(t, &jsonrpc2.Error{Code: -32600, Message: "no batches here"}, answer)
 		}
 	}))
-	t.Run("as the transport says", bubble(func(t *testing.T) {
+	t.Run("as the transport says", servicetest.Bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		first, _ := b.calls(t, "A", "B")
 		second, _ := b.calls(t, "C", "D")
@@ -117,7 +118,7 @@ func TestBatchRefusedWhole(t *testing.T) {
 		}
 		require.EqualValues(t, 2, b.stats.Errors.Load())
 	}))
-	t.Run("while others wait to be sent", bubble(func(t *testing.T) {
+	t.Run("while others wait to be sent", servicetest.Bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		calls, _ := b.calls(t, "A", "B")
 		b.conn.hold()
@@ -132,7 +133,7 @@ func TestBatchRefusedWhole(t *testing.T) {
 		b.answer(answerTo(requests(t, sent[len(sent)-1])[0]))
 		unsent.requireAnswered(t)
 	}))
-	t.Run("in part", bubble(func(t *testing.T) {
+	t.Run("in part", servicetest.Bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		for _, known := range []bool{true, false} {
 			calls, batch := b.calls(t, "A", "B", "C")
@@ -148,7 +149,7 @@ func TestBatchRefusedWhole(t *testing.T) {
 		}
 		b.requireNothingLeft(t)
 	}))
-	t.Run("alone", bubble(func(t *testing.T) {
+	t.Run("alone", servicetest.Bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		lone := b.call("A", 0)
 		b.answer(namelessError)
@@ -173,7 +174,7 @@ func TestBatchNamelessErrorOfNobody(t *testing.T) {
 		},
 		"nothing": func(*testing.T, *batching) []*batched { return nil },
 	} {
-		t.Run(name, bubble(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			b := newBatching(t, nil)
 			calls := begin(t, b)
 			b.answer(namelessError)
@@ -192,7 +193,7 @@ func TestBatchNamelessErrorOfNobody(t *testing.T) {
 			}
 		}))
 	}
-	t.Run("no error object", bubble(func(t *testing.T) {
+	t.Run("no error object", servicetest.Bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		calls, _ := b.calls(t, "A", "B")
 		b.answer(
@@ -202,9 +203,9 @@ func TestBatchNamelessErrorOfNobody(t *testing.T) {
 			call.requireWaiting(t)
 		}
 	}))
-	t.Run("without Batch", bubble(func(t *testing.T) {
+	t.Run("without Batch", servicetest.Bubble(func(t *testing.T) {
 		conn, stats := newScriptedClient(), new(jsonrpc2.Stats)
-		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Stats: stats, Logger: quiet})
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Stats: stats, Logger: servicetest.Quiet})
 		defer client.Close()
 		call := client.Go("Test.A", nil, nil, nil)
 		conn.answer(namelessError)

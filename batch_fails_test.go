@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestBatchCallsEndApart(t *testing.T) {
@@ -54,7 +55,7 @@ func TestBatchGivenUpUnsent(t *testing.T) {
 		{"ABC", nil},
 		{"", []string{"ABC"}},
 	} {
-		t.Run("not "+test.canceled, bubble(func(t *testing.T) {
+		t.Run("not "+test.canceled, servicetest.Bubble(func(t *testing.T) {
 			b := newBatching(t, nil)
 			sent := b.together(t, func() {
 				for _, name := range []string{"A", "B", "C"} {
@@ -73,7 +74,7 @@ func TestBatchGivenUpUnsent(t *testing.T) {
 			require.Equal(t, test.want, got)
 		}))
 	}
-	t.Run("timed out", bubble(func(t *testing.T) {
+	t.Run("timed out", servicetest.Bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		sent := b.together(t, func() {
 			late := b.client.Go("Test.Late", nil, nil, nil)
@@ -96,7 +97,7 @@ func TestBatchContext(t *testing.T) {
 		{"beyond the client's", []time.Duration{time.Hour, 0}, time.Hour},
 		{"of one", []time.Duration{time.Hour}, time.Hour},
 	} {
-		t.Run(test.name, bubble(func(t *testing.T) {
+		t.Run(test.name, servicetest.Bubble(func(t *testing.T) {
 			b := newBatching(t, nil)
 			b.together(t, func() {
 				for i, timeout := range test.timeouts {
@@ -114,10 +115,10 @@ func TestBatchContext(t *testing.T) {
 			<-ctx.Done()
 		}))
 	}
-	t.Run("none", bubble(func(t *testing.T) {
+	t.Run("none", servicetest.Bubble(func(t *testing.T) {
 		conn := newScriptedClient().mute()
 		conn.refuse(nil)
-		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Logger: quiet})
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
 		defer client.Close()
 		client.Go("Test.A", nil, nil, nil)
 		require.NoError(t, jsonrpc2.Notify(client, "Test.B", nil))
@@ -129,7 +130,7 @@ func TestBatchContext(t *testing.T) {
 		<-ctx.Done()
 		require.Equal(t, jsonrpc2.DefaultTimeout, time.Since(begin), "but its sender waits no longer")
 	}))
-	t.Run("all given up", bubble(func(t *testing.T) {
+	t.Run("all given up", servicetest.Bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		calls, _ := b.calls(t, "A", "B", "C")
 		r := b.conn.last()
@@ -142,7 +143,7 @@ func TestBatchContext(t *testing.T) {
 		require.ErrorIs(t, r.Context().Err(), context.Canceled)
 		require.True(t, r.GivenUp())
 	}))
-	t.Run("all answered", bubble(func(t *testing.T) {
+	t.Run("all answered", servicetest.Bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
 		_, batch := b.calls(t, "A", "B")
 		r := b.conn.last()

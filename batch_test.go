@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestBatchLoneCall(t *testing.T) {
@@ -53,7 +54,7 @@ func TestBatchJoinsWhatWaits(t *testing.T) {
 		{"MaxBytes 1", &jsonrpc2.BatchOptions{MaxBytes: 1}, names},
 		{"both", &jsonrpc2.BatchOptions{MaxItems: 5, MaxBytes: 7 * request}, []string{"ABCDE", "FGH"}},
 	} {
-		t.Run(test.name, bubble(func(t *testing.T) {
+		t.Run(test.name, servicetest.Bubble(func(t *testing.T) {
 			b := newBatching(t, test.opts)
 			var calls []*batched
 			sent := b.together(t, func() {
@@ -175,24 +176,24 @@ func TestBatchOpen(t *testing.T) {
 func TestBatchServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		there, here := net.Pipe()
-		gate := newGate()
+		slow := servicetest.NewSlow()
 		ctx, drain := context.WithCancel(context.Background())
 		served := make(chan error, 1)
-		opts := &jsonrpc2.ServerOptions{MaxInFlight: 3, Logger: quiet}
-		go func() { served <- jsonrpc2.Serve(ctx, newServer(t, gate), jsonrpc2.NewStreamConn(there), opts) }()
+		opts := &jsonrpc2.ServerOptions{MaxInFlight: 3, Logger: servicetest.Quiet}
+		go func() { served <- jsonrpc2.Serve(ctx, newServer(t, slow), jsonrpc2.NewStreamConn(there), opts) }()
 		conn := &heldConn{scriptedClient: newScriptedClient()}
 		b := &batching{conn: conn}
-		b.client = jsonrpc2.NewClient(jsonrpc2.Batch(relay{conn, jsonrpc2.NewStreamConn(here)}, nil), &jsonrpc2.ClientOptions{Logger: quiet})
+		b.client = jsonrpc2.NewClient(jsonrpc2.Batch(relay{conn, jsonrpc2.NewStreamConn(here)}, nil), &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
 
 		var calls []*rpc.Call
 		sent := b.together(t, func() {
 			for i := range 10 {
-				calls = append(calls, b.client.Go("Gate.Pass", i, new(int), nil))
+				calls = append(calls, b.client.Go("Slow.Wait", i, new(int), nil))
 			}
 		})
 		require.Len(t, sent, 1)
-		require.EqualValues(t, 3, gate.running.Load())
-		gate.openWide()
+		require.EqualValues(t, 3, slow.Running.Load())
+		slow.Open()
 		for i, call := range calls {
 			require.NoError(t, (<-call.Done).Error)
 			require.Equal(t, i, *call.Reply.(*int))

@@ -212,11 +212,6 @@ func (b *batching) requireNothingLeft(t *testing.T) {
 	require.Zero(t, failures)
 }
 
-// bubble runs a test in a synctest bubble.
-func bubble(test func(*testing.T)) func(*testing.T) {
-	return func(t *testing.T) { synctest.Test(t, test) }
-}
-
 func rawRequest(t *testing.T, body string) *jsonrpc2.Request {
 	return jsonrpc2.NewRequest(t.Context(), []byte(body), jsonrpc2.Hooks{})
 }

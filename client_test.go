@@ -16,6 +16,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestRequestID(t *testing.T) {
@@ -132,7 +133,7 @@ func TestClientClose(t *testing.T) {
 func TestRequestFails(t *testing.T) {
 	conn := newScriptedClient()
 	stats := new(jsonrpc2.Stats)
-	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: quiet, Stats: stats})
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Stats: stats})
 	defer client.Close()
 	lost := fmt.Errorf("%w: the queue is gone", jsonrpc2.ErrNoServer)
 

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // ContextArgs are arguments that see the context of their call.
@@ -126,13 +127,9 @@ func (s *service) offerUnder(of jsonrpc2.Delivery, body string) bool {
 // end drains the service.
 func (s *service) end(t *testing.T) {
 	t.Helper()
-	s.gate.openWide()
+	s.slow.Open()
 	s.drain()
 	require.NoError(t, <-s.done)
-}
-
-func inBubble(test func(*testing.T)) func(*testing.T) {
-	return func(t *testing.T) { synctest.Test(t, test) }
 }
 
 func TestGivenUpIsNotRun(t *testing.T) {
@@ -158,7 +155,7 @@ func TestGivenUpIsNotRun(t *testing.T) {
 		"batch":                  {nil, -time.Hour, "[" + watch("Add", 1) + "," + watch("Add", 2) + "]", settled, 2},
 		"batch of notifications": {ended, 0, `[{"jsonrpc":"2.0","method":"Watch.Add"}]`, settled, 1},
 	} {
-		t.Run(name, inBubble(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			w := newWatch()
 			log := new(recorder)
 			s := newService(t, jsonrpc2.ServerOptions{Logger: slog.New(log)}, w)
@@ -205,7 +202,7 @@ func TestTransportLearnsOfWhatWasNotRun(t *testing.T) {
 		"a response":               {ended, `{"jsonrpc":"2.0","id":1,"result":1}`, 0, "-"},
 		"a request that is broken": {ended, `{"jsonrpc":"2.0","id":1}`, 0, `{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"invalid request: member \"method\" must be a string"}}`},
 	} {
-		t.Run(name, inBubble(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			s := newService(t, jsonrpc2.ServerOptions{}, newWatch())
 			var notRun atomic.Int64
 			require.True(t, s.offerUnder(jsonrpc2.Delivery{Context: test.ctx, NotRun: func() { notRun.Add(1) }}, test.body))
@@ -223,21 +220,21 @@ func TestBatchIsGivenUpInBetween(t *testing.T) {
 		"by its deadline": func(func()) { time.Sleep(time.Minute) },
 		"by its client":   func(end func()) { end() },
 	} {
-		t.Run(name, inBubble(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 2})
 			ctx, end := context.WithCancel(context.Background())
 			defer end()
 			require.True(t, s.offerUnder(jsonrpc2.Delivery{Context: ctx, Deadline: time.Now().Add(time.Minute)}, batchOf(pass, 5)))
-			require.EqualValues(t, 2, s.gate.running.Load())
+			require.EqualValues(t, 2, s.slow.Running.Load())
 			giveUp(end)
 			synctest.Wait()
 			require.Empty(t, s.lastReply(t))
-			s.gate.open <- struct{}{}
+			s.slow.Gate <- struct{}{}
 			synctest.Wait()
-			require.EqualValues(t, 1, s.gate.running.Load(), "no further one is begun")
+			require.EqualValues(t, 1, s.slow.Running.Load(), "no further one is begun")
 			require.Empty(t, s.lastReply(t), "one still runs")
 			require.EqualValues(t, 3, s.stats.Expired.Load())
-			s.gate.open <- struct{}{}
+			s.slow.Gate <- struct{}{}
 			requireSameSet(t, "["+strings.Trim(batchOf(passed, 2), "[]")+","+notRun(2)+","+notRun(3)+","+notRun(4)+"]", s.lastReply(t))
 			require.EqualValues(t, 2, s.stats.Calls.Load())
 			s.end(t)
@@ -272,7 +269,7 @@ func TestContextEnds(t *testing.T) {
 		"in the grace, at the deadline":   {deadline: 61 * time.Second, drain: time.Minute, grace: grace, want: exceeded, after: 61 * time.Second},
 		"in the grace, client gone":       {give: true, end: 61 * time.Second, drain: time.Minute, grace: grace, want: canceled, after: 61 * time.Second},
 	} {
-		t.Run(name, inBubble(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			w := newWatch()
 			s := newService(t, jsonrpc2.ServerOptions{Grace: test.grace}, w)
 			begin := time.Now()
@@ -313,7 +310,7 @@ func TestContextEnds(t *testing.T) {
 // end it.
 func TestContextEndsWithItsMethod(t *testing.T) {
 	for name, ctx := range map[string]context.Context{"client unknown": nil, "client known": context.Background()} {
-		t.Run(name, inBubble(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			w := newWatch()
 			s := newService(t, jsonrpc2.ServerOptions{}, w)
 			require.True(t, s.offerUnder(jsonrpc2.Delivery{Context: ctx, Deadline: time.Now().Add(time.Hour)}, watch("Add", 1)))
@@ -347,13 +344,13 @@ func TestContextOfEachItem(t *testing.T) {
 // A context that begins when the grace is over is done at once.
 func TestContextAfterTheGrace(t *testing.T) {
 	for name, ctx := range map[string]context.Context{"client unknown": nil, "client known": context.Background()} {
-		t.Run(name, inBubble(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			w := newWatch()
 			s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 1, Grace: time.Second}, w)
 			require.True(t, s.offerUnder(jsonrpc2.Delivery{Context: ctx}, "["+pass(1)+","+watch("Wait", 2)+"]"))
 			s.drain()
 			time.Sleep(time.Minute)
-			s.gate.openWide()
+			s.slow.Open()
 			require.NoError(t, <-s.done)
 			requireSameSet(t, "["+passed(1)+","+watched(2, canceled)+"]", s.lastReply(t))
 		}))
@@ -379,13 +376,13 @@ func TestGraceWaitsForLazyMethods(t *testing.T) {
 // What serves ends its watch of ctx: neither the end of the serving nor that of
 // ctx leaves a goroutine.
 func TestGraceLeavesNothing(t *testing.T) {
-	t.Run("closed before the drain", inBubble(func(t *testing.T) {
+	t.Run("closed before the drain", servicetest.Bubble(func(t *testing.T) {
 		s := newService(t, jsonrpc2.ServerOptions{})
 		close(s.conn.messages)
 		require.NoError(t, <-s.done)
 		s.drain() // of what is gone; synctest finds what waits
 	}))
-	t.Run("drained", inBubble(func(t *testing.T) {
+	t.Run("drained", servicetest.Bubble(func(t *testing.T) {
 		s := newService(t, jsonrpc2.ServerOptions{})
 		begin := time.Now()
 		s.drain()
@@ -393,7 +390,7 @@ func TestGraceLeavesNothing(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, begin, time.Now(), "nobody waits for the grace")
 	}))
-	t.Run("closed twice", inBubble(func(t *testing.T) {
+	t.Run("closed twice", servicetest.Bubble(func(t *testing.T) {
 		for _, drained := range []bool{false, true} {
 			ctx, drain := context.WithCancel(context.Background())
 			codec := jsonrpc2.NewServerCodec(ctx, newScriptedServer(), nil)
@@ -416,7 +413,9 @@ func TestContextValues(t *testing.T) {
 	ctx, drain := context.WithCancel(context.WithValue(context.Background(), key{}, "of the server"))
 	defer drain()
 	done := make(chan error)
-	go func() { done <- jsonrpc2.Serve(ctx, serverOf(t, w), conn, &jsonrpc2.ServerOptions{Logger: quiet}) }()
+	go func() {
+		done <- jsonrpc2.Serve(ctx, serverOf(t, w), conn, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
+	}()
 	conn.messages <- jsonrpc2.Delivery{Body: []byte(watch("Add", 1)), Reply: func([]byte) error { return nil }}
 	require.Equal(t, "of the server", (<-w.seen).Value(key{}))
 	drain()
@@ -440,7 +439,7 @@ func TestContextIsNoParam(t *testing.T) {
 		{"Pointer", `[5]`, `"true 5"`},
 		{"Pointer", `{"A":5}`, `"true 5"`},
 	} {
-		t.Run(test.method+" "+test.params, inBubble(func(t *testing.T) {
+		t.Run(test.method+" "+test.params, servicetest.Bubble(func(t *testing.T) {
 			w := newWatch()
 			s := newService(t, jsonrpc2.ServerOptions{}, w)
 			params := test.params
@@ -481,7 +480,7 @@ func TestContextIsNotSent(t *testing.T) {
 		"alone, named":      {onlyContext{}, false, ``},
 		"alone, positional": {onlyContext{}, true, ``},
 	} {
-		t.Run(name, inBubble(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			p := newPeer(t, jsonrpc2.ClientOptions{Positional: test.positional})
 			p.client.Go("Test.Call", test.args, new(int), nil)
 			require.Equal(t, test.want, string((<-p.requests).Params))

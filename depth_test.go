@@ -30,7 +30,7 @@ func TestTooDeepRequest(t *testing.T) {
 			require.True(t, s.offer(echo(10_000)))
 			require.Contains(t, s.lastReply(t), `"result":`+nestedArray(9_999))
 			require.True(t, s.offer(pass(1)))
-			s.gate.openWide()
+			s.slow.Open()
 			require.Equal(t, passed(1), s.lastReply(t))
 		}
 		s.drain()

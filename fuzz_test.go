@@ -13,6 +13,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/fuzztest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // addTranscripts adds what the transcripts send as seeds.
@@ -30,7 +31,7 @@ func FuzzServer(f *testing.F) {
 	fuzztest.AddSeeds(f)
 	addTranscripts(f)
 	server := serverOf(f, Spec{}, Odd{}, calc.Calc{}) // Long may be asked for gigabytes
-	opts := &jsonrpc2.ServerOptions{Name: specName, Logger: quiet}
+	opts := &jsonrpc2.ServerOptions{Name: specName, Logger: servicetest.Quiet}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		var out bytes.Buffer
 		conn := jsonrpc2.NewStreamConn(stdio{bytes.NewReader(stream), &out, func() error { return nil }})
@@ -55,7 +56,7 @@ func FuzzClient(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, reply []byte) {
 		conn := newScriptedClient()
-		codec := jsonrpc2.NewClientCodec(conn, &jsonrpc2.ClientOptions{Logger: quiet, Timeout: -1})
+		codec := jsonrpc2.NewClientCodec(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Timeout: -1})
 		p := &peer{client: rpc.NewClientWithCodec(codec), codec: codec}
 		for range 2 {
 			done := make(chan struct{})
@@ -87,7 +88,7 @@ func FuzzHeader(f *testing.F) {
 	f.Add([]byte(`[{"jsonrpc":"2.0","id":1,"method":"sum","reply_to":"li\u0073t"},{"id":"y"}]`))
 	f.Add([]byte(`{"jsonrpc":"2.0","id":"x","method":"sum","deadline_ms":-1,"deadline_ms":5}`))
 	server := serverOf(f, Spec{}, Odd{}, calc.Calc{}) // Long may be asked for gigabytes
-	opts := &jsonrpc2.ServerOptions{Logger: quiet, MaxDepth: 10_000, MaxBatch: 1 << 20}
+	opts := &jsonrpc2.ServerOptions{Logger: servicetest.Quiet, MaxDepth: 10_000, MaxBatch: 1 << 20}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		header := new(jsonrpc2.Header)
 		header.Scan(body)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // An inquiredConn is a Conn that knows each request by its number.
@@ -61,7 +62,7 @@ func (c *inquiredConn) answer(found ...error) ask {
 
 func newInquired(t *testing.T, timeout time.Duration, stats *jsonrpc2.Stats) (*inquiredConn, *rpc.Client) {
 	conn := &inquiredConn{scriptedClient: newScriptedClient(), asks: make(chan ask)}
-	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: timeout, Stats: stats, Logger: quiet})
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: timeout, Stats: stats, Logger: servicetest.Quiet})
 	t.Cleanup(func() { _ = client.Close() })
 	return conn, client
 }
@@ -177,7 +178,7 @@ func TestInquiryOfCanceled(t *testing.T) {
 func TestInquiryOfBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := &inquiredConn{scriptedClient: newScriptedClient(), asks: make(chan ask), gate: make(chan struct{})}
-		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: servicetest.Quiet})
 		defer client.Close()
 		alone := client.Go("Test.Call", nil, nil, nil)
 		conn.gate <- struct{}{}
@@ -208,7 +209,7 @@ func TestInquiryOfBatch(t *testing.T) {
 func TestInquiryOfUnsent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := &inquiredConn{scriptedClient: newScriptedClient(), asks: make(chan ask), gate: make(chan struct{})}
-		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: servicetest.Quiet})
 		defer client.Close()
 		require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
 		synctest.Wait() // the notification is being sent
@@ -223,7 +224,7 @@ func TestInquiryOfUnsent(t *testing.T) {
 // A Batch around a Conn that knows no more has nothing to tell.
 func TestInquiryOfBatchOfNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := jsonrpc2.NewClient(jsonrpc2.Batch(newScriptedClient(), nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(newScriptedClient(), nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: servicetest.Quiet})
 		defer client.Close()
 		require.EqualError(t, callTest(t.Context(), client), "jsonrpc2: call timed out after 1s")
 	})

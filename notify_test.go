@@ -15,6 +15,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A notification that fails has nobody to tell it to: it is counted and logged.
@@ -80,7 +81,7 @@ func TestNotify(t *testing.T) {
 }
 
 func TestNotifyAndCallConcurrently(t *testing.T) {
-	counter := &Counter{}
+	counter := new(servicetest.Counter)
 	there, here := tcpPair(t)
 	done := make(chan error, 1)
 	go func() {
@@ -106,5 +107,5 @@ func TestNotifyAndCallConcurrently(t *testing.T) {
 	p.requireNothingLeft(t)
 	require.NoError(t, p.client.Close())
 	require.NoError(t, <-done)
-	require.EqualValues(t, 32*50, counter.n.Load())
+	require.EqualValues(t, 32*50, counter.N.Load())
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A peer is the other end of a client: it shows what came, and answers as it is
@@ -36,7 +37,7 @@ type request struct {
 func newPeer(t *testing.T, opts jsonrpc2.ClientOptions) *peer {
 	there, here := net.Pipe()
 	if opts.Logger == nil {
-		opts.Logger = quiet
+		opts.Logger = servicetest.Quiet
 	}
 	p := &peer{conn: there, requests: make(chan request, 10_000)}
 	p.codec = jsonrpc2.NewClientCodec(jsonrpc2.NewStreamConn(here), &opts)

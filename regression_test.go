@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // What is tested here went wrong once.
@@ -24,7 +25,7 @@ func TestBatchAroundABatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := newScriptedClient()
 		inner := jsonrpc2.Batch(conn, nil)
-		client := jsonrpc2.NewClient(jsonrpc2.Batch(inner, &jsonrpc2.BatchOptions{MaxItems: 1}), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
+		client := jsonrpc2.NewClient(jsonrpc2.Batch(inner, &jsonrpc2.BatchOptions{MaxItems: 1}), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: servicetest.Quiet})
 		defer client.Close()
 		errs := make(chan error, 50)
 		for range cap(errs) {
@@ -45,7 +46,7 @@ func TestCauseIsNotTheFate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stats := new(jsonrpc2.Stats)
 		conn := newScriptedClient()
-		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Stats: stats, Logger: quiet})
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Stats: stats, Logger: servicetest.Quiet})
 		defer client.Close()
 		for _, cause := range []error{
 			fmt.Errorf("%w: sibling: %w", jsonrpc2.ErrTimeout, jsonrpc2.ErrNotRun),
@@ -86,7 +87,7 @@ func TestFailureIsItsFirstSentinel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stats jsonrpc2.Stats
 		conn := newScriptedClient()
-		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Minute, Stats: &stats, Logger: quiet})
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Minute, Stats: &stats, Logger: servicetest.Quiet})
 		defer client.Close()
 		call := func(why error) error {
 			errs := make(chan error, 1)
@@ -108,7 +109,7 @@ func TestFailureIsItsFirstSentinel(t *testing.T) {
 func TestMisfitIsItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := newScriptedClient()
-		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: quiet})
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
 		defer client.Close()
 		errs := make(chan error, 1)
 		go func() { errs <- callTest(t.Context(), client) }()
@@ -169,7 +170,9 @@ func TestAnswerToAGiantBatch(t *testing.T) {
 	conn := newScriptedServer()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- jsonrpc2.Serve(ctx, rpc.NewServer(), conn, &jsonrpc2.ServerOptions{Logger: quiet}) }()
+	go func() {
+		done <- jsonrpc2.Serve(ctx, rpc.NewServer(), conn, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
+	}()
 	var b strings.Builder
 	for i := range 1500 {
 		fmt.Fprintf(&b, `,{"jsonrpc":"2.0","id":%d,"method":"m"}`, i)
@@ -190,7 +193,7 @@ func TestAnswerToAGiantBatch(t *testing.T) {
 func TestRequestEndsWhileClosing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := &patientConn{scriptedClient: newScriptedClient()}
-		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: quiet})
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: servicetest.Quiet})
 		client.Go("T.X", nil, nil, nil)
 		<-conn.written
 		begin := time.Now()
@@ -207,9 +210,9 @@ func TestBatchBeyondTheHeader(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error, 1)
 			server := rpc.NewServer()
-			require.NoError(t, server.Register(new(Counter)))
+			require.NoError(t, server.Register(new(servicetest.Counter)))
 			go func() {
-				done <- jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Logger: quiet, MaxBatch: 20000})
+				done <- jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet, MaxBatch: 20000})
 			}()
 			var b strings.Builder
 			for i := range n {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // TestReplies has a call answered by what is no answer to it, and by what is one
@@ -175,7 +176,7 @@ func TestFailuresAreCounted(t *testing.T) {
 		for _, missing := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				conn, stats := newScriptedClient(), new(jsonrpc2.Stats)
-				client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: quiet, Stats: stats})
+				client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Stats: stats})
 				defer client.Close()
 				call := client.Go("Test.Call", nil, nil, nil)
 				<-conn.written
@@ -197,7 +198,7 @@ func TestFailuresAreCounted(t *testing.T) {
 func TestFailureIsNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := newScriptedClient()
-		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: quiet})
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
 		defer client.Close()
 		call := client.Go("Test.Call", nil, nil, nil)
 		refused := fmt.Errorf("%w: the proxy says: no (JSON-RPC error 5)", jsonrpc2.ErrUnavailable)

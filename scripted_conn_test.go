@@ -6,14 +6,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/micromessaging/jsonrpc2"
-)
-
-const (
-	patience = 10 * time.Second
-	tick     = time.Millisecond
 )
 
 // A scripted end is in memory: a test says what comes in.
@@ -102,7 +96,7 @@ func (c *scriptedClient) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) 
 // answer has a message come in.
 func (c *scriptedClient) answer(body string) { c.messages <- jsonrpc2.Reply{Body: []byte(body)} }
 
-// muted makes c say no longer that anything was sent.
+// mute makes c say no longer that anything was sent.
 func (c *scriptedClient) mute() *scriptedClient {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -145,11 +139,3 @@ func (c *scriptedClient) last() *jsonrpc2.Request {
 }
 
 func (c *scriptedClient) Inquire(context.Context, []*jsonrpc2.Request) []error { return nil }
-
-// A Counter counts the calls of Count.
-type Counter struct{ n atomic.Int64 }
-
-func (c *Counter) Count(struct{}, *bool) error {
-	c.n.Add(1)
-	return nil
-}

@@ -17,32 +17,13 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
-
-// A Gate has a method that runs until it is let through.
-type Gate struct {
-	running atomic.Int64
-	open    chan struct{}
-	opening sync.Once
-}
-
-func newGate() *Gate { return &Gate{open: make(chan struct{})} }
-
-func (g *Gate) Pass(n int, reply *int) error {
-	g.running.Add(1)
-	defer g.running.Add(-1)
-	<-g.open
-	*reply = n
-	return nil
-}
-
-// openWide lets everything through from now on.
-func (g *Gate) openWide() { g.opening.Do(func() { close(g.open) }) }
 
 // A service is a Serve under way on a scriptedConn.
 type service struct {
 	conn  *scriptedServer
-	gate  *Gate
+	slow  *servicetest.Slow
 	stats *jsonrpc2.Stats
 	drain context.CancelFunc
 	done  chan error
@@ -59,20 +40,20 @@ type reply struct {
 
 // newService is for use in a synctest bubble. It serves more, too.
 func newService(t *testing.T, opts jsonrpc2.ServerOptions, more ...any) *service {
-	s := &service{conn: newScriptedServer(), gate: newGate(), done: make(chan error, 1)}
+	s := &service{conn: newScriptedServer(), slow: servicetest.NewSlow(), done: make(chan error, 1)}
 	if opts.Stats == nil {
 		opts.Stats = new(jsonrpc2.Stats)
 	}
 	s.stats = opts.Stats
 	if opts.Logger == nil {
-		opts.Logger = quiet
+		opts.Logger = servicetest.Quiet
 	}
 	ctx, drain := context.WithCancel(context.Background())
 	s.drain = drain
-	go func() { s.done <- jsonrpc2.Serve(ctx, newServer(t, append(more, s.gate)...), s.conn, &opts) }()
+	go func() { s.done <- jsonrpc2.Serve(ctx, newServer(t, append(more, s.slow)...), s.conn, &opts) }()
 	t.Cleanup(func() { // also of a test that failed
 		drain()
-		s.gate.openWide()
+		s.slow.Open()
 	})
 	return s
 }
@@ -119,7 +100,7 @@ func (s *service) lastReply(t *testing.T) string {
 }
 
 func pass(id int) string {
-	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Gate.Pass","params":[%d]}`, id, id)
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Slow.Wait","params":[%d]}`, id, id)
 }
 
 func passed(id int) string {
@@ -127,7 +108,7 @@ func passed(id int) string {
 }
 
 func passNotification(id int) string {
-	return fmt.Sprintf(`{"jsonrpc":"2.0","method":"Gate.Pass","params":[%d]}`, id)
+	return fmt.Sprintf(`{"jsonrpc":"2.0","method":"Slow.Wait","params":[%d]}`, id)
 }
 
 func batchOf(item func(id int) string, n int) string {
@@ -154,15 +135,15 @@ func TestMaxInFlightStopsReading(t *testing.T) {
 					}
 					require.True(t, s.offer(message))
 				}
-				require.EqualValues(t, want, s.gate.running.Load())
+				require.EqualValues(t, want, s.slow.Running.Load())
 				reads := s.conn.reading.Load()
 				require.False(t, s.offer(pass(want)))
 				require.Equal(t, reads, s.conn.reading.Load(), "it does not even read")
 
-				s.gate.open <- struct{}{}
+				s.slow.Gate <- struct{}{}
 				require.True(t, s.offer(pass(want)))
 				require.False(t, s.offer(pass(want)))
-				s.gate.openWide()
+				s.slow.Open()
 				require.True(t, s.offer(pass(want)))
 				require.Equal(t, passed(want), s.lastReply(t))
 				s.drain()
@@ -176,17 +157,17 @@ func TestMaxInFlightCountsItems(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, jsonrpc2.ServerOptions{MaxInFlight: 3})
 		require.True(t, s.offer(batchOf(pass, 5)))
-		require.EqualValues(t, 3, s.gate.running.Load())
-		s.gate.open <- struct{}{}
+		require.EqualValues(t, 3, s.slow.Running.Load())
+		s.slow.Gate <- struct{}{}
 		synctest.Wait()
-		require.EqualValues(t, 3, s.gate.running.Load(), "the fourth runs")
+		require.EqualValues(t, 3, s.slow.Running.Load(), "the fourth runs")
 		require.False(t, s.offer(pass(9)))
 		require.Empty(t, s.lastReply(t))
-		s.gate.open <- struct{}{}
-		s.gate.open <- struct{}{}
+		s.slow.Gate <- struct{}{}
+		s.slow.Gate <- struct{}{}
 		require.True(t, s.offer(pass(9)), "two of five are left")
 		require.False(t, s.offer(pass(10)))
-		s.gate.openWide()
+		s.slow.Open()
 		synctest.Wait()
 		s.drain()
 		require.NoError(t, <-s.done)
@@ -213,7 +194,7 @@ func TestInvalidTakesNoPlace(t *testing.T) {
 			require.True(t, s.offer(`{"jsonrpc":"2.0","id":1,"method":"gone"}`))
 		}
 		require.True(t, s.offer(pass(2)))
-		s.gate.openWide()
+		s.slow.Open()
 		s.drain()
 		require.NoError(t, <-s.done)
 	})
@@ -228,7 +209,7 @@ func TestDrainWhileReading(t *testing.T) {
 		require.False(t, s.offer(pass(2)))
 		s.replies = s.replies[:1]
 		requireServing(t, s, "a call runs")
-		s.gate.openWide()
+		s.slow.Open()
 		require.NoError(t, <-s.done)
 		require.Equal(t, passed(1), s.lastReply(t))
 		require.ErrorIs(t, s.conn.Err(), net.ErrClosed, "Serve closed the Conn")
@@ -252,7 +233,7 @@ func TestDrainAtTheLimit(t *testing.T) {
 		require.False(t, s.offer(pass(2)))
 		s.drain()
 		requireServing(t, s, "a call runs")
-		s.gate.openWide()
+		s.slow.Open()
 		require.NoError(t, <-s.done)
 		require.Equal(t, passed(1), s.replies[0].body)
 	})
@@ -267,7 +248,7 @@ func TestDrainInBatch(t *testing.T) {
 		for range 3 {
 			requireServing(t, s, "the batch has begun")
 			require.Empty(t, s.lastReply(t))
-			s.gate.open <- struct{}{}
+			s.slow.Gate <- struct{}{}
 		}
 		require.NoError(t, <-s.done)
 		requireSameSet(t, batchOf(passed, 3), s.lastReply(t))
@@ -279,7 +260,7 @@ func TestByteOrderMark(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, jsonrpc2.ServerOptions{})
 		require.True(t, s.offer("\ufeff"+pass(1)))
-		s.gate.openWide()
+		s.slow.Open()
 		require.Equal(t, passed(1), s.lastReply(t))
 		s.end(t)
 	})
@@ -450,12 +431,12 @@ func TestServerMessageErr(t *testing.T) {
 		err              error
 	}{
 		{name: "nothing to answer with", body: pass(1), err: errors.New("nobody to answer to"), want: "-"},
-		{name: "call", body: `{"jsonrpc":"2.0","id":7,"method":"Gate.Pass"}`, err: dead, want: answer},
-		{name: "notification", body: `{"jsonrpc":"2.0","method":"Gate.Pass"}`, err: dead, want: "-"},
+		{name: "call", body: `{"jsonrpc":"2.0","id":7,"method":"Slow.Wait"}`, err: dead, want: answer},
+		{name: "notification", body: `{"jsonrpc":"2.0","method":"Slow.Wait"}`, err: dead, want: "-"},
 		{name: "response", body: `{"jsonrpc":"2.0","id":7,"result":1}`, err: dead, want: "-"},
 		{
 			name: "batch", err: dead, want: "[" + answer + "," + answer + "]",
-			body: `[{"jsonrpc":"2.0","id":7,"method":"Gate.Pass"},{"jsonrpc":"2.0","method":"Gate.Pass"},{"jsonrpc":"2.0","id":7,"method":"x"}]`,
+			body: `[{"jsonrpc":"2.0","id":7,"method":"Slow.Wait"},{"jsonrpc":"2.0","method":"Slow.Wait"},{"jsonrpc":"2.0","id":7,"method":"x"}]`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -465,7 +446,7 @@ func TestServerMessageErr(t *testing.T) {
 				msg.Err = c.err
 				s.conn.messages <- msg
 				require.Equal(t, c.want, s.lastReply(t))
-				require.Zero(t, s.gate.running.Load())
+				require.Zero(t, s.slow.Running.Load())
 				require.EqualValues(t, 1, s.stats.Dropped.Load())
 				s.drain()
 				require.NoError(t, <-s.done)

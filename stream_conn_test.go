@@ -26,6 +26,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/conntest"
 	"github.com/micromessaging/jsonrpc2/internal/heap"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestStreamConn(t *testing.T) {
@@ -84,15 +85,13 @@ func stdioPair(testing.TB) (there, here io.ReadWriteCloser) {
 
 const addOne = `{"jsonrpc":"2.0","id":1,"method":"Calc.Add","params":[1,5.1]}`
 
-var quiet = slog.New(slog.DiscardHandler)
-
 // serveText serves what r holds to its end, and returns the answers.
 func serveText(t *testing.T, r io.Reader, opts *jsonrpc2.ServerOptions) []string {
 	t.Helper()
 	var out strings.Builder
 	conn := jsonrpc2.NewStreamConn(stdio{r, &out, func() error { return nil }})
 	if opts == nil {
-		opts = &jsonrpc2.ServerOptions{Logger: quiet}
+		opts = &jsonrpc2.ServerOptions{Logger: servicetest.Quiet}
 	}
 	require.NoError(t, jsonrpc2.Serve(t.Context(), newServer(t), conn, opts))
 	return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
@@ -198,7 +197,7 @@ func TestStreamSkipsTooLong(t *testing.T) {
 			if oneByte {
 				r = iotest.OneByteReader(r)
 			}
-			answers := serveText(t, r, &jsonrpc2.ServerOptions{Logger: quiet, MaxMessageSize: limit})
+			answers := serveText(t, r, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet, MaxMessageSize: limit})
 			joined := strings.Join(answers, "\n")
 			require.Contains(t, joined, `"message":"message exceeds the limit of 1000 bytes"`, name)
 			require.Contains(t, joined, `{"jsonrpc":"2.0","id":1,"result":6.1}`, name)
@@ -212,7 +211,7 @@ func TestStreamEndlessBrackets(t *testing.T) {
 		io.LimitReader(repeated('['), 64<<20),
 		strings.NewReader("\n"+addOne))
 	before := heap.Live()
-	answers := serveText(t, endless, &jsonrpc2.ServerOptions{Logger: quiet, MaxMessageSize: 1 << 20})
+	answers := serveText(t, endless, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet, MaxMessageSize: 1 << 20})
 	require.Less(t, heap.Live()-before, 32<<20)
 	require.Contains(t, strings.Join(answers, "\n"), `{"jsonrpc":"2.0","id":1,"result":6.1}`)
 }
@@ -237,7 +236,7 @@ func TestStreamSlowReaderOfAnswers(t *testing.T) {
 		stats := new(jsonrpc2.Stats)
 		go func() {
 			done <- jsonrpc2.Serve(ctx, newServer(t), jsonrpc2.NewStreamConn(there),
-				&jsonrpc2.ServerOptions{Logger: quiet, Stats: stats, MaxInFlight: 4})
+				&jsonrpc2.ServerOptions{Logger: servicetest.Quiet, Stats: stats, MaxInFlight: 4})
 		}()
 		const all = 100
 		written := make(chan bool)
@@ -272,7 +271,7 @@ func TestStreamDrainWhileAnswersWait(t *testing.T) {
 		ctx, drain := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- jsonrpc2.Serve(ctx, newServer(t), jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Logger: quiet})
+			done <- jsonrpc2.Serve(ctx, newServer(t), jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 		}()
 		_, err := io.WriteString(here, `{"jsonrpc":"2.0","id":1,"method":"Long.Repeat","params":[2000000]}`+"\n")
 		require.NoError(t, err)
@@ -289,13 +288,13 @@ func TestStreamDrainWhileAnswersWait(t *testing.T) {
 func TestStreamHalfClosedPeerIsAnswered(t *testing.T) {
 	const length = 4_000_000
 	request := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"Long.Repeat","params":[%d]}`, length)
-	t.Run("pipe", inBubble(func(t *testing.T) {
+	t.Run("pipe", servicetest.Bubble(func(t *testing.T) {
 		requests, toServer := io.Pipe()
 		fromServer, answers := io.Pipe()
 		done := make(chan error, 1)
 		go func() {
 			conn := jsonrpc2.NewStreamConn(stdio{requests, answers, answers.Close})
-			done <- jsonrpc2.Serve(t.Context(), newServer(t), conn, &jsonrpc2.ServerOptions{Logger: quiet})
+			done <- jsonrpc2.Serve(t.Context(), newServer(t), conn, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 		}()
 		_, err := io.WriteString(toServer, request)
 		require.NoError(t, err)
@@ -315,7 +314,7 @@ func TestStreamHalfClosedPeerIsAnswered(t *testing.T) {
 		there, here := tcpPair(t)
 		done := make(chan error, 1)
 		go func() {
-			done <- jsonrpc2.Serve(t.Context(), newServer(t), jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Logger: quiet})
+			done <- jsonrpc2.Serve(t.Context(), newServer(t), jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 		}()
 		_, err := io.WriteString(here, request)
 		require.NoError(t, err)
@@ -354,7 +353,7 @@ func TestStreamInterruptedHandshake(t *testing.T) {
 	trusted := certificates.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	client := jsonrpc2.NewClient(
 		jsonrpc2.NewStreamConn(tls.Client(here, &tls.Config{RootCAs: trusted, ServerName: "example.com"})),
-		&jsonrpc2.ClientOptions{Service: "Calc", Logger: quiet})
+		&jsonrpc2.ClientOptions{Service: "Calc", Logger: servicetest.Quiet})
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -366,7 +365,7 @@ func TestStreamInterruptedHandshake(t *testing.T) {
 	served, drain := context.WithCancel(t.Context())
 	go func() {
 		conn := jsonrpc2.NewStreamConn(tls.Server(there, &tls.Config{Certificates: certificates.TLS.Certificates}))
-		done <- jsonrpc2.Serve(served, newServer(t), conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: quiet})
+		done <- jsonrpc2.Serve(served, newServer(t), conn, &jsonrpc2.ServerOptions{Service: "Calc", Logger: servicetest.Quiet})
 	}()
 	require.NoError(t, (<-patient.Done).Error)
 	require.EqualValues(t, 6.1, *patient.Reply.(*float64))
@@ -394,7 +393,7 @@ func TestStreamResetEndsContexts(t *testing.T) {
 			w := newWatch()
 			done := make(chan error, 1)
 			go func() {
-				done <- jsonrpc2.Serve(t.Context(), newServer(t, w), jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Logger: quiet})
+				done <- jsonrpc2.Serve(t.Context(), newServer(t, w), jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 			}()
 			_, err := io.WriteString(here, watch("Wait", 1))
 			require.NoError(t, err)
@@ -480,11 +479,11 @@ func TestStreamBreaks(t *testing.T) {
 	w := &failingWriter{written: 1 << 20}
 	stats := new(jsonrpc2.Stats)
 	stream := stdio{fromThere, w, func() error { return nil }}
-	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(stream), &jsonrpc2.ClientOptions{Logger: quiet, Stats: stats})
+	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(stream), &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Stats: stats})
 	defer client.Close()
 	sent := make(chan error, 1)
 	go func() { sent <- callTest(t.Context(), client) }()
-	require.Eventually(t, func() bool { return w.total.Load() > 0 }, patience, tick)
+	servicetest.Eventually(t, func() bool { return w.total.Load() > 0 })
 	_, err := jsonrpc2.Call[int](t.Context(), client, "Test.Call", strings.Repeat("x", 1<<20))
 	require.ErrorIs(t, err, jsonrpc2.ErrReplyLost, "some of it was written")
 	require.ErrorIs(t, <-sent, jsonrpc2.ErrReplyLost)

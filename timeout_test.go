@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // timed calls by f, and returns what it returned and how long it took.
@@ -249,7 +250,7 @@ func TestCallCanceledWhileAnswered(t *testing.T) {
 func TestRequestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := newScriptedClient()
-		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Minute, Logger: quiet})
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Minute, Logger: servicetest.Quiet})
 		defer client.Close()
 
 		client.Go("Test.Call", nil, nil, nil)

@@ -68,7 +68,7 @@ func TestHandlerReadsTheTimeout(t *testing.T) {
 		"1s":                   -1,
 		"soon":                 -1,
 	} {
-		t.Run(text, in(func(t *testing.T) {
+		t.Run(text, servicetest.Bubble(func(t *testing.T) {
 			handler := listen(t, nil)
 			v := visitWith(handler, strings.NewReader(add), timeoutHeader(text))
 			begin := time.Now()
@@ -101,7 +101,7 @@ func TestGivenUpWhileItWaits(t *testing.T) {
 		"in time":            {"1001", pass, 0},
 		"with nothing known": {"", pass, 0},
 	} {
-		t.Run(name, in(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			stats := new(jsonrpc2.Stats)
 			s := serve(t, nil, jsonrpc2.ServerOptions{MaxInFlight: 1, Stats: stats})
 			running := visitOf(s.handler, pass)
@@ -234,7 +234,7 @@ func TestClientSendsTheTimeout(t *testing.T) {
 		"less than one":        {time.Microsecond, nil, "1"},
 		"as long as there are": {200 * 24 * time.Hour, nil, "17280000000"},
 	} {
-		t.Run(name, in(func(t *testing.T) {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			headers := make(chan http.Header, 10)
 			opts := &httpconn.DialOptions{Client: &http.Client{Transport: echoHeaders(headers)}}
 			client := dialWith(t, connect(t, "http://h/calc", opts), jsonrpc2.ClientOptions{Timeout: test.timeout})

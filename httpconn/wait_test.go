@@ -15,6 +15,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A visit is a request under way, without a network between.
@@ -81,17 +82,12 @@ func (v *visit) requireBusy(t *testing.T, why string) {
 	require.Contains(t, v.Body.String(), why)
 }
 
-// in returns a test for use in a synctest bubble.
-func in(test func(*testing.T)) func(*testing.T) {
-	return func(t *testing.T) { synctest.Test(t, test) }
-}
-
 func TestMaxWait(t *testing.T) {
 	for _, test := range []struct{ option, want time.Duration }{
 		{0, httpconn.DefaultMaxWait},
 		{time.Minute, time.Minute},
 	} {
-		t.Run(test.want.String(), in(func(t *testing.T) {
+		t.Run(test.want.String(), servicetest.Bubble(func(t *testing.T) {
 			// nobody serves
 			handler := listen(t, &httpconn.ListenOptions{MaxWait: test.option})
 			v := visitOf(handler, add)
@@ -300,7 +296,7 @@ func TestDrainInBatch(t *testing.T) {
 }
 
 func TestCloseOfAHandler(t *testing.T) {
-	t.Run("idle", in(func(t *testing.T) {
+	t.Run("idle", servicetest.Bubble(func(t *testing.T) {
 		handler := listen(t, nil)
 		waiting := visitOf(handler, add)
 		waiting.requireWaiting(t)
@@ -313,7 +309,7 @@ func TestCloseOfAHandler(t *testing.T) {
 		_, err := handler.ReadRequest(context.Background())
 		require.ErrorIs(t, err, io.EOF)
 	}))
-	t.Run("waits for the last answer", in(func(t *testing.T) {
+	t.Run("waits for the last answer", servicetest.Bubble(func(t *testing.T) {
 		handler := listen(t, nil)
 		v := visitOf(handler, add)
 		d, err := handler.ReadRequest(t.Context())
@@ -326,7 +322,7 @@ func TestCloseOfAHandler(t *testing.T) {
 		require.NoError(t, <-closed)
 		v.requireAnswer(t, added)
 	}))
-	t.Run("but not for long", in(func(t *testing.T) {
+	t.Run("but not for long", servicetest.Bubble(func(t *testing.T) {
 		handler := listen(t, nil)
 		v := visitOf(handler, add)
 		d, err := handler.ReadRequest(t.Context())

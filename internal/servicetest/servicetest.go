@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/rpc"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -25,6 +26,11 @@ const (
 func Eventually(t *testing.T, condition func() bool, msgAndArgs ...any) {
 	t.Helper()
 	require.Eventually(t, condition, Soon, Tick, msgAndArgs...)
+}
+
+// Bubble makes a test run in a synctest bubble.
+func Bubble(test func(*testing.T)) func(*testing.T) {
+	return func(t *testing.T) { synctest.Test(t, test) }
 }
 
 // A Server is one that runs.
