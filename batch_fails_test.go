@@ -116,14 +116,14 @@ func TestBatchContext(t *testing.T) {
 		}))
 	}
 	t.Run("none", servicetest.Bubble(func(t *testing.T) {
-		conn := newScriptedClient().mute()
-		conn.refuse(nil)
-		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
-		defer client.Close()
-		client.Go("Test.A", nil, nil, nil)
-		require.NoError(t, jsonrpc2.Notify(client, "Test.B", nil))
-		synctest.Wait()
-		ctx := conn.last().Context()
+		b := newBatching(t, nil)
+		sent := b.together(t, func() {
+			b.conn.mute()
+			b.call("A", 0)
+			require.NoError(t, jsonrpc2.Notify(b.client, "Test.B", nil))
+		})
+		require.Len(t, sent, 1)
+		ctx := b.conn.last().Context()
 		_, ok := ctx.Deadline()
 		require.False(t, ok, "a notification has no deadline")
 		begin := time.Now()

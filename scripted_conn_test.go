@@ -122,11 +122,11 @@ func (c *scriptedClient) WriteRequest(r *jsonrpc2.Request) error {
 		return net.ErrClosed
 	default:
 		c.requests = append(c.requests, r)
-		c.written <- string(r.Body)
 		r.Keep()
 		if !c.silent {
 			r.Sent()
 		}
+		c.written <- string(r.Body) // last, as a test may go on with r
 		return nil
 	}
 }
