@@ -390,6 +390,9 @@ func TestStreamResetEndsContexts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			there, here := tcpPair(t)
+			// Or the kernel may take all of an answer, and no write fails.
+			require.NoError(t, there.(*net.TCPConn).SetWriteBuffer(64<<10))
+			require.NoError(t, here.(*net.TCPConn).SetReadBuffer(64<<10))
 			w := newWatch()
 			done := make(chan error, 1)
 			go func() {
