@@ -272,14 +272,14 @@ func TestAnswersExpire(t *testing.T) {
 	slow := servicetest.NewSlow()
 	rdb := brokertest.StartRedis(t).Client(t)
 	var log servicetest.LogBook
-	w := serveWith(t, rdb, &redisconn.ListenOptions{ReplyTTL: 100 * time.Millisecond, Prefetch: 1, Logger: servicetest.Quiet},
+	w := serveWith(t, rdb, &redisconn.ListenOptions{ReplyTTL: time.Second, Prefetch: 1, Logger: servicetest.Quiet},
 		&jsonrpc2.ServerOptions{Logger: log.Logger()}, slow)
 	push(t, rdb, wait(1, "there"), add("after"))
 	slow.RequireRunning(t, 1)
 	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "1").Err())
 	close(slow.Gate)
 	servicetest.Eventually(t, func() bool { return w.conn.Stats().Expired > 0 })
-	servicetest.Eventually(t, func() bool { return log.Count("not delivered within 100ms") > 0 })
+	servicetest.Eventually(t, func() bool { return log.Count("not delivered within 1s") > 0 })
 	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "0").Err())
 	push(t, rdb, add("later"))
 	require.Equal(t, six, pop(t, rdb, "later"))
