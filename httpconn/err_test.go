@@ -13,27 +13,25 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // Err tells whether the server was reached the last time.
 func TestClientErr(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	addr := "127.0.0.1:" + brokertest.FreePort(t)
 	// With a connection for each call, none that the first server has left meets the second.
 	apart := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	conn := connect(t, "http://user:secret@"+addr+"/calc?token=secret", &httpconn.DialOptions{Client: apart})
 	client := dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1})
 	require.NoError(t, conn.Err(), "not known yet")
-	_, err = servicetest.Add(client, 1, 2)
+	_, err := servicetest.Add(client, 1, 2)
 	require.Error(t, err)
 	requireFailure(t, conn.Err(), jsonrpc2.ErrUnavailable, "POST http://"+addr+"/calc: ", "connection refused")
 
 	s := newOddSite(t, status(500))
-	listener, err = net.Listen("tcp", addr)
+	listener, err := net.Listen("tcp", addr)
 	require.NoError(t, err)
 	again := &http.Server{Handler: s.web.Config.Handler}
 	go func() { _ = again.Serve(listener) }()

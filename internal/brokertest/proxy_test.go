@@ -153,10 +153,7 @@ func TestProxyRefuse(t *testing.T) {
 
 func TestProxyWithoutServer(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, ln.Close())
-	p := brokertest.StartProxy(t, ln.Addr().String())
+	p := brokertest.StartProxy(t, "127.0.0.1:"+brokertest.FreePort(t))
 	requireRefused(t, p.Addr)
 	requireConnections(t, p, 0)
 }

@@ -1,7 +1,6 @@
 package readmetest
 
 import (
-	"net"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,10 +13,7 @@ import (
 
 var rabbitFailures = []failure{
 	{"rabbitmq", "ErrUnavailable", 0, func(t *testing.T, s *Counted) outcome {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		require.NoError(t, l.Close()) // nobody listens there
-		client := dial(t, dialRabbit(t, "amqp://"+l.Addr().String(), t.Name(), nil), jsonrpc2.ClientOptions{})
+		client := dial(t, dialRabbit(t, "amqp://127.0.0.1:"+brokertest.FreePort(t), t.Name(), nil), jsonrpc2.ClientOptions{})
 		return outcome{err: call(client, "Quick", Args{Name: "it"})}
 	}},
 	{"rabbitmq", "ErrNoServer", 0, func(t *testing.T, s *Counted) outcome {
