@@ -323,7 +323,7 @@ func TestAuthWrapper(t *testing.T) {
 // Our client knows each refusal of our Handler for one.
 func TestRefusalsOfOurHandler(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, &httpconn.ListenOptions{BodyTimeout: 200 * time.Millisecond}, jsonrpc2.ServerOptions{MaxMessageSize: 5000})
+	s := newSite(t, &httpconn.ListenOptions{BodyTimeout: time.Second}, jsonrpc2.ServerOptions{MaxMessageSize: 5000})
 	full := newSite(t, &httpconn.ListenOptions{MaxWaiting: 4000}, jsonrpc2.ServerOptions{})
 
 	with := func(change func(*http.Request)) *httpconn.DialOptions {
