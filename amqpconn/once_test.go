@@ -116,7 +116,7 @@ func TestPrefetch(t *testing.T) {
 			for answered := range 5 {
 				slow.RequireRunning(t, int64(test.want))
 				s.requireWaiting(t, total-test.want-answered)
-				require.EqualValues(t, test.want+answered, w.conn.Stats().Requests)
+				servicetest.Eventually(t, func() bool { return w.conn.Stats().Requests == int64(test.want+answered) })
 				slow.Gate <- struct{}{}
 			}
 			slow.Open()
