@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/heap"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
@@ -26,7 +27,7 @@ func TestSurvivesRestarts(t *testing.T) {
 	w := serve(t, broker.Client(t), nil)
 	c := dial(t, broker.Client(t), nil, 2*time.Second)
 	servicetest.RequireManyAdds(t, c.Client, 64, 20) // so that all connections are there
-	goroutines, heap := runtime.NumGoroutine(), heapInUse()
+	goroutines, before := runtime.NumGoroutine(), heap.Live()
 
 	var asked, answered, failed atomic.Int64
 	var longest atomic.Int64
@@ -77,16 +78,9 @@ func TestSurvivesRestarts(t *testing.T) {
 	require.NotZero(t, c.conn.Stats().Reconnects)
 	require.NotZero(t, w.conn.Stats().Reconnects)
 	servicetest.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+2 }, "goroutines: %d before", goroutines)
-	servicetest.Eventually(t, func() bool { return heapInUse() < heap+4<<20 }, "heap: %d before", heap)
-	t.Logf("goroutines: %d, then %d; heap: %d KiB, then %d KiB", goroutines, runtime.NumGoroutine(), heap>>10, heapInUse()>>10)
+	servicetest.Eventually(t, func() bool { return heap.Live() < before+4<<20 }, "heap: %d before", before)
+	t.Logf("goroutines: %d, then %d; heap: %d KiB, then %d KiB", goroutines, runtime.NumGoroutine(), before>>10, heap.Live()>>10)
 	c.requireAdds(t)
 	c.end(t)
 	w.End(t)
-}
-
-func heapInUse() uint64 {
-	runtime.GC()
-	var stats runtime.MemStats
-	runtime.ReadMemStats(&stats)
-	return stats.HeapAlloc
 }
