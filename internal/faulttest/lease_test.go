@@ -169,7 +169,7 @@ func TestRedisServerProcessKilledWhileItRuns(t *testing.T) {
 			done := tr.answered.Load()
 			return int64(len(tr.ledger.runs(t))) >= done+int64(tr.callers)/2
 		}, "calls run")
-		server.kill()
+		server.Kill()
 		server = startProcess(t, config)
 		tr.awaitAnswered(t, enough)
 	}

@@ -5,10 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/rpc"
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -44,11 +42,7 @@ type processConfig struct {
 // runProcess is the main function of a client or a server. Its end is that of
 // standard input, which ends with the test at the latest.
 func runProcess(text string) {
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		cancel()
-	}()
+	ctx := brokertest.Drained()
 	var config processConfig
 	err := json.Unmarshal([]byte(text), &config)
 	switch {
@@ -108,49 +102,20 @@ func (c processConfig) call(ctx context.Context) (err error) {
 }
 
 // A process is a client or a server of its own.
-type process struct {
-	cmd   *exec.Cmd
-	stdin io.Closer
-	ended bool
-}
+type process struct{ *brokertest.Program }
 
 // startProcess starts a process, which the test's cleanup kills.
-func startProcess(t *testing.T, config processConfig) *process {
+func startProcess(t *testing.T, config processConfig) process {
 	t.Helper()
 	text, err := json.Marshal(config)
 	require.NoError(t, err)
-	binary, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.Command(binary)
-	cmd.Env = append(os.Environ(), processVariable+"="+string(text))
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	p := &process{cmd: cmd, stdin: stdin}
-	t.Cleanup(p.kill)
-	return p
-}
-
-// kill kills the process without warning.
-func (p *process) kill() {
-	if p.ended {
-		return
-	}
-	p.ended = true
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
+	return process{brokertest.StartProgram(t, processVariable+"="+string(text))}
 }
 
 // end has the process end in good order.
-func (p *process) end(t *testing.T) {
+func (p process) end(t *testing.T) {
 	t.Helper()
-	if p.ended {
-		return
-	}
-	p.ended = true
-	require.NoError(t, p.stdin.Close())
-	require.NoError(t, p.cmd.Wait())
+	p.Drain()
 }
 
 // kills is how many server processes are killed under load.
@@ -217,7 +182,7 @@ func testServerProcessKilled(t *testing.T, tr *trial) {
 	tr.start()
 	for range kills {
 		tr.awaitAnswered(t, enough)
-		older.kill()
+		older.Kill()
 		older, newer = newer, startProcess(t, config)
 	}
 	tr.awaitAnswered(t, enough)
@@ -253,7 +218,7 @@ func testClientProcessKilled(t *testing.T, name string, s site) {
 	config.Calls = orphans
 	client := startProcess(t, config)
 	servicetest.Eventually(t, func() bool { n, err := s.waiting(); return err == nil && n == orphans })
-	client.kill()
+	client.Kill()
 	ledger := newLedger(t)
 	server := serve(t, s, ledger, jsonrpc2.ServerOptions{})
 	servicetest.Eventually(t, func() bool { return len(ledger.runs(t)) == orphans })
