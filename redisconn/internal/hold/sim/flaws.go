@@ -53,7 +53,7 @@ var Flaws = []*Flaw{
 		Name: "a repeated take is judged by its first token",
 		patches: []patch{namesWithoutMoment, {
 			"take",
-			`if token < following then`,
+			`if token < tonumber(marks[1] or 0) then`,
 			`if redis.call('HEXISTS', held, token .. '.0') == 1 or redis.call('HEXISTS', held, 's' .. token .. '.0') == 1 then`,
 		}},
 		Breaks: []Kind{Vanished},
