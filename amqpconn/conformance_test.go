@@ -10,6 +10,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/conntest"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
+	"github.com/micromessaging/jsonrpc2/internal/waytest"
 )
 
 func TestConformance(t *testing.T) {
@@ -52,3 +53,6 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+// The way of a request that the package's doc shows is the one in its files.
+func TestWayOfARequest(t *testing.T) { waytest.Require(t) }

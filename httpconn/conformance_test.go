@@ -9,6 +9,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/conntest"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/waytest"
 )
 
 func TestConformance(t *testing.T) {
@@ -43,3 +44,6 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+// The way of a request that the package's doc shows is the one in its files.
+func TestWayOfARequest(t *testing.T) { waytest.Require(t) }

@@ -9,6 +9,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/conntest"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
+	"github.com/micromessaging/jsonrpc2/internal/waytest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
@@ -42,3 +43,6 @@ func transport(rdb redis.UniversalClient, dial redisconn.DialOptions, listen red
 		Withdraws: true,
 	}
 }
+
+// The way of a request that the package's doc shows is the one in its files.
+func TestWayOfARequest(t *testing.T) { waytest.Require(t) }

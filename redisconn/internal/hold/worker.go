@@ -179,3 +179,14 @@ type layoutError struct{ found string }
 func (e layoutError) Error() string {
 	return fmt.Sprintf("servers of the queue keep their requests in layout %s, this one in layout %s: end those first", e.found, Layout)
 }
+
+// A Rule is one that the simulator has a Worker leave out, to see that it is missed.
+type Rule string
+
+const (
+	GapRule   Rule = "gap"   // what is silent over a gap between two beats is not dead
+	LeaseRule Rule = "lease" // nothing starts unless the own lease holds
+)
+
+// Omit has the worker leave a rule out.
+func (w *Worker) Omit(r Rule) { w.omitted = r }
