@@ -51,7 +51,7 @@ func (c *clientCodec) scan(body []byte) error {
 	return err
 }
 
-// failAll fails the calls that a reply answers which can't be taken apart.
+// failAll fails the calls that are answered by a reply that can't be parsed.
 func (c *clientCodec) failAll(body []byte, err error) {
 	failed, late := c.failAnswered(err), 0
 	if c.in.answered == nil {
@@ -69,11 +69,11 @@ func (c *clientCodec) failAll(body []byte, err error) {
 	}
 }
 
-// failNamed fails the calls whose ids are in body, and returns their number and that
-// of the calls among them that had ended before.
+// failNamed fails the pending calls whose ids are in body. It returns how many those
+// are, and how many other ids there are of calls that had ended before.
 func (c *clientCodec) failNamed(body []byte, err error) (failed, late int) {
 	_, _ = scanMessage(body, headerDepth, func(e envelope) error {
-		switch p, ours := c.takeID(e.id); {
+		switch p, ours := c.removeByID(e.id); {
 		case p != nil:
 			c.mu.Lock()
 			c.failures.calls = append(c.failures.calls, failure{p, err})
@@ -87,7 +87,7 @@ func (c *clientCodec) failNamed(body []byte, err error) (failed, late int) {
 	return failed, late
 }
 
-// failAnswered fails the calls that the message in hand should have answered, and
+// failAnswered fails the calls that the current message should have answered, and
 // returns their number.
 func (c *clientCodec) failAnswered(err error) (failed int) {
 	if c.in.answered == nil {
@@ -112,7 +112,7 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 	var p *pendingCall
 	var ours bool
 	if e.method == nil || e.result != nil || e.err != nil { // some servers repeat it
-		p, ours = c.takeID(e.id)
+		p, ours = c.removeByID(e.id)
 	}
 	switch {
 	case p == nil && e.isNameless():
@@ -154,9 +154,9 @@ func (e *envelope) failure() error {
 	return wireError(e.err)
 }
 
-// failNameless fails the calls that an error without an id is about, if it is
-// certain which those are: a server answers so to what it takes for no request,
-// such as a batch where it knows none.
+// failNameless fails the calls that an error without an id is about, if it is certain
+// which calls those are. A server sends such an error for what it does not know as a
+// request, for example a batch.
 func (c *clientCodec) failNameless(e *envelope) {
 	err := wireError(e.err)
 	if c.in.answered != nil {
@@ -185,8 +185,8 @@ func (c *clientCodec) failNameless(e *envelope) {
 	}
 }
 
-// failUnanswered fails the calls that the message in hand should have answered,
-// where no other message will.
+// failUnanswered fails the calls that the current message should have answered and has
+// not, if no other message will.
 func (c *clientCodec) failUnanswered() {
 	if c.in.missing != nil {
 		c.count(c.failAnswered(c.in.missing), c.in.missing)
@@ -203,7 +203,8 @@ func (c *clientCodec) count(calls int, err error) {
 	}
 }
 
-// onlyBatch returns the calls that a Batch has sent, if all of them in one message.
+// onlyBatch returns the pending calls that a Batch has sent, if one message had all of
+// them, else nil.
 // It is called with c.mu locked.
 func (c *clientCodec) onlyBatch() (batch []*pendingCall) {
 	var sent *Request

@@ -42,7 +42,8 @@ const (
 //
 // A server that knows no batches answers with a single error without an id. The calls of
 // the batch fail with this error if it is certain that it is about them: HTTP and RabbitMQ
-// tell, and elsewhere no other call may be waiting. Else they end with ErrTimeout.
+// tell, and elsewhere no other call may be waiting. Otherwise the calls of the batch fail
+// with ErrTimeout.
 func Batch(conn ClientConn, opts *BatchOptions) ClientConn {
 	if opts == nil {
 		opts = &BatchOptions{}
@@ -64,9 +65,9 @@ type batchConn struct {
 	ClientConn
 	maxItems, maxBytes int
 
-	wake    chan struct{} // holds one if there may be something to send
+	wake    chan struct{} // receives if there may be something to send
 	done    chan struct{} // closed when the goroutine has ended
-	sending chan struct{} // holds one while requests are handed on, see Inquire
+	sending chan struct{} // full while requests are handed to ClientConn, see Inquire
 	joined  []byte        // the goroutine's own
 
 	mu      sync.Mutex // protects following
@@ -114,23 +115,23 @@ func (b *batchConn) waitingItems() int {
 	return len(b.waiting)
 }
 
-// sendAll sends what waits. It reports whether more may come.
+// sendAll sends what waits. It reports whether more may come: not after Close.
 func (b *batchConn) sendAll() bool {
 	b.sending <- struct{}{}
 	defer func() { <-b.sending }()
-	requests, open := b.take()
+	requests, more := b.take()
 	for len(requests) > 0 {
 		n := b.fit(requests)
 		b.send(requests[:n])
 		requests = requests[n:]
 	}
-	return open
+	return more
 }
 
-// take takes what waits and is still waited for.
-func (b *batchConn) take() (requests []*Request, open bool) {
+// take takes the requests that wait and whose callers still wait.
+func (b *batchConn) take() (requests []*Request, more bool) {
 	b.mu.Lock()
-	requests, b.waiting, b.bytes, open = b.waiting, nil, 0, !b.closed
+	requests, b.waiting, b.bytes, more = b.waiting, nil, 0, !b.closed
 	b.mu.Unlock()
 	wanted := requests[:0]
 	for _, r := range requests {
@@ -138,11 +139,11 @@ func (b *batchConn) take() (requests []*Request, open bool) {
 			wanted = append(wanted, r)
 		}
 	}
-	return wanted, open
+	return wanted, more
 }
 
-// fit returns how many of the requests fit into one batch: at least one. What is no
-// single request, as a batch written by hand, travels alone.
+// fit returns how many of the requests fit into one batch: at least one. A body that
+// is no single request, such as a batch written by hand, travels alone.
 func (b *batchConn) fit(requests []*Request) int {
 	n, length := 1, len("[]")+len(requests[0].Body)
 	for n < len(requests) && n < b.maxItems && isSingle(requests[0]) && isSingle(requests[n]) {
@@ -157,7 +158,7 @@ func (b *batchConn) fit(requests []*Request) int {
 
 func isSingle(r *Request) bool { return kindOf(r.Body) == '{' }
 
-// send hands requests on: one as it is, more as a batch.
+// send hands requests to the wrapped Conn: one as it is, more as a batch.
 func (b *batchConn) send(requests []*Request) {
 	r := requests[0]
 	if len(requests) > 1 {
@@ -187,8 +188,8 @@ func (b *batchConn) join(requests []*Request) *Request {
 	return JoinRequests(b.joined, Hooks{}, requests...)
 }
 
-// Inquire implements ClientConn. It knows of what was not sent, and inquires of a
-// batch as a whole when all of it was given up.
+// Inquire implements ClientConn. Of a request that was not sent it knows that it did not
+// run. A batch is inquired of as a whole if all of it was given up.
 func (b *batchConn) Inquire(ctx context.Context, requests []*Request) []error {
 	select { // what is being sent is sent, or dropped, then
 	case b.sending <- struct{}{}:
@@ -198,7 +199,7 @@ func (b *batchConn) Inquire(ctx context.Context, requests []*Request) []error {
 	}
 	found := make([]error, len(requests))
 	var asked []*Request
-	places := make(map[*Request][]int) // in requests, of what is asked of
+	places := make(map[*Request][]int) // indexes in requests, for each of asked
 	for i, r := range requests {
 		message := r.message.Load()
 		switch {

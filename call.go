@@ -29,12 +29,13 @@ type call struct {
 //
 // Call waits until the answer is there, ctx is done, or the client's Timeout has passed.
 // A deadline of ctx takes the place of the Timeout. When ctx is done, the request is
-// withdrawn if it still waits and the transport can do so. Else the method may still run.
+// withdrawn if it still waits and the transport can do so. Otherwise the method may still
+// run.
 //
 // The error is an [*Error] if the server answered with one. If ctx is done first, it
 // wraps ctx.Err(). After a deadline it is an [ErrTimeout], too, and an [ErrNotRun] if the
 // request is known to be withdrawn; Call takes up to half a second more to find that
-// out. Any other error is a sentinel beside ErrTimeout, or says that args can't be encoded.
+// out. Any other error is one of the other sentinels, or says that args can't be encoded.
 func Call[R any](ctx context.Context, client *rpc.Client, method string, args any) (R, error) {
 	var none R
 	if ctx.Err() != nil {
@@ -58,8 +59,8 @@ func Call[R any](ctx context.Context, client *rpc.Client, method string, args an
 	return *result, nil
 }
 
-// endError returns the error of a call that net/rpc has ended by itself, as it does
-// with all of them when a client ends, or that could not be sent.
+// endError returns the error of a call that net/rpc has ended by itself, or that could
+// not be sent. net/rpc ends all calls when the client ends.
 func endError(err error, sent bool) error {
 	switch {
 	case sent && isFate(err): // another call's
@@ -72,7 +73,8 @@ func endError(err error, sent bool) error {
 	return err
 }
 
-// giveUp ends the call with an error of its ctx, and returns what it is to end with.
+// giveUp ends the call with an error of its ctx. It returns that error, with what the
+// Conn could find out about the request.
 func (c *call) giveUp(pending *rpc.Call, err error) error {
 	if c.pending == nil { // the request could not be sent
 		return err
@@ -84,7 +86,7 @@ func (c *call) giveUp(pending *rpc.Call, err error) error {
 	return err
 }
 
-// await waits for the error that tells more than err does.
+// await waits for an error that tells more than err does, for inquiryTime at most.
 func (c *call) await(pending *rpc.Call, err error) error {
 	timer := time.NewTimer(inquiryTime)
 	defer timer.Stop()
@@ -125,9 +127,10 @@ type notification struct {
 }
 
 // Notify sends a notification: a request that is never answered, not even with an error.
-// client is as for [Call]. Notify returns as soon as the Conn has taken the notification
-// over, which is no promise that it will run. An error is a sentinel, as [ErrOverloaded],
-// or says that args can't be encoded. What fails later is logged, and counted in Stats.
+// client is as for [Call]. Notify returns as soon as the Conn has accepted the
+// notification, which is no promise that it will run. An error is a sentinel, such as
+// [ErrOverloaded], or says that args can't be encoded. A later failure is logged, and counted
+// in Stats.
 func Notify(client *rpc.Client, method string, args any) error {
 	done := client.Go(method, notification{args}, nil, make(chan *rpc.Call, 1)).Done
 	if err := (<-done).Error; err != errNotified {

@@ -18,27 +18,26 @@ import (
 // goroutine, one at a time, and reads on one of its own:
 //
 //	ReadResponseHeader    in turn with ReadResponseBody
-//	  nextFailure           a call that timed out, was given up, or has failed
+//	  nextFailure           end a call that timed out, was given up, or has failed
 //	  ReadReply             else wait for a message, scan it
 //	  answer                find the call of each response
 //	  failUnanswered        end the calls that should have been answered
 //
 // An error from the reading side would end the client and every call of it.
-// What goes wrong with one call is therefore given to net/rpc as an error
-// response to that call.
+// So what goes wrong with one call goes to net/rpc as an error response to that call.
 type clientCodec struct {
-	conn   ClientConn
-	unfit  error // why conn can't be used: another codec has it
-	opts   ClientOptions
-	log    *dropLog
-	stats  *Stats
-	id     string        // what the ids of this client begin with, in quotes
-	closed chan struct{} // closed by Close
+	conn    ClientConn
+	openErr error // of conn.Open: another codec has conn
+	opts    ClientOptions
+	log     *dropLog
+	stats   *Stats
+	id      string        // what the ids of this client begin with, in quotes
+	closed  chan struct{} // closed by Close
 
 	// WriteRequest's own.
 	out     *encoder
 	names   map[string]string // names of methods in Go to those on the wire
-	writing sync.Mutex        // held while conn takes a request over, see ask
+	writing sync.Mutex        // held during conn.WriteRequest, see ask
 
 	in arriving // the reading goroutine's own
 
@@ -47,25 +46,25 @@ type clientCodec struct {
 	failures  failureQueue
 	inquiries inquiries
 	closing   bool
-	lost      error // conn has ended, and why
+	connErr   error // what ended conn; nil while it works
 }
 
-// An arriving is the message in hand.
+// An arriving is the message that is being read.
 type arriving struct {
 	items    []envelope // of the message
-	next     int        // index of the item that is next
+	next     int        // index of the next item
 	decoder  *decoder
-	answered *Request  // by the message, if that is known
+	answered *Request  // what the message answers; nil: only its ids tell
 	missing  error     // ends the calls of answered that get no response; nil if they may still
-	result   []byte    // of the response in hand
+	result   []byte    // of the current response
 	unnamed  *envelope // the message's first error without an id
-	ended    error     // what ended the Conn
+	err      error     // what ended the reading; nil while it goes on
 }
 
-// A failureQueue is what the reading goroutine has to tell net/rpc.
+// A failureQueue has the calls that the reading goroutine is to end with an error.
 type failureQueue struct {
 	calls     []failure
-	reading   context.Context // under which it waits for a message
+	reading   context.Context // of the ReadReply under way; canceled when there is a failure
 	interrupt context.CancelFunc
 	stopped   bool // no answer is wanted any more
 }
@@ -97,7 +96,7 @@ func newClientCodec(conn ClientConn, opts *ClientOptions) *clientCodec {
 	c.in.decoder = newDecoder()
 	c.pending.bySeq = make(map[uint64]*pendingCall)
 	c.failures.reading, c.failures.interrupt = context.WithCancel(context.Background())
-	c.unfit = conn.Open(Settings{
+	c.openErr = conn.Open(Settings{
 		MessageSize: c.opts.MaxMessageSize,
 		Lost: func(body []byte, why error) {
 			c.stats.Dropped.Add(1)
@@ -114,8 +113,8 @@ func newIDPrefix() string {
 	return `"` + hex.EncodeToString(random[:]) + "-"
 }
 
-// errNotified is what WriteRequest returns for a notification that was handed
-// over: it makes net/rpc forget the call, which will have no answer.
+// errNotified is what WriteRequest returns for a notification that the Conn has accepted:
+// net/rpc then forgets the call, which will have no answer.
 var errNotified = errors.New("jsonrpc2: notified")
 
 // WriteRequest sends a request. Its errors fail that call alone.
@@ -133,11 +132,11 @@ func (c *clientCodec) WriteRequest(r *rpc.Request, args any) error {
 	return nil
 }
 
-// send hands a request to the Conn. The error is for net/rpc to tell: the request is
-// no longer pending then.
+// send hands a request to the Conn. If it returns an error, the request is not pending,
+// and net/rpc ends the call with the error.
 func (c *clientCodec) send(p *pendingCall, method string, args any) error {
-	if c.unfit != nil {
-		return c.unfit
+	if c.openErr != nil {
+		return c.openErr
 	}
 	if err := c.encode(p, method, args); err != nil {
 		return err
@@ -155,7 +154,7 @@ func (c *clientCodec) send(p *pendingCall, method string, args any) error {
 	if !p.kept {
 		p.Body = nil
 	}
-	if err == nil || !c.take(p) { // it may have ended meanwhile, and is counted then
+	if err == nil || !c.complete(p) { // it may have ended meanwhile, and is counted then
 		return nil
 	}
 	if p.call != nil {
@@ -232,8 +231,8 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 		switch {
 		case ok:
 			return nil
-		case c.in.ended != nil:
-			return c.in.ended
+		case c.in.err != nil:
+			return c.in.err
 		}
 		c.read(ctx)
 	}
@@ -241,33 +240,33 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 
 // read waits for a message, or for ctx.
 func (c *clientCodec) read(ctx context.Context) {
-	if c.unfit != nil { // an error would end the client, and with it the reason
+	if c.openErr != nil { // an error would end the client, and with it the reason
 		<-c.closed
-		c.in.ended = io.EOF
+		c.in.err = io.EOF
 		return
 	}
-	clear(c.in.items) // not kept while nothing comes
+	clear(c.in.items) // it would keep the last message alive
 	c.in.result = nil
 	reply, err := c.conn.ReadReply(ctx)
 	switch {
 	case err == nil:
 		c.unpack(reply)
 	case ctx.Err() == nil || !errors.Is(err, ctx.Err()):
-		c.in.ended = err
-		c.loseAll(err)
-		c.inquiries.asking.Wait() // for the errors of those that are inquired of
+		c.in.err = err
+		c.connEnded(err)
+		c.inquiries.asking.Wait() // it still tells the errors of overdue calls
 	}
 }
 
-// nextFailure reports the next call that ends without a response, or, where
-// there is none, the context to wait under for a message.
+// nextFailure makes r the error response to the next call that has failed, and reports
+// whether there was one. If not, it returns the context for the next ReadReply.
 func (c *clientCodec) nextFailure(r *rpc.Response) (context.Context, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.failures.calls) == 0 {
 		c.failures.calls = nil
 		if c.failures.stopped {
-			c.in.ended = io.EOF
+			c.in.err = io.EOF
 		}
 		if c.failures.reading.Err() != nil {
 			c.failures.reading, c.failures.interrupt = context.WithCancel(context.Background())
@@ -288,9 +287,8 @@ func (p *pendingCall) respond(r *rpc.Response, err error) {
 	}
 }
 
-// ReadResponseBody decodes the result. An error here would end the client; a
-// [Call] therefore keeps it to itself, while a plain client.Call knows no
-// other way to learn of it.
+// ReadResponseBody decodes the result. An error here ends the client. So the error of a
+// [Call] goes into its call. For a plain client.Call there is no such place.
 func (c *clientCodec) ReadResponseBody(reply any) error {
 	if reply == nil {
 		return nil
@@ -311,8 +309,8 @@ func (c *clientCodec) ReadResponseBody(reply any) error {
 	return err
 }
 
-// Close closes the Conn, which sends what it has taken over, and then ends what is
-// left. Requests that are being withdrawn are so before.
+// Close closes the Conn, which sends what it has accepted, and then ends the calls that
+// are left. Before that it waits until the requests that are overdue are withdrawn.
 func (c *clientCodec) Close() error {
 	c.mu.Lock()
 	first := !c.closing
@@ -321,7 +319,7 @@ func (c *clientCodec) Close() error {
 	if first {
 		close(c.closed)
 	}
-	if c.unfit != nil {
+	if c.openErr != nil {
 		return nil
 	}
 	c.inquiries.asking.Wait()
@@ -332,8 +330,7 @@ func (c *clientCodec) Close() error {
 	return err
 }
 
-// stopReading ends the reading: the callers need not wait for what the Conn still
-// sends.
+// stopReading ends the reading: callers need not wait while the Conn sends the rest.
 func (c *clientCodec) stopReading() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -53,16 +53,17 @@
 // way, as in "(JSON-RPC error 402)", is sent with this code. An error with an empty text
 // counts as success.
 //
-// [Call] returns the *Error that the server answered with. Else its error mostly is one of
-// those from [ErrTimeout] to [ErrBadReply], which tell whether the call may have run.
+// [Call] returns the *Error that the server answered with. Any other error mostly is one of
+// the sentinels, from [ErrTimeout] to [ErrBadReply], which tell whether the call may have
+// run.
 //
 // # Deadlines
 //
 // The deadline of a call is that of the ctx given to [Call], else the end of the client's
-// Timeout. Redis, RabbitMQ and HTTP carry it with the request; streams do not. RabbitMQ (the message's expiration) and HTTP (a header) carry the time that is
-// left, and the server counts it from the arrival of the request. Redis (a member of
-// the request) carries a time by the clock of Redis. The clocks of the machines need
-// not agree.
+// Timeout. Redis, RabbitMQ and HTTP carry it with the request; streams do not. RabbitMQ
+// (the message's expiration) and HTTP (a header) carry the time that is left, and the
+// server counts it from the arrival of the request. Redis (a member of the request)
+// carries a time by the clock of Redis. The clocks of the machines need not agree.
 //
 // A request whose deadline passes before it begins is not run. Nor is one whose client
 // is known to be gone by then. Stats.Expired counts those that reach the codec.
@@ -270,8 +271,8 @@ func NewClient(conn ClientConn, opts *ClientOptions) *rpc.Client {
 // gone. It closes the codec, and with it conn.
 //
 // ServeRequest serves one call. It returns when the answer was handed to conn, which may
-// be before it is sent. It never closes the codec: close it afterwards, which sends the
-// answer and ends the goroutines of conn.
+// be before it is sent. It never closes the codec. Close the codec afterwards: that sends
+// the answer and ends the goroutines of conn.
 func NewServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) rpc.ServerCodec {
 	return newServerCodec(ctx, conn, opts)
 }
@@ -294,12 +295,12 @@ func Serve(ctx context.Context, server *rpc.Server, conn ServerConn, opts *Serve
 	return codec.err
 }
 
-// depthLimit returns a MaxDepth that encoding/json has no objection to.
+// depthLimit returns a MaxDepth that encoding/json accepts.
 func depthLimit(limit int) int {
 	return min(orDefault(limit, defaultMaxDepth), headerDepth)
 }
 
-// orDefault returns a limit, or the standard one where there is no usable one.
+// orDefault returns limit, or standard if limit is less than 1.
 func orDefault(limit, standard int) int {
 	if limit < 1 {
 		return standard

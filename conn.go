@@ -22,16 +22,16 @@ type ClientConn interface {
 	// wait for the broker.
 	Open(Settings) error
 
-	// WriteRequest takes a request over. It never blocks, since net/rpc holds a lock
-	// meanwhile. The Conn reads r.Body before it returns, or calls r.Keep. Later it
+	// WriteRequest accepts a request, to be sent. It never blocks, since net/rpc holds a
+	// lock meanwhile. The Conn reads r.Body before it returns, or calls r.Keep. Later it
 	// calls r.Sent when the peer has r. In the end it returns a Reply to r from
 	// ReadReply, or calls r.Fail. For an r that is GivenUp it need do nothing.
 	//
-	// An error means that r was not taken over, and ends it as Fail would. It is
-	// ErrOverloaded when more than 16 MiB would wait to be sent, or another limit that
-	// the Conn has, and net.ErrClosed after Close. An error that begins with no sentinel
-	// (see Request.Fail) stands for an ErrUnavailable. For a call it is never
-	// ErrUnconfirmed.
+	// An error means that r was not accepted, and ends r as Fail would. It is
+	// ErrOverloaded if more than 16 MiB would wait to be sent, or if r would exceed
+	// another limit of the Conn. It is net.ErrClosed after Close. An error that begins
+	// with no sentinel (see Request.Fail) stands for an ErrUnavailable. For a call it is
+	// never ErrUnconfirmed.
 	WriteRequest(r *Request) error
 
 	// ReadReply returns the next message with answers. When ctx is done it returns
@@ -46,8 +46,8 @@ type ClientConn interface {
 	// nil came to this Conn as a part of another (see JoinRequests), and can't be
 	// withdrawn.
 	//
-	// found[i] is about requests[i], and is appended to the error of the call. It wraps
-	// ErrNotRun if the request was withdrawn or never sent. A nil error, or a nil
+	// found[i] is about requests[i]; the codec appends it to the error of the call. It
+	// wraps ErrNotRun if the request was withdrawn or never sent. A nil error, or a nil
 	// slice, says that nothing is known. Inquire returns when ctx is done, which is
 	// after half a second at most. It is not called once the Conn is closed.
 	Inquire(ctx context.Context, requests []*Request) (found []error)
@@ -56,11 +56,11 @@ type ClientConn interface {
 	// Close. It does no I/O, and may be called at any time, as by a readiness probe.
 	Err() error
 
-	// Close sends what WriteRequest took over, and calls Sent or Fail for it. It may
-	// leave out calls, whose answers nobody waits for. It may give up after 2 s, and
-	// does so when 2 s pass without progress.
+	// Close sends the requests that WriteRequest accepted, and calls Sent or Fail for
+	// them. It may leave out calls, since nobody waits for their answers. It may give up
+	// after 2 s, and does so when 2 s pass without progress.
 	//
-	// Close then lets ReadReply return io.EOF, and waits for the Conn's goroutines.
+	// Close then makes ReadReply return io.EOF, and waits for the Conn's goroutines.
 	// It must not wait for the Contexts of requests: the codec ends those that are
 	// left after Close. A second Close does nothing.
 	Close() error
@@ -90,8 +90,8 @@ type ServerConn interface {
 	// Err is like that of a ClientConn.
 	Err() error
 
-	// Close sends the answers that Reply took. It may give up after 2 s, and does so
-	// when 2 s pass without progress: it then tells Settings.Lost of those that are
+	// Close sends the answers that Reply accepted. It may give up after 2 s, and does so
+	// when 2 s pass without progress: it then calls Settings.Lost for those that are
 	// left, and returns an error. It waits for the Conn's goroutines. A second Close
 	// does nothing.
 	Close() error
@@ -106,15 +106,15 @@ var ErrOpened = errors.New("jsonrpc2: Conn already belongs to a codec")
 // sets every field.
 type Settings struct {
 	// MessageSize is the limit of a message, in bytes. Of a longer message the Conn
-	// hands over the beginning, of more than MessageSize bytes, for the codec to
-	// refuse.
+	// may return only the beginning, of more than MessageSize bytes: the codec refuses
+	// it.
 	MessageSize int
 
 	// InFlight is how many deliveries may be unsettled at once. It is 0 for a
 	// ClientConn.
 	InFlight int
 
-	// Lost logs and counts what the Conn could not deliver: an answer that Reply took,
+	// Lost logs and counts what the Conn could not deliver: an answer that Reply accepted,
 	// or a request that could not be given back. body is its text. Any goroutine may
 	// call Lost, with locks held. It never blocks, and keeps neither argument.
 	Lost func(body []byte, why error)

@@ -83,26 +83,25 @@ func (c *serverCodec) setContext(call *serverCall, args any) {
 	}
 	var ctx context.Context
 	ctx, call.cancel = c.grace.newContext(call.exchange)
-	defer func() { _ = recover() }() // of the way to it through a nil pointer
+	defer func() { _ = recover() }() // if the Context is behind a nil pointer
 	setter.setContext(ctx, call.exchange.attempt)
 }
 
-// A grace is for how long the contexts of running calls outlive the beginning of
-// a drain.
+// A grace ends the contexts of running calls some time after a drain has begun.
 type grace struct {
-	ctx     context.Context // ends with it; the parent of all that have no other
-	end     context.CancelFunc
+	ctx     context.Context // done when the grace is over; parent of contexts without another
+	cancel  context.CancelFunc
 	unwatch func() bool
-	ended   chan struct{} // closed when nothing runs for it any more
+	done    chan struct{} // closed when its goroutine has ended or will not start
 }
 
-// newGrace watches drain, with no goroutine before it is done.
+// newGrace returns a grace of d after drain is done. It needs no goroutine before that.
 func newGrace(drain context.Context, d time.Duration) *grace {
-	g := &grace{ended: make(chan struct{})}
-	g.ctx, g.end = context.WithCancel(context.WithoutCancel(drain))
+	g := &grace{done: make(chan struct{})}
+	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(drain))
 	g.unwatch = context.AfterFunc(drain, func() {
-		defer close(g.ended)
-		defer g.end()
+		defer close(g.done)
+		defer g.cancel()
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {
@@ -136,11 +135,11 @@ func (g *grace) newContext(x *exchange) (context.Context, context.CancelFunc) {
 	}
 }
 
-// close ends all contexts, and waits for what runs. It is idempotent.
+// close ends all contexts, and waits for the goroutine. It may be called again.
 func (g *grace) close() {
-	g.end()
+	g.cancel()
 	if g.unwatch() {
-		close(g.ended)
+		close(g.done)
 	}
-	<-g.ended
+	<-g.done
 }

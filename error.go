@@ -87,8 +87,8 @@ func withSentinel(err, sentinel error) error {
 	return err
 }
 
-// certainlyNotRun reports whether the error of a request says that it did not run: what
-// its text begins with does.
+// certainlyNotRun reports whether the error of a request says, by the sentinel that its
+// text begins with, that the request did not run.
 func certainlyNotRun(err error) bool {
 	switch sentinelOf(err.Error()) {
 	case ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge:
@@ -111,8 +111,8 @@ type Error struct {
 }
 
 // net/rpc flattens every error to its text, on both sides. The text of an Error
-// therefore carries the code and the data behind the message, in a form that
-// reads well in a log and that a program can take apart again.
+// therefore carries the code and the data behind the message, in a form that reads well
+// in a log and that a program can parse.
 const (
 	suffixBegin = "(JSON-RPC error "
 	suffixData  = ", data "
@@ -126,7 +126,7 @@ const (
 //	no such account (JSON-RPC error 404)
 //	no such account (JSON-RPC error 404, data {"account":7})
 //
-// [AsError] takes the text apart again, also after another text, as in
+// [AsError] parses this text, also after another text, as in
 // fmt.Errorf("transfer: %w", err). So a method that fails with the error of a call of
 // its own passes on the code and the data of that call. Return a new Error if the caller
 // should not take them for the method's own.
@@ -174,8 +174,8 @@ func (e *Error) validData() []byte {
 	return quoted
 }
 
-// parseErrorText takes apart what Error.Error put together. It looks for the
-// last suffix, so that nothing in the message can be taken for it.
+// parseErrorText parses a text of Error.Error. It looks for the last suffix, so that it
+// mistakes nothing in the message for the suffix.
 func parseErrorText(text string) (*Error, bool) {
 	body, ok := strings.CutSuffix(text, suffixEnd)
 	if !ok {
@@ -208,8 +208,8 @@ func parseSuffix(s string) (*Error, bool) {
 }
 
 // AsError returns the error object that the server answered with. It finds an *Error
-// that err is or wraps, as [Call] returns it, or takes apart the text that client.Call
-// returns. It reports false for errors that no server sent, such as a timeout.
+// that err is or wraps, as [Call] returns it, or parses the text that client.Call returns.
+// It reports false for errors that no server sent, such as a timeout.
 //
 // A text without a code stands for [CodeServer]. The code and the data in a text are
 // what the server wrote: trust them no more than the server.
@@ -231,8 +231,8 @@ func AsError(err error) (*Error, bool) {
 	return &Error{Code: CodeServer, Message: text}, true
 }
 
-// flatText returns the text of an error of a call, for net/rpc. AsError does not
-// take it for a server's if it is none, whatever strangers have put into it.
+// flatText returns the text of a call's error, for net/rpc. If the error is no *Error,
+// AsError finds none in the text, whatever a stranger has put into it.
 func flatText(err error) string {
 	text := err.Error()
 	if _, answered := err.(*Error); answered {
@@ -244,8 +244,8 @@ func flatText(err error) string {
 	return text
 }
 
-// errorFromText is the way back on the server: net/rpc gives a method's error
-// as a text, which becomes the error object to send.
+// errorFromText returns the error object to send for a method's error, of which net/rpc
+// gives only the text.
 func errorFromText(text string) *Error {
 	if e, ok := parseErrorText(text); ok {
 		return e

@@ -16,17 +16,17 @@ type serverCall struct {
 	cancel   func()   // ends the context of the arguments; nil if they have none
 }
 
-// An exchange is a message on its way to its one reply.
+// An exchange is a request message and what is known of its one reply.
 type exchange struct {
 	reply    func([]byte) error
-	notRun   func()          // in place of reply where nothing was begun; nil: not wanted
+	notRun   func()          // called in place of reply if nothing was begun; may be nil
 	deadline time.Time       // zero: not known
 	ctx      context.Context // nil: not known
 	attempt  int             // 0: not known
 	batch    bool
 	begun    bool   // some item of a batch was
-	expired  bool   // some item was not begun, for nobody waits
-	left     int    // items of a batch that are not done
+	expired  bool   // some item was not begun, since nobody waits
+	left     int    // items of a batch that are not finished
 	answers  []byte // of a batch, so far
 
 	reserved int // bytes for errors in place of the answers that are missing
@@ -38,10 +38,10 @@ func (x *exchange) isGivenUp() bool {
 		!x.deadline.IsZero() && !time.Now().Before(x.deadline)
 }
 
-// standInSize is the length of such an error, less its id's.
+// standInSize is the length of an error in place of an answer, without its id.
 const standInSize = 160
 
-// maxKeptID is how many bytes of an id a free serverCall holds on to.
+// maxKeptID is how many bytes of an id a spare serverCall holds on to.
 const maxKeptID = 256
 
 // answerAll returns what answers all calls of a message that can't be served,
@@ -70,8 +70,8 @@ func answerAll(h *Header, err error) []byte {
 	return answers[1:]
 }
 
-// finish notes that an item is done, with its answer or with none. The last one
-// of a message sends the reply.
+// finish finishes an item, with its answer or with none. The last item of a message sends
+// the reply.
 func (c *serverCodec) finish(x *exchange, id, answer []byte) {
 	if x.batch {
 		c.mu.Lock()
@@ -96,9 +96,9 @@ func (c *serverCodec) finish(x *exchange, id, answer []byte) {
 	}
 }
 
-// add adds an answer to a batch's, and ends the array with the last. Where the
-// answers would get too long, an error stands in for this one; there is always
-// room for those of the items that are left.
+// add adds an answer to those of a batch, and closes the array after the last. If the
+// answers would get too long, an error replaces this one. There is always room for such
+// errors from the items that are left.
 func (x *exchange) add(id, answer []byte, limit int) (last, replaced bool) {
 	if answer != nil {
 		x.reserved -= len(id) + standInSize
@@ -125,14 +125,14 @@ func (c *serverCodec) reply(reply func([]byte) error, body []byte) {
 	}
 }
 
-// lost notes that an answer can't be delivered, or that a request could not be given
-// back.
+// lost logs and counts an answer that can't be delivered, or a request that could not be
+// given back. It is Settings.Lost.
 func (c *serverCodec) lost(body []byte, why error) {
 	c.stats.LostReplies.Add(1)
 	c.log.drop("reply lost", body, slog.Any("error", why))
 }
 
-// release frees what a call held, its place last.
+// release ends the context of a call, keeps its struct for another, and frees its place.
 func (c *serverCodec) release(call *serverCall) {
 	if call.cancel != nil {
 		call.cancel()
@@ -142,7 +142,7 @@ func (c *serverCodec) release(call *serverCall) {
 	}
 	*call = serverCall{id: call.id[:0]}
 	c.mu.Lock()
-	c.free = append(c.free, call)
+	c.spare = append(c.spare, call)
 	c.mu.Unlock()
 	<-c.places
 }

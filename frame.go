@@ -2,12 +2,12 @@ package jsonrpc2
 
 import "bytes"
 
-// A framer finds where a JSON text ends in a stream, in as many pieces as it
-// comes. It knows the structure alone: what lies in between is for the scanner.
+// A framer finds where a JSON text ends in a stream, in whatever pieces the text comes. It
+// checks the structure alone: the scanner checks the rest.
 // A text must be an object or an array.
 type framer struct {
-	open   []byte // the brackets that are open
-	expect expect
+	brackets []byte // those that are open
+	expect   expect
 }
 
 type expect byte
@@ -19,7 +19,7 @@ const (
 	expectMember                 // a name, or the end of an object
 	expectName                   // a name
 	expectColon                  //
-	expectMore                   // a comma, or the end of what is open
+	expectMore                   // a comma, or the bracket that closes the last one
 	inName                       // in a string that is a name
 	inNameEscape                 // behind its backslash
 	inString                     // in a string that is a value
@@ -66,7 +66,7 @@ func (f *framer) scan(p []byte) (used int, state frameState) {
 			if !f.close(c) {
 				return i, frameBroken
 			}
-			if len(f.open) == 0 {
+			if len(f.brackets) == 0 {
 				f.expect = expectText
 				return i + 1, frameWhole
 			}
@@ -101,17 +101,17 @@ func (f *framer) skipString(p []byte) (n int, ok bool) {
 	return len(p) - 1, true
 }
 
-// begin takes a bracket that opens.
+// begin scans an opening bracket. It reports whether the bracket may stand here.
 func (f *framer) begin(c byte) bool {
 	switch f.expect {
 	case expectText, expectValue, expectElement:
 	default:
 		return false
 	}
-	if len(f.open) == headerDepth { // nobody takes it, and open is not to grow for ever
+	if len(f.brackets) == headerDepth { // no codec accepts it, and brackets must not grow for ever
 		return false
 	}
-	f.open = append(f.open, c)
+	f.brackets = append(f.brackets, c)
 	f.expect = expectMember
 	if c == '[' {
 		f.expect = expectElement
@@ -119,9 +119,9 @@ func (f *framer) begin(c byte) bool {
 	return true
 }
 
-// close takes a bracket that closes.
+// close scans a closing bracket. It reports whether the bracket may stand here.
 func (f *framer) close(c byte) bool {
-	if len(f.open) == 0 || f.open[len(f.open)-1] != c-2 { // '{' + 2 == '}', and so with '[' and ']'
+	if len(f.brackets) == 0 || f.brackets[len(f.brackets)-1] != c-2 { // '{' + 2 == '}', and so with '[' and ']'
 		return false
 	}
 	switch f.expect {
@@ -131,12 +131,13 @@ func (f *framer) close(c byte) bool {
 	default:
 		return false
 	}
-	f.open = f.open[:len(f.open)-1]
+	f.brackets = f.brackets[:len(f.brackets)-1]
 	f.expect = expectMore
 	return true
 }
 
-// inside takes a byte that is neither space nor bracket.
+// inside scans a byte that is neither space nor bracket. It reports whether the byte may
+// stand here.
 func (f *framer) inside(c byte) bool {
 	switch f.expect {
 	case expectValue, expectElement:
@@ -159,7 +160,7 @@ func (f *framer) inside(c byte) bool {
 			return f.expect == inScalar && isScalar(c)
 		}
 		f.expect = expectValue
-		if f.open[len(f.open)-1] == '{' {
+		if f.brackets[len(f.brackets)-1] == '{' {
 			f.expect = expectName
 		}
 	default:
@@ -173,11 +174,11 @@ func isScalar(c byte) bool {
 }
 
 func (f *framer) reset() {
-	f.open, f.expect = f.open[:0], expectText
+	f.brackets, f.expect = f.brackets[:0], expectText
 }
 
-// A frameReader cuts a stream into messages. What is broken is a message, too,
-// for the codec to answer; the stream then goes on with the next line.
+// A frameReader cuts a stream into messages. A broken text is a message, too, for the
+// codec to answer. After it the stream goes on with the next line.
 type frameReader struct {
 	framer  framer
 	store   []byte // what buf is a part of
@@ -186,7 +187,7 @@ type frameReader struct {
 	retried int    // bytes of buf that are scanned once more
 	limit   int    // of a message
 	skip    skip
-	ended   bool // nothing more is read: what is not whole is broken
+	atEOF   bool // nothing more comes: a text that is not whole is broken
 }
 
 type skip int
@@ -202,8 +203,8 @@ const (
 	maxKeptReading = 64 << 10 // bytes of buffer an idle stream holds on to
 )
 
-// next cuts off the next message. Its bytes are valid until more is read. There
-// is none if more has to be read.
+// next cuts off the next message. Its bytes are valid until more is read. ok is false if
+// more has to be read first.
 func (r *frameReader) next() (message []byte, ok bool) {
 	for len(r.buf) > 0 {
 		switch r.skip {
@@ -223,7 +224,7 @@ func (r *frameReader) next() (message []byte, ok bool) {
 		}
 		n, state := r.framer.scan(r.buf[r.scanned:])
 		r.scanned += n
-		if r.ended && state == frameMore {
+		if r.atEOF && state == frameMore {
 			state = frameBroken
 		}
 		message, ok = r.frame(state)
@@ -245,14 +246,15 @@ func (r *frameReader) skipBlanks() bool {
 		case bytes.HasPrefix(r.buf, byteOrderMark):
 			r.cut(len(byteOrderMark))
 		case bytes.HasPrefix(byteOrderMark, r.buf): // a part of it, or nothing
-			return r.ended && len(r.buf) > 0
+			return r.atEOF && len(r.buf) > 0
 		default:
 			return true
 		}
 	}
 }
 
-// frame cuts off what the framer has seen, if it is to be cut off now.
+// frame cuts off a message that is whole, broken or too long. It skips the rest of one
+// that is too long. ok reports whether there is a message.
 func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
 	skipped := r.skip == skipText
 	switch state {
@@ -279,11 +281,11 @@ func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
 // brokenEnd returns where the text that is broken at scanned ends, and what is to
 // be skipped behind it.
 //
-// The texts may stand one in a line, and one of them have broken off: as it had
-// brackets open, it went on in the lines behind it. So it ends where the next line
-// begins with a bracket, which may be a text, and what was scanned is scanned again.
-// Where that breaks, too, before as many new bytes have come, all of it goes: a stream
-// of brackets would else be scanned again for each of them.
+// If each line is one text and a line breaks off, its open brackets made the framer take
+// the lines behind it for a part of the text. So the broken text ends where the next line
+// begins with a bracket, which may begin a text; from there the bytes are scanned again.
+// If those bytes are broken, too, before as many new bytes have come, all are skipped:
+// otherwise a stream of brackets would be scanned again for each bracket.
 func (r *frameReader) brokenEnd() (end int, skip skip) {
 	seen := r.buf[:min(r.scanned+1, len(r.buf))]
 	if r.scanned >= 2*r.retried {

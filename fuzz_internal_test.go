@@ -140,7 +140,7 @@ func frames(stream, cuts []byte) (messages [][]byte) {
 			messages = append(messages, bytes.Clone(message))
 		}
 	}
-	r.ended = true
+	r.atEOF = true
 	for message, ok := r.next(); ok; message, ok = r.next() {
 		messages = append(messages, bytes.Clone(message))
 	}

@@ -22,15 +22,15 @@ type Header struct {
 	limit int // 0: maxBatchItems
 }
 
-// headerDepth is encoding/json's own limit. The codec's is lower; what exceeds
-// that is answered, and so needs an address.
+// headerDepth is encoding/json's own limit of nesting. The codec's limit is lower, but a
+// message over it is answered, and so needs an address.
 const headerDepth = 10_000
 
-// maxBatchItems limits the items of a batch that are kept: one of 4 MiB may have
-// two million, and each takes a hundred times its length.
+// maxBatchItems limits the items of a batch that are kept: a batch of 4 MiB may have two
+// million items, and each takes a hundred times its length.
 const maxBatchItems = 10_000
 
-// maxKeptItems is for how many items room is kept.
+// maxKeptItems is how many items a Header keeps room for.
 const maxKeptItems = 1_000
 
 // Scan reads a message, and replaces what the Header held before. body must not change

@@ -7,12 +7,12 @@ import (
 	"net/rpc"
 )
 
-// An incoming is what a server reads its calls from: the message in hand.
+// An incoming is the message that a server is reading its calls from.
 type incoming struct {
-	placed   bool       // a place is taken for the next call
+	hasPlace bool       // a place is taken for the next call
 	header   Header     // of the message, if the Conn has scanned none
 	items    []envelope // of the message
-	next     int        // index of the item that is next
+	next     int        // index of the next item
 	exchange *exchange  // of the message; &single for all but batches
 	single   exchange
 	call     *serverCall
@@ -24,16 +24,16 @@ type incoming struct {
 	answer   []byte // scratch
 }
 
-// takePlace waits for a place for the next call, until done. A nil done: for
-// as long as it takes, which is for the items of a batch that has begun.
+// takePlace waits for a place for the next call, or until done is closed. Within a message
+// done is nil: a batch that has begun is finished.
 func (c *serverCodec) takePlace(done <-chan struct{}) {
-	if c.in.placed {
+	if c.in.hasPlace {
 		return
 	}
 	select {
 	case c.places <- struct{}{}:
-		c.in.placed = true
-	case <-done: // ReadRequest is to see that, too
+		c.in.hasPlace = true
+	case <-done: // ReadRequest then returns
 	}
 }
 
@@ -79,7 +79,7 @@ func (c *serverCodec) scan(d Delivery) *Header {
 
 var errEmptyBatch = errors.New("invalid request: empty batch")
 
-// check returns why a message can't be taken apart, nil if it can.
+// check returns why a message can't be served, nil if its items can.
 func (c *serverCodec) check(h *Header, body []byte) error {
 	switch limit := c.opts.MaxMessageSize; {
 	case len(body) > limit:
@@ -96,7 +96,7 @@ func (c *serverCodec) check(h *Header, body []byte) error {
 	return nil
 }
 
-// refuse answers a message that can't be taken apart with one error.
+// refuse answers a message that can't be served with one error.
 func (c *serverCodec) refuse(d Delivery, err error) {
 	code := int64(CodeInvalidRequest)
 	if errors.Is(err, errSyntax) {
@@ -134,8 +134,8 @@ func (c *serverCodec) nextItem(r *rpc.Request) bool {
 	return true
 }
 
-// expire lets an item be that nobody waits for. It has an answer, which is sent
-// if other items of its message have begun.
+// expire finishes an item that nobody waits for, without running it. Its answer, an error,
+// is sent if other items of its message have begun.
 func (c *serverCodec) expire(item *envelope) {
 	c.stats.Expired.Add(1)
 	c.log.drop("request whose caller has given up not run", item.text)
@@ -152,7 +152,7 @@ func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 	c.in.seq++
 	r.Seq, r.ServiceMethod = c.in.seq, c.goName(item.method)
 	c.in.params, c.in.method = item.params, item.method
-	c.in.placed = false
+	c.in.hasPlace = false
 	if item.id == nil {
 		c.stats.Notifications.Add(1)
 	} else {
@@ -162,8 +162,8 @@ func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var call *serverCall
-	if n := len(c.free); n > 0 {
-		call, c.free = c.free[n-1], c.free[:n-1]
+	if n := len(c.spare); n > 0 {
+		call, c.spare = c.spare[n-1], c.spare[:n-1]
 	} else {
 		call = new(serverCall)
 	}
@@ -173,7 +173,7 @@ func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 		call.single = *c.in.exchange
 		call.exchange = &call.single
 	}
-	if item.id != nil { // copied, for the message is overwritten by the next
+	if item.id != nil { // copied, since the next message overwrites this one
 		call.id = append(call.id[:0], item.id...)
 	}
 	c.in.call, c.running[c.in.seq] = call, call

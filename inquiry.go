@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// inquiryTime is for how long a call that was not answered in time waits to
-// learn more.
+// inquiryTime is for how long a call that has timed out waits for an inquiry.
 const inquiryTime = 500 * time.Millisecond
 
-// An inquiry is a call that ended without an answer, of which the Conn may know
-// more.
+// An inquiry is about a call that got no answer: the Conn may know what became of its
+// request.
 type inquiry struct {
 	call  *pendingCall
-	err   error     // that the call is to end with; nil if it has ended
-	until time.Time // the call waits for more
+	err   error     // to end the call with; nil if it has ended
+	until time.Time // the call waits no longer
 }
 
-// inquiries are those that are to be made.
+// inquiries are those to be made, and the goroutine that makes them.
 type inquiries struct {
-	overdue []inquiry
+	overdue []inquiry      // not made yet
 	running bool           // the asking goroutine runs
-	asking  sync.WaitGroup // for it
+	asking  sync.WaitGroup // for that goroutine
 }
 
-// failOverdue ends a call that was removed and is overdue, after an inquiry. It
-// reports whether there is one. It is called with c.mu locked.
+// failOverdue queues an inquiry about a call that was removed and is overdue; the call
+// ends after it. If the codec is being closed, the call ends at once, and failOverdue
+// reports false. It is called with c.mu locked.
 func (c *clientCodec) failOverdue(p *pendingCall, err error, now time.Time) bool {
 	if c.closing {
 		c.fail(p, err)
@@ -37,15 +37,16 @@ func (c *clientCodec) failOverdue(p *pendingCall, err error, now time.Time) bool
 	return true
 }
 
-// withdraw has the request of a call that has ended withdrawn. It is called with
-// c.mu locked.
+// withdraw queues an inquiry that withdraws the request of a call that has ended. It is
+// called with c.mu locked.
 func (c *clientCodec) withdraw(p *pendingCall) {
 	if !c.closing {
 		c.inquire(inquiry{call: p, until: time.Now().Add(inquiryTime)})
 	}
 }
 
-// inquire has the asking goroutine ask of i, too. It is called with c.mu locked.
+// inquire queues an inquiry, and starts the asking goroutine unless it runs. It is called
+// with c.mu locked.
 func (c *clientCodec) inquire(i inquiry) {
 	c.inquiries.overdue = append(c.inquiries.overdue, i)
 	if !c.inquiries.running {
@@ -54,8 +55,8 @@ func (c *clientCodec) inquire(i inquiry) {
 	}
 }
 
-// ask inquires of all that are overdue, in one go, and again of those that became so
-// meanwhile. A request that is just being handed over it lets be handed over first.
+// ask makes all queued inquiries in one go, until there are no more. It first waits until
+// the WriteRequest under way has returned, as Inquire requires.
 func (c *clientCodec) ask() {
 	for {
 		overdue := c.takeOverdue()
@@ -83,7 +84,7 @@ func (c *clientCodec) takeOverdue() (overdue []inquiry) {
 	return overdue
 }
 
-// failInquired ends calls with what was found out of them.
+// failInquired ends calls with their errors and what was found out about them.
 func (c *clientCodec) failInquired(overdue []inquiry, found []error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,7 +33,7 @@ func JoinRequests(body []byte, hooks Hooks, requests ...*Request) *Request {
 	return &j.Request
 }
 
-// join makes r a part of j, unless r has ended. It returns how.
+// join makes r a part of j, unless r has ended. It returns how r has ended, or underWay.
 func (r *Request) join(j *joined) int32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,7 +92,7 @@ func (j *joined) fail(err error) {
 	}
 }
 
-// leaveParts has the parts, which live on, forget j.
+// leaveParts removes j from its parts, which are still under way.
 func (j *joined) leaveParts() {
 	for _, r := range j.parts {
 		r.mu.Lock()

@@ -70,7 +70,7 @@ func (s *scanner) item(item func(envelope) error) error {
 		return err
 	})
 	e.text = s.text[start:s.pos]
-	if err != nil { // what was seen may still tell whom to answer
+	if err != nil { // the members seen so far may still tell whom to answer
 		e.invalid = err.Error()
 		_ = item(e)
 		return err
@@ -78,9 +78,9 @@ func (s *scanner) item(item func(envelope) error) error {
 	return item(e)
 }
 
-// set notes a member. Members of the envelope count only as they are written
-// in the specification, and once: a peer that reads the same text by other
-// rules must not see another request in it.
+// set sets a member. A name counts only in the spelling of the specification, and only
+// once: a peer that reads the same text by other rules must not see another request in
+// it.
 func (e *envelope) set(name, value []byte) {
 	name = unescaped(name)
 	member := e.member(name)
@@ -126,7 +126,7 @@ func (e *envelope) member(name []byte) *[]byte {
 	return nil
 }
 
-// folded returns the one of the names that name is but for case, "" for none.
+// folded returns which of the names equals name if case is ignored, "" for none.
 func folded(name []byte, names ...string) string {
 	for _, known := range names {
 		if len(name) < 2*len(known) && bytes.EqualFold(name, []byte(known)) {
@@ -142,8 +142,8 @@ func (e *envelope) isResponse() bool {
 	return e.method == nil && (e.result != nil || e.err != nil)
 }
 
-// isNameless reports whether this is an error that says of no call that it is
-// about it.
+// isNameless reports whether this is an error response without an id: it does not say
+// which call it is about.
 func (e *envelope) isNameless() bool {
 	id := kindOf(e.id)
 	return e.method == nil && (id == 0 || id == 'n') && kindOf(e.err) == '{' && e.checkResponse() == nil
@@ -155,7 +155,7 @@ func (e *envelope) isNotification() bool {
 	return e.id == nil && e.checkRequest() == nil
 }
 
-// wantsAnswer reports whether an answer is due to this.
+// wantsAnswer reports whether this has to be answered.
 func (e *envelope) wantsAnswer() bool { return !e.isResponse() && !e.isNotification() }
 
 // checkRequest returns nil for a request object (section 4), else the error to
@@ -178,8 +178,8 @@ func (e *envelope) checkRequest() *Error {
 	return errorf(CodeInvalidRequest, `invalid request: member "params" must be an object or an array`)
 }
 
-// checkResponse returns nil for a response object (section 5), else what is wrong
-// with it. A member null beside the other one is none.
+// checkResponse returns nil for a response object (section 5), else what is wrong with
+// it. If one of result and error is null, it does not count beside the other.
 func (e *envelope) checkResponse() error {
 	result, failed := e.result != nil, kindOf(e.err) != 0 && kindOf(e.err) != 'n'
 	switch {
@@ -199,7 +199,7 @@ func (e *envelope) isVersion2() bool {
 	return string(e.version) == `"2.0"` || unquote(e.version) == "2.0"
 }
 
-// answerID is the id to answer with: null where none can be told.
+// answerID returns the id to answer with: null if the request has no valid one.
 func (e *envelope) answerID() []byte {
 	if e.invalid == "" && isID(e.id) {
 		return e.id

@@ -19,7 +19,7 @@ type encoder struct {
 	arranger arranger
 }
 
-// maxKeptBuffer is what a buffer may hold on to when its message is gone.
+// maxKeptBuffer is how many bytes of a buffer are kept for the next message.
 const maxKeptBuffer = 64 << 10
 
 func newEncoder() *encoder {
@@ -42,8 +42,8 @@ func (e *encoder) reset() {
 	e.b = e.b[:0]
 }
 
-// value appends v. A panic in a method of v's is an error, and so is what
-// encoding/json can't encode; nothing is appended then.
+// value appends v. It returns an error, and appends nothing, if encoding/json can't
+// encode v or a method of v panics.
 func (e *encoder) value(v any) (err error) {
 	if e.plainString(v) {
 		return nil
@@ -61,14 +61,14 @@ func (e *encoder) value(v any) (err error) {
 		return err
 	}
 	e.b = e.b[:len(e.b)-1]        // the newline that Encode ends with
-	if !utf8.Valid(e.b[start:]) { // of a MarshalJSON's: Encode lets it pass
+	if !utf8.Valid(e.b[start:]) { // Encode does not check what a MarshalJSON returns
 		return errUTF8
 	}
 	return nil
 }
 
-// plainString appends v if it is a string that travels as it is. encoding/json
-// takes twice as long for a long one.
+// plainString appends v if it is a string that needs nothing but quotes. encoding/json
+// takes twice as long for a long string.
 func (e *encoder) plainString(v any) bool {
 	var s string
 	switch v := v.(type) {
@@ -91,23 +91,23 @@ func (e *encoder) plainString(v any) bool {
 
 var errUTF8 = errors.New("not valid UTF-8")
 
-// params appends the member params for v, or nothing where there is nothing to
-// send: nil, and structs without a value.
+// params appends the member params for v, or nothing if there is nothing to send: for nil
+// and for a struct without any member.
 func (e *encoder) params(v any, positional bool) error {
 	start := len(e.b)
 	e.b = append(e.b, `,"params":`...)
-	open := len(e.b)
+	at := len(e.b)
 	err := e.paramsValue(v, positional)
 	if err != nil {
 		return err
 	}
-	switch value := e.b[open:]; {
+	switch value := e.b[at:]; {
 	case string(value) == "null", string(value) == "{}" && e.isPlainStruct(v):
 		e.b = e.b[:start]
 	case value[0] != '{' && value[0] != '[': // params are never a scalar
 		e.b = append(e.b, ']', 0)
-		copy(e.b[open+1:], e.b[open:len(e.b)-2])
-		e.b[open] = '['
+		copy(e.b[at+1:], e.b[at:len(e.b)-2])
+		e.b[at] = '['
 		e.b[len(e.b)-1] = ']'
 	}
 	return nil
@@ -126,8 +126,8 @@ func (e *encoder) paramsValue(v any, positional bool) error {
 	return nil
 }
 
-// isPlainStruct reports whether v is or points to a struct that encoding/json
-// decodes field by field: an empty object says nothing to it.
+// isPlainStruct reports whether v is or points to a struct that encoding/json decodes field
+// by field: to such a one an empty object says as much as no params.
 func (e *encoder) isPlainStruct(v any) bool {
 	s := structOf(v)
 	return s.IsValid() && e.shapes.of(s.Type()).kind == structShape
@@ -197,8 +197,8 @@ func (d *paramsDecoder) decode(params []byte, v any) *Error {
 	return d.unmarshal(params, v)
 }
 
-// decodeEmpty gives params that hold nothing to what decodes itself, if they are
-// there at all. Where it refuses them they are as good as absent.
+// decodeEmpty decodes params that hold nothing. Only a type that decodes itself gets them,
+// if they are present. If it refuses them, they count as absent.
 func (d *paramsDecoder) decodeEmpty(params []byte, v any) *Error {
 	if kindOf(params) == 0 || kindOf(params) == 'n' || d.shapes.of(pointed(reflect.TypeOf(v))).kind != customShape {
 		return nil
@@ -219,12 +219,12 @@ func pointed(t reflect.Type) reflect.Type {
 	return t
 }
 
-// isEmpty reports whether params, a value the scanner saw, hold nothing.
+// isEmpty reports whether params, which the scanner has checked, hold nothing.
 func isEmpty(params []byte) bool {
 	return len(params) == 0 || params[0] == 'n' || len(bytes.TrimSpace(params[1:len(params)-1])) == 0
 }
 
-// split notes the elements of an array that the scanner saw.
+// split sets d.elements to those of an array that the scanner has checked.
 func (d *paramsDecoder) split(array []byte) {
 	clear(d.elements)
 	d.elements = d.elements[:0]
@@ -237,8 +237,8 @@ func (d *paramsDecoder) split(array []byte) {
 	})
 }
 
-// unmarshal decodes into v. A panic in a method of v's is an internal error,
-// everything else the params' fault.
+// unmarshal decodes into v. A panic in a method of v is an internal error, any other error
+// is about the params.
 func (d *paramsDecoder) unmarshal(data []byte, v any) *Error {
 	err, panicked := d.decoder.decode(data, v)
 	switch {
@@ -267,7 +267,7 @@ func newDecoder() *decoder {
 // syntax, such as too deep a nesting, for ever.
 func (d *decoder) renew() { d.json = json.NewDecoder(&d.data) }
 
-// decode decodes into v. A panic in a method of v's is an error.
+// decode decodes into v. A panic in a method of v is an error.
 func (d *decoder) decode(data []byte, v any) (err error, panicked bool) {
 	defer func() {
 		if p := recover(); p != nil {

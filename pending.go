@@ -21,12 +21,12 @@ type pendingCalls struct {
 	newest   *pendingCall
 	timer    *time.Timer // runs expire
 	armed    bool        // timer will fire
-	over     bool        // nothing is pending any more
+	closed   bool        // by endAll: the timer is not set again
 	sent     uint64      // the last call
 	nameless nameless
 }
 
-// A nameless error says of no call that it is about it.
+// A nameless error is one without an id: it does not say which call it is about.
 type nameless struct {
 	err  error  // nil: there was none
 	sent uint64 // the last call before it
@@ -59,8 +59,8 @@ func (p *pendingCall) id() string {
 func (c *clientCodec) add(p *pendingCall) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lost != nil {
-		return fmt.Errorf("%w: the connection has ended: %w", ErrUnavailable, c.lost)
+	if c.connErr != nil {
+		return fmt.Errorf("%w: the connection has ended: %w", ErrUnavailable, c.connErr)
 	}
 	c.pending.bySeq[p.seq], c.pending.sent = p, p.seq
 	if p.expires.IsZero() {
@@ -76,12 +76,12 @@ func (c *clientCodec) add(p *pendingCall) error {
 	return nil
 }
 
-// arm makes sure that expire runs no later than after d. The timer is left to
-// fire in vain when the call it was set for is answered: a busy client sets it
-// once per Timeout, not once per call.
+// arm makes sure that expire runs within d. The timer is not stopped when the call that
+// it was set for is answered, and then fires in vain: so a busy client sets it once per
+// Timeout, not once per call.
 func (c *clientCodec) arm(d time.Duration) {
 	switch {
-	case c.pending.armed || c.pending.over:
+	case c.pending.armed || c.pending.closed:
 		return
 	case c.pending.timer == nil:
 		c.pending.timer = time.AfterFunc(d, c.expire)
@@ -91,8 +91,8 @@ func (c *clientCodec) arm(d time.Duration) {
 	c.pending.armed = true
 }
 
-// expire ends the calls and notifications that are due. All of them have the same
-// timeout, so that the first is the oldest.
+// expire ends the calls and notifications that are due. All have the same timeout,
+// so the oldest is due first.
 func (c *clientCodec) expire() {
 	err := fmt.Errorf("%w after %v", ErrTimeout, c.opts.Timeout)
 	for range c.removeExpired(err) {
@@ -100,7 +100,7 @@ func (c *clientCodec) expire() {
 	}
 }
 
-// removeExpired ends what is due, and returns how many notifications that were.
+// removeExpired ends what is due, and returns how many of those were notifications.
 func (c *clientCodec) removeExpired(err error) (notifications int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,11 +124,11 @@ func (c *clientCodec) removeExpired(err error) (notifications int) {
 // sent ends a notification.
 func (p *pendingCall) sent() {
 	if p.notification {
-		p.codec.take(p)
+		p.codec.complete(p)
 	}
 }
 
-// fail ends a call, or a notification, on its way.
+// fail ends a call or a notification that failed on its way.
 func (p *pendingCall) fail(err error) {
 	if !p.notification && isUnconfirmed(err) {
 		return
@@ -152,30 +152,30 @@ func (p *pendingCall) fail(err error) {
 	}
 }
 
-// fail has the reading goroutine end a call that was removed. It is called with c.mu
-// locked.
+// fail queues the error of a call that was removed, for the reading goroutine to end the
+// call with. It is called with c.mu locked.
 func (c *clientCodec) fail(p *pendingCall, err error) {
 	c.failures.calls = append(c.failures.calls, failure{p, err})
 	c.failures.interrupt()
 }
 
-// loseAll ends what waits when the Conn has ended. When the client is being closed
-// that is net/rpc's to do.
-func (c *clientCodec) loseAll(cause error) {
+// connEnded fails what waits, as conn has ended with cause. While the client is being
+// closed, net/rpc does that.
+func (c *clientCodec) connEnded(cause error) {
 	if cause == io.EOF {
 		cause = io.ErrUnexpectedEOF // as net/rpc calls it
 	}
 	c.mu.Lock()
-	c.lost = cause
-	var lost []*pendingCall
+	c.connErr = cause
+	var waiting []*pendingCall
 	if !c.closing {
 		for _, p := range c.pending.bySeq {
-			lost = append(lost, p)
+			waiting = append(waiting, p)
 		}
 	}
 	c.mu.Unlock()
-	slices.SortFunc(lost, func(a, b *pendingCall) int { return cmp.Compare(a.seq, b.seq) })
-	for _, p := range lost {
+	slices.SortFunc(waiting, func(a, b *pendingCall) int { return cmp.Compare(a.seq, b.seq) })
+	for _, p := range waiting {
 		sentinel := ErrReplyLost
 		if p.notification {
 			sentinel = ErrUnconfirmed
@@ -184,7 +184,8 @@ func (c *clientCodec) loseAll(cause error) {
 	}
 }
 
-// endAll ends what still waits when the client is closed: net/rpc tells the callers.
+// endAll ends the requests that still wait when the client is closed. net/rpc ends their
+// calls.
 func (c *clientCodec) endAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -193,14 +194,14 @@ func (c *clientCodec) endAll() {
 	}
 	clear(c.pending.bySeq)
 	c.pending.oldest, c.pending.newest = nil, nil
-	c.pending.over = true
+	c.pending.closed = true
 	if c.pending.timer != nil {
 		c.pending.timer.Stop()
 	}
 }
 
-// giveUp ends a call with an error of its ctx, and returns the error with what is
-// known beside it. It reports whether the caller should wait for an inquiry.
+// giveUp ends a call with an error of its ctx, and returns the error with what else is
+// known. more reports whether the caller should wait for an inquiry.
 func (c *clientCodec) giveUp(p *pendingCall, err error) (explained error, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -228,17 +229,18 @@ func (c *clientCodec) explain(p *pendingCall, err error) error {
 	return fmt.Errorf("%w; an error that names no call came meanwhile: %q", err, quote(c.pending.nameless.err.Error()))
 }
 
-// take removes what was sent, or could not be. It reports whether it was pending.
-func (c *clientCodec) take(p *pendingCall) bool {
+// complete ends a notification that was sent, or a request that could not be. It reports
+// whether that was still pending.
+func (c *clientCodec) complete(p *pendingCall) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.removePending(p, canceled)
 }
 
-// takeID removes the call with an id on the wire, which is answered. It is nil for
-// one that nobody waits for; ours reports whether there was such a call. Only the
-// very text that we sent counts.
-func (c *clientCodec) takeID(id []byte) (p *pendingCall, ours bool) {
+// removeByID removes and returns the pending call that an answer's id names, nil if there
+// is none. ours reports whether there ever was one. An id counts only if it is, byte for
+// byte, one that this client has sent.
+func (c *clientCodec) removeByID(id []byte) (p *pendingCall, ours bool) {
 	digits, ok := bytes.CutPrefix(id, []byte(c.id))
 	if !ok || len(digits) == 0 {
 		return nil, false
@@ -257,8 +259,8 @@ func (c *clientCodec) takeID(id []byte) (p *pendingCall, ours bool) {
 	return nil, seq <= c.pending.sent
 }
 
-// removePending removes a call or notification unless it has ended, and reports
-// whether it did. It is called with c.mu locked: whoever removes a call ends it.
+// removePending removes a call or notification unless it has ended, and reports whether
+// it has removed it. The caller then ends it. It is called with c.mu locked.
 func (c *clientCodec) removePending(p *pendingCall, end int32) bool {
 	if c.pending.bySeq[p.seq] != p {
 		return false

@@ -33,7 +33,7 @@ func (e *encoder) arrange(start int, s *shape) {
 		return
 	}
 	a := &e.arranger
-	if a.take(e.b[start:], s) && a.isExpressible(s) {
+	if a.collect(e.b[start:], s) && a.isExpressible(s) {
 		array := a.build(s)
 		if len(s.fields) > 1 || !e.shapes.isWhole(s, array[1:len(array)-1]) {
 			e.b = append(e.b[:start], array...)
@@ -42,9 +42,9 @@ func (e *encoder) arrange(start int, s *shape) {
 	a.release()
 }
 
-// take notes the values of an object. It reports whether all are fields'.
+// collect sets a.values to those of an object. It reports whether each belongs to a field.
 // encoding/json writes them in the order of the fields.
-func (a *arranger) take(object []byte, s *shape) bool {
+func (a *arranger) collect(object []byte, s *shape) bool {
 	a.values = append(a.values[:0], make([][]byte, len(s.fields))...)
 	next := 0
 	scan := scanner{text: object, maxDepth: headerDepth}

@@ -30,7 +30,7 @@ type Request struct {
 	owner    owner
 	ctx      context.Context         // the caller's
 	deadline time.Time               // as it travels; zero: none
-	message  atomic.Pointer[Request] // that a Batch has sent it in: itself, or a batch; nil: none has
+	message  atomic.Pointer[Request] // what a Batch has sent it as: r itself or a batch; nil: nothing yet
 	kept     bool
 	end      atomic.Int32 // how it has ended
 
@@ -45,14 +45,14 @@ const (
 	overdue
 )
 
-// endErrors are what a request's context says of each end.
+// endErrors are the errors of a request's context, by how the request has ended.
 var endErrors = [...]error{underWay: nil, canceled: context.Canceled, overdue: context.DeadlineExceeded}
 
-// watchers want to see a request's end.
+// watchers are told when a request ends.
 type watchers struct {
-	done   chan struct{} // nil: not asked for
-	after  []*func()
-	joined []*joined // that it is a part of
+	done   chan struct{} // closed when the request has ended; nil: not asked for
+	after  []*func()     // run when it has ended
+	joined []*joined     // that it is a part of
 
 	one [1]*func() // room for after, most often
 }
@@ -110,8 +110,8 @@ func (r *Request) IsNotification() bool { return r.owner.isNotification() }
 // ID returns the first id in r that is a string, without quotes, or "" if there is none.
 func (r *Request) ID() string { return r.owner.id() }
 
-// finish ends r, and the requests that it was the last part of. It reports whether r
-// had not ended before.
+// finish ends r, and each joined request of which r was the last part. It reports whether
+// r had not ended before.
 func (r *Request) finish(end int32) bool {
 	r.mu.Lock()
 	if !r.end.CompareAndSwap(underWay, end) {
@@ -182,14 +182,14 @@ func (c *requestContext) Done() <-chan struct{} {
 
 func (c *requestContext) Err() error {
 	end := c.end.Load()
-	if end != underWay { // Done is to be closed by then, too
+	if end != underWay { // finish holds the lock until Done is closed
 		c.mu.Lock()
 		defer c.mu.Unlock()
 	}
 	return endErrors[end]
 }
 
-// AfterFunc has package context need no goroutine for what is derived from c.
+// AfterFunc spares package context a goroutine for each context that is derived from c.
 func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 	r := (*Request)(c)
 	r.mu.Lock()
@@ -226,8 +226,8 @@ type Hooks struct {
 	Fail func(error)
 }
 
-// A lone request was made by no codec.
-type lone struct {
+// A standalone request was made by NewRequest, not by a codec.
+type standalone struct {
 	Request
 	hooks        Hooks
 	text         string // of the id
@@ -242,16 +242,16 @@ type lone struct {
 func NewRequest(ctx context.Context, body []byte, hooks Hooks) *Request {
 	var h Header
 	h.Scan(body)
-	l := &lone{hooks: hooks, text: h.ID(), notification: !h.WantsAnswer()}
-	l.owner, l.ctx, l.Body = l, ctx, body
-	if !l.notification {
-		l.deadline, _ = ctx.Deadline()
+	s := &standalone{hooks: hooks, text: h.ID(), notification: !h.WantsAnswer()}
+	s.owner, s.ctx, s.Body = s, ctx, body
+	if !s.notification {
+		s.deadline, _ = ctx.Deadline()
 	}
 	if err := ctx.Err(); err != nil {
-		l.finish(endOf(err))
+		s.finish(endOf(err))
 	}
-	l.unwatch = context.AfterFunc(ctx, func() { l.finish(endOf(ctx.Err())) })
-	return &l.Request
+	s.unwatch = context.AfterFunc(ctx, func() { s.finish(endOf(ctx.Err())) })
+	return &s.Request
 }
 
 // endOf returns the end that an error of package context says.
@@ -262,27 +262,27 @@ func endOf(err error) int32 {
 	return canceled
 }
 
-func (l *lone) isNotification() bool { return l.notification }
-func (l *lone) id() string           { return l.text }
+func (s *standalone) isNotification() bool { return s.notification }
+func (s *standalone) id() string           { return s.text }
 
-func (l *lone) sent() {
-	if l.GivenUp() || l.notification && !l.finish(canceled) {
+func (s *standalone) sent() {
+	if s.GivenUp() || s.notification && !s.finish(canceled) {
 		return
 	}
-	if l.notification {
-		l.unwatch()
+	if s.notification {
+		s.unwatch()
 	}
-	if l.hooks.Sent != nil {
-		l.hooks.Sent()
+	if s.hooks.Sent != nil {
+		s.hooks.Sent()
 	}
 }
 
-func (l *lone) fail(err error) {
-	if !l.notification && isUnconfirmed(err) || !l.finish(canceled) {
+func (s *standalone) fail(err error) {
+	if !s.notification && isUnconfirmed(err) || !s.finish(canceled) {
 		return
 	}
-	l.unwatch()
-	if l.hooks.Fail != nil {
-		l.hooks.Fail(err)
+	s.unwatch()
+	if s.hooks.Fail != nil {
+		s.hooks.Fail(err)
 	}
 }

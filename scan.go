@@ -62,8 +62,8 @@ func (s *scanner) value() ([]byte, error) {
 	return s.text[start:s.pos], err
 }
 
-// object walks over an object; member is called with each name, between the
-// quotes as it stands, and has to take the value.
+// object walks over an object. It calls member with each name, as it stands between the
+// quotes; member has to skip the value.
 func (s *scanner) object(member func(name []byte) error) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (s *scanner) object(member func(name []byte) error) error {
 	}
 }
 
-// array walks over an array; element is called for each and has to take it.
+// array walks over an array. It calls element for each element, which has to skip it.
 func (s *scanner) array(element func() error) error {
 	if err := s.enter(); err != nil {
 		return err

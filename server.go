@@ -20,15 +20,15 @@ import (
 //	    WriteResponse         one at a time, on the call's goroutine
 //	      finish                the last item of a message: Delivery.Reply
 type serverCodec struct {
-	ctx   context.Context
-	conn  ServerConn
-	unfit bool // another codec has conn
-	opts  ServerOptions
-	log   *dropLog
-	stats *Stats
-	err   error // what ended conn, or its Close; read when ServeCodec has returned
+	ctx        context.Context
+	conn       ServerConn
+	openFailed bool // another codec has conn
+	opts       ServerOptions
+	log        *dropLog
+	stats      *Stats
+	err        error // what ended conn, or its Close; read when ServeCodec has returned
 
-	places chan struct{} // holds one for each running call, and one if placed
+	places chan struct{} // holds one for each running call, and one if in.hasPlace
 	grace  *grace
 
 	in  incoming // the reading goroutine's own
@@ -36,7 +36,7 @@ type serverCodec struct {
 
 	mu      sync.Mutex // protects following, and the exchanges
 	running map[uint64]*serverCall
-	free    []*serverCall
+	spare   []*serverCall // to be used again
 }
 
 func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *serverCodec {
@@ -65,15 +65,15 @@ func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *
 	c.running = make(map[uint64]*serverCall)
 	c.in.header.limit = c.opts.MaxBatch
 	c.err = conn.Open(Settings{MessageSize: c.opts.MaxMessageSize, InFlight: c.opts.MaxInFlight, Lost: c.lost})
-	c.unfit = c.err != nil
+	c.openFailed = c.err != nil
 	return c
 }
 
-// ReadRequestHeader returns the next call. It answers by itself whatever is
-// none, since an error here would end the serving. io.EOF makes ServeCodec wait
+// ReadRequestHeader returns the next call. It answers by itself what is no call, since an
+// error here would end the serving. io.EOF makes ServeCodec wait
 // for the running calls and then close the codec.
 func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
-	if c.unfit {
+	if c.openFailed {
 		return io.EOF
 	}
 	for {
@@ -84,32 +84,34 @@ func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
 			continue
 		}
 		c.takePlace(c.ctx.Done())
-		c.in.items, c.in.params, c.in.method = nil, nil, nil // not kept while nothing comes
+		c.in.items, c.in.params, c.in.method = nil, nil, nil // they would keep the last message alive
 		d, err := c.conn.ReadRequest(c.ctx)
 		if err != nil {
-			c.end(err)
+			c.connEnded(err)
 			return io.EOF
 		}
 		c.unpack(d)
 	}
 }
 
-func (c *serverCodec) end(err error) {
+// connEnded notes the error that ended conn. The end of a drain, and that of the other side,
+// are none.
+func (c *serverCodec) connEnded(err error) {
 	drained := c.ctx.Err() != nil && errors.Is(err, c.ctx.Err())
 	if !drained && err != io.EOF {
 		c.err = err
 	}
 }
 
-// ReadRequestBody decodes the params. net/rpc asks for a nil body where it
-// knows no such method, and for nothing else.
+// ReadRequestBody decodes the params. net/rpc calls it with a nil body if it does not know
+// the method, and only then.
 func (c *serverCodec) ReadRequestBody(body any) error {
 	if body == nil {
 		c.in.call.err = c.notFound(unquote(c.in.method))
 		return nil
 	}
 	if _, ok := c.in.names[string(c.in.method)]; !ok && len(c.in.names) < maxNames {
-		c.in.names[string(c.in.method)] = c.goName(c.in.method) // only of methods there are
+		c.in.names[string(c.in.method)] = c.goName(c.in.method) // net/rpc knows the method
 	}
 	if err := c.in.decoder.decode(c.in.params, body); err != nil {
 		c.in.call.err = err
@@ -119,8 +121,8 @@ func (c *serverCodec) ReadRequestBody(body any) error {
 	return nil
 }
 
-// WriteResponse answers a call, or lets a notification end. net/rpc discards
-// what it returns, so that whatever goes wrong is logged here.
+// WriteResponse answers a call, or finishes a notification. net/rpc discards its error,
+// so what goes wrong is logged here.
 func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 	c.mu.Lock()
 	call := c.running[r.Seq]
@@ -166,7 +168,7 @@ func (c *serverCodec) response(call *serverCall, method string, err *Error, resu
 	return c.out.b
 }
 
-// unsendable returns what is sent in place of a response that can't be.
+// unsendable returns the error to send in place of a response that can't be sent.
 func (c *serverCodec) unsendable(method string, err error) *Error {
 	c.log.drop("response can't be sent", nil, slog.String("method", method), slog.Any("error", err))
 	return errorf(CodeInternal, "internal error: %v", err)
@@ -176,7 +178,7 @@ func (c *serverCodec) unsendable(method string, err error) *Error {
 // discards what it returns.
 func (c *serverCodec) Close() error {
 	c.grace.close()
-	if c.unfit {
+	if c.openFailed {
 		return nil
 	}
 	err := c.conn.Close()

@@ -14,7 +14,7 @@ import (
 // A shape says how params meet a type.
 type shape struct {
 	kind   shapeKind
-	most   int     // elements taken; -1: any number
+	most   int     // elements that an array may have; -1: any number
 	fields []field // of a structShape, as encoding/json sees and orders them
 
 	// pointers are the embedded pointers on the way to the fields. For each it has
@@ -32,7 +32,7 @@ const (
 	structShape                  // an element for each exported field
 	scalarShape                  // takes the one element
 	bytesShape                   // takes the array, or one base64 string
-	customShape                  // decodes itself, from the array or else its one element
+	customShape                  // decodes itself, from the array or from its one element
 )
 
 // A field is one positional param of a struct.
@@ -197,9 +197,8 @@ func elemOf(t reflect.Type) reflect.Type {
 	return t
 }
 
-// dominant keeps the fields that encoding/json sees: of those of one name the
-// one at the least depth, of several there the tagged one, else none. It puts
-// them in their order.
+// dominant returns the fields that encoding/json sees, in their order. Of the fields of one
+// name that is the one at the least depth; of several there, the tagged one or else none.
 func dominant(fields []field) []field {
 	byName := func(a, b field) int { return strings.Compare(a.name, b.name) }
 	byRank := func(a, b field) int {
@@ -227,8 +226,8 @@ func dominant(fields []field) []field {
 	return kept
 }
 
-// readsNull reports whether the field of a new struct is another when null was
-// decoded into it, as a json.RawMessage is, for example.
+// readsNull reports whether decoding null changes the field of a new struct. It changes a
+// json.RawMessage, for example.
 func (f *field) readsNull() bool {
 	if f.null == nullUnknown {
 		f.null = nullIgnored
@@ -254,8 +253,8 @@ func (s *shape) find(name []byte) int {
 	return -1
 }
 
-// appendFolded appends a name such that all that are equal but for case append
-// the same.
+// appendFolded appends a name in a form that is the same for all names that differ only in
+// case.
 func appendFolded(b []byte, name string) []byte {
 	for _, r := range name {
 		if 'a' <= r && r <= 'z' {
@@ -268,7 +267,7 @@ func appendFolded(b []byte, name string) []byte {
 	return b
 }
 
-// foldRune returns the smallest of the runes that are equal but for case.
+// foldRune returns the smallest of the runes that differ from r only in case.
 func foldRune(r rune) rune {
 	for {
 		next := unicode.SimpleFold(r)

@@ -22,14 +22,13 @@ type Stats struct {
 	LostReplies   atomic.Int64 // server: answers that could not be sent, and requests that could not be given back
 }
 
-// A dropLog logs what is dropped: one line a second at most, with the number of
-// those that went unlogged, so that a flood of broken messages can't flood the
-// log too.
+// A dropLog logs what is dropped: one line a second at most, so that a flood of broken
+// messages can't flood the log. Each line says how many before it were left out.
 type dropLog struct {
 	logger *slog.Logger
 
 	mu       sync.Mutex // protects following
-	next     time.Time  // no line before
+	next     time.Time  // no line is logged before
 	unlogged int
 }
 
@@ -70,8 +69,8 @@ func (l *dropLog) drop(why string, body []byte, attrs ...slog.Attr) {
 	l.logger.LogAttrs(context.Background(), slog.LevelWarn, "jsonrpc2: "+why, attrs...)
 }
 
-// late logs, for debugging, what came for calls that had ended: each call that
-// timed out may have such an answer.
+// late logs, for debugging, an answer to a call that had ended: each call that timed out
+// may have one.
 func (l *dropLog) late(body []byte) {
 	ctx := context.Background()
 	if l.logger.Enabled(ctx, slog.LevelDebug) {
@@ -93,7 +92,7 @@ func excerpt(text []byte) string {
 	return strings.ToValidUTF8(quote(text), "") + "…"
 }
 
-// close logs how many went unlogged last.
+// close logs how many were left out after the last line.
 func (l *dropLog) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -16,8 +16,8 @@ import (
 //
 // Messages follow one another. The Conn writes a newline after each, and needs none to
 // read. A server answers a broken text with CodeParse and a null id; a client drops it.
-// Both read on after the next newline. A text longer than MaxMessageSize is refused and skipped; it is
-// not kept in memory.
+// Both read on after the next newline. A text longer than MaxMessageSize is refused and
+// skipped; it is not kept in memory.
 //
 // A stream breaks when a read or a write fails, and is of no use then. On the client, a
 // request of which nothing was written fails with ErrUnavailable. Other calls fail with
@@ -40,22 +40,22 @@ import (
 // cost MaxInFlight times MaxMessageSize of memory: set both lower where strangers
 // connect.
 //
-// The other methods than Err and Close are for the codec.
+// All methods but Err and Close are for the codec.
 type StreamConn struct {
 	rwc    io.ReadWriteCloser
 	opened atomic.Bool
 	in     frameReader
 	source source
 	out    streamWriter
-	err    error                 // what ended the reading
-	ended  atomic.Pointer[error] // the same, for Err
+
+	readErr atomic.Pointer[error] // what ended the reading; nil while it goes on
 
 	unbroken context.Context // done when a read or a write has failed, or by Close
-	breaks   context.CancelFunc
-	ctx      context.Context // unbroken, with the values of what is served under
+	breakOff context.CancelFunc
+	ctx      context.Context // unbroken, with the values of the ctx of ReadRequest
 
 	closing sync.Once
-	closed  chan struct{}
+	closed  chan struct{} // closed by Close
 }
 
 var (
@@ -72,10 +72,10 @@ var (
 // make Read return, and the goroutine may last as long as the process.
 func NewStreamConn(rwc io.ReadWriteCloser) *StreamConn {
 	c := &StreamConn{rwc: rwc, closed: make(chan struct{})}
-	c.unbroken, c.breaks = context.WithCancel(context.Background())
+	c.unbroken, c.breakOff = context.WithCancel(context.Background())
 	c.in.limit = DefaultMaxMessageSize
 	c.source = newSource(rwc, c.unbroken.Done())
-	c.out.init(rwc, c.breaks)
+	c.out.init(rwc, c.breakOff)
 	return c
 }
 
@@ -122,8 +122,8 @@ func (c *StreamConn) read(ctx context.Context) ([]byte, error) {
 		if body, ok := c.in.next(); ok {
 			return body, nil
 		}
-		if c.err != nil {
-			return nil, c.err
+		if err := c.readErr.Load(); err != nil {
+			return nil, *err
 		}
 		n, err := c.source.read(ctx, c.in.space())
 		c.in.extend(n)
@@ -132,25 +132,25 @@ func (c *StreamConn) read(ctx context.Context) ([]byte, error) {
 		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 			return nil, err
 		default:
-			c.end(err)
+			c.endReading(err)
 		}
 	}
 }
 
-// end notes what ended the reading.
-func (c *StreamConn) end(err error) {
+// endReading notes what ended the reading: an error of the source.
+func (c *StreamConn) endReading(err error) {
 	c.source.close()
-	c.err = c.final(err)
-	c.ended.Store(&c.err)
+	final := c.final(err)
+	c.readErr.Store(&final)
 	if err != io.EOF {
-		c.breaks()
+		c.breakOff()
 		return
 	}
-	c.in.ended = true // perhaps in the middle of a text
+	c.in.atEOF = true // perhaps in the middle of a text
 }
 
-// A valued is a context with the values of another. Its own come first, or package
-// context would not know it for one of its own and need a goroutine for each child.
+// A valued is a context with the values of another. Its own values come first: by one of
+// them package context knows its own contexts, which need no goroutine for a child.
 type valued struct {
 	context.Context
 	values context.Context
@@ -163,7 +163,7 @@ func (v valued) Value(key any) any {
 	return v.values.Value(key)
 }
 
-// final returns the error to end with for one from the stream.
+// final returns the error that ReadReply and ReadRequest return for one of the source.
 func (c *StreamConn) final(err error) error {
 	select {
 	case <-c.closed:
@@ -195,30 +195,30 @@ func (c *StreamConn) Err() error {
 	if err := c.out.failure(); err != nil {
 		return err
 	}
-	if err := c.ended.Load(); err != nil {
+	if err := c.readErr.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-// Close sends what was handed over, and closes the stream. It waits for a peer that reads
+// Close sends what was accepted, and closes the stream. It waits for a peer that reads
 // slowly, and gives up when 2 s pass without progress. It returns an error if it could not
-// send all. Else it returns the error of the stream's own Close, unless the stream had
+// send all. Otherwise it returns the error of the stream's own Close, unless the stream had
 // ended before.
 //
 // On Linux a socket makes progress when the peer's system takes bytes. Elsewhere each
-// Write does that returns, of 64 KiB to a socket or a file and of 4 KiB to other streams:
-// a peer that reads less than about 50 kB/s may seem to make none.
+// Write that returns is progress. It has 64 KiB to a socket or a file, and 4 KiB to other
+// streams: a peer that reads less than about 50 kB/s may seem to make no progress.
 func (c *StreamConn) Close() error {
 	var err error
 	c.closing.Do(func() {
 		c.out.close(closeGrace, func() backlog { return backlogOf(c.rwc) })
 		close(c.closed)
-		c.breaks()
+		c.breakOff()
 		closeErr := c.rwc.Close()
 		<-c.out.done
-		err = c.out.lost()
-		if err == nil && c.ended.Load() == nil {
+		err = c.out.unsentErr()
+		if err == nil && c.readErr.Load() == nil {
 			err = closeErr
 		}
 	})

@@ -17,7 +17,7 @@ func backlogOf(rwc io.ReadWriteCloser) (held backlog) {
 	}
 	switch rwc.(type) {
 	case *net.TCPConn:
-		held.lost = true
+		held.lostOnClose = true
 	case *net.UnixConn:
 	default:
 		return held

@@ -33,12 +33,12 @@ type handshaker interface {
 	HandshakeContext(ctx context.Context) error
 }
 
-// A handshakeSource sets no deadline before the handshake is over. It has a
-// goroutine for that, which ends when the connection is closed at the latest.
+// A handshakeSource sets no deadline before the handshake is over. A goroutine does the
+// handshake. It ends at the latest when the connection is closed.
 type handshakeSource struct {
 	*deadlineSource
 	handshaker
-	shaken chan struct{} // closed when it is over; nil before it begins
+	shaken chan struct{} // closed when the handshake is over; nil before it begins
 	err    error
 }
 
@@ -72,7 +72,7 @@ type deadlineSource struct {
 	deadliner
 	watched <-chan struct{} // the Done of the context
 	stop    func() bool     // ends the watch
-	fired   chan struct{}   // closed when the deadline was set
+	fired   chan struct{}   // closed when the watch has set the deadline
 }
 
 func (s *deadlineSource) read(ctx context.Context, p []byte) (int, error) {
@@ -116,8 +116,8 @@ func (s *deadlineSource) close() {
 type pumpSource struct {
 	r       io.Reader
 	broken  <-chan struct{} // closed when nothing more is wanted
-	pieces  chan piece
-	resume  chan struct{}
+	pieces  chan piece      // receives what was read
+	resume  chan struct{}   // receives when the last piece is used up
 	current piece
 }
 

@@ -12,27 +12,26 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/yield"
 )
 
-// A streamWriter sends what is handed over on a goroutine of its own: all that
-// waits, in one write.
+// A streamWriter sends messages on a goroutine of its own: all that wait, in one write.
 type streamWriter struct {
 	w      io.WriteCloser
 	piece  int    // bytes written in one go
 	failed func() // called when a write has failed
 	reply  func([]byte) error
-	wake   chan struct{} // holds one if there may be something to do
+	wake   chan struct{} // receives if there may be something to do
 	done   chan struct{} // closed when the goroutine has ended
 
-	mu        sync.Mutex // protects following
-	buf       []byte     // waits
-	messages  []queued   // those in buf
-	lostReply func(body []byte, why error)
-	replies   int           // bytes of answers in buf
-	sending   volume        // being written
-	room      chan struct{} // closed when something was sent; nil if nobody waits
-	written   int64         // bytes that the stream has taken
-	unsent    int           // bytes that were given up
-	err       error
-	stalled   bool // they were as the peer took no more
+	mu        sync.Mutex                   // protects following
+	buf       []byte                       // waits
+	messages  []queued                     // those in buf
+	tellCodec func(body []byte, why error) // of an answer that is lost; nil before Open
+	replies   int                          // bytes of answers in buf
+	sending   volume                       // being written
+	room      chan struct{}                // closed when something was sent; nil if nobody waits
+	written   int64                        // bytes that the stream has taken
+	unsent    int                          // bytes that were given up
+	err       error                        // of a write, or of the stream when it was closed
+	stalled   bool                         // the peer took no more, so bytes were given up
 	closed    bool
 }
 
@@ -71,15 +70,15 @@ func (w *streamWriter) init(wc io.WriteCloser, failed func()) {
 	go w.run()
 }
 
-// open sets who is told of answers that are lost.
+// open sets what tells the codec of an answer that is lost.
 func (w *streamWriter) open(lost func(body []byte, why error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lostReply = lost
+	w.tellCodec = lost
 }
 
-// write hands a message over: a request, or an answer if r is nil. Answers are not
-// limited here: waitForRoom holds back what would cause more of them.
+// write queues a message: a request, or an answer if r is nil. It does not limit answers:
+// waitForRoom holds back the requests that would cause more of them.
 func (w *streamWriter) write(body []byte, r *Request) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,7 +115,7 @@ func (w *streamWriter) run() {
 		var more bool
 		if out, more = w.take(out); len(out.buf) > 0 {
 			err := w.send(out)
-			clear(out.messages) // not kept alive
+			clear(out.messages) // they would stay alive
 			more = more && err == nil
 		}
 		if !more {
@@ -137,8 +136,8 @@ func (w *streamWriter) waiting() int {
 	return len(w.buf)
 }
 
-// take takes what waits and leaves the spare buffers in its place. There will be no
-// more after the end.
+// take takes what waits, and leaves the spare buffers in its place. more reports whether
+// more may come: not after close.
 func (w *streamWriter) take(spare outgoing) (out outgoing, more bool) {
 	if cap(spare.buf) > maxKeptBuffer {
 		spare.buf = nil
@@ -176,12 +175,13 @@ func (w *streamWriter) send(out outgoing) (err error) {
 	}
 	w.fail(out, len(out.buf)-len(rest), err)
 	w.fail(waiting, 0, err)
-	_ = w.w.Close() // the reader is to see it, too
+	_ = w.w.Close() // so that the reader ends, too
 	w.failed()
 	return err
 }
 
-// fail tells what became of messages of which so many bytes were written.
+// fail ends the requests, and tells the codec of the answers, among messages of which so
+// many bytes were written before the stream broke.
 func (w *streamWriter) fail(out outgoing, written int, err error) {
 	for i, m := range out.messages {
 		end := len(out.buf)
@@ -191,8 +191,8 @@ func (w *streamWriter) fail(out outgoing, written int, err error) {
 		switch {
 		case m.request != nil:
 			m.request.Fail(fmt.Errorf("%w: the stream broke: %w", lossOf(m, written), err))
-		case end > written && w.lostReply != nil:
-			w.lostReply(out.buf[m.start:end-len("\n")], err)
+		case end > written && w.tellCodec != nil:
+			w.tellCodec(out.buf[m.start:end-len("\n")], err)
 		}
 	}
 }
@@ -259,9 +259,9 @@ func (w *streamWriter) failure() error {
 	return w.err
 }
 
-// lost returns an error if something that was handed over could not be sent. It is
-// for after the end of the goroutine.
-func (w *streamWriter) lost() error {
+// unsentErr returns an error if something could not be sent. It is called when the goroutine
+// has ended.
+func (w *streamWriter) unsentErr() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -275,13 +275,13 @@ func (w *streamWriter) lost() error {
 
 // A backlog is what the system holds of what was written.
 type backlog struct {
-	bytes int   // that the peer has not taken
-	lost  bool  // they would be lost with the stream
-	err   error // the stream is broken
+	bytes       int   // that the peer has not taken
+	lostOnClose bool  // they are lost when the stream is closed
+	err         error // why the stream is broken; nil: it is not
 }
 
-// close takes no more, and waits for what was taken to reach the peer, for as long as
-// that makes progress within grace.
+// close makes write return net.ErrClosed, and waits until the peer has all that was accepted.
+// It gives up when grace passes without progress.
 func (w *streamWriter) close(grace time.Duration, held func() backlog) {
 	w.mu.Lock()
 	w.closed = true
@@ -301,7 +301,7 @@ func (w *streamWriter) close(grace time.Duration, held func() backlog) {
 		held := held()
 		now := progress{w.bytesWritten(), held.bytes}
 		switch {
-		case done == nil && (held.bytes == 0 || !held.lost):
+		case done == nil && (held.bytes == 0 || !held.lostOnClose):
 			return
 		case held.err != nil:
 			w.giveUp(held, held.err)
@@ -317,7 +317,7 @@ func (w *streamWriter) close(grace time.Duration, held func() backlog) {
 	}
 }
 
-// A progress is how far the peer has come: it changes while something arrives.
+// A progress is how much the peer has taken: it changes while something arrives.
 type progress struct {
 	written int64
 	held    int
@@ -329,11 +329,12 @@ func (w *streamWriter) bytesWritten() int64 {
 	return w.written
 }
 
-// giveUp notes that the rest is lost: of an error, or as the peer takes no more.
+// giveUp notes that the rest is lost: by an error or, if err is nil, because the peer takes
+// no more.
 func (w *streamWriter) giveUp(held backlog, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if held.lost {
+	if held.lostOnClose {
 		w.unsent += held.bytes
 	}
 	w.stalled = err == nil

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// check returns nil for params that have what a strict server wants for an
-// argument of type t. What does not fit the type at all is left to decode.
+// check returns nil for params that have what a strict server wants for an argument of
+// type t. A value that does not fit the type at all is for decode to report.
 //
 //	params           by the kind of the argument
 //	  value            in step with the text, type by type
@@ -34,15 +34,15 @@ func (d *paramsDecoder) check(params []byte, t reflect.Type) *Error {
 type checker struct {
 	scanner scanner
 	shapes  shapes
-	path    []byte // of the value in hand, such as items[3].price
+	path    []byte // of the current value, such as items[3].price
 	seen    []bool // of the structs around it: the fields, then the embedded pointers
 
 	unknown, missing names
-	absent           bool // a value for an argument that has no fields
+	absent           bool // there is no value for an argument without fields
 }
 
 // empty checks params that are absent or hold nothing.
-func (c *checker) empty(open byte, t reflect.Type) {
+func (c *checker) empty(first byte, t reflect.Type) {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
 		return
@@ -51,7 +51,7 @@ func (c *checker) empty(open byte, t reflect.Type) {
 	switch {
 	case shape.kind == structShape:
 		c.notSeen(shape, shape.newSeen(nil))
-	case shape.kind == customShape && (open == '{' || open == '['): // it may be its value
+	case shape.kind == customShape && (first == '{' || first == '['): // it may be its value
 	case t.Kind() == reflect.Array && shape.kind != customShape:
 		c.tooFew(0, t)
 	default:
@@ -91,24 +91,24 @@ func (c *checker) positional(shape *shape) {
 	c.notSeen(shape, seen)
 }
 
-// value takes a value.
+// value checks a value.
 func (c *checker) value(t reflect.Type) error {
 	t = pointed(t)
-	shape, kind, open := c.shapes.of(t), t.Kind(), c.scanner.next()
+	shape, kind, first := c.shapes.of(t), t.Kind(), c.scanner.next()
 	switch {
 	case shape.kind == customShape:
-	case open == '{' && kind == reflect.Struct:
+	case first == '{' && kind == reflect.Struct:
 		return c.object(shape)
-	case open == '{' && kind == reflect.Map:
+	case first == '{' && kind == reflect.Map:
 		return c.mapping(t)
-	case open == '[' && (kind == reflect.Slice || kind == reflect.Array):
+	case first == '[' && (kind == reflect.Slice || kind == reflect.Array):
 		return c.list(t)
 	}
 	_, err := c.scanner.value()
 	return err
 }
 
-// within takes the value at a path that is one name longer.
+// within checks the value at a path that is one name longer.
 func (c *checker) within(path []byte, t reflect.Type) error {
 	outer := len(c.path)
 	c.path = path
@@ -159,7 +159,7 @@ func (c *checker) list(t reflect.Type) error {
 	return err
 }
 
-// newSeen appends the marks for what of a struct was seen.
+// newSeen appends the marks for the fields and the pointers of a struct that were seen.
 func (s *shape) newSeen(seen []bool) []bool {
 	return append(seen, make([]bool, len(s.fields)+len(s.pointers))...)
 }
@@ -182,15 +182,15 @@ func (c *checker) notSeen(shape *shape, seen []bool) {
 	}
 }
 
-// tooFew notes the elements that are missing of an array type's, which has n.
+// tooFew notes the missing elements of an array: n are there, type t has more.
 func (c *checker) tooFew(n int, t reflect.Type) {
 	for ; n < t.Len(); n++ {
 		c.missing.add(c.element(n))
 	}
 }
 
-// member returns the path of a member of the value in hand, element that of an
-// element. Both are valid until the next of them.
+// member returns the path of a member of the current value, and element that of an element.
+// Each path is valid until the next call of either.
 func (c *checker) member(name string) []byte {
 	path := c.path
 	if len(path) > 0 {

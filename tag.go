@@ -46,8 +46,8 @@ func isWord(name string) bool {
 	return name != ""
 }
 
-// ask has encoding/json itself say what it takes for the name in a tag: its rules
-// for odd ones depend on its version.
+// ask encodes a struct with the tag to see which name encoding/json reads in it: the rules
+// for odd names depend on its version.
 func (t *tag) ask(text string, whole reflect.StructTag) {
 	name := "Probe"
 	for strings.Contains(text, name) {
@@ -66,7 +66,7 @@ func (t *tag) ask(text string, whole reflect.StructTag) {
 	}
 }
 
-// A probe stands for a field's value where encoding/json is asked for a name.
+// A probe is the value of the field in that struct.
 type probe bool
 
 // MarshalJSON implements json.Marshaler.
