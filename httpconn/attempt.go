@@ -23,34 +23,34 @@ import (
 //
 //   - From an http.Transport it learns when there is a connection for the request.
 //     Before that nothing is sent, whatever fails: a name, a proxy, TLS.
-//   - Any other RoundTripper has to read the body, which notes it. An
-//     http.Transport sends the header of such a body in a packet of its own,
-//     so its requests have a body that net/http knows.
+//   - Any other RoundTripper has to read the body, and the body notes that. An
+//     http.Transport would send the header of such a body in a packet of its own,
+//     so it gets a body of a type that net/http knows.
 type watch struct {
 	trace httptrace.ClientTrace
 
-	known atomic.Bool // whether anything was sent is known
-	sent  atomic.Bool // something may have been
-	multi atomic.Bool // over HTTP/2
-	whole atomic.Bool // all of it was
+	sentKnown atomic.Bool // sent says for certain whether something was sent
+	sent      atomic.Bool // something may have been sent
+	overHTTP2 atomic.Bool
+	allSent   atomic.Bool
 }
 
-// newWatch returns a watch of one request after the other.
+// newWatch returns a watch, for one request after the other.
 func (c *ClientConn) newWatch() *watch {
 	w := new(watch)
 	w.trace.GotConn = func(info httptrace.GotConnInfo) {
 		w.sent.Store(true)
 		secure, ok := info.Conn.(*tls.Conn)
-		w.multi.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
+		w.overHTTP2.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
 	}
-	w.trace.WroteRequest = func(info httptrace.WroteRequestInfo) { w.whole.Store(info.Err == nil) }
+	w.trace.WroteRequest = func(info httptrace.WroteRequestInfo) { w.allSent.Store(info.Err == nil) }
 	if !c.own { // it may have another protocol registered, which traces nothing
-		w.trace.GetConn = func(string) { w.known.Store(true) }
+		w.trace.GetConn = func(string) { w.sentKnown.Store(true) }
 	}
 	return w
 }
 
-func (w *watch) unsent() bool { return w.known.Load() && !w.sent.Load() }
+func (w *watch) unsent() bool { return w.sentKnown.Load() && !w.sent.Load() }
 
 // A requestContext is the context of a Request. Package context needs no goroutine to
 // wait for one that has an AfterFunc.
@@ -74,15 +74,15 @@ type attempt struct {
 func (c *ClientConn) newAttempt(r *jsonrpc2.Request, w *watch) *attempt {
 	ctx := r.Context().(requestContext)
 	traced := httptrace.ContextClientTrace(ctx) != nil
-	if traced || c.traced == nil { // what else reads the body may do so until later
+	if traced || c.traced == nil { // who else reads the body may still do so later
 		w = c.newWatch()
 	}
-	if traced { // by the caller: ours then calls theirs, too
+	if traced { // by the caller: our trace then calls that one, too
 		httptrace.WithClientTrace(ctx, &w.trace)
 	}
 	w.sent.Store(false)
-	w.whole.Store(false)
-	w.known.Store(c.own || c.traced == nil)
+	w.allSent.Store(false)
+	w.sentKnown.Store(c.own || c.traced == nil)
 	a := &attempt{requestContext: ctx, request: r, conn: c, watch: w}
 	a.reader.Reset(r.Body)
 	return a
@@ -102,8 +102,8 @@ func (a *attempt) httpRequest(header http.Header) *http.Request {
 	r := c.template.WithContext(a)
 	r.Header = header
 	r.ContentLength = int64(len(a.request.Body))
-	r.Body = a.open(&a.reader)
-	r.GetBody = a.reopen
+	r.Body = a.body(&a.reader)
+	r.GetBody = a.getBody
 	if !c.own || c.header != nil { // a Client adds its cookies
 		r.Header = header.Clone()
 	}
@@ -114,7 +114,8 @@ func (a *attempt) httpRequest(header http.Header) *http.Request {
 	return r
 }
 
-func (a *attempt) open(reader *bytes.Reader) io.ReadCloser {
+// body returns the body of a POST, which reader has.
+func (a *attempt) body(reader *bytes.Reader) io.ReadCloser {
 	if a.conn.traced != nil {
 		return io.NopCloser(reader)
 	}
@@ -124,17 +125,18 @@ func (a *attempt) open(reader *bytes.Reader) io.ReadCloser {
 // errNoRepeat is what a request fails with that net/http would have repeated.
 var errNoRepeat = errors.New("not repeated: it was sent, and may have run")
 
-// reopen is the request's GetBody, which an http.Transport calls to try again: we
-// follow no redirects. Over HTTP/1 it does so when nothing was sent, see once. Over
-// HTTP/2 it does so, too, when the server has reset the stream with a protocol error.
-func (a *attempt) reopen() (io.ReadCloser, error) {
-	if a.watch.multi.Load() && a.watch.whole.Load() {
+// getBody is the GetBody of a POST. An http.Transport calls it to send the POST again.
+// Over HTTP/1 it does so only if nothing was sent, as forbidRepeats sees to. Over HTTP/2 it
+// also does so if the server has reset the stream with a protocol error. No redirect is
+// followed, so nothing else calls it.
+func (a *attempt) getBody() (io.ReadCloser, error) {
+	if a.watch.overHTTP2.Load() && a.watch.allSent.Load() {
 		return nil, errNoRepeat
 	}
 	if a.conn.traced != nil {
 		a.watch.sent.Store(false)
 	}
-	return a.open(bytes.NewReader(a.request.Body)), nil
+	return a.body(bytes.NewReader(a.request.Body)), nil
 }
 
 // forbidRepeats keeps net/http from repeating a request that it takes for idempotent by
@@ -161,8 +163,8 @@ func (b *notedBody) Read(p []byte) (int, error) {
 
 func (b *notedBody) Close() error { return nil }
 
-// failed makes an error of one of net/http's, which says whether the request may
-// have arrived.
+// failed returns the error of the request for one of net/http: it says whether the request
+// may have arrived.
 func (a *attempt) failed(err error) error {
 	var wrapped *url.Error // which quotes the whole URL
 	if errors.As(err, &wrapped) {
@@ -191,16 +193,16 @@ func mayHaveArrived(r *jsonrpc2.Request) error {
 	return jsonrpc2.ErrReplyLost
 }
 
-// A timedHeader is the header of the requests that have so long.
+// A timedHeader is the header of requests that have so many milliseconds left.
 type timedHeader struct {
 	milliseconds int64
 	header       http.Header
 }
 
-// headerFor returns the header of a request with such a deadline, which others share:
-// those that are sent one soon after the other mostly have as long. It is false when
-// the deadline is over.
-func (c *ClientConn) headerFor(deadline time.Time) (http.Header, bool) {
+// headerFor returns the header of a request with a deadline. Requests share it: those sent
+// in the same millisecond mostly have as many left. inTime is false if the deadline is
+// over.
+func (c *ClientConn) headerFor(deadline time.Time) (header http.Header, inTime bool) {
 	if deadline.IsZero() {
 		return c.template.Header, true
 	}

@@ -21,8 +21,8 @@ func (h *Handler) limitBody(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.bodyTimeout)) // where it can
 }
 
-// read reads the body, within the limits of one and of all. What it read is
-// reserved.
+// read reads the body, within its own limit and MaxWaiting, which limits all bodies
+// together. What it has read stays reserved until release.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, refused *refusal) {
 	reserved, done := 0, false
 	defer func() {
@@ -30,7 +30,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, ref
 			h.release(reserved)
 		}
 	}()
-	took := func(n int) error {
+	reserve := func(n int) error {
 		if !h.reserve(n) {
 			return errTooMany
 		}
@@ -39,20 +39,20 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, ref
 	}
 	limit := h.maxBody.Load()
 	from := io.Reader(r.Body)
-	if r.ContentLength < 0 { // it tells net/http not to read on
+	if r.ContentLength < 0 { // MaxBytesReader tells net/http not to read on
 		from = http.MaxBytesReader(w, r.Body, limit)
 	}
-	body, err := readBody(from, r.ContentLength, limit, took)
+	body, err := readBody(from, r.ContentLength, limit, reserve)
 	switch {
 	case err == errTooMany:
 		return nil, h.busy(err.Error())
 	case err != nil:
 		return nil, h.badBody(r.Context(), err)
-	case int64(len(body)) > limit: // against what its header says
+	case int64(len(body)) > limit: // though its Content-Length was not
 		return nil, h.bodyTooLarge(limit)
 	}
-	// A deadline is no use any more. net/http, which looks ahead for the client's
-	// hanging up, would take its passing for that.
+	// From now on net/http reads ahead to see whether the client hangs up. A read
+	// deadline that passes would look like that.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	done = true
 	return body, nil
@@ -76,7 +76,7 @@ func (h *Handler) release(n int) {
 	h.waiting -= int64(n)
 }
 
-// isTimeout reports whether a read failed since its deadline had passed.
+// isTimeout reports whether a read failed because its deadline had passed.
 func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()

@@ -19,7 +19,7 @@ import (
 type DialOptions struct {
 	// Client makes the requests. If nil, the ClientConn has one of its own, which keeps
 	// up to 512 idle connections. Redirects are not followed: a call that is redirected
-	// fails. If the Timeout of Client ends a call, that fails with jsonrpc2.ErrTimeout.
+	// fails. A call that the Timeout of Client ends fails with jsonrpc2.ErrTimeout.
 	Client *http.Client
 
 	// Header, if set, may add to the header of each request, for example a bearer token
@@ -47,18 +47,18 @@ type ClientConn struct {
 	own    bool // client is ours to close
 	do     func(*http.Request) (*http.Response, error)
 
-	traced  context.Context // has a trace if the requests can have one, see watch
+	traced  context.Context // has a trace; nil if net/http does not send the requests, see watch
 	timed   atomic.Pointer[timedHeader]
 	header  func(context.Context, http.Header)
-	maxBody int64 // set by Open
-	replies chan jsonrpc2.Reply
-	posts   chan *jsonrpc2.Request // to the workers that are idle
+	maxBody int64                  // set by Open
+	replies chan jsonrpc2.Reply    // for ReadReply
+	posts   chan *jsonrpc2.Request // an idle worker receives its next request
 
 	opened    atomic.Bool
 	unreached atomic.Pointer[error] // why the last request did not reach the server; nil if it did
 	close     sync.Once
-	closing   chan struct{} // closed when no request is taken, and no answer wanted, any more
-	closed    chan struct{} // closed when no request is under way any more
+	closing   chan struct{} // closed by Close at first: no request is accepted, no answer wanted
+	closed    chan struct{} // closed by Close when no request is under way any more
 
 	mu       sync.Mutex // protects following
 	bytes    int        // of the requests under way
@@ -93,7 +93,7 @@ func Dial(url string, opts *DialOptions) (*ClientConn, error) {
 	}
 	c.client, c.own = newClient(opts.Client)
 	c.do = c.client.Do
-	if c.own { // which needs nothing of what a Client does beyond
+	if c.own { // our own needs nothing else of a Client
 		c.do = c.client.Transport.RoundTrip
 	}
 	if transport, ok := c.transport(); ok {
@@ -105,7 +105,7 @@ func Dial(url string, opts *DialOptions) (*ClientConn, error) {
 	return c, nil
 }
 
-// transport returns what sends the requests, if it is net/http's own.
+// transport returns the http.Transport that sends the requests, if one does.
 func (c *ClientConn) transport() (transport *http.Transport, ok bool) {
 	if c.client.Transport == nil {
 		transport, ok = http.DefaultTransport.(*http.Transport)
@@ -166,8 +166,8 @@ func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 	return nil
 }
 
-// work makes one request after the other, and waits in between: net/http needs
-// more stack than a new goroutine has.
+// work sends one request after the other. In between it waits: a goroutine that has sent
+// one already has the stack that net/http needs.
 func (c *ClientConn) work(r *jsonrpc2.Request) {
 	w := c.newWatch()
 	for {
@@ -185,7 +185,7 @@ func (c *ClientConn) work(r *jsonrpc2.Request) {
 	}
 }
 
-// exchange makes one request, and tells what came of it.
+// exchange sends one request, and hands its reply to ReadReply or fails it.
 func (c *ClientConn) exchange(r *jsonrpc2.Request, w *watch) {
 	reply, err := c.post(r, w)
 	c.mu.Lock()
@@ -203,11 +203,11 @@ func (c *ClientConn) exchange(r *jsonrpc2.Request, w *watch) {
 	}
 }
 
-// post makes a request. It returns what the codec is to read, or what the request
+// post sends a request. It returns the Reply for the codec, or the error that the request
 // fails with, or neither.
 func (c *ClientConn) post(r *jsonrpc2.Request, w *watch) (reply jsonrpc2.Reply, err error) {
 	header, inTime := c.headerFor(r.Deadline())
-	if !inTime || r.GivenUp() { // who set the deadline ends r
+	if !inTime || r.GivenUp() { // the codec ends r at its deadline
 		return reply, nil
 	}
 	a := c.newAttempt(r, w)
@@ -260,8 +260,8 @@ func (c *ClientConn) isClosing() bool {
 	}
 }
 
-// Close implements jsonrpc2.ClientConn. It gives the requests under way 2 s, and then
-// ends them.
+// Close implements jsonrpc2.ClientConn. After 2 s it fails the requests that are still
+// under way.
 func (c *ClientConn) Close() error {
 	c.close.Do(func() {
 		c.mu.Lock()
@@ -278,7 +278,7 @@ func (c *ClientConn) Close() error {
 	return nil
 }
 
-// failAll ends the requests under way, and so their POSTs.
+// failAll fails the requests under way, which ends their POSTs.
 func (c *ClientConn) failAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -63,23 +63,23 @@ type Handler struct {
 	maxWaiting  int64
 	bodyTimeout time.Duration               // 0: none
 	crossOrigin *http.CrossOriginProtection // nil: all are allowed
-	maxBody     atomic.Int64                // set when requests may come already
+	maxBody     atomic.Int64                // requests may come before Open sets it
 
 	opened   atomic.Bool
 	lost     func(body []byte, why error) // set by Open
-	requests chan *exchange
+	requests chan *exchange               // ReadRequest receives
 
 	start   sync.Once
 	unwatch func() bool // ends the watch of ReadRequest's context
 	drain   sync.Once
-	drained chan struct{}
+	drained chan struct{} // closed when a drain begins
 	closing sync.Once
-	closed  chan struct{}
+	closed  chan struct{} // closed by Close
 
 	mu      sync.Mutex    // protects following
 	waiting int64         // bytes of bodies that are read or wait
 	active  int           // requests that wait for a place or an answer
-	idle    chan struct{} // closed when there are none; nil if nobody waits for it
+	idle    chan struct{} // closed when active is 0; nil if nobody waits for that
 
 	count counters
 }
@@ -99,7 +99,7 @@ type exchange struct {
 	ctx      context.Context // done when the client hangs up
 	deadline time.Time       // of its call; zero if it says none
 	body     []byte
-	reply    chan []byte // has room for the one reply; closed if nothing was begun
+	reply    chan []byte // receives the one reply, for which it has room; closed if nothing was begun
 }
 
 // Listen returns a Handler. It opens no port: mount the Handler on an http.Server. A
@@ -172,7 +172,7 @@ var jsonType = []string{"application/json"}
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
 	x := &exchange{ctx: r.Context(), deadline: deadlineOf(r.Header), reply: make(chan []byte, 1)}
-	h.limitBody(w, r) // also of a request that is refused: net/http reads on
+	h.limitBody(w, r) // also for a request that is refused: net/http reads on
 	refused := h.check(r)
 	if refused == nil {
 		x.body, refused = h.read(w, r)
@@ -188,9 +188,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]byte, *refusa
 	return h.await(x)
 }
 
-// await waits for the answer to a request that was taken. One that is there is
-// sent, also when the context has ended: the client may have closed its sending
-// side alone.
+// await waits for the answer to a request that was taken. An answer that is ready is sent,
+// also if the context has ended: perhaps the client has closed only its sending side.
 func (h *Handler) await(x *exchange) ([]byte, *refusal) {
 	var reply []byte
 	var begun bool
@@ -210,8 +209,8 @@ func (h *Handler) await(x *exchange) ([]byte, *refusal) {
 	return reply, nil
 }
 
-// deadlineOf returns when a client that sends the header has given up. 32 bits
-// of milliseconds are 49 days: who waits for longer may as well wait for ever.
+// deadlineOf returns the deadline that a request's header says, zero if it says none. 32
+// bits of milliseconds are 49 days: who waits for longer may as well wait for ever.
 func deadlineOf(header http.Header) (deadline time.Time) {
 	text := header[TimeoutHeader]
 	if len(text) == 0 {
@@ -224,7 +223,7 @@ func deadlineOf(header http.Header) (deadline time.Time) {
 	return time.Now().Add(time.Duration(milliseconds) * time.Millisecond)
 }
 
-// hand hands a request to ReadRequest.
+// hand hands a request to ReadRequest. It waits for that for maxWait at most.
 func (h *Handler) hand(x *exchange) *refusal {
 	defer h.release(len(x.body))
 	if x.ctx.Err() != nil { // while its body came, or before
@@ -257,8 +256,8 @@ func (h *Handler) enter() {
 	h.active++
 }
 
-// leave notes that an answer is about to be written: the rest is
-// http.Server.Shutdown's to wait for.
+// leave notes that an answer is about to be written. http.Server.Shutdown waits for the
+// rest.
 func (h *Handler) leave() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -302,7 +301,7 @@ func (x *exchange) answer(body []byte) error {
 	return nil
 }
 
-// notRun says that there will be no reply, for nothing was begun.
+// notRun says that there will be no reply, since nothing was begun.
 func (x *exchange) notRun() { close(x.reply) }
 
 const shuttingDown = "the server is shutting down"

@@ -5,14 +5,14 @@ import (
 	"net/http"
 )
 
-// shortBody is how long a body is taken to be by what its header says.
+// shortBody is how many bytes a buffer has at first, at most.
 const shortBody = 4 << 10
 
-// readBody reads a body to its end, or until it is longer than limit. length is
-// how long it says it is, -1 if it does not: nobody can have a buffer made by
-// that alone, which grows as the bytes come. took, if not nil, is told how many
-// did, and may end it.
-func readBody(r io.Reader, length, limit int64, took func(n int) error) ([]byte, error) {
+// readBody reads a body to its end, or until it is longer than limit. length is the length
+// that its header says, -1 for none. The buffer grows as the bytes come, so that a header
+// alone takes no memory. readBody calls reserve, if it is not nil, with the number of bytes
+// of each read; an error of it ends the reading.
+func readBody(r io.Reader, length, limit int64, reserve func(n int) error) ([]byte, error) {
 	if r == nil || r == http.NoBody {
 		return nil, nil
 	}
@@ -20,8 +20,8 @@ func readBody(r io.Reader, length, limit int64, took func(n int) error) ([]byte,
 	for {
 		n, err := r.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
-		if took != nil {
-			if err := took(n); err != nil {
+		if reserve != nil {
+			if err := reserve(n); err != nil {
 				return nil, err
 			}
 		}
@@ -39,8 +39,8 @@ func readBody(r io.Reader, length, limit int64, took func(n int) error) ([]byte,
 	}
 }
 
-// room returns how much room a body gets when so many bytes have come. The end of
-// one that is length bytes long is seen in the byte behind it.
+// room returns the size of the buffer for a body of which so many bytes have come. It has
+// one byte more than length, since the end of a body shows only in a read behind it.
 func room(came int, length int64) int {
 	more := 2 * came
 	if came == 0 {

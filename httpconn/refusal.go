@@ -7,13 +7,13 @@ import (
 	"net/http"
 )
 
-// A refusal is an answer by HTTP alone: no JSON-RPC was spoken.
+// A refusal is an answer without JSON-RPC.
 type refusal struct {
 	status int
 	reason string
 
-	begun bool // the request may run, or have run
-	close bool // its connection is no use any more
+	begun      bool // the request may run, or have run
+	closesConn bool // the connection can't be used again
 }
 
 // The refusals of requests that were taken.
@@ -22,7 +22,7 @@ var (
 	givenUp = &refusal{status: http.StatusGatewayTimeout, reason: "it runs, but nobody waits for it any more", begun: true}
 )
 
-// The other refusals are counted by what makes them.
+// The functions that make the other refusals count them.
 
 func (h *Handler) refuse(status int, reason string) *refusal {
 	h.count.refused.Add(1)
@@ -54,10 +54,10 @@ func (h *Handler) badBody(ctx context.Context, err error) *refusal {
 		return h.gone(ctx)
 	case isTimeout(err):
 		h.count.late.Add(1)
-		return &refusal{status: http.StatusRequestTimeout, reason: "the body came too late", close: true}
+		return &refusal{status: http.StatusRequestTimeout, reason: "the body came too late", closesConn: true}
 	}
 	h.count.gone.Add(1)
-	return &refusal{status: http.StatusBadRequest, reason: fmt.Sprintf("the body broke off: %v", err), close: true}
+	return &refusal{status: http.StatusBadRequest, reason: fmt.Sprintf("the body broke off: %v", err), closesConn: true}
 }
 
 func (r *refusal) write(w http.ResponseWriter, request *http.Request) {
@@ -65,7 +65,7 @@ func (r *refusal) write(w http.ResponseWriter, request *http.Request) {
 	if !r.begun {
 		header.Set(NotBegunHeader, "true")
 	}
-	if r.close && request.ProtoMajor == 1 { // to HTTP/2 it would mean all other requests
+	if r.closesConn && request.ProtoMajor == 1 { // over HTTP/2 it would end all other requests, too
 		header.Set("Connection", "close")
 	}
 	switch r.status {

@@ -17,29 +17,29 @@ type reply struct {
 	*http.Response
 	body []byte // what was read of it, decoded
 
-	cut     error // why it is not the whole body
-	encoded error // why it could not be decoded
-	long    bool  // it exceeds the limit
+	bodyErr   error // why body is not the whole
+	decodeErr error // why body could not be decoded
+	tooLong   bool  // body exceeds the limit
 
-	notification bool // the request is one
+	notification bool // the request is a notification
 }
 
-// read reads a response, and returns what the codec is to read, or what the request
-// fails with, or neither.
+// read reads a response. It returns the Reply for the codec, or the error that the request
+// fails with, or neither: a zero Reply and nil.
 //
-// The body is tried first: a JSON-RPC response counts whatever the status and the
-// content type. The calls that it does not answer, all if it is none, fail with
-// what the status says. A notification is content with any success.
+// A JSON-RPC response counts, whatever the status and the content type. Calls without an
+// answer in the body fail with what the status says. A notification succeeds with any 2xx
+// status, unless the body is a JSON-RPC error.
 func (c *ClientConn) read(response *http.Response, request *jsonrpc2.Request) (none jsonrpc2.Reply, err error) {
 	r := reply{Response: response, notification: request.IsNotification()}
-	if response.StatusCode != http.StatusSwitchingProtocols { // whose body is the connection
-		r.body, r.cut = readBody(response.Body, response.ContentLength, c.maxBody, nil)
+	if response.StatusCode != http.StatusSwitchingProtocols { // its body is the connection
+		r.body, r.bodyErr = readBody(response.Body, response.ContentLength, c.maxBody, nil)
 	}
-	if r.cut == nil && int64(len(r.body)) <= c.maxBody {
+	if r.bodyErr == nil && int64(len(r.body)) <= c.maxBody {
 		r.decode(c.maxBody)
 	}
-	r.long = int64(len(r.body)) > c.maxBody
-	readable := r.isJSON() && r.cut == nil && r.encoded == nil && !r.long
+	r.tooLong = int64(len(r.body)) > c.maxBody
+	readable := r.isJSON() && r.bodyErr == nil && r.decodeErr == nil && !r.tooLong
 	if r.notification && (!r.succeeded() || readable && r.isError()) {
 		return none, c.noAnswer(&r)
 	}
@@ -63,8 +63,8 @@ func (r *reply) isError() bool {
 	return json.Unmarshal(r.body, &response) == nil && len(response.Error) > 0 && string(response.Error) != "null"
 }
 
-// missing returns what the calls fail with that a JSON body does not answer. Of
-// most bodies it is known beforehand: they say that they are JSON-RPC.
+// missing returns the error of calls that a JSON body does not answer. It makes none for
+// most bodies, those of JSON-RPC: that error is always the same.
 func (c *ClientConn) missing(r *reply) error {
 	if r.StatusCode == http.StatusOK && bytes.Contains(r.body, []byte(`"jsonrpc"`)) {
 		return c.unanswered
@@ -80,8 +80,8 @@ func (r *reply) isJSON() bool {
 	return len(text) > 0 && (text[0] == '{' || text[0] == '[')
 }
 
-// decode takes off what the body is wrapped in, up to a limit. A body that is
-// JSON as it is was labeled falsely.
+// decode undoes the Content-Encoding of the body, up to a limit of bytes, unless the body
+// is JSON already. It also removes a byte order mark.
 func (r *reply) decode(limit int64) {
 	encoding := strings.Join(r.Header["Content-Encoding"], ", ")
 	if encoding != "" && encoding != "identity" && len(r.body) > 0 && !json.Valid(r.body) {
@@ -92,7 +92,7 @@ func (r *reply) decode(limit int64) {
 
 func (r *reply) unzip(encoding string, limit int64) {
 	if encoding != "gzip" && encoding != "x-gzip" {
-		r.encoded = fmt.Errorf("its Content-Encoding is %.100q, which was not asked for", encoding)
+		r.decodeErr = fmt.Errorf("its Content-Encoding is %.100q, which was not asked for", encoding)
 		return
 	}
 	plain, err := gzip.NewReader(bytes.NewReader(r.body))
@@ -100,6 +100,6 @@ func (r *reply) unzip(encoding string, limit int64) {
 		r.body, err = io.ReadAll(io.LimitReader(plain, limit+1))
 	}
 	if err != nil {
-		r.encoded = fmt.Errorf("its Content-Encoding is gzip: %w", err)
+		r.decodeErr = fmt.Errorf("its Content-Encoding is gzip: %w", err)
 	}
 }

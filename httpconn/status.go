@@ -12,9 +12,9 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// sentinelFor returns what a status without an answer says of the calls in the
-// request. It says no more than is known: whoever sent it may have done so in
-// place of the server, while that runs them.
+// sentinelFor returns the sentinel for calls that a response with this status does not
+// answer. A proxy may have sent the status while the server runs the calls. So the sentinel
+// says only what the status proves.
 func sentinelFor(status int, notBegun bool) error {
 	switch {
 	case notBegun && status == http.StatusRequestEntityTooLarge:
@@ -52,21 +52,21 @@ func sentinelFor(status int, notBegun bool) error {
 	return jsonrpc2.ErrBadReply
 }
 
-// noAnswer makes the error of a notification that a reply refuses, or of calls that it
-// does not answer.
+// noAnswer returns the error of a notification that a reply refuses, or of calls that the
+// reply does not answer.
 func (c *ClientConn) noAnswer(r *reply) error {
 	what := sentinelFor(r.StatusCode, r.Header.Get(NotBegunHeader) == "true")
 	mayHaveRun := what == jsonrpc2.ErrBadReply || what == jsonrpc2.ErrReplyLost
 	why := "the body is empty"
 	switch {
-	case r.cut != nil:
-		why = fmt.Sprintf("the body was cut off: %v", r.cut)
+	case r.bodyErr != nil:
+		why = fmt.Sprintf("the body was cut off: %v", r.bodyErr)
 		if mayHaveRun {
 			what = jsonrpc2.ErrReplyLost
 		}
-	case r.encoded != nil:
-		why = r.encoded.Error()
-	case r.long && mayHaveRun && (r.succeeded() || r.isJSON()):
+	case r.decodeErr != nil:
+		why = r.decodeErr.Error()
+	case r.tooLong && mayHaveRun && (r.succeeded() || r.isJSON()):
 		what = jsonrpc2.ErrTooLarge
 		why = fmt.Sprintf("the reply exceeds the limit of %d bytes", c.maxBody)
 	default:
@@ -80,7 +80,7 @@ func (c *ClientConn) noAnswer(r *reply) error {
 	return fmt.Errorf("%w: POST %s: %s: %s", what, c.where, c.describe(r), why)
 }
 
-// describe names the status, and what headers tell of it.
+// describe returns the status, and what the headers say about it.
 func (c *ClientConn) describe(r *reply) string {
 	text := c.oneLine([]byte(r.Status), maxHeader)
 	if text == "" {
@@ -121,7 +121,7 @@ func telling(status int) string {
 const (
 	maxHeader = 100     // bytes of a header in an error
 	maxQuote  = 200     // bytes of a body in an error
-	maxLooked = 8 << 10 // bytes of a body that are looked at for them
+	maxLooked = 8 << 10 // bytes of a body that are searched for a quote
 )
 
 // oneLine returns the beginning of a text of the server's as it may be shown: in

@@ -18,8 +18,8 @@ type target struct {
 	where    string        // the URL as it may be shown: without user, password and query
 	template *http.Request // that all requests are copies of
 
-	secrets    *strings.Replacer // takes what may not be shown out of a text
-	unanswered error             // of a call that a JSON-RPC response is no answer to
+	secrets    *strings.Replacer // hides in a text what must not be shown
+	unanswered error             // of a call that has no answer in a JSON-RPC body
 }
 
 func newTarget(text string) (to target, err error) {
@@ -43,11 +43,12 @@ func newTarget(text string) (to target, err error) {
 	return to, nil
 }
 
-// minSecret is how long what is secret must be to be looked for.
+// minSecret is how many bytes a secret must have to be hidden: a shorter one would hide
+// too much.
 const minSecret = 4
 
-// newSecrets returns what takes the secrets of a URL out of a text that may quote
-// it: user, password and query, in any form that they are sent or shown in.
+// newSecrets returns a Replacer that hides the secrets of a URL in a text that may quote the
+// URL: user, password and query, in each form in which they are sent or shown.
 func newSecrets(u *url.URL) *strings.Replacer {
 	texts := []string{u.RawQuery}
 	if u.User != nil {

@@ -2,18 +2,18 @@ package link
 
 import "context"
 
-// An Asker puts questions to a broker, one at a time and each on a goroutine of
-// its own: client libraries may be long in noticing that nobody answers, and heed
-// no context meanwhile.
+// An Asker asks a broker questions, one at a time and each on a goroutine of its own. A
+// client library may take long to notice that nobody answers, and does not heed a context
+// meanwhile.
 type Asker struct {
-	busy chan struct{} // holds one while a question is put, and when closed
+	busy chan struct{} // full while a question is under way, and after Close
 }
 
 // NewAsker returns an Asker.
 func NewAsker() *Asker { return &Asker{busy: make(chan struct{}, 1)} }
 
-// Ask asks a question until ctx is done. It is then false, and the question may
-// still be under way.
+// Ask returns the answer to a question. ok is false if ctx is done first; the question may
+// then still be under way.
 func Ask[T any](ctx context.Context, a *Asker, question func() T) (answer T, ok bool) {
 	select {
 	case a.busy <- struct{}{}:
@@ -33,6 +33,6 @@ func Ask[T any](ctx context.Context, a *Asker, question func() T) (answer T, ok 
 	}
 }
 
-// Close waits for the question under way, and lets no other be asked. It is
-// called once.
+// Close waits for the question under way. Later questions wait until their contexts are
+// done. Close is called once.
 func (a *Asker) Close() { a.busy <- struct{}{} }

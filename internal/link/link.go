@@ -25,8 +25,8 @@ type Backoff struct {
 	last time.Duration
 }
 
-// Next returns the next delay: twice the one before, 50 ms to 5 s, less up to a
-// half at random so that many clients don't come back at once.
+// Next returns the next delay: twice the one before, from 50 ms to 5 s, less up to a half
+// at random, so that many clients do not come back at once.
 func (b *Backoff) Next() time.Duration {
 	b.last = min(max(2*b.last, minBackoff), maxBackoff)
 	return b.last - mathrand.N(b.last/2)
@@ -35,7 +35,8 @@ func (b *Backoff) Next() time.Duration {
 // Reset makes the next delay a short one again.
 func (b *Backoff) Reset() { b.last = 0 }
 
-// Wait waits for d, or until done; then it is false.
+// Wait waits for d, or until done receives or is closed. It reports whether it waited for
+// d.
 func Wait(d time.Duration, done <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -47,7 +48,7 @@ func Wait(d time.Duration, done <-chan struct{}) bool {
 	}
 }
 
-// Signal has who waits on a channel, which has room for one, look again.
+// Signal wakes the goroutine that waits on c, or the next that will: c has room for one.
 func Signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -55,11 +56,10 @@ func Signal(c chan<- struct{}) {
 	}
 }
 
-// A State knows which of a connection's activities fail and why, and logs when the
-// first of them begins to fail, when the cause changes, and when all work again: a
-// line per change.
+// A State knows which of a connection's activities fail, and why. It logs one line when the
+// first of them begins to fail, when the cause changes, and when all work again.
 type State struct {
-	Logger     *slog.Logger // with what tells the connection apart
+	Logger     *slog.Logger // with the attributes of the connection
 	Recoveries atomic.Int64
 	Changes    atomic.Int64 // rises when an activity begins to fail, or works again
 
@@ -113,8 +113,8 @@ func (s *State) Failed(activity string, err error) {
 	}
 }
 
-// causeText returns what tells one cause from another: not the ports of this
-// machine, which differ from one try to the next.
+// causeText returns the text by which causes are compared. It has no port of this machine:
+// that differs from one try to the next.
 func causeText(err error) string {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Err != nil {
@@ -123,8 +123,8 @@ func causeText(err error) string {
 	return err.Error()
 }
 
-// Cause returns why the connection is impaired: the last failure, nil while all
-// work.
+// Cause returns why the connection is impaired: the last failure, or nil while all
+// activities work.
 func (s *State) Cause() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

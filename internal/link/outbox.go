@@ -13,19 +13,19 @@ import (
 // promises.
 const maxWaiting = 16 << 20
 
-// maxSpare is for how many items room is kept.
+// maxSpare is how many items an Outbox keeps room for.
 const maxSpare = 1024
 
 // An Outbox holds what waits for a connection's one writer, which takes all of
 // it in one go.
 type Outbox[T any] struct {
-	Limited bool // to 16 MiB
+	Limited bool // to 16 MiB: Put then fails
 
-	// LoneCaller, if set before Run, reports that what waits is all that can be handed
-	// over soon. A guess will do.
+	// LoneCaller, if set before Run, reports whether what waits is all that callers are
+	// about to put. A guess will do.
 	LoneCaller func() bool
 
-	wake    chan struct{} // holds one if there may be something to take
+	wake    chan struct{} // receives if there may be something to take
 	closing chan struct{} // closed by Close
 
 	mu      sync.Mutex // protects following
@@ -39,8 +39,8 @@ func NewOutbox[T any](limited bool) *Outbox[T] {
 	return &Outbox[T]{Limited: limited, wake: make(chan struct{}, 1), closing: make(chan struct{})}
 }
 
-// Put hands an item over and never blocks. It fails with ErrOverloaded, or
-// with net.ErrClosed.
+// Put adds an item of so many bytes, and never blocks. It fails with ErrOverloaded if the
+// outbox is limited and full, and with net.ErrClosed after Close.
 func (o *Outbox[T]) Put(item T, bytes int) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -56,25 +56,24 @@ func (o *Outbox[T]) Put(item T, bytes int) error {
 	return nil
 }
 
-// Done makes room for as many bytes.
+// Done says that so many bytes of what was taken are done with: there is room for others.
 func (o *Outbox[T]) Done(bytes int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.bytes -= bytes
 }
 
-// Ready receives when there may be something to take.
+// Ready returns a channel that receives when there may be something to take.
 func (o *Outbox[T]) Ready() <-chan struct{} { return o.wake }
 
-// Take takes all that waits, and leaves spare in its place. It is for the
-// writer, when the outbox is ready. open is false once the outbox is closed:
-// this is then the last.
+// Take takes all that waits, and leaves spare in its place. The writer calls it when Ready
+// has received. more reports whether more may come: not after Close.
 //
-// It first lets callers that are about to hand something over do so, as long as
-// some do: net/rpc hands over one message after the other, and a writer that
-// did not yield would send each alone. For a lone caller that would be in vain,
-// and let other work go before its call.
-func (o *Outbox[T]) Take(spare []T) (items []T, open bool) {
+// Take first yields to callers that are about to call Put, as long as some do: net/rpc
+// hands over one message after the other, and a writer that did not yield would send each
+// by itself. For a lone caller yielding would be in vain, and other work would go before
+// its call.
+func (o *Outbox[T]) Take(spare []T) (items []T, more bool) {
 	if o.LoneCaller == nil || !o.LoneCaller() {
 		yield.WhileGrowing(o.Len)
 	}
@@ -97,18 +96,18 @@ func (o *Outbox[T]) Len() int {
 
 // A Writer says how Run writes.
 type Writer[T any] struct {
-	// Send sends all of work, and returns what is to be tried again.
+	// Send sends all of work, and returns what to try again.
 	Send func(work []T) (again []T)
-	// Kick, if set, receives when a try has become worth while.
+	// Kick, if set, receives when it is worth trying before the pause is over.
 	Kick <-chan struct{}
-	// MaxPause is between two tries at most, after a backoff.
+	// MaxPause limits the pause between two tries, which grows by a backoff.
 	MaxPause time.Duration
-	// Grace is for how long to try when the outbox is closed.
+	// Grace is how long Run tries once the outbox is closed.
 	Grace time.Duration
 }
 
-// Run is the writer: it sends what waits, again and again, until the outbox is
-// closed and all is sent, or the grace is over. It returns what is left.
+// Run is the writer: it sends what waits until the outbox is closed and all is sent, or
+// w.Grace is over. It returns what is left then.
 func (o *Outbox[T]) Run(w Writer[T]) (left []T) {
 	var backoff Backoff
 	var work, spare []T
@@ -117,11 +116,11 @@ func (o *Outbox[T]) Run(w Writer[T]) (left []T) {
 		if len(work) == 0 {
 			<-o.wake
 		}
-		items, open := o.Take(spare)
+		items, more := o.Take(spare)
 		work, spare = append(work, items...), items
-		clear(spare) // what is sent is not kept alive
+		clear(spare) // it would keep what is sent alive
 		closing := o.closing
-		if !open {
+		if !more {
 			closing = nil
 			if deadline.IsZero() {
 				deadline = time.Now().Add(w.Grace)
@@ -130,11 +129,11 @@ func (o *Outbox[T]) Run(w Writer[T]) (left []T) {
 		}
 		work = w.Send(work)
 		delay := w.MaxPause
-		if !open {
+		if !more {
 			delay = min(delay, time.Until(deadline))
 		}
 		switch {
-		case len(work) == 0 && !open:
+		case len(work) == 0 && !more:
 			return nil
 		case len(work) == 0:
 			backoff.Reset()
@@ -156,7 +155,7 @@ func pause(d time.Duration, kick, closing <-chan struct{}) {
 	}
 }
 
-// Close lets Put fail, and Run end.
+// Close makes Put fail, and Run end.
 func (o *Outbox[T]) Close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

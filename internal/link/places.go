@@ -5,7 +5,7 @@ import "sync"
 // Places are the places for requests that were fetched and are not settled.
 type Places struct {
 	all   int
-	freed chan struct{} // holds one if there may be a free place
+	freed chan struct{} // receives if there may be a free place
 
 	mu   sync.Mutex // protects following
 	free int
@@ -16,7 +16,7 @@ func NewPlaces(n int) *Places {
 	return &Places{all: n, freed: make(chan struct{}, 1), free: n}
 }
 
-// Wait waits for free places and returns their number, 0 once done.
+// Wait waits for free places and returns their number, or 0 once done is closed.
 func (p *Places) Wait(done <-chan struct{}) int {
 	for {
 		select {

@@ -10,17 +10,17 @@ type Sendable interface {
 	GivenUp() bool
 	Fail(err error)
 	Size() int             // bytes of its body
-	TriedUntil() time.Time // it is not tried for longer
+	TriedUntil() time.Time // sending it is not tried after that
 }
 
-// Requests are what a client has handed over to its one sender. It fails those that are
-// not to be sent, counts them, and makes room for others.
+// Requests are an Outbox of requests for a client's one sender. Its methods drop or fail the
+// requests that are not to be sent, count them, and make room for others.
 type Requests[T Sendable] struct {
 	*Outbox[T]
 	Unsent, Expired, Overloaded atomic.Int64
 }
 
-// NewRequests returns Requests of which none waits.
+// NewRequests returns empty Requests.
 func NewRequests[T Sendable]() *Requests[T] {
 	return &Requests[T]{Outbox: NewOutbox[T](true)}
 }
@@ -39,8 +39,9 @@ func (r *Requests[T]) Wanted(work []T) []T {
 	return wanted
 }
 
-// Refused returns the requests that are to be tried again. The others were tried for
-// long enough, and patience longer: they fail with the error that cause returns.
+// Refused returns the requests to try again, of those that the broker has not taken. It
+// fails those that were tried until TriedUntil and for patience longer, with the error
+// that cause returns.
 func (r *Requests[T]) Refused(work []T, patience time.Duration, cause func() error) (again []T) {
 	now := time.Now()
 	again = work[:0]
