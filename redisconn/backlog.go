@@ -2,8 +2,8 @@ package redisconn
 
 import "time"
 
-// A backlog knows how many requests wait in the queue, as of 100 ms ago. One
-// goroutine uses it.
+// A backlog knows how many requests wait in the queue, or did up to 100 ms ago. One goroutine
+// uses it.
 type backlog struct {
 	limit int64                 // 0 for none
 	ask   func() (int64, error) // how many wait
@@ -12,10 +12,10 @@ type backlog struct {
 	asked time.Time // zero: the depth is not known
 }
 
-// backlogTime is how long a depth is good for.
+// backlogTime is how long a depth counts.
 const backlogTime = 100 * time.Millisecond
 
-// refresh asks for the depth if there is a limit and the last one is too old.
+// refresh asks for the depth, if there is a limit and the last answer is too old.
 func (b *backlog) refresh() error {
 	if b.limit == 0 || !b.asked.IsZero() && time.Since(b.asked) < backlogTime {
 		return nil
@@ -25,7 +25,7 @@ func (b *backlog) refresh() error {
 	return err
 }
 
-// set notes a depth that the broker told.
+// set sets the depth to what the broker has answered.
 func (b *backlog) set(depth int64, err error) {
 	if b.limit == 0 {
 		return
@@ -36,7 +36,7 @@ func (b *backlog) set(depth int64, err error) {
 	}
 }
 
-// admit returns for how many of n requests there is room.
+// admit returns how many of n requests the queue has room for.
 func (b *backlog) admit(n int) int {
 	if b.limit == 0 {
 		return n

@@ -13,8 +13,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// connsEach is how many of go-redis's connections a Conn may need at once: one is
-// blocked in a pop.
+// connsEach is how many of go-redis's connections a Conn may need at once: a pop blocks one
+// of them.
 const connsEach = 2
 
 // A broker is the Redis of one end of a queue.
@@ -34,16 +34,16 @@ func newBroker(rdb redis.UniversalClient, queue string, logger *slog.Logger, rol
 func addressOf(rdb redis.UniversalClient) string {
 	switch rdb := rdb.(type) {
 	case *redis.Client:
-		return rdb.Options().Addr // "FailoverClient" of a Sentinel's
+		return rdb.Options().Addr // "FailoverClient" with a Sentinel
 	case *redis.ClusterClient:
 		return strings.Join(rdb.Options().Addrs, ",")
 	}
 	return fmt.Sprintf("%T", rdb)
 }
 
-// impaired notes that an activity failed, and has the client of a Cluster look for
-// another master: for a command that must not be sent again go-redis does so once
-// a minute only, and goes on dialing one that is dead.
+// impaired notes that an activity failed, and makes the client of a Cluster look for another
+// master. For commands that must not be sent again, go-redis itself looks only once a
+// minute, and goes on dialing a dead master.
 func (b *broker) impaired(activity string, err error) {
 	b.state.Failed(activity, b.explain(err))
 	if cluster, ok := b.rdb.(interface{ ReloadState(context.Context) }); ok {
@@ -51,8 +51,8 @@ func (b *broker) impaired(activity string, err error) {
 	}
 }
 
-// explain returns an error with its cause, where go-redis says only that it had no
-// connection in time.
+// explain returns an error with its cause. go-redis says only that it had no connection in
+// time.
 func (b *broker) explain(err error) error {
 	switch {
 	case !errors.Is(err, redis.ErrPoolTimeout) && !errors.Is(err, redis.ErrPoolExhausted) && !errors.Is(err, context.DeadlineExceeded):
@@ -100,7 +100,7 @@ func (b *broker) usedUp() string {
 	return fmt.Sprintf("no free connection: PoolSize is %d, each Conn needs %d", b.rdb.(*redis.Client).Options().PoolSize, connsEach)
 }
 
-// outlook says where Redis is and, if something fails there, why.
+// outlook returns where Redis is and, if something fails there, why.
 func (b *broker) outlook() string {
 	text := "Redis at " + addressOf(b.rdb)
 	switch cause := b.state.Cause(); {

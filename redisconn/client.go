@@ -20,7 +20,7 @@ import (
 // jsonrpc2.NewClient does. The codec calls and closes it. Err and Stats are for any
 // goroutine. It has two goroutines, send and fetch, which Close awaits:
 //
-//	WriteRequest  on a caller's goroutine: hand a request over
+//	WriteRequest  on a caller's goroutine: put a request into the outlet
 //	  send          add the reply list and the deadline, push all requests that wait
 //	  fetch         pop all answers that are there
 //	ReadReply     on the codec's goroutine: return one answer
@@ -35,7 +35,7 @@ type ClientConn struct {
 	inquirer *inquirer
 
 	closing  sync.Once
-	closed   chan struct{} // closed when the sender has ended
+	closed   chan struct{} // closed when the sender has ended, which ends the reading
 	sending  sync.WaitGroup
 	fetching sync.WaitGroup
 }
@@ -50,7 +50,7 @@ func newClientConn(rdb redis.UniversalClient, queue string, opts DialOptions) *C
 	}
 	c.inbox = newInbox(c.closed)
 	c.inquirer = newInquirer(b, c.outlet.pushing)
-	c.outlet.LoneCaller = func() bool { return c.inbox.lone.Load() && c.outlet.Len() <= 1 }
+	c.outlet.LoneCaller = func() bool { return c.inbox.poppedOne.Load() && c.outlet.Len() <= 1 }
 	list := &replyList{broker: b, name: c.list, popper: popper{rdb: rdb}, inbox: c.inbox}
 	fetch := list.fetch
 	if opts.ReplyPerCall {

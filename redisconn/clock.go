@@ -11,46 +11,46 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A clock knows the broker's clock: deadlines travel by it, for the machines'
-// own may differ. One goroutine uses it, and it asks only when it is used.
+// A clock knows the broker's clock. Deadlines travel by that clock, since the clocks of the
+// machines may differ. One goroutine uses a clock, and it asks only when it is used.
 type clock struct {
 	ask   func() (time.Time, error)
 	state *link.State // of the connection: after a fault the broker may be another
 
-	asked   time.Time // when it was last tried
-	changes int64     // of the state, then
-	reading reading   // zero if the broker's clock is not known
-	checked time.Time // when the reading was last found to hold
-	mute    bool      // Redis does not tell its time beside a push
+	asked       time.Time // when it was last tried
+	changes     int64     // of the state, then
+	reading     reading   // zero if the broker's clock is not known
+	checked     time.Time // when the reading was last found to hold
+	refusesTime bool      // Redis does not tell its time beside a push
 }
 
 // A reading is what both clocks showed at the same moment.
 type reading struct {
 	broker, local time.Time
-	took          time.Duration // the moment is known to half of it
+	roundTrip     time.Duration // of the question; the moment is known to half of it
 }
 
 const (
-	// clockTime is how long an answer is good for, or a refusal.
+	// clockTime is how long an answer or a refusal counts.
 	clockTime = time.Minute
 
-	// freshTime is after how long a reading is checked, for the broker's clock may
-	// have been set: beside the next push, or before a request is dropped.
+	// freshTime is how old a reading may be before it is checked: beside the next push,
+	// or before a request is dropped. Someone may have set the broker's clock.
 	freshTime = time.Second
 
 	// quickAnswer is how long an answer may take without being asked for again:
-	// it may have been the connection that took so long.
+	// it may have been the connection that roundTrip so long.
 	quickAnswer = 5 * time.Millisecond
 
-	// maxDeadline is how far away a deadline may be: one beyond is none. Durations
-	// end at 292 years.
+	// maxDeadline is how far away a deadline may be. A later one counts as none: a
+	// time.Duration ends at 292 years.
 	maxDeadline = 50 * 365 * 24 * time.Hour
 
 	// maxClockWait is how long a server waits for an answer, and a drain with it.
 	maxClockWait = 500 * time.Millisecond
 )
 
-// refresh asks the broker, if the last answer is too old.
+// refresh asks the broker for its time, if the last answer is too old.
 func (c *clock) refresh() error {
 	changes := c.state.Changes.Load()
 	if !c.asked.IsZero() && c.changes == changes && time.Since(c.asked) < clockTime {
@@ -58,9 +58,9 @@ func (c *clock) refresh() error {
 	}
 	c.asked, c.changes, c.reading = time.Now(), changes, reading{}
 	best, err := c.read()
-	if err == nil && !best.broker.IsZero() && best.took > quickAnswer {
+	if err == nil && !best.broker.IsZero() && best.roundTrip > quickAnswer {
 		var again reading
-		if again, err = c.read(); again.took < best.took {
+		if again, err = c.read(); again.roundTrip < best.roundTrip {
 			best = again
 		}
 	}
@@ -71,15 +71,15 @@ func (c *clock) refresh() error {
 	return nil
 }
 
-// isStale reports whether the reading is to be checked.
+// isStale reports whether the reading has to be checked.
 func (c *clock) isStale() bool { return c.isKnown() && time.Since(c.checked) >= freshTime }
 
-// check notes what the broker told by the way. A reading that holds, and is more
-// precise, is kept.
+// check compares c.reading with r, which the broker has told beside a push. It replaces
+// c.reading if r contradicts it or is more precise.
 func (c *clock) check(r reading) {
 	expected := c.reading.broker.Add(r.local.Sub(c.reading.local))
-	holds := r.broker.Sub(expected).Abs() <= (r.took+c.reading.took)/2
-	if !holds || r.took < c.reading.took {
+	holds := r.broker.Sub(expected).Abs() <= (r.roundTrip+c.reading.roundTrip)/2
+	if !holds || r.roundTrip < c.reading.roundTrip {
 		c.reading = r
 	}
 	c.checked = time.Now()
@@ -89,8 +89,8 @@ func (c *clock) check(r reading) {
 func (c *clock) read() (r reading, err error) {
 	begin := time.Now()
 	r.broker, err = c.ask()
-	r.took = time.Since(begin)
-	r.local = begin.Add(r.took / 2)
+	r.roundTrip = time.Since(begin)
+	r.local = begin.Add(r.roundTrip / 2)
 	return r, err
 }
 
@@ -111,13 +111,13 @@ func (c *clock) toBroker(t time.Time) int64 {
 	return max(c.reading.broker.Add(left+time.Millisecond-1).UnixMilli(), 1)
 }
 
-// deadline returns when a request's deadline is by our clock, zero if it has none
-// or the broker's clock is not known.
+// deadline returns a request's deadline by our clock, or zero if it has none or the broker's
+// clock is not known.
 func (c *clock) deadline(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}
 	}
-	_ = c.refresh() // it is then not known
+	_ = c.refresh() // after an error the clock is not known
 	if !c.isKnown() {
 		return time.Time{}
 	}
@@ -138,9 +138,8 @@ func (c *clock) toLocal(ms int64) time.Time {
 	return c.reading.local.Add(min(max(left, -maxDeadline), maxDeadline))
 }
 
-// brokerTime asks for the time of the node that has the queue: by TIME, or by a
-// script where Redis refuses it or has many nodes. It is zero where Redis won't
-// tell.
+// brokerTime asks for the time of the node that has the queue: by TIME, or by a script if
+// Redis refuses TIME or has many nodes. It returns zero if Redis refuses both.
 func brokerTime(ctx context.Context, rdb redis.UniversalClient, queue string) (time.Time, error) {
 	for _, command := range timeCommands(rdb, queue) {
 		cmd := newUnrepeated(ctx, command...)

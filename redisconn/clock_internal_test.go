@@ -114,7 +114,7 @@ func TestClockIsSet(t *testing.T) {
 				time.Sleep(freshTime)
 				require.True(t, client.isStale())
 				now := time.Now()
-				client.check(reading{broker: now.Add(f.ahead), local: now, took: time.Millisecond})
+				client.check(reading{broker: now.Add(f.ahead), local: now, roundTrip: time.Millisecond})
 				require.False(t, client.isStale())
 				deadline := now.Add(time.Second)
 				got := server.deadline(client.toBroker(deadline))
@@ -135,10 +135,10 @@ func TestClockKeepsThePreciseReading(t *testing.T) {
 		precise := c.reading
 		time.Sleep(freshTime)
 		now := time.Now()
-		c.check(reading{broker: now.Add(400 * time.Millisecond), local: now, took: time.Second})
+		c.check(reading{broker: now.Add(400 * time.Millisecond), local: now, roundTrip: time.Second})
 		require.Equal(t, precise, c.reading)
 		require.False(t, c.isStale())
-		c.check(reading{broker: now.Add(time.Hour), local: now, took: time.Second})
+		c.check(reading{broker: now.Add(time.Hour), local: now, roundTrip: time.Second})
 		require.NotEqual(t, precise, c.reading)
 	})
 }
@@ -167,7 +167,7 @@ func TestClockAsksSeldom(t *testing.T) {
 	})
 }
 
-// A first answer that took long, as when a connection was made for it, is not
+// A first answer that roundTrip long, as when a connection was made for it, is not
 // relied on.
 func TestClockAsksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -175,13 +175,13 @@ func TestClockAsksAgain(t *testing.T) {
 		f.slow = []time.Duration{time.Second, 2 * time.Millisecond}
 		require.NoError(t, c.refresh())
 		require.Equal(t, 2, f.asked)
-		require.Equal(t, 2*time.Millisecond, c.reading.took)
+		require.Equal(t, 2*time.Millisecond, c.reading.roundTrip)
 
 		c, f = newFakeClock()
 		f.slow = []time.Duration{20 * time.Millisecond, time.Second}
 		require.NoError(t, c.refresh())
 		require.Equal(t, 2, f.asked)
-		require.Equal(t, 20*time.Millisecond, c.reading.took, "the better one")
+		require.Equal(t, 20*time.Millisecond, c.reading.roundTrip, "the better one")
 	})
 }
 

@@ -12,10 +12,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// unrepeated is a command that go-redis must not send a second time, whatever its
-// options say: a push that was repeated because only its reply got lost would
-// run a request twice, a pop would lose what it took. The caller's own client
-// is used for it, for its hooks and its failover.
+// An unrepeated is a command that go-redis must not send a second time, whatever its
+// options say. If only the reply got lost, a second push would run a request twice, and a
+// second pop would lose what the first one took. The user's own client sends it, with its
+// hooks and its failover.
 type unrepeated struct {
 	*redis.Cmd
 }
@@ -26,9 +26,9 @@ func newUnrepeated(ctx context.Context, args ...any) unrepeated {
 	return unrepeated{redis.NewCmd(ctx, args...)}
 }
 
-// certainlyNotRun reports that the failed command did not run: Redis refused it,
-// it had no connection or, being the last of what was written, was not wholly
-// written. Else nobody knows.
+// certainlyNotRun reports whether a command that failed is known not to have run: Redis
+// refused it, or it had no connection. last says that it was the last of what was written:
+// then it did not run, either, if the write failed.
 func certainlyNotRun(err error, last bool) bool {
 	var refusal redis.Error
 	var op *net.OpError
@@ -42,18 +42,19 @@ func certainlyNotRun(err error, last bool) bool {
 		return op.Op == "dial" || last && op.Op == "write"
 	}
 	return errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) ||
-		errors.Is(err, context.DeadlineExceeded) // which counts for connecting alone
+		errors.Is(err, context.DeadlineExceeded) // the ctx of a command bounds connecting alone
 }
 
-// isListsFault reports that a list can't be pushed onto, while others can.
+// isListsFault reports whether the error is about the list that was pushed onto: others may
+// work.
 func isListsFault(err error) bool {
 	return isRefusal(err, "WRONGTYPE") || isRefusal(err, "NOPERM") && strings.Contains(err.Error(), "key")
 }
 
-// isRefusal reports that Redis answered with an error that begins with one of
+// isRefusal reports whether Redis answered with an error that begins with one of
 // the codes.
 func isRefusal(err error, codes ...string) bool {
-	if err == nil { // most often: the rest would allocate
+	if err == nil { // most often, and the rest allocates
 		return false
 	}
 	var refusal redis.Error
@@ -68,7 +69,7 @@ func isRefusal(err error, codes ...string) bool {
 	return false
 }
 
-// removeList removes a list of ours that is used no more.
+// removeList removes a list of our own that is no longer used.
 func removeList(rdb redis.UniversalClient, list string, log *slog.Logger) {
 	cmd := newUnrepeated(context.Background(), "del", list)
 	_ = rdb.Process(context.Background(), cmd)
@@ -77,16 +78,18 @@ func removeList(rdb redis.UniversalClient, list string, log *slog.Logger) {
 	}
 }
 
-// isRefused reports that Redis does not do a command, or not for this user: each
-// broker says so in its own words.
+// isRefused reports whether Redis does not know a command, or refuses it to this user. Each
+// Redis service says that in its own words.
 func isRefused(err error) bool { return isRefusal(err, "ERR", "NOPERM") }
 
 // A popper takes values off lists, many at a time.
 type popper struct {
 	rdb    redis.UniversalClient
-	newest bool // take from the right, else from the left
-	old    bool // Redis has no BLMPOP, as far as we know: it is older than 7.0, or refuses it
-	single bool // nor a pop with a count
+	newest bool // pop from the right, else from the left
+
+	// What Redis refuses, as far as is known. Redis has no BLMPOP before 7.0.
+	noBLMPOP bool
+	noCount  bool // of a pop
 }
 
 type popCmd struct{ *redis.KeyValuesCmd }
@@ -97,21 +100,20 @@ type popOneCmd struct{ *redis.StringSliceCmd }
 
 func (popOneCmd) NoRetry() bool { return true }
 
-// pop waits up to blockTime for values on one of the lists, and takes up to n
-// off the first that has some. There are none when the time is over.
+// pop waits up to blockTime for values on one of the lists, and takes up to n off the first
+// list that has some. It returns none when the time is over.
 //
-// A context would not interrupt it: go-redis looks at one before it sends and
-// then only at the socket's deadline. What ends a pop early is a value on a list
-// of the popper's own.
+// A context does not interrupt a pop: go-redis looks at the context before it sends, and
+// then only at the deadline of the socket. A value on a list of our own ends a pop early.
 func (p *popper) pop(n int, keys ...string) (key string, values []string, err error) {
 	var refusal error
-	if !p.old {
+	if !p.noBLMPOP {
 		key, values, err = p.popMany(n, keys)
-		if p.old = isRefused(err); p.old {
+		if p.noBLMPOP = isRefused(err); p.noBLMPOP {
 			refusal = err
 		}
 	}
-	if p.old {
+	if p.noBLMPOP {
 		key, values, err = p.popOneAndMore(n, keys)
 	}
 	if refusal != nil && isRefused(err) {
@@ -121,14 +123,14 @@ func (p *popper) pop(n int, keys ...string) (key string, values []string, err er
 		return "", nil, nil
 	}
 	if err != nil { // after a fault Redis may be another one
-		p.old, p.single = false, false
+		p.noBLMPOP, p.noCount = false, false
 	}
 	return key, values, err
 }
 
-// connecting returns the context of a blocking pop, which bounds the wait for a
-// connection. Where the client's options let it end the pop itself it has no end,
-// for what was popped then would be lost.
+// connecting returns the context of a blocking pop, which bounds the wait for a connection.
+// It has no deadline if the client's ContextTimeoutEnabled is set: the deadline would then
+// end the pop itself, and lose what was popped.
 func (p *popper) connecting() (context.Context, context.CancelFunc) {
 	ends := true
 	switch rdb := p.rdb.(type) {
@@ -143,8 +145,8 @@ func (p *popper) connecting() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), sendPatience)
 }
 
-// The commands are made by a pipeline that is never sent: that is how they get
-// the read timeout that a blocking command needs.
+// A pipeline that is never sent makes the commands: so they get the read timeout that a
+// blocking command needs.
 
 func (p *popper) popMany(n int, keys []string) (string, []string, error) {
 	side := "left"
@@ -179,14 +181,14 @@ func (p *popper) popOneAndMore(n int, keys []string) (string, []string, error) {
 	return key, values, nil
 }
 
-// popRest takes up to n values more. What is wrong now will be so the next time.
+// popRest takes up to n values more. It ignores errors: the next pop returns them.
 func (p *popper) popRest(command, key string, n int) []string {
 	ctx := context.Background()
-	if !p.single {
+	if !p.noCount {
 		rest := newUnrepeated(ctx, command, key, n)
 		_ = p.rdb.Process(ctx, rest)
 		values, err := rest.StringSlice()
-		p.single = isRefused(err)
+		p.noCount = isRefused(err)
 		return values
 	}
 	var values []string
@@ -205,5 +207,5 @@ func (p *popper) popRest(command, key string, n int) []string {
 	return values
 }
 
-// maxSingle is how many values are taken at once where each takes a command.
+// maxSingle is how many values are popped at once if each needs a command of its own.
 const maxSingle = 16

@@ -56,8 +56,8 @@ func (d *DeadList) List(ctx context.Context, n int) ([]DeadRequest, error) {
 	return dead, nil
 }
 
-// parseDead parses an entry: a line of JSON, and the request as it was. What nobody
-// but us should have written, and is broken, can still be seen and deleted.
+// parseDead parses an entry: a line of JSON, and the request as it was. A broken entry, which
+// we have not written, is returned, too: so it can be seen and deleted.
 func parseDead(entry string) DeadRequest {
 	var header struct {
 		Time     int64  `json:"time"`
@@ -81,8 +81,8 @@ func parseDead(entry string) DeadRequest {
 	}
 }
 
-// requeueScript moves an entry back into the queue, as the last to be served. What can't
-// be pushed must not be removed: a queue that is no list is found before.
+// requeueScript moves an entry back into the queue, as the last to be served. LLEN fails
+// first if the queue is no list: an entry that can't be pushed must not be removed.
 var requeueScript = newScript(`#!lua flags=allow-oom
 redis.call('LLEN', KEYS[2])
 local removed = redis.call('LREM', KEYS[1], 1, ARGV[1])

@@ -12,7 +12,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A deliverer makes of the requests that were taken what the codec gets.
+// A deliverer makes the Deliveries that the codec gets of the requests that were taken.
 type deliverer struct {
 	*shared
 	replier *replier
@@ -28,14 +28,14 @@ func newDeliverer(s *shared, r *replier) *deliverer {
 	return d
 }
 
-// forget lets go of a long request.
+// forget frees the buffers of a long request.
 func (d *deliverer) forget() {
 	if cap(d.body) > maxKept {
 		d.body, d.header = nil, jsonrpc2.Header{}
 	}
 }
 
-// deliver returns a request that was taken as the codec gets it.
+// deliver returns the Delivery of a request that was taken.
 func (d *deliverer) deliver(taken delivery) jsonrpc2.Delivery {
 	d.body = append(d.body[:0], taken.body...)
 	d.header.Scan(d.body) // what is broken is for the codec
@@ -63,7 +63,7 @@ func (d *deliverer) deliver(taken delivery) jsonrpc2.Delivery {
 	return out
 }
 
-// errDead is what the caller of a dead request is answered with.
+// errDead returns the error for the caller of a dead request.
 func errDead(attempts int) *jsonrpc2.Error {
 	return &jsonrpc2.Error{
 		Code:    jsonrpc2.CodeServer,
@@ -76,8 +76,7 @@ var (
 	errTooLong   = fmt.Errorf("redisconn: the reply list's name is longer than %d bytes", maxAddress)
 )
 
-// replyList returns the list to answer the message in hand on. It comes from a
-// stranger.
+// replyList returns the reply list of the current message. A stranger may have chosen it.
 func (d *deliverer) replyList() (string, error) {
 	list := d.header.ReplyTo()
 	if list == "" {
@@ -112,7 +111,8 @@ func (d *deliverer) settle(request *hold.Request) {
 	d.places.Free(1)
 }
 
-// brokerTime asks for the broker's time for as long as a drain can wait.
+// brokerTime asks for the broker's time. It gives up after maxClockWait, so that it does not
+// delay a drain.
 func (d *deliverer) brokerTime() (time.Time, error) {
 	type answer struct {
 		time time.Time

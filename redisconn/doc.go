@@ -223,7 +223,7 @@
 // Redis node. The right column names the goroutine that runs a line and those below it.
 //
 //	client.go               WriteRequest                 a caller's
-//	sending.go              push, pushTogether           the client's sender
+//	outlet.go               push, pushTogether           the client's sender
 //	  LPUSH                   the queue
 //	mover.go                move                         the fetcher
 //	  BLMOVE, take.lua        held

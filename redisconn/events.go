@@ -12,9 +12,9 @@ import (
 type events struct {
 	*shared
 	now  func() time.Duration               // by the clock of the worker's world
-	bury func(request string, attempts int) // has the caller of a dead request answered
+	bury func(request string, attempts int) // hands a dead request to ReadRequest
 
-	leaving atomic.Bool  // what is heard from now on is no news
+	leaving atomic.Bool  // Failed and Gone are no news any more
 	heard   atomic.Int64 // when a beat last worked
 }
 

@@ -8,17 +8,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// An expiry lets reply lists expire, if Redis lets it.
+// An expiry makes the commands by which reply lists expire, and handles refusals of them.
 type expiry struct {
 	rdb redis.UniversalClient
 	ttl time.Duration
 	log *slog.Logger
 
-	refused   atomic.Bool // Redis lets no reply list expire
-	bySeconds atomic.Bool // but by EXPIRE
+	refused   atomic.Bool // Redis refuses both PEXPIRE and EXPIRE
+	bySeconds atomic.Bool // Redis refuses PEXPIRE, and EXPIRE works
 }
 
-// command returns the command that lets a reply list expire.
+// command returns the command that sets the expiry of a reply list.
 func (e *expiry) command(list string) []any {
 	if e.bySeconds.Load() {
 		return e.commandBySeconds(list)
@@ -33,7 +33,7 @@ func (e *expiry) commandBySeconds(list string) []any {
 
 // note sees to a list that Redis refused to let expire. It logs when Redis begins to
 // refuse that, and when it does so no more.
-func (e *expiry) note(g *group) {
+func (e *expiry) check(g *group) {
 	if g.expire.Cmd == nil {
 		return
 	}
@@ -48,7 +48,7 @@ func (e *expiry) note(g *group) {
 	}
 }
 
-// worksBySeconds reports whether Redis lets a list expire by EXPIRE.
+// worksBySeconds sets the expiry of a list by EXPIRE, and reports whether that worked.
 func (e *expiry) worksBySeconds(list string) bool {
 	var cmd unrepeated
 	pipe(e.rdb, func(pipeline redis.Pipeliner) { cmd = process(pipeline, e.commandBySeconds(list)...) })

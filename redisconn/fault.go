@@ -1,22 +1,22 @@
 package redisconn
 
-// A failure is pushes that did not arrive, as far as is known.
+// A failure has pushes that failed together, and why.
 type failure struct {
 	pushes []push
 	fault  fault
 	err    error
 }
 
-// A fault says whose a failure is.
+// A fault says what is at fault for a failure.
 type fault int
 
 const (
-	nodeFault fault = iota // of the node, or of the way to it
-	lostFault              // the connection broke: perhaps for what was pushed
-	listFault              // the push was refused, others may not be
+	nodeFault fault = iota // the node, or the way to it
+	connFault              // the connection broke, perhaps because of what was pushed
+	listFault              // Redis refused this push, and may accept others
 )
 
-// faultOf tells whose fault an error is.
+// faultOf returns what is at fault for an error.
 func faultOf(err error) fault {
 	switch {
 	case isRefusal(err, nodeRefusals...):
@@ -26,10 +26,10 @@ func faultOf(err error) fault {
 	case certainlyNotRun(err, false):
 		return nodeFault
 	}
-	return lostFault
+	return connFault
 }
 
-// nodeRefusals are how Redis begins its refusals of whatever is pushed.
+// nodeRefusals are how a refusal begins that is not about the list or the value.
 var nodeRefusals = []string{
 	"OOM", "MISCONF", "READONLY", "LOADING", "BUSY", "NOAUTH", "WRONGPASS", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS",
 	"UNBLOCKED",

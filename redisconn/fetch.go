@@ -11,35 +11,35 @@ import (
 type fetcher struct {
 	*shared
 	source  source
-	fetched chan struct{} // holds one if there may be a request
-	read    chan struct{} // holds one if all that was taken may be read
-	ended   chan struct{} // closed when fetch has ended
+	fetched chan struct{} // receives if there may be a request for next
+	allRead chan struct{} // receives if all of unread may have been read
+	done    chan struct{} // closed when fetch has ended
 
-	mu      sync.Mutex    // protects following
-	taken   []delivery    // oldest first, not read yet
-	buried  []delivery    // to be answered with an error
-	fatal   error         // that ended fetch
-	drained bool          // nothing is taken any more
-	stop    chan struct{} // closed when drained
+	mu       sync.Mutex    // protects following
+	unread   []delivery    // taken and not read yet, oldest first
+	buried   []delivery    // dead, to be answered with an error
+	fatal    error         // that ended fetch
+	drained  bool          // nothing is taken any more
+	draining chan struct{} // closed by drain
 }
 
 func newFetcher(s *shared) *fetcher {
 	return &fetcher{
-		shared:  s,
-		fetched: make(chan struct{}, 1),
-		read:    make(chan struct{}, 1),
-		ended:   make(chan struct{}),
-		stop:    make(chan struct{}),
+		shared:   s,
+		fetched:  make(chan struct{}, 1),
+		allRead:  make(chan struct{}, 1),
+		done:     make(chan struct{}),
+		draining: make(chan struct{}),
 	}
 }
 
-// fetch takes requests while there are places for them, until the drain. Then
-// it gives back what was not read: all in one, for the newest go first.
+// fetch takes requests while there are places for them, until the drain. Then it gives back
+// what was not read, in one call, since the newest go first.
 func (f *fetcher) fetch() {
 	defer f.giveBack()
 	var backoff link.Backoff
 	for {
-		free := f.places.Wait(f.stop)
+		free := f.places.Wait(f.draining)
 		if f.isDrained() {
 			return
 		}
@@ -51,7 +51,7 @@ func (f *fetcher) fetch() {
 			return
 		case err != nil:
 			f.impaired("taking requests", err)
-			link.Wait(backoff.Next(), f.stop)
+			link.Wait(backoff.Next(), f.draining)
 			continue
 		}
 		f.state.Worked("taking requests")
@@ -60,27 +60,27 @@ func (f *fetcher) fetch() {
 			f.hand(taken)
 		}
 		if len(taken) == 1 {
-			f.letRead()
+			f.awaitAllRead()
 		}
 	}
 }
 
-// letRead waits until all that was taken is read: popping first would delay a lone
-// call.
-func (f *fetcher) letRead() {
-	for f.isUnread() {
+// awaitAllRead waits until all that was taken is read, or for the drain. Popping first
+// would delay a lone call.
+func (f *fetcher) awaitAllRead() {
+	for f.hasUnread() {
 		select {
-		case <-f.read:
-		case <-f.stop:
+		case <-f.allRead:
+		case <-f.draining:
 			return
 		}
 	}
 }
 
-func (f *fetcher) isUnread() bool {
+func (f *fetcher) hasUnread() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.taken) > 0
+	return len(f.unread) > 0
 }
 
 // hand hands requests to ReadRequest.
@@ -90,14 +90,14 @@ func (f *fetcher) hand(taken []delivery) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	defer link.Signal(f.fetched)
-	if len(f.taken) == 0 { // most often
-		f.taken = taken
+	if len(f.unread) == 0 { // most often
+		f.unread = taken
 		return
 	}
-	f.taken = append(f.taken, taken...)
+	f.unread = append(f.unread, taken...)
 }
 
-// bury hands on a request that is dead: its caller is answered with an error.
+// bury hands a dead request to ReadRequest, so that its caller gets an error.
 func (f *fetcher) bury(request string, attempts int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -113,12 +113,12 @@ func (f *fetcher) fail(err error) {
 	link.Signal(f.fetched)
 }
 
-// giveBack gives back what was taken and not read, until Close.
+// giveBack gives back what was taken and not read. It tries until Close.
 func (f *fetcher) giveBack() {
-	defer close(f.ended)
+	defer close(f.done)
 	f.mu.Lock()
-	back := f.taken
-	f.taken = nil
+	back := f.unread
+	f.unread = nil
 	f.mu.Unlock()
 	var backoff link.Backoff
 	for !f.source.giveBack(back) && link.Wait(backoff.Next(), f.closed) {
@@ -126,14 +126,14 @@ func (f *fetcher) giveBack() {
 	}
 }
 
-// drain stops the fetcher, at once even where it is blocked. It gives back what
-// was taken and not read.
+// drain stops the fetcher, also if it is blocked. The fetcher then gives back what was taken
+// and not read.
 func (f *fetcher) drain() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.drained {
 		f.drained = true
-		close(f.stop)
+		close(f.draining)
 	}
 }
 
@@ -143,7 +143,8 @@ func (f *fetcher) isDrained() bool {
 	return f.drained
 }
 
-// next takes the next request that may be returned.
+// next returns the next request, and reports whether there is one. In a drain there is
+// none.
 func (f *fetcher) next() (d delivery, ok bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -154,10 +155,10 @@ func (f *fetcher) next() (d delivery, ok bool, err error) {
 		return d, false, nil
 	case len(f.buried) > 0:
 		d = shift(&f.buried)
-	case len(f.taken) > 0:
-		d = shift(&f.taken)
-		if len(f.taken) == 0 {
-			link.Signal(f.read)
+	case len(f.unread) > 0:
+		d = shift(&f.unread)
+		if len(f.unread) == 0 {
+			link.Signal(f.allRead)
 		}
 	default:
 		return d, false, nil
@@ -165,8 +166,7 @@ func (f *fetcher) next() (d delivery, ok bool, err error) {
 	return d, true, nil
 }
 
-// shift takes the first of the deliveries, which are then without its body in
-// memory, too.
+// shift removes and returns the first delivery. The slice keeps nothing of it alive.
 func shift(deliveries *[]delivery) delivery {
 	all := *deliveries
 	first := all[0]
@@ -175,14 +175,14 @@ func shift(deliveries *[]delivery) delivery {
 	return first
 }
 
-// begin reports whether a request may be started. One that may not goes back in a
-// drain; else others have taken it over.
+// begin reports whether a request may be started. If not, it gives the request back in a
+// drain; otherwise another server has taken it over.
 func (f *fetcher) begin(d delivery) bool {
 	if f.source.begin(d) {
 		return true
 	}
 	if f.isDrained() {
-		f.source.giveBack([]delivery{d}) // or leave does
+		f.source.giveBack([]delivery{d}) // if it fails, leave tries again
 		return false
 	}
 	f.leaseLost.Add(1)

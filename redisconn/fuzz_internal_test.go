@@ -51,7 +51,7 @@ func FuzzReplyList(f *testing.F) {
 			answer = nil
 		}
 		err := d.Reply(answer)
-		sent, _ := s.replier.only.out.Take(nil)
+		sent, _ := s.replier.only.outbox.Take(nil)
 		if d.Err != nil || err != nil {
 			require.Empty(t, sent)
 			require.Equal(t, 1, s.places.Wait(nil), "its place is free")

@@ -7,21 +7,21 @@ type group struct {
 	kind    pushKind
 	list    string
 	pushes  []push
-	again   bool // some may have got there before
+	resent  bool // some pushes are
 	large   bool // it is one large message
-	settles bool // its script settles requests, too
+	settles bool // its script also settles the requests
 	cmd     unrepeated
 
-	// A list that is by its name a reply list expires by a command, in place
-	// of a script that looks first whether it may, which takes longer.
+	// A list that is a reply list by its name expires by a command. For any other list
+	// a script checks first whether it may expire, which takes longer.
 	expires bool
 	expire  unrepeated
 
-	ttl unrepeated // of the list, where no script looks
+	ttl unrepeated // of the list, if no script is run
 }
 
-// groupsOf groups what goes to the same list. Where byScript is set, requests are
-// settled by the script that pushes their answers.
+// groupsOf groups the pushes that go to the same list. byScript says that the script which
+// pushes answers also settles their requests.
 func groupsOf(work []push, byScript bool) []*group {
 	var groups []*group
 	type key struct{ list, gen string }
@@ -36,7 +36,7 @@ func groupsOf(work []push, byScript bool) []*group {
 			groups = append(groups, g)
 		}
 		g.pushes = append(g.pushes, p)
-		g.again = g.again || p.again
+		g.resent = g.resent || p.resent
 	}
 	return groups
 }
@@ -53,8 +53,7 @@ func newGroup(first push, byScript bool) *group {
 	}
 }
 
-// runLength returns how many pushes go to the first one's list in a row: all,
-// most often.
+// runLength returns how many pushes at the beginning go to the same list: most often all.
 func runLength(work []push) int {
 	n := 1
 	for n < min(len(work), maxPush) && work[n].list == work[0].list {
@@ -63,8 +62,8 @@ func runLength(work []push) int {
 	return n
 }
 
-// runOfSmall returns how many groups go in one pipeline: those up to the next
-// large message, or that alone.
+// runOfSmall returns how many groups go in one pipeline: those before the next large
+// message, or one that is a large message.
 func runOfSmall(groups []*group) int {
 	if groups[0].large {
 		return 1
@@ -76,11 +75,11 @@ func runOfSmall(groups []*group) int {
 	return n
 }
 
-// hasScript reports whether the group is pushed by a script, if Redis runs any.
+// hasScript reports whether a script pushes the group, if Redis runs scripts.
 func (g *group) hasScript() bool {
-	return g.kind == pushWake || g.kind == pushReply && (g.again || !g.expires)
+	return g.kind == pushWake || g.kind == pushReply && (g.resent || !g.expires)
 }
 
-// canBePlain reports whether the group is pushed by a script, if Redis runs any, and
-// can be pushed without. One that settles requests can't.
+// canBePlain reports whether a script pushes the group, and plain commands can do so, too.
+// Plain commands can't settle requests.
 func (g *group) canBePlain() bool { return g.hasScript() && !g.settles }

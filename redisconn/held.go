@@ -12,8 +12,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A held is the source of a server that takes requests at least once: Redis holds
-// them until they are settled, and others take them over when the server is silent.
+// A held is the source of a server with AtLeastOnce. Redis holds the requests until they are
+// settled. If the server is silent, others take them over.
 type held struct {
 	*shared
 	events           *events
@@ -21,12 +21,12 @@ type held struct {
 	worker           *hold.Worker // from start on
 	repliesElsewhere bool         // answers go to other nodes than the requests
 
-	back atomic.Int64 // requests that are to be given back
+	back atomic.Int64 // requests to give back that Redis does not have yet
 }
 
-// maxMoved is how many bytes of requests a script moves at most, but for its last one's:
-// Redis does nothing else meanwhile.
-const maxMoved = 1 << 20
+// maxScriptBytes is how many bytes of requests a script handles at most, not counting the
+// last request: Redis does nothing else meanwhile.
+const maxScriptBytes = 1 << 20
 
 func newHeld(s *shared, bury func(request string, attempts int)) *held {
 	_, elsewhere := s.rdb.(*redis.ClusterClient)
@@ -48,7 +48,7 @@ func (h *held) start() {
 		Lease:     h.opts.Lease,
 		MaxStarts: h.opts.MaxAttempts,
 		MaxDead:   MaxDead,
-		MaxBytes:  maxMoved,
+		MaxBytes:  maxScriptBytes,
 		Block:     blockTime,
 		Events:    h.events,
 	})
@@ -65,17 +65,17 @@ func (h *held) take(n int) ([]delivery, error) {
 	taken := make([]delivery, len(requests))
 	for i, r := range requests {
 		taken[i] = delivery{body: r.Body, held: r, attempt: r.Starts + 1}
-		r.Body = "" // it is not kept for longer than it takes to start
+		r.Body = "" // the delivery has it; r lives on until it is settled
 	}
 	return taken, nil
 }
 
-// stop ends a move that waits. One that can't be ended is given closeGrace.
-func (h *held) stop(ended <-chan struct{}) {
+// stop ends a move that waits. After closeGrace it closes the connection of the move.
+func (h *held) stop(done <-chan struct{}) {
 	h.worker.Stop()
 	until := time.Now().Add(closeGrace)
-	for pause := time.Millisecond; link.Wait(pause, ended); pause = min(2*pause, 100*time.Millisecond) {
-		h.world.Unblock() // again, unless it has ended
+	for pause := time.Millisecond; link.Wait(pause, done); pause = min(2*pause, 100*time.Millisecond) {
+		h.world.Unblock() // again: a move may have begun since
 		if time.Now().After(until) {
 			h.world.breakMove()
 		}
@@ -107,8 +107,8 @@ func (h *held) giveBack(requests []delivery) bool {
 
 var errUnsent = errors.New("redisconn: answers are unsent")
 
-// leave gives back what was not begun. What was begun and not settled others take
-// over.
+// leave gives back what was not begun. What was begun and is not settled is taken over by
+// others.
 func (h *held) leave() error {
 	if h.worker == nil {
 		return nil
@@ -145,8 +145,8 @@ func (h *held) settling(list string, pushes []push) hold.Command {
 }
 
 // claim settles the requests of each generation by a command of its own.
-func (h *held) claim(pushes []push) (lost map[int]bool, err error) {
-	lost = make(map[int]bool)
+func (h *held) claim(pushes []push) (notHeld map[int]bool, err error) {
+	notHeld = make(map[int]bool)
 	for _, indices := range generations(pushes) {
 		requests := make([]*hold.Request, len(indices))
 		for i, at := range indices {
@@ -156,12 +156,12 @@ func (h *held) claim(pushes []push) (lost map[int]bool, err error) {
 		if err != nil {
 			return nil, err
 		}
-		found, _ := hold.Lost(reply)
+		found, _ := hold.NotHeld(reply)
 		for i := range found {
-			lost[indices[i]] = true
+			notHeld[indices[i]] = true
 		}
 	}
-	return lost, nil
+	return notHeld, nil
 }
 
 // generations returns the indices of pushes whose requests are of one generation.

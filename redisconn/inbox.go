@@ -8,29 +8,29 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// An inbox is where the answers wait that were taken, for ReadReply.
+// An inbox has the answers that were taken and wait for ReadReply.
 type inbox struct {
-	fetched chan answers
-	read    chan struct{} // holds one if the only answer of a pop was read
-	closed  chan struct{} // the ClientConn's
-	lone    atomic.Bool   // the last pop brought one answer at most
-	replies atomic.Int64
+	fetched    chan answers
+	singleRead chan struct{} // receives when the only answer of a pop was read
+	closed     chan struct{} // the ClientConn's
+	poppedOne  atomic.Bool   // the last pop brought one answer at most
+	replies    atomic.Int64
 
 	// ReadReply's own.
-	taken answers
-	alone bool // taken was a single answer
-	body  []byte
+	unread answers
+	single bool // unread came as one answer
+	body   []byte
 }
 
 func newInbox(closed chan struct{}) *inbox {
-	return &inbox{fetched: make(chan answers), read: make(chan struct{}, 1), closed: closed}
+	return &inbox{fetched: make(chan answers), singleRead: make(chan struct{}, 1), closed: closed}
 }
 
-// The answers that a pop took.
+// answers are what one pop took.
 type answers struct {
 	bodies   []string
-	requests []*jsonrpc2.Request // that they answer; nil where only the bodies tell
-	missing  error               // of the calls that the one answer to a request leaves out
+	requests []*jsonrpc2.Request // that the bodies answer; nil: only the bodies tell
+	missing  error               // for calls of requests that the bodies do not answer
 }
 
 func (i *inbox) isClosed() bool {
@@ -42,10 +42,10 @@ func (i *inbox) isClosed() bool {
 	}
 }
 
-// hand hands answers to ReadReply. Popping first would delay a lone caller: hand
-// waits until a single answer is read.
+// hand hands answers to ReadReply. If there is a single answer, hand waits until it is read:
+// popping first would delay a lone caller.
 func (i *inbox) hand(a answers) {
-	i.lone.Store(len(a.bodies) <= 1)
+	i.poppedOne.Store(len(a.bodies) <= 1)
 	if len(a.bodies) == 0 {
 		return
 	}
@@ -56,7 +56,7 @@ func (i *inbox) hand(a answers) {
 	}
 	if len(a.bodies) == 1 {
 		select {
-		case <-i.read:
+		case <-i.singleRead:
 		case <-i.closed:
 		}
 	}
@@ -69,17 +69,17 @@ func (i *inbox) reply(ctx context.Context) (jsonrpc2.Reply, error) {
 		if err := ctx.Err(); err != nil {
 			return jsonrpc2.Reply{}, err
 		}
-		if len(i.taken.bodies) > 0 {
+		if len(i.unread.bodies) > 0 {
 			reply := i.next()
-			if len(reply.Body) == 0 && reply.Request == nil { // it was for the fetcher
+			if len(reply.Body) == 0 && reply.Request == nil { // it ended a blocked pop
 				continue
 			}
 			i.replies.Add(1)
 			return reply, nil
 		}
 		select {
-		case i.taken = <-i.fetched:
-			i.alone = len(i.taken.bodies) == 1
+		case i.unread = <-i.fetched:
+			i.single = len(i.unread.bodies) == 1
 		case <-ctx.Done():
 		case <-i.closed:
 			return jsonrpc2.Reply{}, io.EOF
@@ -89,19 +89,19 @@ func (i *inbox) reply(ctx context.Context) (jsonrpc2.Reply, error) {
 
 // next returns the next of the answers that were taken.
 func (i *inbox) next() (reply jsonrpc2.Reply) {
-	i.body = append(i.body[:0], i.taken.bodies[0]...)
+	i.body = append(i.body[:0], i.unread.bodies[0]...)
 	reply.Body = i.body
-	i.taken.bodies[0] = "" // not kept in memory until more is taken
-	i.taken.bodies = i.taken.bodies[1:]
-	if len(i.taken.requests) > 0 {
-		reply.Request = i.taken.requests[0]
-		i.taken.requests = i.taken.requests[1:]
+	i.unread.bodies[0] = "" // the slice would keep it alive
+	i.unread.bodies = i.unread.bodies[1:]
+	if len(i.unread.requests) > 0 {
+		reply.Request = i.unread.requests[0]
+		i.unread.requests = i.unread.requests[1:]
 	}
 	if reply.Request != nil {
-		reply.Missing = i.taken.missing
+		reply.Missing = i.unread.missing
 	}
-	if i.alone {
-		i.read <- struct{}{}
+	if i.single {
+		i.singleRead <- struct{}{}
 	}
 	return reply
 }

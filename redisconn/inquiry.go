@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// maxSearched is how many requests may wait for one to be withdrawn: Redis
-	// does nothing else while it looks for it.
+	// maxSearched is how long the queue may be for a request to be withdrawn: Redis does
+	// nothing else while it searches the queue.
 	maxSearched = 1000
 
-	// inquiryMargin is how long it takes at most to tell what was found.
+	// inquiryMargin is how long before the deadline of an inquiry its answer is given.
 	inquiryMargin = 200 * time.Millisecond
 
 	// maxWithdrawn is how many are withdrawn in one go.
@@ -28,21 +28,21 @@ type fate int
 const (
 	unknown fate = iota // it may still wait
 	withdrawn
-	taken
+	taken // by a server
 )
 
 // fates are what is known of requests, and of the queue.
 type fates struct {
-	of      []fate
-	waiting int64 // requests in the queue
-	refused error // that they can't be withdrawn
-	err     error // that Redis can't be asked
+	of          []fate
+	waiting     int64 // requests in the queue
+	withdrawErr error // why some can't be withdrawn
+	err         error // why Redis can't be asked
 }
 
 // An inquirer asks what has become of a client's requests, and withdraws them.
 type inquirer struct {
 	*broker
-	pushing   chan struct{} // holds one while requests are pushed
+	pushing   chan struct{} // the outlet's: full while requests are pushed
 	asker     *link.Asker
 	withdrawn atomic.Int64
 }
@@ -53,7 +53,7 @@ func newInquirer(b *broker, pushing chan struct{}) *inquirer {
 
 // inquire tells what has become of requests, nil where nothing is known.
 func (q *inquirer) inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
-	if deadline, ok := ctx.Deadline(); ok { // what is not known by then is told in time, too
+	if deadline, ok := ctx.Deadline(); ok { // the answer must be there before the deadline
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-inquiryMargin))
 		defer cancel()
@@ -80,9 +80,9 @@ func (q *inquirer) inquire(ctx context.Context, requests []*jsonrpc2.Request) []
 	return found
 }
 
-// pushedAmong returns those of the requests that may have arrived, nil in the places
-// of the others and of those that came within a batch. It waits for a push under way.
-// What is not pushed then will not be: nobody waits for it.
+// pushedAmong returns those of the requests that may have arrived, and nil in place of the
+// others and of parts of a batch. It waits for a push under way. A request that is not
+// pushed by then never will be: its caller has given up.
 func (q *inquirer) pushedAmong(ctx context.Context, requests []*jsonrpc2.Request) (pushed []*request, ok bool) {
 	select {
 	case q.pushing <- struct{}{}:
@@ -134,7 +134,7 @@ func (q *inquirer) remove(requests []*request, known *fates) {
 	for i, cmd := range cmds {
 		switch n, err := cmd.Int64(); {
 		case err != nil:
-			known.refused = err
+			known.withdrawErr = err
 		case n == 0:
 			known.of[i] = taken
 		default:
@@ -154,8 +154,8 @@ func (q *inquirer) describe(f fate, known *fates) error {
 	case taken:
 		return fmt.Errorf("it waits no more and may have run; %s", queue)
 	}
-	if known.refused != nil {
-		return fmt.Errorf("it may still wait: %w; %s", known.refused, queue)
+	if known.withdrawErr != nil {
+		return fmt.Errorf("it may still wait: %w; %s", known.withdrawErr, queue)
 	}
 	return fmt.Errorf("it may still wait; %s", queue)
 }

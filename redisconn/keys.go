@@ -5,11 +5,10 @@ import (
 	"strings"
 )
 
-// ownPrefix is what the names of our own keys begin with. They lie in the
-// queue's slot of a Cluster: by the queue's hash tag or, if it has none, by one
-// made of its name. A name without a tag that has a closing brace makes none, and
-// {calc} would make that of calc: they stand behind a number that lies in their
-// slot.
+// ownPrefix returns what the names of a queue's own keys begin with. The keys lie in the
+// queue's slot of a Cluster: by the hash tag of the queue or, if it has none, by a tag made
+// of its name. Two kinds of names need another tag, a number in the same slot: {calc}, since
+// its keys would be those of calc, and a name without a tag but with a closing brace.
 func ownPrefix(queue string) string {
 	switch tag := hashTag(queue); {
 	case tag != "" && queue != "{"+tag+"}":
@@ -20,8 +19,8 @@ func ownPrefix(queue string) string {
 	return "{" + tagOfSlot(slotOf(queue)) + "}" + queue + ":"
 }
 
-// ownKeys are how the names of our own keys end, ownFamilies what stands before
-// the last part of the others.
+// ownKeys are the ends of the names of our own keys. ownFamilies stand in the names of those
+// that end differently for each server.
 var (
 	ownKeys     = []string{":dead", ":ready", ":suspects", ":workers", ":held"}
 	ownFamilies = []string{":wake:", ":held:"}

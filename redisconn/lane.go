@@ -6,16 +6,16 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A lane sends to one node. It waits for no list: what fails is the retrier's.
+// A lane sends to one node. It does not wait for a list: what fails goes to the retrier.
 type lane struct {
-	out     *link.Outbox[push]
+	outbox  *link.Outbox[push]
 	sender  *sender
 	retrier *retrier
 }
 
 func newLane(s *sender) *lane {
-	l := &lane{out: link.NewOutbox[push](false), sender: s, retrier: newRetrier(s)}
-	l.out.LoneCaller = func() bool { return s.places.Taken() <= l.out.Len() }
+	l := &lane{outbox: link.NewOutbox[push](false), sender: s, retrier: newRetrier(s)}
+	l.outbox.LoneCaller = func() bool { return s.places.Taken() <= l.outbox.Len() }
 	return l
 }
 
@@ -30,13 +30,13 @@ func (l *lane) run() {
 	defer l.retrier.stalled.close()
 	var spare []push
 	for open := true; open; {
-		<-l.out.Ready()
+		<-l.outbox.Ready()
 		var work []push
-		work, open = l.out.Take(spare)
+		work, open = l.outbox.Take(spare)
 		spare = work
-		for _, f := range l.sender.send(l.retrier.stalled.hold(work)) {
+		for _, f := range l.sender.send(l.retrier.stalled.sendable(work)) {
 			l.retrier.failed(f)
 		}
-		clear(spare) // what was sent is not kept alive
+		clear(spare) // it would keep what was sent alive
 	}
 }

@@ -10,22 +10,21 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A ledger keeps account of a server's answers until they are sent or given up:
-// of the place or the memory that each holds, and of the request that it settles.
+// A ledger keeps account of a server's answers until they are sent or dropped: of the place
+// or the memory that each one has, and of the request that it settles.
 type ledger struct {
 	*shared
 	settler       settler
 	settleRequest func(*hold.Request) // without an answer; the replier's
-	parked        atomic.Int64        // bytes of those that hold no place
+	parked        atomic.Int64        // bytes of answers without a place
 }
 
-// maxParked is how many bytes of answers may wait for their lists without
-// holding a place.
+// maxParked is how many bytes of answers may wait for their lists without a place.
 const maxParked = 16 << 20
 
-// claim settles the requests of answers, where the push doesn't. It returns the
-// pushes less the answers to requests that had been taken over, or all of them and
-// an error.
+// claim settles the requests of answers, unless the script that pushes the answers does. It
+// drops answers to requests that had been taken over, and returns the other pushes. With an
+// error it returns all of them.
 func (l *ledger) claim(work []push) (claimed []push, err error) {
 	if l.settler.byScript() || !slices.ContainsFunc(work, push.mustClaim) {
 		return work, nil
@@ -36,7 +35,7 @@ func (l *ledger) claim(work []push) (claimed []push, err error) {
 			answers = append(answers, p)
 		}
 	}
-	lost, err := l.settler.claim(answers)
+	notHeld, err := l.settler.claim(answers)
 	if err != nil {
 		return work, err
 	}
@@ -46,8 +45,8 @@ func (l *ledger) claim(work []push) (claimed []push, err error) {
 		if p.mustClaim() {
 			p.claimed = true
 			n++
-			if lost[n-1] {
-				l.lose(p)
+			if notHeld[n-1] {
+				l.dropNotHeld(p)
 				continue
 			}
 		}
@@ -56,7 +55,7 @@ func (l *ledger) claim(work []push) (claimed []push, err error) {
 	return claimed, nil
 }
 
-// inTime gives up the answers that took too long, and returns the other pushes.
+// inTime drops the answers whose time is over, and returns the other pushes.
 func (l *ledger) inTime(work []push) []push {
 	now := time.Now()
 	return slices.DeleteFunc(work, func(p push) bool {
@@ -68,22 +67,22 @@ func (l *ledger) inTime(work []push) []push {
 	})
 }
 
-// arrived notes that the answers of a group are there, but for those to requests
-// that had been taken over.
+// arrived notes that a group was pushed. Answers to requests that had been taken over were
+// not pushed, and are dropped.
 func (l *ledger) arrived(g *group) {
-	var lost map[int]bool
+	var notHeld map[int]bool
 	if g.settles {
-		lost, _ = hold.Lost(g.cmd.Val())
+		notHeld, _ = hold.NotHeld(g.cmd.Val())
 		l.settler.settled(g.pushes...)
 	}
 	answers, places := 0, 0
 	for i, p := range g.pushes {
-		if lost[i] && !p.again { // else it was settled the time before
-			l.lose(p)
+		if notHeld[i] && !p.resent { // a resent answer may have settled it the first time
+			l.dropNotHeld(p)
 			continue
 		}
 		if !g.settles {
-			l.settleRequest(p.held) // it is claimed
+			l.settleRequest(p.held) // which was claimed before
 		}
 		if !p.notice {
 			answers++
@@ -101,20 +100,20 @@ func (l *ledger) arrived(g *group) {
 var errLeaseLost = errors.New("redisconn: answer dropped: the lease ran out, another server has the request")
 
 // lose gives up the answer to a request that is no longer ours.
-func (l *ledger) lose(p push) {
+func (l *ledger) dropNotHeld(p push) {
 	l.leaseLost.Add(1)
 	l.settler.settled(p)
 	p.held = nil
 	l.drop(p, errLeaseLost)
 }
 
-// expire gives up an answer that took too long.
+// expire drops an answer whose time is over.
 func (l *ledger) expire(p push) {
 	l.expired.Add(1)
 	l.drop(p, fmt.Errorf("redisconn: answer to %q not delivered within %v", p.list, l.opts.ReplyTTL))
 }
 
-// refuse gives up an answer that its list, or the broker, won't take.
+// refuse drops an answer that its list, or Redis, refuses.
 func (l *ledger) refuse(p push, err error) {
 	if !p.notice { // else it was counted before
 		l.undelivered.Add(1)
@@ -122,22 +121,22 @@ func (l *ledger) refuse(p push, err error) {
 	l.drop(p, fmt.Errorf("redisconn: answer to %q: %w", p.list, err))
 }
 
-// replaced notes that a notice was sent in place of an answer. What the answer held
-// is the notice's.
+// replaced notes that a notice was sent in place of an answer. The notice has taken the
+// place of the answer, too.
 func (l *ledger) replaced(p push, err error) {
 	l.undelivered.Add(1)
-	l.lost(p.body, undeliverable(p, err))
+	l.tellCodec(p.body, undeliverable(p, err))
 }
 
-// drop gives up an answer.
+// drop drops an answer: it tells the codec, frees the place and settles the request.
 func (l *ledger) drop(p push, why error) {
-	l.lost(p.body, why)
+	l.tellCodec(p.body, why)
 	l.free(p)
 	l.settleRequest(p.held)
 }
 
-// park frees the place of an answer that waits for its list alone, if there is
-// room: else the answers to one list would stop the server.
+// park frees the place of an answer that waits only for its list, if the bytes of such
+// answers do not exceed maxParked. Otherwise the answers to one list would stop the server.
 func (l *ledger) park(p push) push {
 	size := len(p.body)
 	if p.kind != pushReply || p.parked > 0 || l.parked.Load()+int64(size) > maxParked {
@@ -149,7 +148,7 @@ func (l *ledger) park(p push) push {
 	return p
 }
 
-// free frees what an answer that is sent or given up holds.
+// free frees the place or the memory of an answer that is sent or dropped.
 func (l *ledger) free(p push) {
 	if p.parked > 0 {
 		l.parked.Add(-int64(p.parked))

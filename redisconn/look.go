@@ -7,13 +7,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A looker looks at lists that are about to expire: one that holds something but
-// answers is to last.
+// A looker looks at lists that are about to expire: a list with entries other than answers
+// must not expire.
 type looker struct {
 	rdb    redis.UniversalClient
 	ttl    time.Duration                             // of a list that is answered on
 	margin time.Duration                             // between the look and the expiry
-	again  func(found *watched, after time.Duration) // has a list looked at once more
+	again  func(found *watched, after time.Duration) // schedules another look at a list
 }
 
 // A watched is a list that expires.
@@ -26,10 +26,10 @@ type watched struct {
 // maxLooks is how many lists are looked at in one pipeline.
 const maxLooks = 100
 
-// untilLook is how long after an answer its list is looked at.
+// untilLook returns how long after an answer its list is looked at.
 func (l *looker) untilLook() time.Duration { return l.ttl - l.margin }
 
-// look looks at lists, all in one pipeline.
+// look looks at lists, all in one pipeline. The last look deletes no list.
 func (l *looker) look(lists []*watched, last bool) {
 	l.exec(lists, last, true)
 }
@@ -70,8 +70,8 @@ func (l *looker) exec(lists []*watched, last, bySHA bool) {
 	}
 }
 
-// lookPlain does what it can without a script: a list that holds something but
-// answers lasts, and others expire, with what is pushed in their last moments.
+// lookPlain does what it can without a script. It removes the expiry of a list with entries
+// other than answers. The others expire, with what is pushed in their last moments.
 func (l *looker) lookPlain(lists []*watched) {
 	entries := make([]unrepeated, len(lists))
 	pipe(l.rdb, func(pipeline redis.Pipeliner) {

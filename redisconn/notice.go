@@ -7,14 +7,13 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// undeliverable is what is logged of an answer that its list, or the broker, does
-// not take.
+// undeliverable returns the error to log about an answer that its list, or Redis, refuses.
 func undeliverable(p push, err error) error {
 	return fmt.Errorf("redisconn: answer of %d bytes to %q can't be delivered: %w", len(p.body), p.list, err)
 }
 
-// noticeOf returns what is pushed in place of an answer that can't be delivered: an
-// error for each call that it answers.
+// noticeOf returns the notice to push in place of an answer that can't be delivered: an
+// error for each call that the answer is for.
 func noticeOf(p push, err error) push {
 	p.body = noticeBody(p.body, err)
 	p.notice = true

@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// An ownClient is a client of our own to the node that has the queue, with the
-// options of the user's client, but for its hooks, its retries and its timeouts.
+// An ownClient is a client of our own to the node that has the queue. It has the options of
+// the user's client, but not its hooks, retries and timeouts.
 type ownClient struct {
 	*shared
 	timeout time.Duration
@@ -51,8 +51,8 @@ func nodeOf(rdb redis.UniversalClient, key string) (*redis.Client, error) {
 	return rdb.(*redis.Client), nil // as Listen has checked
 }
 
-// ownOptions returns the options of a client of few connections, on which a command
-// takes no longer than a time.
+// ownOptions returns the options of a client with two connections, on which a command takes
+// no longer than timeout.
 func ownOptions(users *redis.Options, timeout time.Duration) *redis.Options {
 	opts := *users
 	dial := users.Dialer
@@ -76,8 +76,8 @@ func ownOptions(users *redis.Options, timeout time.Duration) *redis.Options {
 	return &opts
 }
 
-// drop closes the client, and with it what is under way: the next get looks for the
-// node again. It leaves another client than the one that is given, if any is.
+// drop closes the client, and with it what is under way. The next get looks for the node
+// again. If client is not nil, drop closes only that one.
 func (o *ownClient) drop(client *redis.Client) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -12,21 +12,21 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// perCall takes answers from a list for each call, on one connection: it blocks
-// on all of them at once, and whenever one has an answer asks all others, too.
-// A new call ends the block by a value on the client's own list.
+// A perCall takes answers from one list for each call, on one connection. It blocks on all
+// lists at once. When one has an answer, it also pops from all the others. A new call ends
+// the blocked pop by a value on the client's own list.
 //
-// On a Cluster the lists lie in many slots, where a block on all of them is
-// refused; they are then asked every now and then, while calls wait.
+// On a Cluster the lists lie in many slots, and Redis refuses to block on all of them. Then
+// perCall pops from each list now and then, while calls wait.
 type perCall struct {
 	*replyList
-	added   chan struct{} // holds one if there may be a new call
-	poll    bool
-	missing error // of the calls that the one answer on their list leaves out
+	added   chan struct{} // receives if there may be a new call
+	polls   bool          // it asks the lists now and then: Redis refuses to block on them
+	missing error         // for calls that the answer on their list does not answer
 
 	mu      sync.Mutex // protects following
 	calls   map[string]*jsonrpc2.Request
-	blocked bool // the fetcher is, or is about to be
+	blocked bool // the fetcher blocks in a pop, or is about to
 }
 
 const (
@@ -43,7 +43,7 @@ func newPerCall(own *replyList) *perCall {
 	}
 }
 
-// add makes the fetcher take the answer to a request, until there is one or the
+// add adds a request. The fetcher looks for its answer until the answer is there or the
 // request is given up.
 func (p *perCall) add(r *request) {
 	p.mu.Lock()
@@ -52,7 +52,7 @@ func (p *perCall) add(r *request) {
 	link.Signal(p.added)
 }
 
-// isBlocked reports whether the fetcher has to be woken to see a new call.
+// isBlocked reports whether a new call has to wake the fetcher.
 func (p *perCall) isBlocked() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,7 +65,7 @@ func (p *perCall) unblocked() {
 	p.blocked = false
 }
 
-// lists returns the lists of the calls that somebody waits for.
+// lists returns the lists of the calls that are still waited for.
 func (p *perCall) lists() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,12 +77,12 @@ func (p *perCall) lists() []string {
 		}
 		lists = append(lists, list)
 	}
-	p.blocked = len(lists) > 0 && !p.poll
+	p.blocked = len(lists) > 0 && !p.polls
 	return lists
 }
 
-// answered returns the request whose answer was taken from a list. No other answer
-// is taken from it.
+// answered returns the request whose answer was taken from a list. No other answer is taken
+// from that list.
 func (p *perCall) answered(list string) *jsonrpc2.Request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,19 +117,19 @@ func (p *perCall) fetch() {
 
 // take waits for answers and takes all that are there.
 func (p *perCall) take(lists []string) (taken answers, err error) {
-	if p.poll {
+	if p.polls {
 		return p.wait(lists)
 	}
 	list, values, err := p.popper.pop(1, append(lists, p.name)...)
 	if isRefusal(err, "CROSSSLOT") {
-		p.poll = true
+		p.polls = true
 		return taken, nil
 	}
 	if err != nil || len(values) == 0 || list == p.name {
 		return taken, err
 	}
 	taken = answers{bodies: values, requests: []*jsonrpc2.Request{p.answered(list)}, missing: p.missing}
-	_ = p.takeAll(&taken, lists) // what is wrong will be so the next time
+	_ = p.takeAll(&taken, lists) // a later pop returns the same error
 	return taken, nil
 }
 
@@ -155,7 +155,8 @@ func (p *perCall) takeAll(taken *answers, lists []string) (err error) {
 	return err
 }
 
-// wait asks all lists until one has an answer, less and less often.
+// wait pops from all lists until one has an answer, with growing pauses. It gives up after
+// the pause of maxPoll.
 func (p *perCall) wait(lists []string) (taken answers, err error) {
 	taken.missing = p.missing
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {

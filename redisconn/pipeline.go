@@ -6,7 +6,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pipe sends the commands that add adds, in one go.
+// pipe sends the commands that add adds to a pipeline.
 func pipe(rdb redis.UniversalClient, add func(redis.Pipeliner)) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
@@ -24,7 +24,7 @@ func process(pipeline redis.Pipeliner, args ...any) unrepeated {
 	return cmd
 }
 
-// addWake adds what ends a pop that is blocked on a list.
+// addWake adds the commands that end a pop which is blocked on a list.
 func addWake(pipeline redis.Pipeliner, list string) {
 	process(pipeline, "rpush", list, "")
 	process(pipeline, "pexpire", list, wakeTTL.Milliseconds())

@@ -7,19 +7,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A plainPusher pushes without a script what is else pushed by one, where Redis runs
-// none.
+// A plainPusher pushes by plain commands what a script pushes otherwise. It is for a Redis
+// that runs no scripts.
 type plainPusher struct {
 	rdb    redis.UniversalClient
 	expiry *expiry
 
-	noScripts atomic.Int64 // Redis runs none until then, in Unix nanoseconds
+	noScripts atomic.Int64 // until when scripts are not tried, in Unix nanoseconds
 }
 
-// scriptTime is for how long a refusal to run scripts is believed.
+// scriptTime is how long a refusal to run scripts counts.
 const scriptTime = time.Minute
 
-// note notes that Redis runs no scripts, if what it refused worked without.
+// note notes that Redis runs no scripts, if plain commands worked for what it refused.
 func (p *plainPusher) note(groups []*group) {
 	for _, g := range groups {
 		if g.cmd.Err() == nil {
@@ -44,13 +44,13 @@ func (p *plainPusher) split(groups []*group) (plain, others []*group) {
 	return plain, others
 }
 
-// push does without a script what replyScript does: for a moment a new list may be
-// there without its expiry, or with another's entry in it.
+// push does by plain commands what replyScript does. In between, a new list may exist
+// without its expiry, or others may push onto it.
 func (p *plainPusher) push(groups []*group) {
 	pipe(p.rdb, func(pipeline redis.Pipeliner) {
 		for _, g := range groups {
 			for _, p := range g.pushes {
-				if p.again {
+				if p.resent {
 					process(pipeline, "lrem", g.list, 0, p.body)
 				}
 			}

@@ -7,15 +7,15 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A popped is the source of a server that takes requests at most once: what it has
-// popped is nowhere else.
+// A popped is the source of a server with AtMostOnce. A request that it has popped is
+// nowhere else.
 type popped struct {
 	*shared
 	put    func(push) error // the replier's
 	popper popper
 
 	mu      sync.Mutex // protects following
-	stopped bool
+	stopped bool       // stop was called
 }
 
 func newPopped(s *shared) *popped {
@@ -40,7 +40,8 @@ func (p *popped) take(n int) ([]delivery, error) {
 	return taken, nil
 }
 
-// beginPop notes that stop has to end a pop. It is false after stop.
+// beginPop notes that a pop begins, which stop has to end. It reports false after stop: no
+// pop may begin.
 func (p *popped) beginPop() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,7 +60,7 @@ func (p *popped) stop(<-chan struct{}) {
 
 func (*popped) begin(delivery) bool { return true }
 
-// giveBack pushes requests onto the end they came from.
+// giveBack pushes requests onto the end of the queue from which they were popped.
 func (p *popped) giveBack(requests []delivery) bool {
 	for _, d := range slices.Backward(requests) {
 		_ = p.put(push{kind: pushBack, list: p.queue, body: []byte(d.body)})

@@ -8,16 +8,16 @@ import (
 
 // A push is a value on its way to a list.
 type push struct {
-	kind  pushKind
-	list  string
-	body  []byte
-	held  *hold.Request // that it settles; nil: none
-	until time.Time     // an answer is tried for so long
-	again bool          // it may have got there before
+	kind   pushKind
+	list   string
+	body   []byte
+	held   *hold.Request // that it settles; nil: none
+	until  time.Time     // an answer is not tried after that
+	resent bool          // it may have arrived before
 
-	claimed bool // its request is settled
+	claimed bool // its request is settled already
 	alone   bool // it goes in a pipeline of its own
-	parked  int  // bytes for which it waits without a place; 0: it holds one
+	parked  int  // its bytes, if it waits without a place; 0: it has one
 	notice  bool // it says that an answer can't be delivered
 	strikes int  // how often it failed alone
 }
@@ -28,14 +28,15 @@ const (
 	pushReply  pushKind = iota
 	pushBack            // a request that is given back
 	pushWake            // the value that ends a blocked pop
-	pushSettle          // none: its request needs no answer, or no other
+	pushSettle          // no value: it settles a request without an answer
 )
 
 const (
 	maxPush = 1000 // values in one push: a script's stack is limited
 
-	// largeMessage is how long a message is that travels alone. The broker may cut
-	// the connection for one that is too long, and with it what goes beside it.
+	// largeMessage is the length from which a message goes in a pipeline of its own.
+	// Redis may close the connection on a message that is too long, and so lose the
+	// rest of the pipeline.
 	largeMessage = 256 << 10
 )
 
@@ -43,7 +44,8 @@ func (p push) isLarge() bool { return len(p.body) > largeMessage }
 
 func (p push) isLargeReply() bool { return p.kind == pushReply && p.isLarge() }
 
-// gen returns the generation that has the request: a command settles those of one.
+// gen returns the generation that has the request, "" if there is none. A command settles
+// requests of one generation.
 func (p push) gen() string {
 	if p.held == nil {
 		return ""
@@ -53,11 +55,10 @@ func (p push) gen() string {
 
 func (p push) mustClaim() bool { return p.kind == pushReply && p.held != nil && !p.claimed }
 
-// appendBodies appends the bodies of those pushes that are sent again, or of
-// those that are not.
-func appendBodies(args []any, pushes []push, again bool) []any {
+// appendBodies appends the bodies of the pushes that are resent, or of those that are not.
+func appendBodies(args []any, pushes []push, resent bool) []any {
 	for _, p := range pushes {
-		if p.again == again {
+		if p.resent == resent {
 			args = append(args, p.body)
 		}
 	}

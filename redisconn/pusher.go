@@ -8,7 +8,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A pusher pushes groups onto their lists, and lets reply lists expire.
+// A pusher pushes groups onto their lists, and sets the expiry of reply lists.
 type pusher struct {
 	rdb     redis.UniversalClient
 	ttl     time.Duration // of a reply list
@@ -28,9 +28,9 @@ func newPusher(s *shared, settler settler) *pusher {
 	}
 }
 
-// push pushes groups: by script where that is called for, by its text where Redis
-// has not seen it, without where Redis runs none. Each group's commands tell what
-// became of it.
+// push pushes groups. Some need a script: push calls it by its hash, by its text if Redis
+// has not seen it, and replaces it by plain commands if Redis runs no scripts. The result
+// is in the commands of each group.
 func (p *pusher) push(groups []*group) {
 	if plain, scripted := p.plain.split(groups); len(plain) > 0 {
 		p.plain.push(plain)
@@ -55,7 +55,7 @@ func (p *pusher) push(groups []*group) {
 	}
 }
 
-// exec sends a command for each group, all in one go.
+// exec sends the commands of all groups in one pipeline.
 func (p *pusher) exec(groups []*group, bySHA bool) {
 	if len(groups) == 0 {
 		return
@@ -87,13 +87,13 @@ func (p *pusher) command(g *group, bySHA bool) []any {
 	return replyScript.args(bySHA, []string{g.list}, appendBodies(args, g.pushes, false))
 }
 
-// letExpire reports whether a group's push let its list expire.
+// letExpire reports whether the push of a group set the expiry of its list.
 func (p *pusher) letExpire(g *group) bool {
 	switch {
 	case g.expire.Cmd != nil:
 		return g.expire.Err() == nil
 	case g.settles:
-		_, expires := hold.Lost(g.cmd.Val())
+		_, expires := hold.NotHeld(g.cmd.Val())
 		return expires
 	}
 	set, _ := g.cmd.Int64()

@@ -11,14 +11,13 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A replier sends what a server has for the broker: answers, requests that are
-// given back, the value that ends a blocked pop. It has a lane for each node of
-// a Cluster, and else one:
+// A replier sends what a server has for Redis: answers, requests that are given back, and
+// the value that ends a blocked pop. It has one lane, or one for each node of a Cluster:
 //
 //	put       on any goroutine: hand over to the lane of the list's node
 //	  lane      all that waits goes out in one pipeline, with one push for each list
 //	  retrier   what failed goes out again, each list by itself
-//	    sender    of both: pushes to the node, sees to what becomes of it
+//	    sender    used by both: pushes to the node, handles what fails
 type replier struct {
 	*shared
 	settler settler
@@ -28,10 +27,10 @@ type replier struct {
 	cluster *redis.ClusterClient // nil: there is one node
 	only    *lane                // of the one node
 
-	mu     sync.Mutex // protects following
-	lanes  map[string]*lane
-	ended  bool
-	active sync.WaitGroup // counts the lanes' goroutines
+	mu          sync.Mutex       // protects following
+	lanes       map[string]*lane // by the address of their node
+	lanesClosed bool
+	active      sync.WaitGroup // counts the lanes' goroutines
 }
 
 func newReplier(s *shared, settler settler) *replier {
@@ -63,8 +62,8 @@ func (r *replier) start() {
 	}
 }
 
-// lane returns the lane of a list's node, nil when all are closed. The node is
-// where the list was when last looked: the client knows better when it sends.
+// lane returns the lane of a list's node, or nil when the lanes are closed. go-redis may find
+// another node when the lane sends; the lanes only keep the nodes from delaying each other.
 func (r *replier) lane(list string) *lane {
 	if r.only != nil {
 		return r.only
@@ -76,7 +75,7 @@ func (r *replier) lane(list string) *lane {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lanes[node]
-	if l == nil && !r.ended {
+	if l == nil && !r.lanesClosed {
 		l = r.newLane()
 		r.lanes[node] = l
 		l.start(&r.active)
@@ -93,13 +92,13 @@ func (r *replier) put(p push) error {
 	if l == nil {
 		return net.ErrClosed
 	}
-	return l.out.Put(p, 0) // the places limit it
+	return l.outbox.Put(p, 0) // the places limit what waits
 }
 
 func (r *replier) reply(request *hold.Request, list string, body []byte) error {
 	until := time.Now().Add(r.opts.ReplyTTL)
 	p := push{kind: pushReply, list: list, body: append([]byte(nil), body...), held: request, until: until}
-	if r.cluster != nil { // of which other nodes may work meanwhile
+	if r.cluster != nil { // the other nodes may work meanwhile
 		p = r.ledger.park(p)
 	}
 	err := r.put(p)
@@ -109,19 +108,19 @@ func (r *replier) reply(request *hold.Request, list string, body []byte) error {
 	return err
 }
 
-// settleRequest settles a request that needs no answer, or no other.
+// settleRequest settles a request without an answer, or one whose answer is pushed.
 func (r *replier) settleRequest(request *hold.Request) {
 	if request != nil {
-		_ = r.put(push{kind: pushSettle, held: request}) // else it is taken over
+		_ = r.put(push{kind: pushSettle, held: request}) // if the lanes are closed, it is taken over
 	}
 }
 
 // close sends what waits, for closeGrace at most, and returns what is left.
 func (r *replier) close() (unsent []push) {
 	r.mu.Lock()
-	r.ended = true
+	r.lanesClosed = true
 	for _, l := range r.lanes {
-		l.out.Close()
+		l.outbox.Close()
 	}
 	r.mu.Unlock()
 	r.active.Wait()

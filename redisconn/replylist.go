@@ -2,7 +2,7 @@ package redisconn
 
 import "github.com/micromessaging/jsonrpc2/internal/link"
 
-// A replyList is the list of a client on which all answers come.
+// A replyList takes answers from the client's own list.
 type replyList struct {
 	*broker
 	name   string
@@ -33,8 +33,9 @@ func (l *replyList) fetch() {
 	}
 }
 
-// nextPop returns how many answers to take at once after these, of which n were
-// asked for: fewer when they are long, lest a flood of them fills the memory.
+// nextPop returns how many answers the next pop asks for, after one that asked for n and got
+// values. It asks for fewer if the answers are long, so that a flood of them does not fill
+// the memory.
 func nextPop(n int, values []string) int {
 	longest := 1
 	for _, value := range values {

@@ -1,14 +1,15 @@
 package redisconn
 
-// replyScript pushes answers and lets the list expire: only where this push
-// made it or it expires anyway, for a reply address may name somebody else's
-// list. A list that is by its name a reply list needs no such care: see group.
-// Answers that may have got there before, ARGV[2] of them, are removed
-// first. It returns 1 if the list expires now.
+// replyScript pushes answers, and sets the expiry of the list if this push has created the
+// list or the list expires anyway: a reply address may name the list of somebody else. A
+// list that is a reply list by its name needs no such care, see group. The script first
+// removes ARGV[2] answers that may have arrived before. It returns 1 if it has set the
+// expiry.
 //
-// A key of another type is left as it is; pcall has it reported as plain
-// WRONGTYPE, where call would wrap it up before Redis 7.0. It also keeps a user
-// without the right to PTTL or PEXPIRE from having the answer pushed twice.
+// The script leaves a key of another type as it is. pcall reports that as plain WRONGTYPE;
+// before Redis 7.0 call would wrap the error. pcall also lets the script go on if the user
+// has no right to PTTL or PEXPIRE: an error after the push would have the answer pushed
+// twice.
 var replyScript = newScript(`
 for i = 1, tonumber(ARGV[2]) do redis.pcall('LREM', KEYS[1], 0, ARGV[2+i]) end
 local ttl = redis.pcall('PTTL', KEYS[1])

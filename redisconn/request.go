@@ -11,7 +11,7 @@ type request struct {
 	*jsonrpc2.Request // whose Handle it is
 
 	list  string    // to answer on
-	until time.Time // tried for so long
+	until time.Time // sending it is not tried after that
 
 	// Protected by the outlet's pushing.
 	deadlineMS int64 // as it travels, 0 for none
@@ -24,13 +24,13 @@ func (r *request) Size() int { return len(r.Body) }
 // TriedUntil implements link.Sendable.
 func (r *request) TriedUntil() time.Time { return r.until }
 
-// appendTo appends the request as it travels: with the members that say where and until
-// when it is to be answered.
+// appendTo appends the request as it travels: with the members reply_to and deadline_ms.
 func (r *request) appendTo(b []byte) []byte {
 	return jsonrpc2.AppendRequest(b, r.Body, r.list, r.deadlineMS)
 }
 
-// setDeadline has the caller's deadline travel, if it has one.
+// setDeadline sets the deadline that travels: the caller's by the broker's clock, if there is
+// one.
 func (r *request) setDeadline(c *clock) {
 	r.deadlineMS = 0
 	if r.hasDeadline() {
@@ -44,7 +44,7 @@ func (r *request) hasDeadline() bool { return !r.Deadline().IsZero() }
 // maxKept is how many bytes of a buffer are kept for the next message.
 const maxKept = 64 << 10
 
-// keep returns a buffer to be used again, or none if it has become too large.
+// keep returns a buffer to be used again, empty, or nil if it has become too large.
 func keep(buf []byte) []byte {
 	if cap(buf) > maxKept {
 		return nil

@@ -2,24 +2,24 @@ package redisconn
 
 import "slices"
 
-// A retrier sends again what a lane could not send. What failed for its list goes
-// alone. Large messages it sends at first, too, so that the lane is not held up by
-// them.
+// A retrier sends again what a lane could not send. A push that failed because of its list
+// or itself goes alone. The retrier also sends large messages in the first place, so that
+// they do not delay the lane.
 //
-// An answer that fails alone while others arrive is given up, and its caller is
-// told.
+// If an answer fails alone while others arrive, the retrier sends its caller a notice in
+// place of it.
 type retrier struct {
 	sender  *sender
 	stalled *stalled
 }
 
-// maxStrikes is how often an answer fails alone, while others arrive, before it is
-// given up: in about a second.
+// maxStrikes is how often an answer fails alone, and its notice too, before the answer is
+// dropped: in about a second.
 const maxStrikes = 5
 
 func newRetrier(s *sender) *retrier { return &retrier{sender: s, stalled: newStalled()} }
 
-// failed keeps what failed, to be tried again.
+// failed keeps the pushes of a failure, to try them again.
 func (r *retrier) failed(f failure) {
 	if f.fault != nodeFault {
 		for i, p := range f.pushes {
@@ -46,8 +46,8 @@ func (r *retrier) run() {
 	}
 }
 
-// try sends what is due: together what failed for the node alone, then one by one
-// what failed otherwise. It stops when the node fails.
+// try sends what is due: first together what failed only because of the node, then the
+// other pushes one by one. It stops when the node fails.
 func (r *retrier) try(due []stalledList) {
 	before := r.sender.sent.Load()
 	var together []push
@@ -70,7 +70,7 @@ func (r *retrier) try(due []stalledList) {
 	r.stalled.tried(due, works && r.sender.sent.Load() != before)
 }
 
-// tryTogether is false if the node failed.
+// tryTogether sends pushes together. It reports whether the node works.
 func (r *retrier) tryTogether(pushes []push) (works bool) {
 	works = true
 	for _, f := range r.sender.send(pushes) {
@@ -80,8 +80,8 @@ func (r *retrier) tryTogether(pushes []push) (works bool) {
 	return works
 }
 
-// tryAlone sends one push. What fails so a second time is replaced by word to its
-// caller. It is false if the node failed.
+// tryAlone sends one push. If an answer fails alone a second time, tryAlone sends a notice in
+// its place. It reports whether the node works.
 func (r *retrier) tryAlone(p push) (works bool) {
 	failed := r.sender.send([]push{p})
 	if len(failed) == 0 {
@@ -105,14 +105,14 @@ func (r *retrier) tryAlone(p push) (works bool) {
 	return true
 }
 
-// notTold sees to an answer whose caller can't be told either that it can't be
-// delivered. It is false if the node failed, as it did if it took not even that.
+// notTold handles an answer whose notice failed as f, too. It reports whether the node works:
+// unless Redis refused the notice, the node is at fault.
 func (r *retrier) notTold(p push, err error, f failure) (works bool) {
 	switch {
 	case f.fault != listFault:
 		r.failed(failure{[]push{p}, nodeFault, f.err})
 		return false
-	case r.stalled.failedAt(p.list, r.sender.sent.Load()): // no others arrive
+	case r.stalled.failedAt(p.list, r.sender.sent.Load()): // nothing else has arrived since
 		r.sender.impaired("answering", err)
 		r.strike(p)
 	case p.strikes >= maxStrikes:
@@ -123,5 +123,5 @@ func (r *retrier) notTold(p push, err error, f failure) (works bool) {
 	return true
 }
 
-// strike has a push that failed alone wait.
+// strike keeps a push that failed alone, to try it again later.
 func (r *retrier) strike(p push) { r.failed(failure{pushes: []push{p}, fault: listFault}) }

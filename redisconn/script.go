@@ -22,8 +22,8 @@ func newScript(text string) script {
 
 func scriptOf(c hold.Command) script { return script{text: c.Script.Text, sha: c.Script.SHA} }
 
-// args returns the command that calls the script by its hash, or by its text for
-// a Redis that has not seen it.
+// args returns the command that calls the script: by its hash or, if Redis has not seen the
+// script, by its text.
 func (s script) args(bySHA bool, keys []string, args []any) []any {
 	cmd := make([]any, 0, 3+len(keys)+len(args))
 	if bySHA {
@@ -37,7 +37,8 @@ func (s script) args(bySHA bool, keys []string, args []any) []any {
 	return append(cmd, args...)
 }
 
-// run runs a script that may run twice: go-redis repeats it after a fault.
+// run runs a script. go-redis sends it again after a fault, so the script must bear to run
+// twice.
 func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) *redis.Cmd {
 	cmd := redis.NewCmd(ctx, s.args(true, keys, args)...)
 	_ = rdb.Process(ctx, cmd)

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// A sender sends pushes to one node, and sees to what becomes of them.
+// A sender sends pushes to one node, and handles the results.
 type sender struct {
 	*shared
 	settler settler
@@ -15,10 +15,10 @@ type sender struct {
 	watch   *watch
 
 	sent atomic.Int64 // groups that arrived, which shows that the node works
-	woke atomic.Bool  // the wake list may have to be removed
+	woke atomic.Bool  // the wake list may exist, and is to be removed
 }
 
-// send sends all pushes and returns what failed. It may be called by any goroutine.
+// send sends all pushes, and returns what failed. Any goroutine may call it.
 func (s *sender) send(work []push) (failed []failure) {
 	if len(work) == 0 {
 		return nil
@@ -42,8 +42,8 @@ func (s *sender) send(work []push) (failed []failure) {
 	return failed
 }
 
-// finish sees to what became of a group. It reports whether that is done: if not,
-// it failed and may be tried again.
+// finish handles the result of a group. It reports whether the group is done. If not, it
+// returns the failure, and the group may be tried again.
 func (s *sender) finish(g *group) (f failure, done bool) {
 	err := g.cmd.Err()
 	if g.kind == pushWake && !certainlyNotRun(err, false) {
@@ -53,16 +53,16 @@ func (s *sender) finish(g *group) (f failure, done bool) {
 	case err == nil:
 		s.arrived(g)
 		return failure{}, true
-	case g.kind == pushReply && isListsFault(err): // and it stays so
+	case g.kind == pushReply && isListsFault(err): // trying again would not help
 		for _, p := range g.pushes {
 			s.ledger.refuse(p, err)
 		}
 		return failure{}, true
-	case g.kind == pushWake && !s.popping.Load(): // by itself, meanwhile
+	case g.kind == pushWake && !s.popping.Load(): // the pop has ended by itself
 		return failure{}, true
 	}
 	f = failure{g.pushes, faultOf(err), err}
-	if f.fault == nodeFault || f.fault == lostFault && !g.pushes[0].alone {
+	if f.fault == nodeFault || f.fault == connFault && !g.pushes[0].alone {
 		s.impaired("answering", err)
 	}
 	if certainlyNotRun(err, false) {
@@ -70,12 +70,12 @@ func (s *sender) finish(g *group) (f failure, done bool) {
 	}
 	if g.kind == pushBack { // given back twice, it would run twice
 		for _, p := range g.pushes {
-			s.lost(p.body, fmt.Errorf("redisconn: request may be lost, not known to be given back: %w", err))
+			s.tellCodec(p.body, fmt.Errorf("redisconn: request may be lost, not known to be given back: %w", err))
 		}
 		return failure{}, true
 	}
 	for i := range g.pushes {
-		g.pushes[i].again = true
+		g.pushes[i].resent = true
 	}
 	return f, false
 }
@@ -84,7 +84,7 @@ func (s *sender) finish(g *group) (f failure, done bool) {
 func (s *sender) arrived(g *group) {
 	s.sent.Add(1)
 	s.state.Worked("answering")
-	s.pusher.expiry.note(g)
+	s.pusher.expiry.check(g)
 	switch g.kind {
 	case pushReply:
 		if s.watch.isForeign(g.list) && s.pusher.letExpire(g) {

@@ -25,8 +25,8 @@ import (
 //	Reply         on any: hand the answer to the replier
 //	replier       one for each Redis node: push all answers that wait, free their places
 //
-// More of them try failed answers again, end the wait of fetch in a drain, look at
-// reply lists before they expire and, with AtLeastOnce, beat and take over.
+// Other goroutines try failed answers again, end the wait of fetch in a drain, look at reply
+// lists before they expire and, with AtLeastOnce, beat and take over requests.
 type ServerConn struct {
 	*shared
 	opened    atomic.Bool
@@ -71,7 +71,7 @@ func (s *ServerConn) Open(settings jsonrpc2.Settings) error {
 	if s.opened.Swap(true) {
 		return jsonrpc2.ErrOpened
 	}
-	s.lost = settings.Lost
+	s.tellCodec = settings.Lost
 	s.opts.Prefetch = min(s.opts.Prefetch, settings.InFlight)
 	return nil
 }
@@ -82,8 +82,8 @@ func (s *ServerConn) run(ctx context.Context) {
 	s.replier.start()
 	s.fetching.Go(s.fetcher.fetch)
 	s.fetching.Go(func() {
-		<-s.fetcher.stop
-		s.source.stop(s.fetcher.ended)
+		<-s.fetcher.draining
+		s.source.stop(s.fetcher.done)
 	})
 	s.unwatch = context.AfterFunc(ctx, s.fetcher.drain) // also while the codec does not read
 }
@@ -145,17 +145,17 @@ func (s *ServerConn) Close() error {
 	return s.closeErr
 }
 
-// loseUnsent tells the codec what is lost with the pushes that are left. It returns an
-// error if something is.
+// loseUnsent tells the codec of answers and requests that are lost, since they could not be
+// pushed. It returns an error if there are any.
 func (s *ServerConn) loseUnsent(unsent []push) error {
 	lost := 0
 	cause := s.closeCause()
 	for _, p := range unsent {
 		switch {
 		case p.kind == pushReply:
-			s.lost(p.body, fmt.Errorf("redisconn: answer to %q not known to be sent when closed: %w", p.list, cause))
+			s.tellCodec(p.body, fmt.Errorf("redisconn: answer to %q not known to be sent when closed: %w", p.list, cause))
 		case p.kind == pushBack:
-			s.lost(p.body, fmt.Errorf("redisconn: request not given back when closed: %w", cause))
+			s.tellCodec(p.body, fmt.Errorf("redisconn: request not given back when closed: %w", cause))
 		default:
 			continue
 		}
@@ -168,7 +168,7 @@ func (s *ServerConn) loseUnsent(unsent []push) error {
 		s.queue, addressOf(s.rdb), lost, cause)
 }
 
-// leave leaves the source.
+// leave ends the source, and logs if it can't give back all that it holds.
 func (s *ServerConn) leave() {
 	if err := s.source.leave(); err != nil {
 		s.state.Logger.Error("lease not ended: what is held is taken over when it runs out",

@@ -11,23 +11,23 @@ import (
 // A shared is what the parts of a ServerConn have in common.
 type shared struct {
 	*broker
-	own      string // prefix of our own keys
-	wakeList string // a push onto it ends a blocked pop
-	opts     ListenOptions
-	lost     func(body []byte, why error) // the codec's, from Open on
-	places   *link.Places                 // from the first ReadRequest on
-	closed   chan struct{}                // by Close
-	popping  atomic.Bool                  // a pop may be blocked
+	own       string // prefix of our own keys
+	wakeList  string // a push onto it ends a blocked pop
+	opts      ListenOptions
+	tellCodec func(body []byte, why error) // of what is lost, from Open on
+	places    *link.Places                 // from the first ReadRequest on
+	closed    chan struct{}                // closed by Close
+	popping   atomic.Bool                  // a pop may be blocked
 	counters
 }
 
 func newShared(rdb redis.UniversalClient, queue string, opts ListenOptions) *shared {
 	return &shared{
-		broker:   newBroker(rdb, queue, opts.Logger, "server"),
-		own:      ownPrefix(queue),
-		wakeList: ownPrefix(queue) + "wake:" + link.NewName(),
-		opts:     opts,
-		lost:     func([]byte, error) {},
-		closed:   make(chan struct{}),
+		broker:    newBroker(rdb, queue, opts.Logger, "server"),
+		own:       ownPrefix(queue),
+		wakeList:  ownPrefix(queue) + "wake:" + link.NewName(),
+		opts:      opts,
+		tellCodec: func([]byte, error) {},
+		closed:    make(chan struct{}),
 	}
 }

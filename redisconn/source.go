@@ -2,29 +2,30 @@ package redisconn
 
 import "github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 
-// A source is where a server takes its requests: it is popped, at most once, or held,
-// at least once. Of its methods take is for one goroutine, the others are for any.
+// A source is where a server takes its requests from: a popped with AtMostOnce, a held with
+// AtLeastOnce. One goroutine calls take. Any may call the other methods.
 type source interface {
 	settler
 
-	// start starts what runs beside.
+	// start starts the source's own goroutines.
 	start()
 
 	// take waits for requests, for blockTime at most, and takes up to n. A fatalError
 	// ends the serving.
 	take(n int) ([]delivery, error)
 
-	// stop has nothing more taken or begun. It ends take's waits, until ended.
-	stop(ended <-chan struct{})
+	// stop ends the waits of take until done is closed: then take is called no
+	// more. A held source also begins nothing any more.
+	stop(done <-chan struct{})
 
-	// begin reports whether a request may be started. It may wait until that is known.
+	// begin reports whether a request may be started. It waits until that is known.
 	begin(d delivery) bool
 
 	// giveBack gives back requests, oldest first, that were not begun. It reports
 	// whether it has done so; if not, the next giveBack tries it for these, too.
 	giveBack(requests []delivery) bool
 
-	// leave ends it when nothing runs any more.
+	// leave ends the source. It is called when nothing runs any more.
 	leave() error
 }
 
@@ -33,12 +34,12 @@ type settler interface {
 	// byScript reports whether the script that pushes answers settles their requests.
 	byScript() bool
 
-	// settling returns that script. What it replies is for hold.Lost.
+	// settling returns that script. hold.NotHeld reads its reply.
 	settling(list string, pushes []push) hold.Command
 
-	// claim settles the requests of answers where there is no such script. It reports
-	// which had been taken over.
-	claim(pushes []push) (lost map[int]bool, err error)
+	// claim settles the requests of answers if there is no such script. It returns the
+	// indexes of the requests that had been taken over.
+	claim(pushes []push) (notHeld map[int]bool, err error)
 
 	// dropping returns the command that settles requests without an answer, or after
 	// a claim.
@@ -58,5 +59,5 @@ type delivery struct {
 	body    string
 	held    *hold.Request // without its body; nil: it is not held
 	attempt int           // how often it was begun with this one; 0: not known
-	dead    bool          // it was begun too often
+	dead    bool          // it is given up: only its caller gets an answer
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A stalled holds what could not be sent to a node, and says when to try it again.
-// While the node is at fault all waits for it, with one backoff. Else each list has
-// its own. Its methods are for any goroutine.
+// A stalled keeps what could not be sent to a node, and says when to try it again. While the
+// node is at fault, all pushes wait for it, with one backoff. Otherwise each list has a
+// backoff of its own. Any goroutine may call its methods.
 type stalled struct {
-	wake chan struct{} // holds one if there may be something to do
-	busy atomic.Bool   // there may be something to hold
+	wake chan struct{} // receives if there may be something to do
+	busy atomic.Bool   // something may be kept, so that what follows may have to wait
 
 	mu       sync.Mutex // protects following
 	lists    map[string]*stalledList
@@ -23,7 +23,7 @@ type stalled struct {
 	backoff  link.Backoff // of the node
 	until    time.Time    // the node is not tried before
 	closed   bool
-	deadline time.Time // to give up, when closed
+	deadline time.Time // to give up, if closed
 }
 
 // A stalledList is what waits for a list.
@@ -42,7 +42,7 @@ func newStalled() *stalled {
 }
 
 // hold keeps what can't be sent at once, and returns the rest.
-func (s *stalled) hold(work []push) []push {
+func (s *stalled) sendable(work []push) []push {
 	if !s.busy.Load() && !slices.ContainsFunc(work, push.isLargeReply) {
 		return work
 	}
@@ -74,7 +74,7 @@ func (s *stalled) add(p push) *stalledList {
 	return l
 }
 
-// putFailed keeps what failed when the sender had sent so many groups.
+// putFailed keeps pushes that failed when the sender had sent so many groups.
 func (s *stalled) putFailed(f failure, sent int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,15 +90,15 @@ func (s *stalled) putFailed(f failure, sent int64) {
 	}
 }
 
-// nodeFailed is called with s.mu locked.
+// nodeFailed notes that the node is at fault. It is called with s.mu locked.
 func (s *stalled) nodeFailed() {
-	if now := time.Now(); !s.down || !now.Before(s.until) { // else it was noted
+	if now := time.Now(); !s.down || !now.Before(s.until) { // else it is noted already
 		s.down = true
 		s.until = now.Add(min(s.backoff.Next(), maxReplyPause))
 	}
 }
 
-// putBack keeps what was due and was not tried.
+// putBack keeps pushes that were due and were not tried.
 func (s *stalled) putBack(pushes []push) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,9 +107,9 @@ func (s *stalled) putBack(pushes []push) {
 	}
 }
 
-// due takes what is to be tried now: first what failed least and is shortest. If
-// there is nothing, pause says how long to wait, negative for until something
-// comes.
+// due returns what to try now: first what failed least often and is shortest. If there is
+// nothing, pause is how long to wait; if it is negative, until something comes. done reports
+// that nothing is to be tried any more.
 func (s *stalled) due() (due []stalledList, pause time.Duration, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,8 +150,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// wait waits for d, without end if it is negative, or until there may be something
-// to do.
+// wait waits until there may be something to do, or for d at most. A negative d is no limit.
 func (s *stalled) wait(d time.Duration) {
 	if d < 0 {
 		<-s.wake
@@ -167,7 +166,7 @@ func (s *stalled) failedAt(list string, sent int64) bool {
 	return s.lists[list].sent == sent
 }
 
-// tried notes that what was due was tried, and whether the node works.
+// tried notes that lists were tried, and whether the node works.
 func (s *stalled) tried(due []stalledList, works bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,7 +182,7 @@ func (s *stalled) tried(due []stalledList, works bool) {
 	s.busy.Store(len(s.lists) > 0)
 }
 
-// close has all tried at once, and due done when nothing is left, or after
+// close makes all pushes due at once. due then reports done when nothing is left, or after
 // closeGrace.
 func (s *stalled) close() {
 	s.mu.Lock()

@@ -11,11 +11,11 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A watch looks again at lists that are no reply lists by their names and that our
-// answers let expire: a reply address may name another service's queue, and what
-// was pushed there since would vanish with the answer. Shortly before its time a
-// list that holds nothing but answers is deleted, and one that holds something
-// else lasts. It has one goroutine, from the first such list on until it is closed.
+// A watch looks again at lists that expire because of our answers and that are no reply
+// lists by their names. A reply address may name the queue of another service, and what was
+// pushed there since would vanish with the answer. Shortly before a list expires, the watch
+// deletes it if it has answers alone, and else removes its expiry. The watch has one
+// goroutine, from the first such list until it is closed.
 type watch struct {
 	looker  *looker
 	state   *link.State
@@ -31,11 +31,11 @@ type watch struct {
 }
 
 const (
-	maxWatched  = 10_000 // lists; of more the oldest are forgotten, and expire
-	maxSums     = 16     // answers known of one list
-	maxSummed   = 64 << 10
+	maxWatched  = 10_000   // lists; beyond that the oldest are forgotten, and expire
+	maxSums     = 16       // answers that are known for one list
+	maxSummed   = 64 << 10 // bytes of an answer that is known by its sum
 	maxMargin   = 2 * time.Second
-	closingLook = time.Second // for how long Close looks
+	closingLook = time.Second // how long Close looks
 )
 
 func newWatch(s *shared) *watch {
@@ -55,7 +55,7 @@ func (w *watch) isForeign(list string) bool {
 	return !strings.HasPrefix(list, DefaultReplyPrefix) && (w.prefix == "" || !strings.HasPrefix(list, w.prefix))
 }
 
-// add notes that a group's answers let their list expire.
+// add notes that the answers of a group set the expiry of their list.
 func (w *watch) add(g *group) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -86,7 +86,7 @@ func (w *watch) add(g *group) {
 	}
 }
 
-// remove is called with w.mu locked.
+// remove removes a list. It is called with w.mu locked.
 func (w *watch) remove(e *list.Element) *watched {
 	found := w.order.Remove(e).(*watched)
 	delete(w.lists, found.list)
@@ -132,8 +132,8 @@ func (w *watch) run() {
 	}
 }
 
-// lookAtAll lets last what others have pushed onto meanwhile. The other lists keep
-// their expiry.
+// lookAtAll looks at all lists a last time: a list that others have pushed onto loses its
+// expiry. It gives up after closingLook.
 func (w *watch) lookAtAll() {
 	end := time.Now().Add(closingLook)
 	for time.Now().Before(end) && w.state.Cause() == nil {

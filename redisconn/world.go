@@ -10,16 +10,16 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A world is what a hold.Worker acts on: Redis, by the user's client and by two of
-// our own: so a move that waits, or what is slow elsewhere, holds up no beat.
+// A world is what a hold.Worker acts on: Redis, by the user's client and by two clients of
+// our own. So neither a move that waits nor a slow command delays a beat.
 type world struct {
 	*shared
 	began time.Time
 	mover *mover
 	beats *ownClient
 
-	unblocks chan struct{} // holds one if a move is to be ended
-	ended    chan struct{} // by close
+	unblocks chan struct{} // receives if a move is to end
+	stopped  chan struct{} // closed by close
 	active   sync.WaitGroup
 }
 
@@ -30,7 +30,7 @@ func newWorld(s *shared) *world {
 		mover:    newMover(s),
 		beats:    newOwnClient(s, hold.BeatTime(s.opts.Lease)),
 		unblocks: make(chan struct{}, 1),
-		ended:    make(chan struct{}),
+		stopped:  make(chan struct{}),
 	}
 	return w
 }
@@ -43,9 +43,9 @@ func (w *world) Now() time.Duration { return time.Since(w.began) }
 // Go implements hold.World.
 func (w *world) Go(f func()) { w.active.Go(f) }
 
-// close awaits what runs, which the worker has told to end.
+// close stops the goroutines and waits for them. Leave has stopped those of the worker.
 func (w *world) close() {
-	close(w.ended)
+	close(w.stopped)
 	w.beats.close()
 	w.active.Wait()
 	w.mover.close()
@@ -81,17 +81,17 @@ func (w *world) beat(c hold.Command) (any, error) {
 	return reply, err
 }
 
-// Unblock implements hold.World. It waits for nothing.
+// Unblock implements hold.World. It does not wait.
 func (w *world) Unblock() {
 	w.mover.interrupt()
 	link.Signal(w.unblocks)
 }
 
-// breakMove ends a move that Redis does not end.
+// breakMove ends a move that Redis does not end, by closing its connection.
 func (w *world) breakMove() { w.mover.breakOff(nil) }
 
-// moveGrace is how long the answer to a move may take that Redis does not wait with
-// any more, before its connection is taken for dead.
+// moveGrace is how long the answer to a move may take that no longer blocks in Redis. After
+// that its connection counts as dead.
 const moveGrace = time.Second
 
 // unblock ends moves until the world is closed.
@@ -99,7 +99,7 @@ func (w *world) unblock() {
 	for {
 		select {
 		case <-w.unblocks:
-		case <-w.ended:
+		case <-w.stopped:
 			return
 		}
 		m := w.mover.underWay()
@@ -117,7 +117,7 @@ func (w *world) unblock() {
 	}
 }
 
-// A signal is a hold.Signal. It wakes all that wait.
+// A signal is a hold.Signal. Set wakes all that wait.
 type signal struct {
 	mu    sync.Mutex // protects following
 	set   bool
@@ -136,8 +136,8 @@ func (s *signal) Set() {
 	s.woken = make(chan struct{})
 }
 
-// reset resets the signal. It reports whether it was set, and returns what is closed
-// when it is the next time.
+// reset resets the signal. It reports whether the signal was set, and returns the channel
+// that the next Set closes.
 func (s *signal) reset() (set bool, woken <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

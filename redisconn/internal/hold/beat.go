@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// maxPace is between two beats at most: what a move of a worker that has died has made
-// ready waits for one.
+// maxPace is the longest pause between two beats. If a worker dies after its move has made a
+// request ready, the request waits for a beat of another.
 const maxPace = time.Second
 
-// BeatTime returns for how long a beat may take.
+// BeatTime returns how long a beat may take.
 func BeatTime(lease time.Duration) time.Duration { return lease / 4 }
 
 // beat beats until the worker leaves:
@@ -22,14 +22,14 @@ func BeatTime(lease time.Duration) time.Duration { return lease / 4 }
 //	hear       else change its row, and look at those of the others
 //	  observe      find the silent ones
 //	  findOrphans
-//	  hasUnheard   end a wait where a take's answer was lost
+//	  hasUnheard   end a wait if the answer to a take was lost
 func (w *Worker) beat() {
 	for {
 		w.mu.Lock()
-		gen, left := w.gen, w.left
+		gen, leaving := w.gen, w.leaving
 		w.mu.Unlock()
 		switch {
-		case left:
+		case leaving:
 			return
 		case gen == "":
 			w.join()
@@ -40,7 +40,7 @@ func (w *Worker) beat() {
 	}
 }
 
-// pace is between two beats.
+// pace returns the pause between two beats.
 func (w *Worker) pace() time.Duration { return min(w.opts.Lease/4, maxPace) }
 
 func (w *Worker) join() {
@@ -65,14 +65,14 @@ func (w *Worker) join() {
 		return
 	}
 	w.mu.Lock()
-	left := w.left
-	if !left {
+	leaving := w.leaving
+	if !leaving {
 		w.gen, w.sent, w.token = result[1], sent, 1
-		clear(w.rows) // a gap before it is nobody's silence
+		clear(w.rows) // a gap before the join is no silence
 	}
 	w.mu.Unlock()
-	if left { // meanwhile: Leave did not know of this generation
-		_, _ = w.leave(result[1]) // else it is reaped
+	if leaving { // Leave was called meanwhile, and did not know of this generation
+		_, _ = w.leave(result[1]) // if it fails, another worker reaps it
 		return
 	}
 	w.heard.Set()
@@ -103,7 +103,7 @@ func (w *Worker) hear(gen string) {
 	}
 	result := reply.([]any)
 	if result[0] == "gone" {
-		w.end(gen)
+		w.gone(gen)
 		return
 	}
 	w.opts.Events.Worked("renewing the lease")
@@ -127,11 +127,11 @@ func (w *Worker) hear(gen string) {
 	}
 }
 
-// observe notes the rows of other generations, and finds those that are silent: whose
-// row still stands in a beat that was sent a lease after it was first received. A gap
-// between two beats is nobody's silence, since the others may not have been heard either:
-// a short one is left out, after a long one all begins anew. It is called with w.mu
-// locked.
+// observe notes the rows of other generations, and finds the silent ones. A generation is
+// silent if a beat that was sent a lease after its row was first received still shows the
+// same row. A gap between two beats of our own is no silence of others, since they may not
+// have reached Redis, either: a short gap does not count, and after a long one the lease
+// begins anew. observe is called with w.mu locked.
 func (w *Worker) observe(own string, rows []string, sent, gap time.Duration) {
 	received := w.world.Now()
 	w.silent = nil
@@ -166,8 +166,8 @@ func leaseOf(text string) time.Duration {
 	return time.Duration(milliseconds) * time.Millisecond
 }
 
-// findOrphans finds what is held in Redis though it was settled before the beat was
-// sent: a replica took over that had not heard of it. It is called with w.mu locked.
+// findOrphans finds what is held in Redis though it was settled before the beat was sent: a
+// replica took over that had not received the settling. It is called with w.mu locked.
 func (w *Worker) findOrphans(fields []string, before view) {
 	w.orphans = nil
 	for _, field := range fields {
@@ -179,9 +179,9 @@ func (w *Worker) findOrphans(fields []string, before view) {
 	}
 }
 
-// hasUnheard reports whether a take's answer has not come, or was lost: the same take is
-// then to be sent again, and must not wait behind its move. It is called with w.mu
-// locked.
+// hasUnheard reports whether the answer to a take has not come yet, or was lost. If it was
+// lost, Fetch has to send the same take again, and must not first wait in a move. hasUnheard
+// is called with w.mu locked.
 func (w *Worker) hasUnheard(fields []string) bool {
 	return slices.ContainsFunc(fields, func(field string) bool {
 		token, ok := tokenOf(field)
@@ -196,7 +196,7 @@ func tokenOf(field string) (int64, bool) {
 	return token, err == nil
 }
 
-// texts returns a reply's strings.
+// texts returns the strings in a reply.
 func texts(reply any) []string {
 	values, _ := reply.([]any)
 	all := make([]string, len(values))

@@ -94,7 +94,7 @@ func releasing(count any) func(workload, []string) Command {
 		for _, field := range fields {
 			args = append(args, field, count)
 		}
-		return anyone.release("g", size, args)
+		return anyone.releaseCommand("g", size, args)
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package hold has Redis hold the requests of a queue until they are answered. What a
-// worker took and has not answered, others take over when it is silent for too long: so
-// each request runs at least once.
+// Package hold makes Redis hold the requests of a queue until they are answered. If a worker
+// is silent for too long, others take over what it took and has not answered. So each request
+// runs at least once.
 //
 // A [Worker] acts for one server. Each script in the folder lua is one step of the
 // protocol, and happens in Redis as a whole or not at all. A [World] is all that a Worker
@@ -90,8 +90,8 @@
 //	leave    nothing                      it leaves again          a silent row: it is reaped
 //
 // A generation without a row is gone, and one whose row says so is being reaped. Then take
-// and beat say "gone", begin says 0, and leave does nothing. The worker ends the generation
-// at once, before it joins again: it begins nothing more of it. settle, claim, drop and
+// and beat say "gone", begin says 0, and leave does nothing. The worker forgets the
+// generation at once, before it joins again, and begins nothing more of it. settle, claim, drop and
 // release look at fields alone: where a request is not held any more, they do nothing.
 //
 // A begin that did not lead to a start is taken back by release, which says how often the
@@ -107,15 +107,15 @@
 //   - What was received before a gap of more than half that lease between two of its own
 //     beats does not count: Redis stood still, or it did itself. Nor does what was
 //     received before it joined. A shorter gap, of more than two beats, is left out: each
-//     beat of another worker may have met such a one.
+//     beat of another worker may have met such a gap.
 //   - It begins nothing unless its last good beat was sent less than a lease ago. Others
 //     can't have taken over before, unless its clock stood still: that of a machine
 //     does which was suspended.
 //   - Beats have a path and a time-out of their own. A long take or a take-over delays
 //     none.
 //   - A beat returns what is held. Fields below the worker's token that it doesn't know are
-//     orphans: it makes suspects of them. Those from its token on are a take's whose answer
-//     was lost.
+//     orphans: the worker makes suspects of them. Fields from its token on are of a take
+//     whose answer was lost.
 //
 // # Layout
 //
@@ -146,7 +146,7 @@
 //
 // At-most-once servers and foreign ones may pop queue at any time. They see no suspects
 // and nothing that is ready: these wait for a Worker. Nor does a client find them there
-// when it withdraws a request. It has to take them for started, which they may be.
+// when it withdraws a request. The client has to assume that they have started.
 //
 // # Simulator
 //

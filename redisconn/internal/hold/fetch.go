@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// maxTaken is how many requests a take has at most: a script's stack is limited.
+// maxTaken is how many requests one take returns at most: the stack of a script is limited.
 const maxTaken = 1000
 
-// Fetch takes up to n requests. If none wait, it waits for one, for Options.Block at
-// most, and may return none.
+// Fetch takes up to n requests. If none waits, it waits for one, for Options.Block at most,
+// and may return none. It returns none after Stop.
 func (w *Worker) Fetch(n int) ([]*Request, error) {
 	w.mu.Lock()
 	gen, token, stopped, err := w.gen, w.token, w.stopped, w.fatal
@@ -31,14 +31,14 @@ func (w *Worker) Fetch(n int) ([]*Request, error) {
 	if w.idle && !wants {
 		c.Move, c.Queue, c.Into = w.opts.Block, keys.Queue, keys.ready()
 	}
-	w.idle = false // without an answer, look for what was moved
+	w.idle = false // if no answer comes, the next take looks for what was moved
 	reply, err := w.world.Do(Fetching, c)
 	if err != nil {
 		return nil, err
 	}
 	result := reply.([]any)
 	if result[0] == "gone" {
-		w.end(gen)
+		w.gone(gen)
 		return nil, nil
 	}
 	w.idle = number(result[4]) == 0
@@ -52,8 +52,8 @@ func flag(set bool) int {
 	return 0
 }
 
-// taken notes what a take returned that asked for token, and wanted a suspect or did
-// not.
+// taken notes what a take returned. token is the one that it asked for; wants says whether
+// it wanted a suspect.
 func (w *Worker) taken(gen string, token int64, result []any, wants bool) []*Request {
 	next, _ := strconv.ParseInt(result[1].(string), 10, 64)
 	moment, _ := result[2].(string)
@@ -86,17 +86,18 @@ func (w *Worker) taken(gen string, token int64, result []any, wants bool) []*Req
 		}
 		requests = append(requests, r)
 	}
-	if wants && w.trying == "" { // else each take would look again, until the next beat
+	if wants && w.trying == "" { // there is none: no take looks for one until a beat shows one
 		w.suspects = false
 	}
 	return requests
 }
 
-// beginPause is between two tries to begin a suspect.
+// beginPause is the pause between two tries to begin a suspect.
 const beginPause = 50 * time.Millisecond
 
-// Begin reports whether a request may be started, and notes the start of a suspect. It
-// waits while it is not known whether others have taken it over, until Stop.
+// Begin reports whether a request may be started, and notes the start of a suspect. While it
+// is not known whether others have taken the request over, Begin waits. After Stop it
+// reports false.
 func (w *Worker) Begin(r *Request) bool {
 	begun := !r.Suspect
 	for {

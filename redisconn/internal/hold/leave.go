@@ -2,9 +2,9 @@ package hold
 
 import "errors"
 
-// Release gives back requests, the oldest first, that were fetched and not started, and
-// those before that could not be given back. If it fails, the next Release or Leave tries
-// it again: Redis does not know that they were not started.
+// Release gives back requests, oldest first, that were fetched and not started, and those
+// that an earlier Release could not give back. If it fails, the next Release or Leave tries
+// again: Redis does not know which requests were not started.
 func (w *Worker) Release(requests ...*Request) error {
 	w.mu.Lock()
 	requests = append(w.unreleased, requests...)
@@ -12,7 +12,7 @@ func (w *Worker) Release(requests ...*Request) error {
 	w.mu.Unlock()
 	var gens []string
 	byGen := make(map[string][]any)
-	for i := len(requests) - 1; i >= 0; i-- { // the oldest is to be taken next
+	for i := len(requests) - 1; i >= 0; i-- { // the last one that goes back is taken first
 		r := requests[i]
 		if byGen[r.gen] == nil {
 			gens = append(gens, r.gen)
@@ -39,7 +39,7 @@ func (w *Worker) Release(requests ...*Request) error {
 // starts each. It returns how many of them were held.
 func (w *Worker) giveBack(gen string, args []any) (released int, err error) {
 	for len(args) > 0 {
-		reply, err := w.world.Do(Mending, w.release(gen, w.opts.MaxBytes, args))
+		reply, err := w.world.Do(Mending, w.releaseCommand(gen, w.opts.MaxBytes, args))
 		if err != nil {
 			return released, err
 		}
@@ -50,7 +50,7 @@ func (w *Worker) giveBack(gen string, args []any) (released int, err error) {
 	return released, nil
 }
 
-func (w *Worker) release(gen string, limit int, args []any) Command {
+func (w *Worker) releaseCommand(gen string, limit int, args []any) Command {
 	keys := w.opts.Keys
 	return Command{
 		Script: release,
@@ -59,7 +59,7 @@ func (w *Worker) release(gen string, limit int, args []any) Command {
 	}
 }
 
-// Stop has nothing more fetched or started.
+// Stop makes Fetch return nothing and Begin report false, also those that wait.
 func (w *Worker) Stop() {
 	w.mu.Lock()
 	w.stopped = true
@@ -68,18 +68,18 @@ func (w *Worker) Stop() {
 	w.heard.Set()
 }
 
-// Leave ends the generation, when nothing runs any more: what it still holds goes back,
-// but for what was begun and is not settled. That others take over. It returns how many
-// requests these are.
+// Leave ends the generation. It is called when nothing runs any more. What was not begun goes
+// back. What was begun and is not settled is taken over by others; Leave returns how many
+// requests that are.
 func (w *Worker) Leave() (left int, err error) {
 	w.Stop()
 	w.mu.Lock()
-	w.left = true
+	w.leaving = true
 	gen := w.gen
 	w.mu.Unlock()
 	w.beating.Set()
 	w.mending.Set()
-	if err := w.Release(); err != nil { // first: the leave knows only what Redis knows
+	if err := w.Release(); err != nil { // first, since Redis does not know what was not started
 		return 0, err
 	}
 	if gen == "" {
@@ -92,7 +92,7 @@ func (w *Worker) Leave() (left int, err error) {
 func (w *Worker) leave(gen string) (left int, err error) {
 	args := append([]any{gen, w.opts.MaxBytes}, w.unsettled(gen)...)
 	for more := true; more; {
-		reply, err := w.world.Do(Mending, w.leaving(gen, args))
+		reply, err := w.world.Do(Mending, w.leaveCommand(gen, args))
 		if err != nil {
 			return 0, err
 		}
@@ -117,7 +117,7 @@ func (w *Worker) unsettled(gen string) (fields []any) {
 	return fields
 }
 
-func (w *Worker) leaving(gen string, args []any) Command {
+func (w *Worker) leaveCommand(gen string, args []any) Command {
 	keys := w.opts.Keys
 	return Command{
 		Script: leave,

@@ -11,10 +11,10 @@ func (w *Worker) mend() {
 	for {
 		w.world.Wait(w.mending, time.Hour)
 		w.mu.Lock()
-		silent, orphans, gen, left := w.silent, w.orphans, w.gen, w.left
+		silent, orphans, gen, leaving := w.silent, w.orphans, w.gen, w.leaving
 		w.silent, w.orphans = nil, nil
 		w.mu.Unlock()
-		if left {
+		if leaving {
 			return
 		}
 		if len(orphans) > 0 {
@@ -27,14 +27,14 @@ func (w *Worker) mend() {
 	}
 }
 
-// isStopped reports whether the server ends: it may not answer for the dead any more.
+// isStopped reports whether Stop was called: the server can no longer answer dead requests.
 func (w *Worker) isStopped() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.stopped
 }
 
-// giveBackOrphans makes suspects of requests whose settling was undone: they may have
+// giveBackOrphans makes suspects of requests whose settling a failover undid: they may have
 // run.
 func (w *Worker) giveBackOrphans(gen string, fields []string) {
 	args := make([]any, 0, 2*len(fields))
@@ -63,7 +63,7 @@ func (w *Worker) hearOfSuspects() {
 	}
 }
 
-// reap takes a bite of what a silent worker had. It reports whether more is left.
+// reap takes over a bite of what a silent worker had. It reports whether more is left.
 func (w *Worker) reap(r row) (more bool) {
 	keys := w.opts.Keys
 	reply, err := w.world.Do(Mending, Command{

@@ -140,7 +140,7 @@ func releases(gen string, want int64, args ...any) call {
 }
 
 func releasesBytes(gen string, bytes int, seen, want int64, args ...any) call {
-	return call{script: anyone.release(gen, bytes, args), want: []any{seen, want}}
+	return call{script: anyone.releaseCommand(gen, bytes, args), want: []any{seen, want}}
 }
 
 func beats(gen string, want ...any) call {
@@ -176,7 +176,7 @@ func leaves(gen string, want int64, unsent ...any) call {
 }
 
 func leavesBytes(gen string, bytes int, more, want int64, unsent ...any) call {
-	return call{script: anyone.leaving(gen, append([]any{gen, bytes}, unsent...)), want: []any{more, want}}
+	return call{script: anyone.leaveCommand(gen, append([]any{gen, bytes}, unsent...)), want: []any{more, want}}
 }
 
 func does(want any, args ...any) call { return call{args: args, want: want} }

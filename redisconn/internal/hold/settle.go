@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// An Answer settles a request.
+// An Answer is pushed when its request is settled.
 type Answer struct {
-	Request *Request // nil: of none
+	Request *Request // nil: it settles none
 	Body    []byte
 }
 
-// SettleCommand pushes answers to a list and settles their requests, which are of one
-// generation. The reply goes to Lost.
+// SettleCommand returns the command that pushes answers to a list and settles their requests,
+// which are of one generation. NotHeld reads its reply.
 func (w *Worker) SettleCommand(list string, ttl time.Duration, answers []Answer) Command {
 	args := append(make([]any, 0, 2*len(answers)+3), ttl.Milliseconds(), len(answers), 0)
 	gen := ""
@@ -33,8 +33,9 @@ func (w *Worker) SettleCommand(list string, ttl time.Duration, answers []Answer)
 	return Command{Script: settle, Keys: []string{list, w.opts.Keys.held(gen)}, Args: args}
 }
 
-// ClaimCommand settles requests of one generation whose answers go to another slot. The
-// reply goes to Lost; DropCommand follows when the answers are there.
+// ClaimCommand returns the command that settles requests of one generation whose answers go
+// to another slot. NotHeld reads its reply. When the answers are pushed, an HDEL with
+// DropArgs follows.
 func (w *Worker) ClaimCommand(requests []*Request) Command {
 	args := make([]any, len(requests))
 	for i, r := range requests {
@@ -43,10 +44,11 @@ func (w *Worker) ClaimCommand(requests []*Request) Command {
 	return Command{Script: claim, Keys: []string{w.opts.Keys.held(requests[0].gen)}, Args: args}
 }
 
-// Gen returns the generation that has a request: a command is for those of one.
+// Gen returns the generation that has the request. A command is for requests of one
+// generation.
 func (r *Request) Gen() string { return r.gen }
 
-// DropArgs are the arguments of an HDEL that settles requests of one generation without
+// DropArgs returns the arguments of an HDEL that settles requests of one generation without
 // an answer, or after a claim.
 func (w *Worker) DropArgs(requests []*Request) []any {
 	args := append(make([]any, 0, 3*len(requests)+2), "hdel", w.opts.Keys.held(requests[0].gen))
@@ -59,9 +61,9 @@ func (w *Worker) DropArgs(requests []*Request) []any {
 // Settled notes that requests are settled, or are not held any more.
 func (w *Worker) Settled(requests ...*Request) { w.forget(requests...) }
 
-// Lost reports which of the requests of a command were not held, and whether the list
-// of the answers expires now.
-func Lost(reply any) (lost map[int]bool, expires bool) {
+// NotHeld reads the reply of a SettleCommand or a ClaimCommand. It returns the indexes of the
+// requests that were not held, and reports whether the list of the answers expires now.
+func NotHeld(reply any) (notHeld map[int]bool, expires bool) {
 	values, _ := reply.([]any)
 	for _, v := range values {
 		n := int(number(v))
@@ -69,10 +71,10 @@ func Lost(reply any) (lost map[int]bool, expires bool) {
 			expires = true
 			continue
 		}
-		if lost == nil {
-			lost = make(map[int]bool)
+		if notHeld == nil {
+			notHeld = make(map[int]bool)
 		}
-		lost[n-1] = true
+		notHeld[n-1] = true
 	}
-	return lost, expires
+	return notHeld, expires
 }

@@ -31,8 +31,8 @@ func TestTakeOver(t *testing.T) {
 		m.requireTold("gone")
 		reply, err := m.Do(Mending, m.SettleCommand("reply", time.Minute, []Answer{{taken[0], nil}}))
 		require.NoError(b, err)
-		lost, _ := Lost(reply)
-		require.Equal(b, map[int]bool{0: true}, lost)
+		notHeld, _ := NotHeld(reply)
+		require.Equal(b, map[int]bool{0: true}, notHeld)
 		require.NoError(b, m.Release(taken...)) // of a generation that was: nothing
 		other.settle(again...)
 		other.settle(other.fetch("b")...)
@@ -295,8 +295,8 @@ func TestTakeUndone(t *testing.T) {
 		m.settle(after...)
 		reply, err := m.Do(Mending, m.SettleCommand("reply", time.Minute, []Answer{{before[0], nil}}))
 		require.NoError(b, err)
-		lost, _ := Lost(reply)
-		require.Equal(b, map[int]bool{0: true}, lost)
+		notHeld, _ := NotHeld(reply)
+		require.Equal(b, map[int]bool{0: true}, notHeld)
 		m.Settled(before...)
 		m.requireTold()
 	})
@@ -324,8 +324,8 @@ func TestClaimed(t *testing.T) {
 		for range 2 {
 			reply, err := m.Do(Mending, m.ClaimCommand(taken))
 			require.NoError(b, err)
-			lost, _ := Lost(reply)
-			require.Empty(b, lost)
+			notHeld, _ := NotHeld(reply)
+			require.Empty(b, notHeld)
 		}
 		b.pass(2 * lease)
 		m.requireTold()

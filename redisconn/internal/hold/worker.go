@@ -22,7 +22,7 @@ func (k Keys) suspects() string       { return k.Own + "suspects" }
 func (k Keys) workers() string        { return k.Own + "workers" }
 func (k Keys) held(gen string) string { return k.Own + "held:" + gen }
 
-// Dead is the list of what was given up.
+// Dead returns the key of the requests that were given up.
 func (k Keys) Dead() string { return k.Own + "dead" }
 
 // Options are the options of a Worker.
@@ -32,8 +32,8 @@ type Options struct {
 	Lease     time.Duration // after how much silence others take over
 	MaxStarts int           // of a request, before it is given up
 	MaxDead   int           // requests that were given up and are kept
-	MaxBytes  int           // of the requests that a script moves, but for the last
-	Block     time.Duration // for how long an idle worker's move waits
+	MaxBytes  int           // of the requests that a script handles, not counting the last
+	Block     time.Duration // how long the move of an idle worker waits
 	Events    Events
 }
 
@@ -57,13 +57,13 @@ type Request struct {
 	gen, field string
 }
 
-// A Worker holds requests for one server: what it is silent for too long others take
-// over. Fetch is for one goroutine, all else for any.
+// A Worker holds requests for one server. If it is silent for too long, others take them
+// over. One goroutine calls Fetch. Any may call the other methods.
 type Worker struct {
 	world World
 	opts  Options
 
-	beating, mending, heard Signal // wake the beats, the mending, and who waits for a good beat
+	beating, mending, heard Signal // wake the beats, the mending, and the waits for a good beat
 
 	idle    bool // Fetch's own: nothing was ready after the last take
 	omitted Rule // by the simulator
@@ -76,8 +76,8 @@ type Worker struct {
 	trying     string          // the suspect among them; "": none
 	unreleased []*Request      // to be given back
 	observed
-	stopped bool // nothing is fetched or started any more
-	left    bool // no beats any more
+	stopped bool // by Stop: nothing is fetched or started any more
+	leaving bool // by Leave: no beats any more
 	fatal   error
 }
 
@@ -93,7 +93,7 @@ type observed struct {
 type row struct {
 	gen, text string
 	lease     time.Duration
-	since     time.Duration // received at first
+	since     time.Duration // when it was first received
 }
 
 // New returns a Worker, and runs its beats and its mending until Leave.
@@ -120,23 +120,23 @@ func (w *Worker) knows(field string) bool {
 	return known
 }
 
-// end ends a generation, of which Redis knows nothing any more.
-func (w *Worker) end(gen string) {
+// gone forgets a generation, of which Redis knows nothing any more.
+func (w *Worker) gone(gen string) {
 	w.mu.Lock()
-	ended := gen != "" && w.gen == gen
-	if ended {
+	known := gen != "" && w.gen == gen
+	if known {
 		w.gen, w.trying, w.orphans = "", "", nil
 		clear(w.known)
 	}
 	w.mu.Unlock()
-	if ended {
+	if known {
 		w.opts.Events.Gone()
 		w.beating.Set()
 		w.heard.Set()
 	}
 }
 
-// forget notes that requests are held no more.
+// forget notes that requests are no longer held.
 func (w *Worker) forget(requests ...*Request) {
 	w.mu.Lock()
 	tried := false
@@ -150,12 +150,12 @@ func (w *Worker) forget(requests ...*Request) {
 		}
 	}
 	w.mu.Unlock()
-	if tried { // the next one need not wait for a beat
+	if tried { // so that the next suspect does not wait for a beat
 		w.world.Unblock()
 	}
 }
 
-// fail notes what a script has refused for good.
+// fail notes an error that ends the serving.
 func (w *Worker) fail(err error) {
 	w.mu.Lock()
 	w.fatal = err
@@ -163,14 +163,14 @@ func (w *Worker) fail(err error) {
 	w.heard.Set()
 }
 
-// Err is the error that ends the serving, nil if there is none.
+// Err returns the error that ends the serving, nil if there is none.
 func (w *Worker) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.fatal
 }
 
-// ErrOldRedis is in the error of a World whose Redis takes no script of ours.
+// ErrOldRedis is wrapped by the error of a World whose Redis can't run our scripts.
 var ErrOldRedis = errors.New("AtLeastOnce needs Redis 7.0 or newer")
 
 // A layoutError says that other workers of the queue keep other keys.
@@ -180,7 +180,7 @@ func (e layoutError) Error() string {
 	return fmt.Sprintf("servers of the queue keep their requests in layout %s, this one in layout %s: end those first", e.found, Layout)
 }
 
-// A Rule is one that the simulator has a Worker leave out, to see that it is missed.
+// A Rule is one that the simulator makes a Worker leave out, to show that it is needed.
 type Rule string
 
 const (
@@ -188,5 +188,5 @@ const (
 	LeaseRule Rule = "lease" // nothing starts unless the own lease holds
 )
 
-// Omit has the worker leave a rule out.
+// Omit makes the worker leave a rule out.
 func (w *Worker) Omit(r Rule) { w.omitted = r }

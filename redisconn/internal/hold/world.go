@@ -12,7 +12,7 @@ type World interface {
 	// error that is no refusal of Redis leaves open whether the command ran, or will.
 	Do(path Path, c Command) (reply any, err error)
 
-	// Unblock ends the move that is under way, if there is one and it can.
+	// Unblock ends the move that is under way, if there is one and Redis lets it.
 	Unblock()
 
 	// Wait returns after d, or as soon as the signal is set, which it resets.
@@ -21,17 +21,17 @@ type World interface {
 	// NewSignal returns a signal that is not set.
 	NewSignal() Signal
 
-	// Go runs f beside.
+	// Go runs f on a goroutine.
 	Go(f func())
 }
 
-// A Signal wakes the loops that wait for it. One that it misses looks again when the time
-// of its Wait is over.
+// A Signal wakes the loops that wait for it. A loop that misses it looks again when its Wait
+// is over.
 type Signal interface {
 	Set()
 }
 
-// A Path is a way to Redis. What is slow on one holds up nothing on another.
+// A Path is a way to Redis. A slow command on one path delays nothing on another.
 type Path int
 
 const (

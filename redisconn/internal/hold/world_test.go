@@ -226,8 +226,8 @@ func (m *member) settle(requests ...*Request) {
 	}
 	reply, err := m.Do(Mending, m.SettleCommand("reply", time.Minute, answers))
 	require.NoError(m.b, err)
-	lost, _ := Lost(reply)
-	require.Empty(m.b, lost)
+	notHeld, _ := NotHeld(reply)
+	require.Empty(m.b, notHeld)
 	m.Settled(requests...)
 	m.b.command("del", "reply")
 }

@@ -82,7 +82,7 @@ func (s *server) settle(group []answer) bool {
 	case err != nil:
 		return false
 	}
-	hold.Lost(reply)
+	hold.NotHeld(reply)
 	s.settled(group)
 	return true
 }
@@ -150,10 +150,10 @@ func (s *server) sendRemote(group []answer) bool {
 	if err != nil {
 		return false
 	}
-	lost, _ := hold.Lost(reply)
+	notHeld, _ := hold.NotHeld(reply)
 	var ours []answer
 	for i, a := range group {
-		if !lost[i] {
+		if !notHeld[i] {
 			ours = append(ours, a)
 		}
 	}

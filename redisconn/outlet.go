@@ -15,9 +15,9 @@ import (
 type outlet struct {
 	*broker
 	*link.Requests[*request]
-	pushing  chan struct{} // holds one while requests are pushed
-	wakes    func() bool   // reports whether a blocked pop is to be ended with each push; nil: never
-	wakeList string        // of it
+	pushing  chan struct{} // full while requests are pushed
+	wakes    func() bool   // reports whether the next push has to end a blocked pop; nil: none has
+	wakeList string        // of the pop
 	count    atomic.Int64  // of the requests that were pushed
 
 	// The sender's own.
@@ -64,8 +64,8 @@ func (o *outlet) push(work []*request) (again []*request) {
 	return again
 }
 
-// sentTogether returns how many requests go in one command: those up to the next
-// large one, or that alone. The broker may refuse it, and what goes with it.
+// sentTogether returns how many requests go in one command: those before the next large one,
+// or one that is large. Redis may refuse a large one, and with it the rest of its command.
 func sentTogether(work []*request) int {
 	n := 0
 	for n < len(work) && len(work[n].Body) <= largeMessage {
@@ -77,7 +77,7 @@ func sentTogether(work []*request) int {
 // pushTogether pushes requests in one command, and returns those to try again.
 func (o *outlet) pushTogether(work []*request) (again []*request) {
 	err := o.exec(work)
-	if o.refusesLarge(work, err) { // or it was the connection
+	if o.refusesLarge(work, err) { // once more: perhaps only the connection broke
 		if err = o.exec(work); o.refusesLarge(work, err) {
 			o.failUnsent(work[:1], fmt.Errorf("it has %d bytes: %w", len(work[0].Body), o.explain(err)))
 			return nil
@@ -97,8 +97,8 @@ func (o *outlet) pushTogether(work []*request) (again []*request) {
 	return nil
 }
 
-// refusesLarge reports whether Redis, which answers else, did not take a large
-// request. Such a one may be over a limit of its.
+// refusesLarge reports whether Redis did not take a large request, but answers otherwise. The
+// request may exceed a limit of Redis.
 func (o *outlet) refusesLarge(work []*request, err error) bool {
 	if len(work[0].Body) <= largeMessage || err == nil || !certainlyNotRun(err, true) || faultOf(err) == nodeFault {
 		return false
@@ -107,7 +107,8 @@ func (o *outlet) refusesLarge(work []*request, err error) bool {
 	return err == nil || isRefusal(err, "")
 }
 
-// ask asks the broker what has to be known before work is pushed, and is not.
+// ask asks Redis for its time and the depth of the queue, if work needs them and they are
+// too old.
 func (o *outlet) ask(work []*request) error {
 	if len(work) == 0 {
 		return nil
@@ -120,7 +121,7 @@ func (o *outlet) ask(work []*request) error {
 	return o.backlog.refresh()
 }
 
-// admitted fails the requests for which there is no room in the queue.
+// admitted returns the requests that the queue has room for, and fails the others.
 func (o *outlet) admitted(work []*request) []*request {
 	n := o.backlog.admit(len(work))
 	if n == len(work) {
@@ -132,7 +133,7 @@ func (o *outlet) admitted(work []*request) []*request {
 func (o *outlet) exec(work []*request) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
-	wakes, asks := o.wakes != nil && o.wakes(), o.clock.isStale() && !o.clock.mute
+	wakes, asks := o.wakes != nil && o.wakes(), o.clock.isStale() && !o.clock.refusesTime
 	push := newUnrepeated(ctx, o.pushArgs(work)...)
 	if !wakes && !asks {
 		_ = o.rdb.Process(ctx, push)
@@ -145,8 +146,8 @@ func (o *outlet) exec(work []*request) error {
 	return err
 }
 
-// execBeside pushes requests, and wakes the fetcher and asks for the time before, in
-// one go.
+// execBeside wakes the fetcher if wakes is set, asks for the time if asks is set, and pushes
+// requests, in one pipeline.
 func (o *outlet) execBeside(ctx context.Context, push unrepeated, wakes, asks bool) {
 	pipeline := o.rdb.Pipeline()
 	if wakes {
@@ -163,12 +164,12 @@ func (o *outlet) execBeside(ctx context.Context, push unrepeated, wakes, asks bo
 	if !asks {
 		return
 	}
-	took := time.Since(begin)
+	roundTrip := time.Since(begin)
 	switch t, err := timeOf(clock); {
 	case err == nil && !t.IsZero():
-		o.clock.check(reading{broker: t, local: begin.Add(took / 2), took: took})
+		o.clock.check(reading{broker: t, local: begin.Add(roundTrip / 2), roundTrip: roundTrip})
 	case isRefused(err):
-		o.clock.mute = true
+		o.clock.refusesTime = true
 	}
 }
 
@@ -176,7 +177,7 @@ func (o *outlet) execBeside(ctx context.Context, push unrepeated, wakes, asks bo
 func (o *outlet) pushArgs(work []*request) []any {
 	args, b := append(make([]any, 0, len(work)+2), "lpush", o.queue), o.buf[:0]
 	for _, r := range work {
-		r.pushed = true // as far as is known
+		r.pushed = true // as far as is known from now on
 		r.setDeadline(o.clock)
 		start := len(b)
 		b = r.appendTo(b)
