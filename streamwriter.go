@@ -21,17 +21,17 @@ type streamWriter struct {
 	wake   chan struct{} // receives if there may be something to do
 	done   chan struct{} // closed when the goroutine has ended
 
-	mu        sync.Mutex                   // protects following
-	buf       []byte                       // waits
-	messages  []queued                     // those in buf
-	tellCodec func(body []byte, why error) // of an answer that is lost; nil before Open
-	replies   int                          // bytes of answers in buf
-	sending   volume                       // being written
-	room      chan struct{}                // closed when something was sent; nil if nobody waits
-	written   int64                        // bytes that the stream has taken
-	unsent    int                          // bytes that were given up
-	err       error                        // of a write, or of the stream when it was closed
-	stalled   bool                         // the peer took no more, so bytes were given up
+	mu        sync.Mutex          // protects following
+	buf       []byte              // waits
+	messages  []queued            // those in buf
+	tellCodec func([]byte, error) // of an answer that is lost; nil before Open
+	replies   int                 // bytes of answers in buf
+	sending   volume              // being written
+	room      chan struct{}       // closed when something was sent; nil if nobody waits
+	written   int64               // bytes that the stream has taken
+	unsent    int                 // bytes that were given up
+	err       error               // of a write, or of the stream when it was closed
+	stalled   bool                // the peer took no more, so bytes were given up
 	closed    bool
 }
 

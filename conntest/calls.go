@@ -178,14 +178,14 @@ func testGivenUp(t *testing.T, transport Transport) {
 	service := newEcho()
 	serve(t, transport.Listen(t), service, jsonrpc2.ServerOptions{})
 	ctx, cancel := context.WithCancel(t.Context())
-	call := make(chan error, 1)
+	callErr := make(chan error, 1)
 	go func() {
 		_, err := jsonrpc2.Call[string](ctx, client, "Echo.Wait", "given up")
-		call <- err
+		callErr <- err
 	}()
 	require.Equal(t, "given up", receive(t, service.started))
 	cancel()
-	require.ErrorIs(t, <-call, context.Canceled)
+	require.ErrorIs(t, <-callErr, context.Canceled)
 	callText(t, client, "another")
 	close(service.release)
 	callText(t, client, "one more")

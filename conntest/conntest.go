@@ -28,7 +28,7 @@ type Transport struct {
 	// another server when it is drained. It needs Waits.
 	GivesBack bool
 
-	// Deadlines says that the deadline of a call is sent with its request.
+	// Deadlines says that the deadline of a call travels with its request.
 	Deadlines bool
 
 	// Withdraws says that Inquire withdraws a request that still waits. No server runs
@@ -37,7 +37,7 @@ type Transport struct {
 }
 
 // Run runs the tests, one after the other, as subtests of t. For each it calls connect,
-// which releases what it has set up with t.Cleanup. Run closes the Conns. The longest
+// which uses t.Cleanup to release what it has set up. Run closes the Conns. The longest
 // messages that it sends have little more than 3 MiB.
 func Run(t *testing.T, connect func(t *testing.T) Transport) {
 	for _, test := range []struct {

@@ -77,23 +77,23 @@ func testCloseWhileReading(t *testing.T, transport Transport) {
 // requireCloseEnds makes sure that Close ends what reads, and may be called again.
 func requireCloseEnds(t *testing.T, conn interface{ Close() error }, read func() error) {
 	t.Helper()
-	ended := make(chan error, 1)
-	go func() { ended <- read() }()
-	closed := make(chan error, 2)
-	for range cap(closed) { // two at once, too
-		go func() { closed <- conn.Close() }()
+	readErr := make(chan error, 1)
+	go func() { readErr <- read() }()
+	closeErrs := make(chan error, 2)
+	for range cap(closeErrs) { // two at once, too
+		go func() { closeErrs <- conn.Close() }()
 	}
 	timeout := time.After(soon)
-	for range cap(closed) {
+	for range cap(closeErrs) {
 		select {
-		case err := <-closed:
+		case err := <-closeErrs:
 			require.NoError(t, err)
 		case <-timeout:
 			require.FailNow(t, "Close has not returned")
 		}
 	}
 	select {
-	case err := <-ended:
+	case err := <-readErr:
 		require.Error(t, err)
 	case <-timeout:
 		require.FailNow(t, "the read has not returned")
@@ -107,15 +107,15 @@ func testCloseEndsCalls(t *testing.T, transport Transport) {
 	service := newEcho()
 	serve(t, transport.Listen(t), service, jsonrpc2.ServerOptions{}).lossy = true
 	defer close(service.release)
-	call := make(chan error, 1)
+	callErr := make(chan error, 1)
 	go func() {
 		_, err := jsonrpc2.Call[string](t.Context(), client, "Echo.Wait", "x")
-		call <- err
+		callErr <- err
 	}()
 	receive(t, service.started)
 	require.NoError(t, client.Close())
 	select {
-	case err := <-call:
+	case err := <-callErr:
 		require.ErrorIs(t, err, jsonrpc2.ErrReplyLost, "it runs")
 	case <-time.After(patience):
 		require.FailNow(t, "the call has not ended")

@@ -108,7 +108,8 @@ func readRequest(t *testing.T, conn jsonrpc2.ServerConn) jsonrpc2.Delivery {
 	return awaitRequest(t, readLater(conn))
 }
 
-// readLater reads one message. The context has no end, which would be the drain.
+// readLater reads one message in the background. Its context is never done: that would be a
+// drain.
 func readLater(conn jsonrpc2.ServerConn) <-chan jsonrpc2.Delivery {
 	read := make(chan jsonrpc2.Delivery, 1)
 	go func() {
@@ -120,7 +121,7 @@ func readLater(conn jsonrpc2.ServerConn) <-chan jsonrpc2.Delivery {
 	return read
 }
 
-// requireNone makes sure that no place is free.
+// requireNone makes sure that nothing is read, as no place is free.
 func requireNone(t *testing.T, read <-chan jsonrpc2.Delivery) {
 	t.Helper()
 	select {

@@ -43,7 +43,7 @@ func (e *echo) Wait(text string, reply *string) error {
 }
 
 // None is not for users of the package: it is the argument type of a method of the tests'
-// own service, and exported since net/rpc wants it so.
+// own service, and exported since net/rpc requires that.
 type None struct{ jsonrpc2.Context }
 
 // Left returns for how long its caller will wait, 0 if that is not known.
@@ -60,8 +60,8 @@ var quiet = slog.New(slog.DiscardHandler)
 type serving struct {
 	conn  *countingConn
 	drain context.CancelFunc
-	done  chan error
-	lossy bool // answers may have nowhere to go
+	done  chan error // receives what Serve returned
+	lossy bool       // Close may return an error: answers may be lost
 }
 
 // serve serves conn until the end of the test, or until it is drained.
@@ -98,7 +98,7 @@ func (s *serving) wait(t *testing.T, within time.Duration) {
 	}
 }
 
-// A countingConn notes how often each message was settled.
+// A countingConn counts how often each Delivery is settled.
 type countingConn struct {
 	jsonrpc2.ServerConn
 
@@ -134,7 +134,7 @@ func (c *countingConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, erro
 	return d, nil
 }
 
-// check waits until every message was settled, once.
+// check waits until every Delivery is settled, and requires that each is so once.
 func (c *countingConn) check(t *testing.T) {
 	t.Helper()
 	assert.EventuallyWithT(t, func(t *assert.CollectT) {

@@ -38,8 +38,8 @@ const (
 	// or before a request is dropped. Someone may have set the broker's clock.
 	freshTime = time.Second
 
-	// quickAnswer is how long an answer may take without being asked for again:
-	// it may have been the connection that roundTrip so long.
+	// quickAnswer is how long an answer may take without a second question: a slower one
+	// may have had to wait for a connection.
 	quickAnswer = 5 * time.Millisecond
 
 	// maxDeadline is how far away a deadline may be. A later one counts as none: a

@@ -167,7 +167,7 @@ func TestClockAsksSeldom(t *testing.T) {
 	})
 }
 
-// A first answer that roundTrip long, as when a connection was made for it, is not
+// A first answer that took long, as when a connection was made for it, is not
 // relied on.
 func TestClockAsksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -31,8 +31,8 @@ func (e *expiry) commandBySeconds(list string) []any {
 	return []any{"expire", list, int64(seconds)}
 }
 
-// note sees to a list that Redis refused to let expire. It logs when Redis begins to
-// refuse that, and when it does so no more.
+// check tries EXPIRE for a list if Redis refused PEXPIRE. It logs when Redis begins to
+// refuse both, and when it no longer does.
 func (e *expiry) check(g *group) {
 	if g.expire.Cmd == nil {
 		return

@@ -19,7 +19,7 @@ func newLane(s *sender) *lane {
 	return l
 }
 
-// start starts the goroutines, which active counts.
+// start starts the goroutines of the lane. active counts them.
 func (l *lane) start(active *sync.WaitGroup) {
 	active.Go(l.run)
 	active.Go(l.retrier.run)

@@ -99,7 +99,7 @@ func (l *ledger) arrived(g *group) {
 
 var errLeaseLost = errors.New("redisconn: answer dropped: the lease ran out, another server has the request")
 
-// lose gives up the answer to a request that is no longer ours.
+// dropNotHeld drops the answer to a request that another server has taken over.
 func (l *ledger) dropNotHeld(p push) {
 	l.leaseLost.Add(1)
 	l.settler.settled(p)

@@ -102,12 +102,12 @@ func isAnswer(entry string) bool {
 		!strings.Contains(head, `"method"`)
 }
 
-// lookScript looks at a list that expires in less than ARGV[1] milliseconds. One
-// that holds something but answers, ours by their sums or others by their looks,
-// lasts, and ours are removed from it. One of answers alone is deleted if ARGV[2]
-// is "delete": if it expired a moment later, what was pushed in between would
-// vanish. It looks at no more than 1,000 entries and some megabytes. It returns
-// the time to live of a list that expires later, else 0.
+// lookScript looks at a list that expires in less than ARGV[1] milliseconds. It knows our
+// answers by their sums, and those of others by isAnswer. If the list has other entries,
+// the script removes the expiry and our answers. If the list has answers alone, the script
+// deletes it, if ARGV[2] is "delete": if the list expired a moment later, what was pushed in
+// between would vanish. The script looks at 1,000 entries and some megabytes at most. It
+// returns the time to live of a list that expires later, else 0.
 var lookScript = newScript(`
 local list, most, delete = KEYS[1], tonumber(ARGV[1]), ARGV[2] == 'delete'
 local ttl = redis.call('PTTL', list)

@@ -13,8 +13,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A mover waits for requests, on a connection whose number Redis has told: by this number
-// the wait can be ended.
+// A mover waits for requests on a connection whose CLIENT ID it knows: by this id the wait
+// can be ended.
 type mover struct {
 	*shared
 	own        *ownClient
@@ -108,7 +108,7 @@ func (m *mover) send(block time.Duration, c hold.Command) (move, run unrepeated)
 	return move, run
 }
 
-// connect gets a connection and its number.
+// connect gets a connection and its CLIENT ID.
 func (m *mover) connect() error {
 	if m.conn != nil {
 		return nil

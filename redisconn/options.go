@@ -35,7 +35,7 @@ const (
 	// try may take another 0.4 s, since go-redis dials five times.
 	sendPatience = 1200 * time.Millisecond
 
-	// closeGrace is how long Close tries to send what was handed over.
+	// closeGrace is how long Close tries to send what was accepted.
 	closeGrace = 2 * time.Second
 
 	// minLease is the shortest Lease.

@@ -37,8 +37,8 @@ func (s script) args(bySHA bool, keys []string, args []any) []any {
 	return append(cmd, args...)
 }
 
-// run runs a script. go-redis sends it again after a fault, so the script must bear to run
-// twice.
+// run runs a script. go-redis sends it again after a fault, so it must do no harm to run
+// the script twice.
 func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) *redis.Cmd {
 	cmd := redis.NewCmd(ctx, s.args(true, keys, args)...)
 	_ = rdb.Process(ctx, cmd)

@@ -15,7 +15,7 @@ type sender struct {
 	watch   *watch
 
 	sent atomic.Int64 // groups that arrived, which shows that the node works
-	woke atomic.Bool  // the wake list may exist, and is to be removed
+	woke atomic.Bool  // the wake list may exist, and has to be removed
 }
 
 // send sends all pushes, and returns what failed. Any goroutine may call it.

@@ -41,7 +41,7 @@ func newStalled() *stalled {
 	return &stalled{wake: make(chan struct{}, 1), lists: make(map[string]*stalledList)}
 }
 
-// hold keeps what can't be sent at once, and returns the rest.
+// sendable returns the pushes that can be sent at once, and keeps the others.
 func (s *stalled) sendable(work []push) []push {
 	if !s.busy.Load() && !slices.ContainsFunc(work, push.isLargeReply) {
 		return work

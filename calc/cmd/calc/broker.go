@@ -31,9 +31,9 @@ type broker struct {
 	refusal func(error) string
 }
 
-// open makes a broker of the URL. Errors say nothing of it that could be a
-// password: neither net/url's nor the client libraries' are shown.
-func (f flags) open() (*broker, error) {
+// newBroker returns the broker at the URL of -broker. Its errors show nothing of the URL
+// that could be a password, and so no error of net/url or of a client library.
+func (f flags) newBroker() (*broker, error) {
 	u, err := f.brokerURL()
 	if err != nil {
 		return nil, err
@@ -43,11 +43,11 @@ func (f flags) open() (*broker, error) {
 	}
 	switch u.Scheme {
 	case "redis", "rediss":
-		return f.openRedis(u)
+		return f.newRedis(u)
 	case "amqp", "amqps":
-		return f.openRabbitMQ(u)
+		return f.newRabbitMQ(u)
 	default:
-		return f.openHTTP(u)
+		return f.newHTTP(u)
 	}
 }
 
@@ -67,7 +67,7 @@ func (f flags) fit(scheme string) error {
 	return nil
 }
 
-func (f flags) openRedis(u *url.URL) (*broker, error) {
+func (f flags) newRedis(u *url.URL) (*broker, error) {
 	opts, err := redis.ParseURL(f.broker)
 	if err != nil {
 		return nil, f.badURL(u)
@@ -90,7 +90,7 @@ func (f flags) openRedis(u *url.URL) (*broker, error) {
 	}, nil
 }
 
-func (f flags) openRabbitMQ(u *url.URL) (*broker, error) {
+func (f flags) newRabbitMQ(u *url.URL) (*broker, error) {
 	uri, err := amqp.ParseURI(f.broker)
 	if err != nil {
 		return nil, f.badURL(u)
@@ -102,7 +102,7 @@ func (f flags) openRabbitMQ(u *url.URL) (*broker, error) {
 		},
 		listen: func(ctx context.Context, stderr io.Writer) (jsonrpc2.ServerConn, error) {
 			declare := func(kind amqpconn.Queue) error { return declareQueue(ctx, f.broker, f.queue, kind) }
-			kind := settleKind(f.kind(), f.queue, declare, stderr)
+			kind := chooseKind(f.kind(), f.queue, declare, stderr)
 			return amqpconn.Listen(f.broker, f.queue, &amqpconn.ListenOptions{Queue: kind, Guarantee: f.guarantee(), Prefetch: f.prefetch})
 		},
 		ping:  func(ctx context.Context) error { return pingRabbitMQ(ctx, f.broker) },
@@ -112,7 +112,7 @@ func (f flags) openRabbitMQ(u *url.URL) (*broker, error) {
 	}, nil
 }
 
-// guarantee returns what a server promises.
+// guarantee returns the Guarantee of the server.
 func (f flags) guarantee() jsonrpc2.Guarantee {
 	if f.atLeastOnce {
 		return jsonrpc2.AtLeastOnce
@@ -120,7 +120,7 @@ func (f flags) guarantee() jsonrpc2.Guarantee {
 	return jsonrpc2.BrokerDefault
 }
 
-// place is where a server's requests come in.
+// place says where a server's requests come in.
 func (b *broker) place(queue string) string {
 	if b.served != "" {
 		return "at " + b.served
@@ -129,7 +129,7 @@ func (b *broker) place(queue string) string {
 }
 
 func (f flags) dial() (conn jsonrpc2.ClientConn, closeBroker func() error, err error) {
-	b, err := f.open()
+	b, err := f.newBroker()
 	if err != nil {
 		return nil, nil, err
 	}

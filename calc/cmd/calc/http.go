@@ -18,9 +18,8 @@ const (
 	shutdownTimeout = 10 * time.Second // for the last answers to be sent
 )
 
-// openHTTP makes a broker of a web server: the path of its URL stands in for the
-// queue.
-func (f flags) openHTTP(u *url.URL) (*broker, error) {
+// newHTTP returns a web server as a broker: the path of its URL stands for the queue.
+func (f flags) newHTTP(u *url.URL) (*broker, error) {
 	if u.Hostname() == "" && u.Port() == "" {
 		return nil, f.badURL(u)
 	}
@@ -44,7 +43,8 @@ type webServer struct {
 	server *http.Server // nil until it listens
 }
 
-// listen returns the Conn to serve, and the URL, with the port where that said 0.
+// listen returns the Conn to serve, and its URL, which has a port even if that of -broker
+// says 0 or none.
 func (w *webServer) listen() (conn jsonrpc2.ServerConn, url string, err error) {
 	if w.url.Scheme != "http" {
 		return nil, "", misused("https:// is for calls: serve http://, behind a server that has a certificate")
@@ -71,7 +71,7 @@ func (w *webServer) listen() (conn jsonrpc2.ServerConn, url string, err error) {
 	return handler, "http://" + net.JoinHostPort(w.url.Hostname(), port) + w.url.Path, err
 }
 
-// only lets handler serve the URL's path and no other.
+// only returns a handler for the URL's path alone.
 func (w *webServer) only(handler http.Handler) http.Handler {
 	path := max(w.url.Path, "/")
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

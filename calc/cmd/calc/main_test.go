@@ -220,7 +220,7 @@ func TestPlainQueueIsRefused(t *testing.T) {
 	} {
 		var stderr strings.Builder
 		errs := test.errs
-		got := settleKind(test.kind, "calc", func(amqpconn.Queue) error {
+		got := chooseKind(test.kind, "calc", func(amqpconn.Queue) error {
 			err := errs[0]
 			errs = errs[1:]
 			return err

@@ -12,15 +12,15 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 )
 
-// kind is how serve creates its queue where it is missing. By default the queue is
-// plain, as the scripts in other languages declare it: they refuse any other.
+// kind returns how serve creates a missing queue. By default the queue is plain, as the
+// scripts in other languages declare it: they refuse any other.
 func (f flags) kind() amqpconn.Queue {
 	return amqpconn.Queue{Plain: !f.durable && !f.quorum, Quorum: f.quorum}
 }
 
-// settleKind returns the kind of queue to serve: a durable one where RabbitMQ
-// refuses to create a plain one, as its later versions do. It says so in a line.
-func settleKind(kind amqpconn.Queue, queue string, declare func(amqpconn.Queue) error, stderr io.Writer) amqpconn.Queue {
+// chooseKind returns the kind of queue to serve: kind or, if RabbitMQ refuses to create a
+// plain queue, as its later versions do, a durable one. It then writes a line to stderr.
+func chooseKind(kind amqpconn.Queue, queue string, declare func(amqpconn.Queue) error, stderr io.Writer) amqpconn.Queue {
 	if !kind.Plain {
 		return kind
 	}
@@ -36,8 +36,8 @@ func settleKind(kind amqpconn.Queue, queue string, declare func(amqpconn.Queue) 
 	return durable
 }
 
-// declareQueue creates a queue where it is missing, over a connection of its own: a
-// refusal may end it.
+// declareQueue creates a queue if it is missing. It opens a connection of its own, since a
+// refusal may close the connection.
 func declareQueue(ctx context.Context, url, queue string, kind amqpconn.Queue) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()

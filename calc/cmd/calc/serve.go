@@ -10,13 +10,13 @@ import (
 	"github.com/micromessaging/jsonrpc2/calc"
 )
 
-// service lets Calc.Add travel as add.
+// service is the net/rpc service whose methods are served by their bare names.
 const service = "Calc"
 
 // serve serves until ctx is done, and then until the running calls are
 // answered.
 func serve(ctx context.Context, in invocation) (err error) {
-	b, err := in.flags.open()
+	b, err := in.flags.newBroker()
 	if err != nil {
 		return err
 	}

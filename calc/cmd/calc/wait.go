@@ -17,8 +17,8 @@ const (
 	pingPause   = 200 * time.Millisecond // between two tries to reach it
 )
 
-// await waits until the broker can be reached. It writes why it can't, once and
-// again when that changes.
+// await waits until the broker can be reached. It writes a line that says why it can't be
+// reached, and another when the cause changes.
 func (b *broker) await(ctx context.Context, stderr io.Writer) error {
 	var written string
 	for {
@@ -48,8 +48,8 @@ func (b *broker) reach(ctx context.Context) error {
 	return err
 }
 
-// dialPing dials a connection that ends with ctx: an interrupt does not wait for
-// the broker.
+// dialPing dials a connection that is closed when ctx is done, so that an interrupt does not
+// wait for the broker.
 func dialPing(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 	if err == nil {
@@ -58,8 +58,7 @@ func dialPing(ctx context.Context, network, addr string) (net.Conn, error) {
 	return conn, err
 }
 
-// pingRedis pings once: a client's own tries and its backoff would hide the
-// cause.
+// pingRedis pings once: repeated tries of the client would hide the cause.
 func pingRedis(ctx context.Context, opts redis.Options) error {
 	opts.MaxRetries, opts.DialerRetries = -1, 1
 	opts.ReadTimeout, opts.WriteTimeout = -1, -1 // ctx has one
