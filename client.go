@@ -119,6 +119,10 @@ var errNotified = errors.New("jsonrpc2: notified")
 
 // WriteRequest sends a request. Its errors fail that call alone.
 func (c *clientCodec) WriteRequest(r *rpc.Request, args any) error {
+	if s, ok := args.(*shutdown); ok {
+		c.shutDown(s)
+		return errShutDown
+	}
 	p, args := c.newCall(r.Seq, args)
 	switch err := c.send(p, r.ServiceMethod, args); {
 	case err != nil:

@@ -254,7 +254,7 @@ func NewClientCodec(conn ClientConn, opts *ClientOptions) rpc.ClientCodec {
 }
 
 // NewClient returns a client that calls over conn. Any number of goroutines may use it.
-// Its Close closes conn, and the calls that wait fail.
+// Its Close closes conn, and the calls that wait fail; [Shutdown] waits for them.
 //
 // Prefer [Call] to the client's own Call. It takes a context, returns a typed result,
 // and its errors work with errors.Is and errors.As. A result that doesn't fit its type

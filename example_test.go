@@ -132,6 +132,18 @@ func ExampleNotify() {
 	// Output: {"jsonrpc":"2.0","method":"Log.Write","params":{"line":"hello"}} <nil>
 }
 
+func ExampleShutdown() {
+	client := jsonrpc2.NewClient(serveCalc(context.Background()), &jsonrpc2.ClientOptions{Service: "Calc"})
+	var sum float64
+	call := client.Go("Calc.Add", calc.Args{A: 1, B: 5.1}, &sum, nil)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := jsonrpc2.Shutdown(ctx, client)
+	fmt.Println(err, (<-call.Done).Error, sum)
+	// Output: <nil> <nil> 6.1
+}
+
 func ExampleNewStreamConn() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

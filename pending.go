@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/rpc"
 	"slices"
 	"strconv"
 	"time"
@@ -19,10 +20,11 @@ type pendingCalls struct {
 	bySeq    map[uint64]*pendingCall
 	oldest   *pendingCall // those that Timeout ends, by age
 	newest   *pendingCall
-	timer    *time.Timer // runs expire
-	armed    bool        // timer will fire
-	closed   bool        // by endAll: the timer is not set again
-	sent     uint64      // the last call
+	timer    *time.Timer   // runs expire
+	armed    bool          // timer will fire
+	closed   bool          // by endAll: the timer is not set again
+	idle     chan struct{} // closed when nothing is pending; nil: not shut down
+	sent     uint64        // the last call
 	nameless nameless
 }
 
@@ -61,6 +63,9 @@ func (c *clientCodec) add(p *pendingCall) error {
 	defer c.mu.Unlock()
 	if c.connErr != nil {
 		return fmt.Errorf("%w: the connection has ended: %w", ErrUnavailable, c.connErr)
+	}
+	if c.pending.idle != nil {
+		return fmt.Errorf("%w: the client is being shut down: %w", ErrUnavailable, rpc.ErrShutdown)
 	}
 	c.pending.bySeq[p.seq], c.pending.sent = p, p.seq
 	if p.expires.IsZero() {
@@ -192,7 +197,10 @@ func (c *clientCodec) endAll() {
 	for _, p := range c.pending.bySeq {
 		p.finish(canceled)
 	}
-	clear(c.pending.bySeq)
+	if len(c.pending.bySeq) > 0 {
+		clear(c.pending.bySeq)
+		c.pending.checkIdle()
+	}
 	c.pending.oldest, c.pending.newest = nil, nil
 	c.pending.closed = true
 	if c.pending.timer != nil {
@@ -272,6 +280,7 @@ func (c *clientCodec) removePending(p *pendingCall, end int32) bool {
 // remove removes a call or notification, and ends its request.
 func (c *clientCodec) remove(p *pendingCall, end int32) {
 	delete(c.pending.bySeq, p.seq)
+	c.pending.checkIdle()
 	p.finish(end)
 	if p.expires.IsZero() {
 		return

@@ -57,6 +57,7 @@ func Run(t *testing.T, connect func(t *testing.T) Transport) {
 		{"DrainGivesBack", testDrainGivesBack},
 		{"CloseWhileReading", testCloseWhileReading},
 		{"CloseEndsCalls", testCloseEndsCalls},
+		{"ShutdownFinishesCalls", testShutdownFinishesCalls},
 		{"WriteAfterClose", testWriteAfterClose},
 		{"OpenedOnce", testOpenedOnce},
 		{"Err", testErr},

@@ -124,6 +124,30 @@ func testCloseEndsCalls(t *testing.T, transport Transport) {
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 }
 
+// Shutdown has the calls under way answered, and refuses others.
+func testShutdownFinishesCalls(t *testing.T, transport Transport) {
+	client := newClient(transport.Dial(t), patience)
+	service := newEcho()
+	serve(t, transport.Listen(t), service, jsonrpc2.ServerOptions{})
+	var text string
+	call := client.Go("Echo.Wait", "running", &text, nil)
+	require.Equal(t, "running", receive(t, service.started))
+	ended := make(chan error, 1)
+	go func() { ended <- jsonrpc2.Shutdown(t.Context(), client) }()
+	for {
+		_, err := jsonrpc2.Call[string](t.Context(), client, "Echo.Text", "it has not begun")
+		if err != nil {
+			require.ErrorIs(t, err, rpc.ErrShutdown)
+			break
+		}
+	}
+	require.Empty(t, ended)
+	close(service.release)
+	require.NoError(t, (<-call.Done).Error)
+	require.Equal(t, "running", text)
+	require.NoError(t, <-ended)
+}
+
 func testWriteAfterClose(t *testing.T, transport Transport) {
 	calling, serving := transport.Dial(t), transport.Listen(t)
 	require.NoError(t, calling.Close())

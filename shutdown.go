@@ -1,0 +1,69 @@
+package jsonrpc2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/rpc"
+)
+
+// A shutdown stands for the arguments of a Shutdown in net/rpc's eyes, which lets it
+// reach the codec.
+type shutdown struct {
+	codec *clientCodec    // set by the codec
+	idle  <-chan struct{} // closed when nothing is under way; set by the codec
+}
+
+// errShutDown makes net/rpc forget the call that was a Shutdown.
+var errShutDown = errors.New("jsonrpc2: shut down")
+
+// Shutdown ends a client gracefully: it waits until the calls and notifications under way
+// have ended, and closes the client. Later ones fail with an [ErrUnavailable] that is an
+// rpc.ErrShutdown, too, as on a client that is closed. client is as for [Call].
+//
+// If ctx is done first, Shutdown closes the client as client.Close does: what is still
+// under way fails. The error then wraps ctx.Err() and tells how much that was. Else it is
+// that of client.Close, which is rpc.ErrShutdown for a client that is closed already.
+func Shutdown(ctx context.Context, client *rpc.Client) error {
+	s := new(shutdown)
+	call := <-client.Go("", s, nil, make(chan *rpc.Call, 1)).Done
+	if call.Error != errShutDown { // it has ended
+		return client.Close()
+	}
+	select {
+	case <-s.idle:
+		return client.Close()
+	case <-ctx.Done():
+	}
+	n := s.codec.underWay()
+	if err := client.Close(); err != nil || n == 0 {
+		return err
+	}
+	return fmt.Errorf("jsonrpc2: client closed with requests under way: %d: %w", n, ctx.Err())
+}
+
+// shutDown refuses requests from now on.
+func (c *clientCodec) shutDown(s *shutdown) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pending.idle == nil {
+		c.pending.idle = make(chan struct{})
+		c.pending.checkIdle()
+	}
+	s.codec, s.idle = c, c.pending.idle
+}
+
+// checkIdle ends the wait of a Shutdown if nothing is pending any more. Nothing is added
+// then, so that this happens once.
+func (p *pendingCalls) checkIdle() {
+	if p.idle != nil && len(p.bySeq) == 0 {
+		close(p.idle)
+	}
+}
+
+// underWay returns how many requests are pending.
+func (c *clientCodec) underWay() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending.bySeq)
+}
