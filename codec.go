@@ -236,14 +236,17 @@ type ServerOptions struct {
 
 	// Grace is how long the contexts of running calls stay alive after a drain has
 	// begun; 30 s if 0, not at all if negative. See [Context]. It does not limit the
-	// drain: a method that ignores its context is still waited for.
+	// drain: a method that ignores its context is still waited for, and named in the
+	// log each 10 s.
 	Grace time.Duration
 
 	// Logger gets a warning of what no caller can be told, such as an answer that was
-	// lost: one line a second at most. slog.Default() if nil.
+	// lost: one line a second at most. It also gets the names of the methods that
+	// hold the server up: when they have taken all places for 10 s, and none has
+	// ended, and when a drain waits for them. slog.Default() if nil.
 	Logger *slog.Logger
 
-	// Stats, if set, is counted up. Codecs may share one.
+	// Stats, if set, is counted up, and shows what runs. Codecs may share one.
 	Stats *Stats
 }
 

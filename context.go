@@ -2,6 +2,7 @@ package jsonrpc2
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -92,21 +93,25 @@ type grace struct {
 	ctx     context.Context // done when the grace is over; parent of contexts without another
 	cancel  context.CancelFunc
 	unwatch func() bool
+	closed  chan struct{} // closed by close
+	closing sync.Once
 	done    chan struct{} // closed when its goroutine has ended or will not start
 }
 
 // newGrace returns a grace of d after drain is done. It needs no goroutine before that.
-func newGrace(drain context.Context, d time.Duration) *grace {
-	g := &grace{done: make(chan struct{})}
+// When the grace is over it calls over, which returns when its argument is closed.
+func newGrace(drain context.Context, d time.Duration, over func(closed <-chan struct{})) *grace {
+	g := &grace{closed: make(chan struct{}), done: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(drain))
 	g.unwatch = context.AfterFunc(drain, func() {
 		defer close(g.done)
-		defer g.cancel()
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-		case <-g.ctx.Done():
+			g.cancel()
+			over(g.closed)
+		case <-g.closed:
 		}
 	})
 	return g
@@ -137,6 +142,7 @@ func (g *grace) newContext(x *exchange) (context.Context, context.CancelFunc) {
 
 // close ends all contexts, and waits for the goroutine. It may be called again.
 func (g *grace) close() {
+	g.closing.Do(func() { close(g.closed) })
 	g.cancel()
 	if g.unwatch() {
 		close(g.done)

@@ -12,8 +12,10 @@ type serverCall struct {
 	exchange *exchange
 	single   exchange // of a message that is no batch
 	id       []byte   // empty: a notification
-	err      *Error   // found before the method could run
-	cancel   func()   // ends the context of the arguments; nil if they have none
+	method   string
+	since    time.Time // a look of the watch has seen it; zero: none has
+	err      *Error    // found before the method could run
+	cancel   func()    // ends the context of the arguments; nil if they have none
 }
 
 // An exchange is a request message and what is known of its one reply.

@@ -37,6 +37,7 @@ type serverCodec struct {
 	mu      sync.Mutex // protects following, and the exchanges
 	running map[uint64]*serverCall
 	spare   []*serverCall // to be used again
+	watch   watch
 }
 
 func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *serverCodec {
@@ -57,7 +58,7 @@ func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *
 		c.opts.Grace = defaultGrace
 	}
 	c.places = make(chan struct{}, c.opts.MaxInFlight)
-	c.grace = newGrace(ctx, c.opts.Grace)
+	c.grace = newGrace(ctx, c.opts.Grace, c.logDrain)
 	c.in.names = make(map[string]string)
 	c.in.decoder = newParamsDecoder()
 	c.in.decoder.strict = opts.Strict
@@ -66,6 +67,7 @@ func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *
 	c.in.header.limit = c.opts.MaxBatch
 	c.err = conn.Open(Settings{MessageSize: c.opts.MaxMessageSize, InFlight: c.opts.MaxInFlight, Lost: c.lost})
 	c.openFailed = c.err != nil
+	c.stats.enter(c)
 	return c
 }
 
@@ -127,6 +129,7 @@ func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 	c.mu.Lock()
 	call := c.running[r.Seq]
 	delete(c.running, r.Seq)
+	c.watch.ended++
 	c.mu.Unlock()
 
 	err := call.err
@@ -178,6 +181,8 @@ func (c *serverCodec) unsendable(method string, err error) *Error {
 // discards what it returns.
 func (c *serverCodec) Close() error {
 	c.grace.close()
+	c.stopWatch()
+	c.stats.leave(c)
 	if c.openFailed {
 		return nil
 	}

@@ -20,6 +20,9 @@ type Stats struct {
 	Dropped       atomic.Int64 // other received messages and items that were dropped: nobody waits for them, or they can't be served
 	Expired       atomic.Int64 // server: requests not run, since nobody waits for the answer any more
 	LostReplies   atomic.Int64 // server: answers that could not be sent, and requests that could not be given back
+
+	mu      sync.Mutex                // protects following
+	servers map[*serverCodec]struct{} // that are not closed
 }
 
 // A dropLog logs what is dropped: one line a second at most, so that a flood of broken
