@@ -99,7 +99,11 @@ func (c *clientCodec) failAnswered(err error) (failed int) {
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.removePending(p, canceled) && !p.notification {
+		switch {
+		case !c.removePending(p, canceled):
+		case p.notification != nil: // it got there with the others
+			p.notification.end(nil)
+		default:
 			c.failures.calls = append(c.failures.calls, failure{p, err})
 			failed++
 		}
@@ -210,7 +214,7 @@ func (c *clientCodec) onlyBatch() (batch []*pendingCall) {
 	var sent *Request
 	for _, p := range c.pending.bySeq {
 		switch message := p.message.Load(); {
-		case message == nil || p.notification: // not sent yet, or not to be answered
+		case message == nil || p.notification != nil: // not sent yet, or not to be answered
 		case sent != nil && message != sent:
 			return nil
 		default:

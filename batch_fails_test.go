@@ -120,7 +120,7 @@ func TestBatchContext(t *testing.T) {
 		sent := b.together(t, func() {
 			b.conn.mute()
 			b.call("A", 0)
-			require.NoError(t, jsonrpc2.Notify(b.client, "Test.B", nil))
+			b.notify("B", nil)
 		})
 		require.Len(t, sent, 1)
 		ctx := b.conn.last().Context()
@@ -167,7 +167,7 @@ func TestBatchWriteRequestFails(t *testing.T) {
 		for _, name := range []string{"E", "F"} {
 			failing = append(failing, b.call(name, 0))
 		}
-		require.NoError(t, jsonrpc2.Notify(b.client, "Test.G", nil))
+		notification := b.notify("G", nil)
 		plain := b.client.Go("Test.H", nil, new(string), nil)
 		b.conn.refuse(refused)
 		b.conn.release()
@@ -177,14 +177,14 @@ func TestBatchWriteRequestFails(t *testing.T) {
 			require.EqualError(t, call.err, refused.Error())
 		}
 		require.EqualError(t, (<-plain.Done).Error, refused.Error())
+		require.EqualError(t, <-notification, refused.Error())
 		for _, call := range append(before, lone) {
 			call.requireWaiting(t)
 		}
 		require.EqualValues(t, 5, b.stats.Unsent.Load(), "with the notification")
 		require.Zero(t, b.stats.Dropped.Load())
 
-		require.NoError(t, jsonrpc2.Notify(b.client, "Test.I", nil)) // nobody can be told
-		synctest.Wait()
+		require.EqualError(t, <-b.notify("I", nil), refused.Error())
 		require.EqualValues(t, 6, b.stats.Unsent.Load())
 
 		b.conn.refuse(nil)
@@ -221,18 +221,20 @@ func TestBatchTellsItsParts(t *testing.T) {
 func TestBatchUnconfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBatching(t, nil)
-		var call *batched
-		sent := b.together(t, func() {
-			b.conn.mute()
-			call = b.call("A", 0)
-			require.NoError(t, jsonrpc2.Notify(b.client, "Test.B", nil))
-		})
-		require.Len(t, sent, 1)
+		b.conn.hold()
+		b.conn.mute()
+		b.notify("Busy", nil)
+		call, notification := b.call("A", 0), b.notify("B", nil)
+		b.conn.release()
+		sent := b.sent()
+		require.Len(t, sent, 2)
 		batch := b.conn.last()
-		batch.Fail(fmt.Errorf("%w: for a test", jsonrpc2.ErrUnconfirmed))
+		unconfirmed := fmt.Errorf("%w: for a test", jsonrpc2.ErrUnconfirmed)
+		batch.Fail(unconfirmed)
+		require.Equal(t, unconfirmed, <-notification)
 		require.EqualValues(t, 1, b.stats.Errors.Load(), "the notification")
 		require.False(t, batch.GivenUp())
-		b.answer(answerTo(requests(t, sent[0])[0]))
+		b.answer(answerTo(requests(t, sent[1])[0]))
 		call.requireAnswered(t)
 		require.True(t, batch.GivenUp())
 	})
@@ -242,11 +244,13 @@ func TestBatchNotifications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBatching(t, nil)
 		var call *batched
+		var notifications []<-chan error
 		sent := b.together(t, func() {
-			require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", []int{1}))
+			notifications = append(notifications, b.notify("A", []int{1}))
 			call = b.call("B", 0)
-			require.NoError(t, jsonrpc2.Notify(b.client, "Test.C", nil))
+			notifications = append(notifications, b.notify("C", nil))
 		})
+		requireSent(t, notifications...)
 		require.Len(t, sent, 1)
 		r := requests(t, sent[0])
 		require.Len(t, r, 3)
@@ -257,8 +261,8 @@ func TestBatchNotifications(t *testing.T) {
 		call.requireAnswered(t)
 
 		sent = b.together(t, func() {
-			require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", nil))
-			require.NoError(t, jsonrpc2.Notify(b.client, "Test.B", nil))
+			b.notify("A", nil)
+			b.notify("B", nil)
 		})
 		require.Equal(t, []string{`[{"jsonrpc":"2.0","method":"Test.A"},{"jsonrpc":"2.0","method":"Test.B"}]`}, sent)
 		require.EqualValues(t, 6, b.stats.Notifications.Load(), "with two that kept the writer busy")
@@ -271,15 +275,15 @@ func TestBatchOverloaded(t *testing.T) {
 		big := strings.Repeat("x", 1<<20)
 		sent := b.together(t, func() {
 			for range 15 {
-				require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", big))
+				b.notify("A", big)
 			}
-			require.ErrorIs(t, jsonrpc2.Notify(b.client, "Test.A", big), jsonrpc2.ErrOverloaded)
+			require.ErrorIs(t, <-b.notify("A", big), jsonrpc2.ErrOverloaded)
 			_, err := jsonrpc2.Call[int](t.Context(), b.client, "Test.A", big)
 			require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
-			require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", "small"))
+			b.notify("A", "small")
 		})
 		require.Len(t, sent, 16)
-		require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", big), "there is room again")
+		requireSent(t, b.notify("A", big)) // there is room again
 		b.requireNothingLeft(t)
 	})
 }

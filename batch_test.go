@@ -29,7 +29,7 @@ func TestBatchLoneCall(t *testing.T) {
 			require.Regexp(t, fmt.Sprintf(`^\{"jsonrpc":"2\.0","id":"[0-9a-f]{16}-%d","method":"Test\.A"\}$`, i), sent[0])
 			call.requireWaiting(t)
 		}
-		require.NoError(t, jsonrpc2.Notify(b.client, "Test.B", []int{1}))
+		requireSent(t, b.notify("B", []int{1}))
 		require.Equal(t, []string{`{"jsonrpc":"2.0","method":"Test.B","params":[1]}`}, b.sent())
 		require.Equal(t, before, time.Now(), "nothing waits for company")
 	})
@@ -85,7 +85,7 @@ func TestBatchDefaults(t *testing.T) {
 		notify := func(n int, args any) func() {
 			return func() {
 				for range n {
-					require.NoError(t, jsonrpc2.Notify(b.client, "Test.A", args))
+					b.notify("A", args)
 				}
 			}
 		}

@@ -93,8 +93,7 @@ func (b *batching) sent() (messages []string) {
 func (b *batching) together(t *testing.T, do func()) []string {
 	t.Helper()
 	b.conn.hold()
-	require.NoError(t, jsonrpc2.Notify(b.client, "Test.Busy", nil))
-	synctest.Wait()
+	b.notify("Busy", nil)
 	do()
 	synctest.Wait()
 	b.conn.release()
@@ -127,6 +126,29 @@ func (b *batching) call(name string, timeout time.Duration) *batched {
 	}()
 	synctest.Wait() // so that calls wait in the order they are made in
 	return c
+}
+
+// notify begins a Notify, and returns what it will return.
+func (b *batching) notify(name string, args any) <-chan error {
+	return notify(b.client, "Test."+name, args)
+}
+
+// notify begins a Notify in a synctest bubble, and returns what it will return.
+func notify(client *rpc.Client, method string, args any) <-chan error {
+	ended := make(chan error, 1)
+	go func() { ended <- jsonrpc2.Notify(context.Background(), client, method, args) }()
+	synctest.Wait() // until it has ended or waits
+	return ended
+}
+
+// requireSent requires that notifications have been sent.
+func requireSent(t *testing.T, notifications ...<-chan error) {
+	t.Helper()
+	for _, ended := range notifications {
+		synctest.Wait()
+		require.Len(t, ended, 1)
+		require.NoError(t, <-ended)
+	}
 }
 
 type traceKey struct{}

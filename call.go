@@ -123,18 +123,36 @@ func isFate(err error) bool {
 
 // A notification stands for the arguments of a Notify in net/rpc's eyes.
 type notification struct {
+	ctx  context.Context
 	args any
+
+	pending *pendingCall // set by the codec
+	ended   chan error   // gets what Notify returns
 }
 
 // Notify sends a notification: a request that is never answered, not even with an error.
-// client is as for [Call]. Notify returns as soon as the Conn has accepted the
-// notification, which is no promise that it will run. An error is a sentinel, such as
-// [ErrOverloaded], or says that args can't be encoded. A later failure is logged, and counted
-// in Stats.
-func Notify(client *rpc.Client, method string, args any) error {
-	done := client.Go(method, notification{args}, nil, make(chan *rpc.Call, 1)).Done
-	if err := (<-done).Error; err != errNotified {
-		return endError(err, false)
+// client is as for [Call]. Notify waits until the broker or the peer has the notification:
+// until Redis has answered the push, RabbitMQ has it in a queue, HTTP has answered, or the
+// stream has written it. That is no promise that it will run. Notifications of several
+// goroutines travel together, as calls do.
+//
+// Notify waits no longer than until ctx is done, or the client's Timeout has passed, if
+// ctx has no deadline. The error is then an [ErrUnconfirmed], and wraps ctx.Err() or
+// [ErrTimeout]. Any other error is a sentinel, or says that args can't be encoded: only
+// after an ErrUnconfirmed the notification may run.
+func Notify(ctx context.Context, client *rpc.Client, method string, args any) error {
+	if ctx.Err() != nil {
+		return ctxError(ctx, method)
 	}
-	return nil
+	n := &notification{ctx: ctx, args: args, ended: make(chan error, 1)}
+	call := <-client.Go(method, n, nil, make(chan *rpc.Call, 1)).Done
+	if call.Error != errNotified {
+		return endError(call.Error, false)
+	}
+	select {
+	case err := <-n.ended:
+		return err
+	case <-ctx.Done():
+		return n.pending.codec.giveUpNotification(n.pending, ctxError(ctx, method))
+	}
 }

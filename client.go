@@ -128,7 +128,7 @@ func (c *clientCodec) WriteRequest(r *rpc.Request, args any) error {
 	case err != nil:
 		c.stats.Unsent.Add(1)
 		return err
-	case p.notification:
+	case p.notification != nil:
 		c.stats.Notifications.Add(1)
 		return errNotified
 	}
@@ -173,8 +173,12 @@ func (c *clientCodec) newCall(seq uint64, args any) (*pendingCall, any) {
 	p.owner, p.ctx = p, context.Background()
 	timeout := max(c.opts.Timeout, 0)
 	switch a := args.(type) {
-	case notification:
-		p.notification, args = true, a.args
+	case *notification:
+		p.ctx, p.notification, args = a.ctx, a, a.args
+		a.pending = p
+		if _, ok := a.ctx.Deadline(); ok { // Notify sees to it
+			timeout = 0
+		}
 	case *call:
 		p.ctx, p.call, args = a.ctx, a, a.args
 		a.pending = p
@@ -184,7 +188,7 @@ func (c *clientCodec) newCall(seq uint64, args any) (*pendingCall, any) {
 	}
 	if timeout > 0 {
 		p.expires = time.Now().Add(timeout)
-		if !p.notification {
+		if p.notification == nil {
 			p.deadline = p.expires
 		}
 	}
@@ -201,7 +205,7 @@ func (c *clientCodec) encode(p *pendingCall, method string, args any) error {
 	c.out.reset()
 	var buf [48]byte
 	id := buf[:0]
-	if !p.notification {
+	if p.notification == nil {
 		id = c.appendID(id, p.seq)
 	}
 	c.out.b = appendRequest(c.out.b, id, c.wireName(method))

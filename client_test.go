@@ -61,7 +61,7 @@ func TestRequestMethod(t *testing.T) {
 	} {
 		p := newPeer(t, test.opts)
 		for range 2 { // the second time from the table of names
-			require.NoError(t, jsonrpc2.Notify(p.client, test.method, nil))
+			require.NoError(t, jsonrpc2.Notify(t.Context(), p.client, test.method, nil))
 			require.Equal(t, test.want, (<-p.requests).Method)
 		}
 	}
@@ -82,7 +82,7 @@ func TestRequestUnsendable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorContains(t, p.client.Call("Test.Call", test.args, new(int)), test.want)
-			require.ErrorContains(t, jsonrpc2.Notify(p.client, "Test.Call", test.args), test.want)
+			require.ErrorContains(t, jsonrpc2.Notify(t.Context(), p.client, "Test.Call", test.args), test.want)
 			_, err := jsonrpc2.Call[int](t.Context(), p.client, "Test.Call", test.args)
 			require.ErrorContains(t, err, test.want)
 			p.requireAlive(t)
@@ -110,7 +110,7 @@ func TestClientEndsWithStream(t *testing.T) {
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		require.ErrorIs(t, err, jsonrpc2.ErrReplyLost)
 		require.ErrorIs(t, p.client.Call("Test.Call", nil, nil), rpc.ErrShutdown)
-		for _, err := range []error{callTest(t.Context(), p.client), jsonrpc2.Notify(p.client, "Test.Call", nil)} {
+		for _, err := range []error{callTest(t.Context(), p.client), jsonrpc2.Notify(t.Context(), p.client, "Test.Call", nil)} {
 			require.ErrorIs(t, err, rpc.ErrShutdown)
 			require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 		}
@@ -178,7 +178,7 @@ func TestWriteRequestFails(t *testing.T) {
 	_, err := jsonrpc2.Call[int](t.Context(), client, "Test.Call", nil)
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	require.ErrorIs(t, client.Call("Test.Call", nil, nil), jsonrpc2.ErrOverloaded)
-	require.ErrorIs(t, jsonrpc2.Notify(client, "Test.Call", nil), jsonrpc2.ErrOverloaded)
+	require.ErrorIs(t, jsonrpc2.Notify(t.Context(), client, "Test.Call", nil), jsonrpc2.ErrOverloaded)
 	require.EqualValues(t, 3, stats.Unsent.Load())
 	calls, _ := jsonrpc2.Pending(codec)
 	require.Zero(t, calls)

@@ -167,8 +167,8 @@ type ClientOptions struct {
 	// Timeout ends a call that has no answer in time with ErrTimeout; 30 s if 0, none
 	// if negative. A deadline of the ctx given to Call takes its place. The call ends
 	// up to half a second later where the Conn can find out what became of the
-	// request; the error then tells. A notification that is not known to be sent when
-	// Timeout has passed is given up, and logged.
+	// request; the error then tells. A notification that is not known to be sent
+	// when Timeout has passed fails, see Notify.
 	Timeout time.Duration
 
 	// MaxMessageSize limits requests and replies, in bytes; 4 MiB if 0. A call whose
@@ -180,8 +180,8 @@ type ClientOptions struct {
 	// fails with ErrTooLarge.
 	MaxDepth int
 
-	// Logger gets a warning of what no caller can be told, such as a notification that
-	// failed: one line a second at most. slog.Default() if nil.
+	// Logger gets a warning of what no caller can be told, such as a reply that nobody
+	// has asked for: one line a second at most. slog.Default() if nil.
 	Logger *slog.Logger
 
 	// Stats, if set, is counted up. Codecs may share one.

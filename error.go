@@ -53,8 +53,7 @@ var (
 	// or the client that it would have come to is gone. The call may have run.
 	ErrReplyLost = errors.New("jsonrpc2: reply lost")
 	// ErrUnconfirmed says that a notification may have been sent, but that the broker
-	// or the peer has not confirmed it. If it is repeated, it may run twice. It is
-	// logged if Notify has returned already.
+	// or the peer has not confirmed it. If it is repeated, it may run twice.
 	ErrUnconfirmed = errors.New("jsonrpc2: may have been sent")
 	// ErrBadReply says that the reply is no response, or that the result doesn't fit
 	// the type of the caller. The call may have run; with a result, it has.

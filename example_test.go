@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/rpc"
+	"os"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -123,13 +125,12 @@ func ExampleNotify() {
 	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(here), nil)
 	defer client.Close()
 
-	if err := jsonrpc2.Notify(client, "Log.Write", map[string]string{"line": "hello"}); err != nil {
-		panic(err)
-	}
-	request := make([]byte, 100)
-	n, err := there.Read(request)
-	fmt.Println(string(request[:n-1]), err)
-	// Output: {"jsonrpc":"2.0","method":"Log.Write","params":{"line":"hello"}} <nil>
+	go io.Copy(os.Stdout, there)
+	err := jsonrpc2.Notify(context.Background(), client, "Log.Write", map[string]string{"line": "hello"})
+	fmt.Println(err)
+	// Output:
+	// {"jsonrpc":"2.0","method":"Log.Write","params":{"line":"hello"}}
+	// <nil>
 }
 
 func ExampleShutdown() {

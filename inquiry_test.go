@@ -185,8 +185,7 @@ func TestInquiryOfBatch(t *testing.T) {
 		require.Equal(t, []any{1}, conn.answer(errWithdrawn).requests)
 		require.ErrorContains(t, (<-alone.Done).Error, errWithdrawn.Error())
 
-		require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
-		synctest.Wait() // until the others wait for company
+		notify(client, "Test.Call", nil)
 		first := client.Go("Test.Call", nil, nil, nil)
 		second := client.Go("Test.Call", nil, nil, nil)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -211,8 +210,7 @@ func TestInquiryOfUnsent(t *testing.T) {
 		conn := &inquiredConn{scriptedClient: newScriptedClient(), asks: make(chan ask), gate: make(chan struct{})}
 		client := jsonrpc2.NewClient(jsonrpc2.Batch(conn, nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: servicetest.Quiet})
 		defer client.Close()
-		require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
-		synctest.Wait() // the notification is being sent
+		notify(client, "Test.Call", nil) // it is being sent
 		time.AfterFunc(1200*time.Millisecond, func() { close(conn.gate) })
 		err := callTest(t.Context(), client)
 		require.ErrorIs(t, err, jsonrpc2.ErrNotRun)

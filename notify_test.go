@@ -2,12 +2,12 @@ package jsonrpc2_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/rpc"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -18,61 +18,124 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// A notification that fails has nobody to tell it to: it is counted and logged.
-func TestNotificationFails(t *testing.T) {
-	for sentinel, unsent := range map[error]int64{jsonrpc2.ErrNoServer: 1, jsonrpc2.ErrUnconfirmed: 0} {
-		synctest.Test(t, func(t *testing.T) {
+// Notify returns what becomes of the notification, and that alone.
+func TestNotifyReturns(t *testing.T) {
+	gone := errors.New("the queue is gone")
+	for name, test := range map[string]struct {
+		end            func(r *jsonrpc2.Request)
+		want           error // the sentinel
+		unsent, errors int64
+	}{
+		"sent":        {end: func(r *jsonrpc2.Request) { r.Sent() }},
+		"no server":   {func(r *jsonrpc2.Request) { r.Fail(fmt.Errorf("%w: %w", jsonrpc2.ErrNoServer, gone)) }, jsonrpc2.ErrNoServer, 1, 0},
+		"unconfirmed": {func(r *jsonrpc2.Request) { r.Fail(fmt.Errorf("%w: %w", jsonrpc2.ErrUnconfirmed, gone)) }, jsonrpc2.ErrUnconfirmed, 0, 1},
+		"no sentinel": {func(r *jsonrpc2.Request) { r.Fail(gone) }, jsonrpc2.ErrUnconfirmed, 0, 1},
+	} {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
 			stats, log := new(jsonrpc2.Stats), new(recorder)
 			conn := newScriptedClient().mute()
 			codec := jsonrpc2.NewClientCodec(conn, &jsonrpc2.ClientOptions{Logger: slog.New(log), Stats: stats})
 			client := rpc.NewClientWithCodec(codec)
 			defer client.Close()
-			require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
-			conn.last().Fail(fmt.Errorf("%w: the queue is gone", sentinel))
-			conn.last().Fail(fmt.Errorf("%w: again", sentinel))
-			require.Equal(t, unsent, stats.Unsent.Load())
-			require.Equal(t, 1-unsent, stats.Errors.Load())
-			lines := log.take()
-			require.Len(t, lines, 1)
-			require.Equal(t, "jsonrpc2: notification failed", lines[0].Message)
-			require.Contains(t, lines[0].attrs["error"], "the queue is gone")
+			ended := notify(client, "Test.Call", nil)
+			require.Empty(t, ended, "it is not known to be sent")
+			test.end(conn.last())
+			err := <-ended
+			require.ErrorIs(t, err, test.want)
+			if test.want != nil {
+				require.ErrorIs(t, err, gone)
+			}
+			conn.last().Sent()
+			conn.last().Fail(jsonrpc2.ErrUnavailable)
+			require.Equal(t, test.unsent, stats.Unsent.Load())
+			require.Equal(t, test.errors, stats.Errors.Load())
+			require.Empty(t, log.take(), "its caller is told")
 			calls, failures := jsonrpc2.Pending(codec)
 			require.Zero(t, calls+failures)
-		})
+		}))
 	}
 }
 
-// A notification of which the Conn says nothing ends with the client's Timeout, and
-// its request with it.
-func TestNotificationTimesOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		stats, log := new(jsonrpc2.Stats), new(recorder)
-		conn := newScriptedClient().mute()
-		opts := &jsonrpc2.ClientOptions{Timeout: time.Minute, Logger: slog.New(log), Stats: stats}
-		client := jsonrpc2.NewClient(conn, opts)
-		defer client.Close()
-		begin := time.Now()
-		require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
-		r := conn.last()
-		require.True(t, r.Deadline().IsZero(), "it may run at any time")
-		require.True(t, r.IsNotification())
-		require.False(t, r.GivenUp())
-		<-r.Context().Done()
-		require.Equal(t, time.Minute, time.Since(begin))
-		require.Equal(t, context.DeadlineExceeded, r.Context().Err())
-		require.True(t, r.GivenUp())
-		synctest.Wait()
-		require.EqualValues(t, 1, stats.Timeouts.Load())
-		require.Equal(t, "jsonrpc2: notification may not have been sent", log.take()[0].Message)
-	})
+// Notify waits for as long as ctx says, or else the client's Timeout. Its request ends
+// with it, and may have been sent.
+func TestNotifyWaitsNoLonger(t *testing.T) {
+	for name, test := range map[string]struct {
+		ctx     func(ctx context.Context) (context.Context, context.CancelFunc)
+		after   time.Duration
+		want    string
+		ends    error // of the request
+		overdue int64
+	}{
+		"Timeout": {context.WithCancel, time.Minute, "jsonrpc2: may have been sent: jsonrpc2: call timed out after 1m0s", context.DeadlineExceeded, 1},
+		"deadline": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Hour)
+		}, time.Hour,
+			"jsonrpc2: may have been sent: jsonrpc2: call timed out: Test.Call: context deadline exceeded", context.DeadlineExceeded, 1},
+		"canceled": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(time.Second, cancel)
+			return ctx, cancel
+		}, time.Second, "jsonrpc2: may have been sent: jsonrpc2: Test.Call: context canceled", context.Canceled, 0},
+	} {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
+			stats, log := new(jsonrpc2.Stats), new(recorder)
+			conn := newScriptedClient().mute()
+			client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Minute, Logger: slog.New(log), Stats: stats})
+			defer client.Close()
+			ctx, cancel := test.ctx(t.Context())
+			defer cancel()
+			begin := time.Now()
+			err := jsonrpc2.Notify(ctx, client, "Test.Call", nil)
+			require.Equal(t, test.after, time.Since(begin))
+			require.EqualError(t, err, test.want)
+			require.ErrorIs(t, err, jsonrpc2.ErrUnconfirmed)
+			require.Equal(t, test.overdue == 1, errors.Is(err, jsonrpc2.ErrTimeout))
+			r := conn.last()
+			require.True(t, r.Deadline().IsZero(), "it may run at any time")
+			require.True(t, r.IsNotification())
+			require.Equal(t, test.ends, r.Context().Err())
+			require.Equal(t, test.overdue, stats.Timeouts.Load())
+			require.Empty(t, log.take(), "its caller is told")
+		}))
+	}
+}
+
+// A ctx that is done already sends nothing.
+func TestNotifyTooLate(t *testing.T) {
+	conn := newScriptedClient()
+	client := jsonrpc2.NewClient(conn, nil)
+	defer client.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := jsonrpc2.Notify(ctx, client, "Test.Call", nil)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, jsonrpc2.ErrUnconfirmed)
+	require.Empty(t, conn.written)
+}
+
+// The end of the client ends those who wait.
+func TestNotifyEnds(t *testing.T) {
+	for name, end := range map[string]func(*scriptedClient, *rpc.Client){
+		"Close":    func(_ *scriptedClient, client *rpc.Client) { _ = client.Close() },
+		"its Conn": func(conn *scriptedClient, _ *rpc.Client) { close(conn.messages) },
+	} {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
+			conn := newScriptedClient().mute()
+			client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
+			defer client.Close()
+			ended := notify(client, "Test.Call", nil)
+			end(conn, client)
+			require.ErrorIs(t, <-ended, jsonrpc2.ErrUnconfirmed)
+		}))
+	}
 }
 
 func TestNotify(t *testing.T) {
 	stats := new(jsonrpc2.Stats)
 	p := newPeer(t, jsonrpc2.ClientOptions{Service: "Calc", Positional: true, Stats: stats})
-	require.NoError(t, jsonrpc2.Notify(p.client, "Calc.Add", calc.Args{A: 1, B: 5.1}))
+	require.NoError(t, jsonrpc2.Notify(t.Context(), p.client, "Calc.Add", calc.Args{A: 1, B: 5.1}))
 	require.Equal(t, `{"jsonrpc":"2.0","method":"add","params":[1,5.1]}`, (<-p.requests).text)
-	require.NoError(t, jsonrpc2.Notify(p.client, "Calc.Add", nil))
+	require.NoError(t, jsonrpc2.Notify(t.Context(), p.client, "Calc.Add", nil))
 	require.Equal(t, `{"jsonrpc":"2.0","method":"add"}`, (<-p.requests).text)
 	p.requireAlive(t) // the notifications were sent before
 	p.requireNothingLeft(t)
@@ -93,7 +156,7 @@ func TestNotifyAndCallConcurrently(t *testing.T) {
 	for g := range 32 {
 		wg.Go(func() {
 			for i := range 50 {
-				assert.NoError(t, jsonrpc2.Notify(p.client, "Counter.Count", nil))
+				assert.NoError(t, jsonrpc2.Notify(t.Context(), p.client, "Counter.Count", nil))
 				sum, err := jsonrpc2.Call[float64](t.Context(), p.client, "Calc.Add", calc.Args{A: float64(g), B: float64(i)})
 				assert.NoError(t, err)
 				assert.Equal(t, float64(g+i), sum)

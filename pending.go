@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/rpc"
 	"slices"
 	"strconv"
@@ -40,17 +39,17 @@ type pendingCall struct {
 	Request
 	codec        *clientCodec
 	seq          uint64
-	call         *call // nil for a plain client.Call
-	notification bool
+	call         *call         // nil for a plain client.Call
+	notification *notification // nil: it is a call
 
 	expires    time.Time // by Timeout; zero: it does not
 	prev, next *pendingCall
 }
 
-func (p *pendingCall) isNotification() bool { return p.notification }
+func (p *pendingCall) isNotification() bool { return p.notification != nil }
 
 func (p *pendingCall) id() string {
-	if p.notification {
+	if p.notification != nil {
 		return ""
 	}
 	var buf [48]byte
@@ -100,13 +99,6 @@ func (c *clientCodec) arm(d time.Duration) {
 // so the oldest is due first.
 func (c *clientCodec) expire() {
 	err := fmt.Errorf("%w after %v", ErrTimeout, c.opts.Timeout)
-	for range c.removeExpired(err) {
-		c.log.drop("notification may not have been sent", nil, slog.Any("error", err))
-	}
-}
-
-// removeExpired ends what is due, and returns how many of those were notifications.
-func (c *clientCodec) removeExpired(err error) (notifications int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pending.armed = false
@@ -114,8 +106,8 @@ func (c *clientCodec) removeExpired(err error) (notifications int) {
 	for p := c.pending.oldest; p != nil && !now.Before(p.expires); p = c.pending.oldest {
 		c.remove(p, overdue)
 		c.stats.Timeouts.Add(1)
-		if p.notification {
-			notifications++
+		if p.notification != nil {
+			p.notification.end(unconfirmed(err))
 		} else {
 			c.failOverdue(p, c.explain(p, err), now)
 		}
@@ -123,37 +115,41 @@ func (c *clientCodec) removeExpired(err error) (notifications int) {
 	if c.pending.oldest != nil {
 		c.arm(c.pending.oldest.expires.Sub(now))
 	}
-	return notifications
 }
 
 // sent ends a notification.
 func (p *pendingCall) sent() {
-	if p.notification {
-		p.codec.complete(p)
+	if p.notification != nil && p.codec.complete(p) {
+		p.notification.end(nil)
 	}
 }
 
+// end makes Notify return. It is called once, by what has removed the notification.
+func (n *notification) end(err error) { n.ended <- err }
+
+// unconfirmed returns the error of a notification of which nothing else is known.
+func unconfirmed(err error) error { return fmt.Errorf("%w: %w", ErrUnconfirmed, err) }
+
 // fail ends a call or a notification that failed on its way.
 func (p *pendingCall) fail(err error) {
-	if !p.notification && isUnconfirmed(err) {
+	if p.notification == nil && isUnconfirmed(err) {
 		return
 	}
 	err = withSentinel(err, ErrReplyLost)
 	c := p.codec
 	c.mu.Lock()
-	failed := c.removePending(p, canceled)
-	if failed {
-		c.count(1, err) // before anybody learns of it
-		if !p.notification {
-			c.fail(p, err)
-		}
+	defer c.mu.Unlock()
+	if !c.removePending(p, canceled) {
+		return
 	}
-	c.mu.Unlock()
-	if failed && p.notification {
-		if !certainlyNotRun(err) && !isUnconfirmed(err) { // it waits for no reply
-			err = fmt.Errorf("%w: %w", ErrUnconfirmed, err)
-		}
-		c.log.drop("notification failed", nil, slog.Any("error", err))
+	c.count(1, err) // before anybody learns of it
+	switch {
+	case p.notification == nil:
+		c.fail(p, err)
+	case certainlyNotRun(err) || isUnconfirmed(err):
+		p.notification.end(err)
+	default: // it waits for no reply
+		p.notification.end(unconfirmed(err))
 	}
 }
 
@@ -182,7 +178,7 @@ func (c *clientCodec) connEnded(cause error) {
 	slices.SortFunc(waiting, func(a, b *pendingCall) int { return cmp.Compare(a.seq, b.seq) })
 	for _, p := range waiting {
 		sentinel := ErrReplyLost
-		if p.notification {
+		if p.notification != nil {
 			sentinel = ErrUnconfirmed
 		}
 		p.fail(fmt.Errorf("%w: the connection has ended: %w", sentinel, cause))
@@ -196,6 +192,9 @@ func (c *clientCodec) endAll() {
 	defer c.mu.Unlock()
 	for _, p := range c.pending.bySeq {
 		p.finish(canceled)
+		if p.notification != nil {
+			p.notification.end(unconfirmed(errClosed))
+		}
 	}
 	if len(c.pending.bySeq) > 0 {
 		clear(c.pending.bySeq)
@@ -227,6 +226,28 @@ func (c *clientCodec) giveUp(p *pendingCall, err error) (explained error, more b
 	err = c.explain(p, err)
 	return err, c.failOverdue(p, err, time.Now())
 }
+
+// giveUpNotification ends a notification with an error of its ctx, and returns what
+// Notify is to return.
+func (c *clientCodec) giveUpNotification(p *pendingCall, err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	late := errors.Is(err, ErrTimeout)
+	end := canceled
+	if late {
+		end = overdue
+	}
+	if !c.removePending(p, end) {
+		return <-p.notification.ended // it has one
+	}
+	if late {
+		c.stats.Timeouts.Add(1)
+	}
+	return unconfirmed(err)
+}
+
+// errClosed says why a notification has ended of which nothing else is known.
+var errClosed = fmt.Errorf("the client has ended: %w", rpc.ErrShutdown)
 
 // explain adds to the error of a call that was not answered in time the last error
 // without an id that came while it waited. It is called with c.mu locked.
@@ -260,7 +281,7 @@ func (c *clientCodec) removeByID(id []byte) (p *pendingCall, ours bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p = c.pending.bySeq[seq]; p != nil && !p.notification {
+	if p = c.pending.bySeq[seq]; p != nil && p.notification == nil {
 		c.remove(p, canceled)
 		return p, true
 	}

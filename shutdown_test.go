@@ -51,7 +51,7 @@ func (c closing) requireRefuses(t *testing.T) {
 	t.Helper()
 	for _, err := range []error{
 		<-c.call(),
-		jsonrpc2.Notify(c.client, "Test.Call", nil),
+		jsonrpc2.Notify(t.Context(), c.client, "Test.Call", nil),
 		c.client.Call("Test.Call", nil, new(string)),
 	} {
 		require.ErrorIs(t, err, rpc.ErrShutdown)
@@ -64,7 +64,7 @@ func TestShutdownWaits(t *testing.T) {
 		c := newClosing(t)
 		calls := []<-chan error{c.call(), c.call()}
 		c.conn.mute()
-		require.NoError(t, jsonrpc2.Notify(c.client, "Test.Call", nil))
+		notified := notify(c.client, "Test.Call", nil)
 		notification := c.conn.last()
 		first, second := c.shutdown(t.Context()), c.shutdown(t.Context())
 		c.requireRefuses(t)
@@ -76,6 +76,7 @@ func TestShutdownWaits(t *testing.T) {
 			require.NoError(t, c.conn.Err(), "it is open")
 		}
 		notification.Sent()
+		requireSent(t, notified)
 		errs := []error{<-first, <-second}
 		require.Contains(t, errs, nil)
 		require.Contains(t, errs, rpc.ErrShutdown, "the other one has closed it")

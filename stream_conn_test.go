@@ -420,7 +420,7 @@ func TestStreamCloseSendsWhatWaits(t *testing.T) {
 		all, _ := io.ReadAll(there)
 		read <- string(all)
 	}()
-	require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
+	require.NoError(t, jsonrpc2.Notify(t.Context(), client, "Calc.Add", nil))
 	require.NoError(t, client.Close())
 	require.Equal(t, `{"jsonrpc":"2.0","method":"Calc.Add"}`+"\n", <-read)
 }

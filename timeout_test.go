@@ -275,7 +275,7 @@ func TestRequestEnds(t *testing.T) {
 		<-child.Done()
 		require.ErrorIs(t, r.Context().Err(), context.Canceled)
 
-		require.NoError(t, jsonrpc2.Notify(client, "Test.Call", nil))
+		require.NoError(t, jsonrpc2.Notify(t.Context(), client, "Test.Call", nil))
 		_, ok := conn.last().Context().Deadline()
 		require.False(t, ok)
 		require.True(t, conn.last().GivenUp(), "it is sent")

@@ -36,7 +36,7 @@ func TestCalls(t *testing.T) {
 			w := serve(t, s, nil)
 			c := dial(t, s, &opts, 0)
 			servicetest.RequireCalls(t, c.Client, 10)
-			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", calc.Args{A: 1}))
+			require.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", calc.Args{A: 1}))
 			servicetest.Eventually(t, func() bool { return w.conn.Stats().Requests == 64*10+4 })
 			c.end(t)
 			w.End(t)

@@ -98,7 +98,7 @@ func TestRubyServers(t *testing.T) {
 
 			server := rubytest.Start(t, "amqp_server.rb", s.url, s.queue, test.style)
 			servicetest.RequireCalls(t, c.Client, 3)
-			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", calc.Args{A: 1, B: 5.1}))
+			require.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", calc.Args{A: 1, B: 5.1}))
 			difference, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Subtract", calc.Args{A: 1, B: 5})
 			require.NoError(t, err)
 			require.EqualValues(t, -4, difference)

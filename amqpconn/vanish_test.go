@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/rpc"
 	"strings"
+	"sync"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -37,10 +39,12 @@ func TestQueueVanishes(t *testing.T) {
 					}
 					s.requireExists(t, false)
 					var pending []*rpc.Call
+					var notified sync.WaitGroup
 					for range calls {
 						pending = append(pending, c.Go("Calc.Add", []float64{1, 5.1}, new(float64), nil))
-						require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", []float64{1, 5.1}))
+						notified.Go(func() { assert.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", []float64{1, 5.1})) })
 					}
+					notified.Wait()
 					s.requireWaiting(t, 2*calls)
 					w := serve(t, s, nil)
 					for _, call := range pending {
@@ -75,7 +79,7 @@ func TestQueueVanishesForGood(t *testing.T) {
 	s.declare(t, true, false, nil)
 	broken := amqpconn.Queue{Args: amqp.Table{"x-queue-type": "nonsense"}}
 	c := dial(t, s, &amqpconn.DialOptions{Declare: &broken, Logger: servicetest.Quiet}, servicetest.Soon)
-	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil)) // it has connected
+	require.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil)) // it has connected
 	s.requireWaiting(t, 1)
 	s.delete(t)
 	_, err := c.add(1, 5.1)

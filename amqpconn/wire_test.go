@@ -5,10 +5,12 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -60,7 +62,7 @@ func TestRequestOnTheWire(t *testing.T) {
 			requireExpiration(t, time.Hour, d)
 			require.NotEqual(t, id, d.CorrelationId)
 
-			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+			require.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil))
 			d = take(t, requests)
 			require.JSONEq(t, `{"jsonrpc":"2.0","method":"add"}`, string(d.Body))
 			require.Empty(t, d.ReplyTo)
@@ -123,7 +125,7 @@ func TestBrokerRefuses(t *testing.T) {
 	require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrUnavailable.Error()), "got %v", err)
 	require.Less(t, time.Since(begin), servicetest.Soon/2)
 
-	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+	require.ErrorIs(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil), jsonrpc2.ErrUnavailable)
 	servicetest.Eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Requests: 3, Unsent: 3} })
 }
 
@@ -162,9 +164,15 @@ func TestConfirmed(t *testing.T) {
 	s.declare(t, true, false, nil)
 	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: servicetest.Quiet}, servicetest.Soon)
 	const calls = 3000
-	for range calls {
-		require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+	var callers sync.WaitGroup
+	for range 100 {
+		callers.Go(func() {
+			for range calls / 100 {
+				assert.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil))
+			}
+		})
 	}
+	callers.Wait()
 	servicetest.Eventually(t, func() bool { return c.conn.Stats().Confirmed == calls })
 	require.Equal(t, amqpconn.Stats{Requests: calls, Confirmed: calls}, c.conn.Stats())
 	s.requireWaiting(t, calls)

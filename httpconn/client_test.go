@@ -67,7 +67,7 @@ func TestKeepAlive(t *testing.T) {
 	require.EqualValues(t, callers, s.connections.Load(), "one for each caller")
 	servicetest.RequireManyAdds(t, client, callers, 20)
 	for range callers / 2 {
-		require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
+		require.NoError(t, jsonrpc2.Notify(t.Context(), client, "Calc.Add", nil))
 	}
 	_, err := jsonrpc2.Call[int](t.Context(), client, "Calc.Gone", nil)
 	require.ErrorContains(t, err, "method not found")
@@ -83,7 +83,7 @@ func TestBatches(t *testing.T) {
 	client := dial(t, jsonrpc2.Batch(connect(t, s.URL, nil), nil))
 	servicetest.RequireManyAdds(t, client, 64, 20)
 	require.Less(t, s.arrived.Load(), int64(64*20), "some travelled together")
-	require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
+	require.NoError(t, jsonrpc2.Notify(t.Context(), client, "Calc.Add", nil))
 	servicetest.RequireAdds(t, client)
 }
 
@@ -388,8 +388,9 @@ func TestNotifications(t *testing.T) {
 			s := newOddSite(t, test.odd)
 			stats := new(jsonrpc2.Stats)
 			client := dialWith(t, connect(t, s.secret, nil), jsonrpc2.ClientOptions{Stats: stats})
-			require.NoError(t, jsonrpc2.Notify(client, "Calc.Odd", nil))
-			servicetest.Eventually(t, func() bool { return notifiedOf(stats) == test.want })
+			err := jsonrpc2.Notify(t.Context(), client, "Calc.Odd", nil)
+			require.Equal(t, test.want == notified{}, err == nil, "%v", err)
+			require.Equal(t, test.want, notifiedOf(stats))
 			servicetest.RequireAdds(t, client)
 			require.NoError(t, client.Close())
 			require.Equal(t, test.want, notifiedOf(stats))
@@ -524,7 +525,7 @@ func TestCloseWithCallsUnderWay(t *testing.T) {
 		for range 64 {
 			calls = append(calls, client.Go("Calc.Add", nil, new(float64), nil))
 		}
-		require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
+		go jsonrpc2.Notify(t.Context(), client, "Calc.Add", nil)
 		synctest.Wait()
 		require.EqualValues(t, 65, running.Load())
 		before := time.Now()
@@ -547,7 +548,8 @@ func TestCloseOfAnIdleConn(t *testing.T) {
 	conn := connect(t, s.URL, nil)
 	client := dial(t, conn)
 	servicetest.RequireAdds(t, client)
-	require.NoError(t, jsonrpc2.Notify(client, "Slow.Wait", 7))
+	go jsonrpc2.Notify(t.Context(), client, "Slow.Wait", 7)
+	s.slow.RequireRunning(t, 1)
 	s.slow.Open()
 	require.NoError(t, conn.Close())
 	require.EqualValues(t, 1, s.slow.Ran.Load(), "what was handed over is sent")

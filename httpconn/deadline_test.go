@@ -247,7 +247,7 @@ func TestClientSendsTheTimeout(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, test.want, (<-headers).Get(httpconn.TimeoutHeader))
 			}
-			require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
+			require.NoError(t, jsonrpc2.Notify(t.Context(), client, "Calc.Add", nil))
 			require.Empty(t, (<-headers)[httpconn.TimeoutHeader], "nobody waits for a notification")
 		}))
 	}

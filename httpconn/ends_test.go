@@ -71,10 +71,16 @@ func TestNotificationsThatAreNotAnswered(t *testing.T) {
 	stats := new(jsonrpc2.Stats)
 	client := dialWith(t, connect(t, s.URL, nil), jsonrpc2.ClientOptions{Timeout: 2 * time.Second, Stats: stats})
 	const notes = 20
+	var waiting sync.WaitGroup
 	for range notes {
-		require.NoError(t, jsonrpc2.Notify(client, "Calc.Stuck", nil))
+		waiting.Go(func() {
+			err := jsonrpc2.Notify(t.Context(), client, "Calc.Stuck", nil)
+			assert.ErrorIs(t, err, jsonrpc2.ErrUnconfirmed)
+			assert.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+		})
 	}
-	servicetest.Eventually(t, func() bool { return s.arrived.Load() == notes })
+	waiting.Wait()
+	require.EqualValues(t, notes, s.arrived.Load())
 	s.requireFree(t)
 	servicetest.RequireAdds(t, client)
 	require.EqualValues(t, notes, stats.Timeouts.Load())
@@ -89,9 +95,10 @@ func TestBytesOfNotificationsThatAreNotAnswered(t *testing.T) {
 		big := strings.Repeat("x", 1<<20)
 		for range 3 {
 			for range 15 {
-				require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", big))
+				go jsonrpc2.Notify(t.Context(), client, "Calc.Add", big)
 			}
-			require.ErrorIs(t, jsonrpc2.Notify(client, "Calc.Add", big), jsonrpc2.ErrOverloaded)
+			synctest.Wait()
+			require.ErrorIs(t, jsonrpc2.Notify(t.Context(), client, "Calc.Add", big), jsonrpc2.ErrOverloaded)
 			synctest.Wait()
 			require.EqualValues(t, 15, running.Load())
 			time.Sleep(time.Minute)
@@ -265,7 +272,8 @@ func TestCloseSendsNotifications(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{})
 	client := dial(t, connect(t, s.URL, nil))
-	require.NoError(t, jsonrpc2.Notify(client, "Slow.Wait", 7))
+	notified := make(chan error, 1)
+	go func() { notified <- jsonrpc2.Notify(t.Context(), client, "Slow.Wait", 7) }()
 	call := client.Go("Slow.Wait", 7, new(int), nil)
 	s.slow.RequireRunning(t, 2)
 	closed := make(chan error)
@@ -274,5 +282,6 @@ func TestCloseSendsNotifications(t *testing.T) {
 	require.EqualValues(t, 2, s.slow.Running.Load())
 	s.slow.Open()
 	require.NoError(t, <-closed)
+	require.NoError(t, <-notified)
 	servicetest.Eventually(t, func() bool { return s.slow.Ran.Load() == 2 })
 }

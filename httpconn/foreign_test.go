@@ -143,7 +143,7 @@ func TestSinatraServer(t *testing.T) {
 	servicetest.RequireCode(t, jsonrpc2.CodeMethodNotFound, err)
 	_, err = jsonrpc2.Call[float64](t.Context(), client, "Calc.Add", [2]string{"a", "b"})
 	servicetest.RequireCode(t, jsonrpc2.CodeInvalidParams, err)
-	require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", [2]float64{1, 5}))
+	require.NoError(t, jsonrpc2.Notify(t.Context(), client, "Calc.Add", [2]float64{1, 5}))
 }
 
 // That server knows no batches: it says so, and the calls of each fail at once.
@@ -216,7 +216,7 @@ func TestJayson(t *testing.T) {
 			servicetest.RequireCode(t, jsonrpc2.CodeMethodNotFound, err)
 			_, err = jsonrpc2.Call[float64](t.Context(), client, "Calc.Add", [2]string{"a", "b"})
 			servicetest.RequireCode(t, jsonrpc2.CodeInvalidParams, err)
-			require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", [2]float64{1, 5}))
+			require.NoError(t, jsonrpc2.Notify(t.Context(), client, "Calc.Add", [2]float64{1, 5}))
 		}
 	})
 }

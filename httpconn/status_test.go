@@ -163,7 +163,8 @@ func TestStatusOfANotification(t *testing.T) {
 			for _, p.status = range append(from(200, 599), 999) {
 				stats := new(jsonrpc2.Stats)
 				client := dialWith(t, p.conn(t), jsonrpc2.ClientOptions{Stats: stats})
-				require.NoError(t, jsonrpc2.Notify(client, "Calc.Add", nil))
+				err := jsonrpc2.Notify(t.Context(), client, "Calc.Add", nil)
+				require.Equal(t, p.status/100 == 2, err == nil, "%d: %v", p.status, err)
 				var want notified
 				switch sentinel := sentinelOf(p.status, nil); {
 				case p.status/100 == 2 && text == `{"jsonrpc":"2.0","id":1,"result":1}`: // which nobody waits for

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/rpc"
 	"strings"
 	"sync"
 	"testing"
@@ -81,7 +82,7 @@ func TestExpiredRequest(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	servicetest.Eventually(t, func() bool { return c.conn.Stats().Expired == 1 })
 	broker.Start()
-	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+	require.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil))
 	requireLen(t, rdb, queue, 1)
 	servicetest.Eventually(t, func() bool { return c.conn.Stats().Requests == 1 })
 }
@@ -99,7 +100,10 @@ func TestOverload(t *testing.T) {
 	sent := 0
 	var err error
 	for ; err == nil && sent < 100; sent++ {
-		err = jsonrpc2.Notify(c.Client, "Calc.Add", []string{mebibyte})
+		call := c.Go("Calc.Add", []string{mebibyte}, new(float64), make(chan *rpc.Call, 1))
+		if len(call.Done) > 0 {
+			err = call.Error
+		}
 	}
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	require.ErrorContains(t, err, `queue "calc"`)
@@ -107,7 +111,7 @@ func TestOverload(t *testing.T) {
 	_, err = jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Add", []string{mebibyte})
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	broker.Cont()
-	servicetest.Eventually(t, func() bool { return jsonrpc2.Notify(c.Client, "Calc.Add", []string{mebibyte}) == nil })
+	servicetest.Eventually(t, func() bool { return jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", []string{mebibyte}) == nil })
 }
 
 // Close is quick though nobody answers, and however often it is called.
@@ -119,7 +123,7 @@ func TestCloseWithoutBroker(t *testing.T) {
 			broker := brokertest.StartRedis(t)
 			c := dial(t, broker.Client(t), &redisconn.DialOptions{ReplyPerCall: perCall, Logger: servicetest.Quiet}, 0)
 			broker.Kill()
-			require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil)) // can't be sent
+			c.Go("Calc.Add", nil, new(float64), nil) // can't be sent
 			require.NoError(t, requireQuickClose(t, c.conn))
 		})
 	}

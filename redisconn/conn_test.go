@@ -36,7 +36,7 @@ func TestCalls(t *testing.T) {
 			w := serve(t, rdb, nil, counter)
 			c := dial(t, rdb, &opts, 0)
 			servicetest.RequireCalls(t, c.Client, 20)
-			require.NoError(t, jsonrpc2.Notify(c.Client, "Counter.Count", nil))
+			require.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Counter.Count", nil))
 			servicetest.Eventually(t, func() bool { return counter.N.Load() == 1 })
 			c.end(t)
 			w.End(t)

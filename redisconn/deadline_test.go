@@ -111,7 +111,7 @@ func requireDeadlines(t *testing.T, rdb redis.UniversalClient, server *reader, o
 	require.WithinDuration(t, begin.Add(time.Minute), deadline, time.Since(begin)+clockError)
 	cancel()
 
-	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+	require.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil))
 	text, deadline = next(t, server)
 	require.Zero(t, deadline)
 	require.NotContains(t, text, "deadline_ms")

@@ -58,10 +58,10 @@ func TestRequestPushedOnce(t *testing.T) {
 	c := dial(t, through(t, proxy), nil, 0)
 	for n := range int64(10) {
 		proxy.DropReply([]byte("lpush"))
-		require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", nil))
+		require.ErrorIs(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil), jsonrpc2.ErrUnconfirmed)
 		requireLen(t, rdb, queue, n+1)
 	}
-	require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Subtract", nil))
+	require.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Subtract", nil))
 	requireLen(t, rdb, queue, 11)
 }
 

@@ -62,7 +62,7 @@ func TestRubyServers(t *testing.T) {
 		// The Ruby servers know params by position only.
 		c := caller{jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true, Logger: servicetest.Quiet}), conn}
 		servicetest.RequireCalls(t, c.Client, 2)
-		require.NoError(t, jsonrpc2.Notify(c.Client, "Calc.Add", [2]float64{1, 5.1}))
+		require.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", [2]float64{1, 5.1}))
 		difference, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Subtract", [2]float64{1, 5})
 		require.NoError(t, err)
 		require.EqualValues(t, -4, difference)

@@ -61,7 +61,7 @@ func TestBatch(t *testing.T) {
 							answer, ok := jsonrpc2.AsError(err)
 							assert.True(t, ok && answer.Code == jsonrpc2.CodeMethodNotFound, "%v", err)
 						case 5:
-							assert.NoError(t, jsonrpc2.Notify(client, "notify_sum", []int{i, j}))
+							assert.NoError(t, jsonrpc2.Notify(t.Context(), client, "notify_sum", []int{i, j}))
 						case 7:
 							go cancel()
 							if err := call(ctx, "canceled"); err != nil {
