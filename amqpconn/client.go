@@ -161,10 +161,12 @@ func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) 
 // not answer.
 func (c *ClientConn) Close() error {
 	c.closing.Do(func() {
+		unsent := c.outlet.requests.Unsent.Load()
 		c.outlet.requests.Close()
 		stopAll(c.flush, c.outlet.publisher, c.receiver)
 		c.asker.Close() // the end of the connections ends their questions
 		c.outlet.looks.Close()
+		c.outlet.requests.LogUnsent(c.state, unsent)
 	})
 	return nil
 }

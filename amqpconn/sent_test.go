@@ -72,7 +72,9 @@ func (w *watched) requireOpen(t *testing.T) {
 // dialConn returns a ClientConn that no codec has.
 func dialConn(t *testing.T, s site, opts amqpconn.DialOptions) *amqpconn.ClientConn {
 	t.Helper()
-	opts.Logger = servicetest.Quiet
+	if opts.Logger == nil {
+		opts.Logger = servicetest.Quiet
+	}
 	conn, err := amqpconn.Dial(s.url, s.queue, &opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, conn.Close()) })
@@ -247,7 +249,8 @@ func TestNotificationInABatch(t *testing.T) {
 // certainly not run.
 func TestCloseEndsWhatWaits(t *testing.T) {
 	t.Parallel()
-	conn := dialConn(t, site{absent, "calc"}, amqpconn.DialOptions{})
+	var log servicetest.LogBook
+	conn := dialConn(t, site{absent, "calc"}, amqpconn.DialOptions{Logger: log.Logger()})
 	var all []*watched
 	for _, body := range []string{note, add(`"1"`), "[" + note + "," + add(`"2"`) + "]"} {
 		all = append(all, write(t, conn, body))
@@ -260,6 +263,7 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 		require.ErrorContains(t, err, "connection refused")
 	}
 	require.Equal(t, amqpconn.Stats{Unsent: 3}, conn.Stats())
+	require.Equal(t, 1, log.Count("level=WARN", "closed with requests unsent", "queue=calc", "requests=3", "connection refused"), &log)
 }
 
 // A Reply says which request it answers, and that nothing else will.

@@ -116,8 +116,10 @@ func (c *ClientConn) Err() error {
 // go-redis's default ReadTimeout, up to 6 s for the last tries.
 func (c *ClientConn) Close() error {
 	c.closing.Do(func() {
+		unsent := c.outlet.Unsent.Load()
 		c.outlet.Close()
 		c.sending.Wait()
+		c.outlet.LogUnsent(c.state, unsent)
 		woken := c.wake()
 		c.fetching.Wait()
 		c.inquirer.asker.Close()

@@ -121,10 +121,15 @@ func TestCloseWithoutBroker(t *testing.T) {
 		t.Run(fmt.Sprintf("client, per call %v", perCall), func(t *testing.T) {
 			t.Parallel()
 			broker := brokertest.StartRedis(t)
-			c := dial(t, broker.Client(t), &redisconn.DialOptions{ReplyPerCall: perCall, Logger: servicetest.Quiet}, 0)
+			var log servicetest.LogBook
+			c := dial(t, broker.Client(t), &redisconn.DialOptions{ReplyPerCall: perCall, Logger: log.Logger()}, 0)
 			broker.Kill()
-			c.Go("Calc.Add", nil, new(float64), nil) // can't be sent
+			for range 3 {
+				c.Go("Calc.Add", nil, new(float64), nil) // can't be sent
+			}
 			require.NoError(t, requireQuickClose(t, c.conn))
+			require.EqualValues(t, 3, c.conn.Stats().Unsent)
+			require.Equal(t, 1, log.Count("level=WARN", "closed with requests unsent", "queue=calc", "requests=3", "connection refused"), &log)
 		})
 	}
 	t.Run("server", func(t *testing.T) {
