@@ -170,7 +170,7 @@ func TestFloodOfAnswers(t *testing.T) {
 		require.NoError(t, ch.PublishWithContext(context.Background(), "", request.ReplyTo, false, false, amqp.Publishing{Body: []byte(six(`"2"`))}))
 	}
 	servicetest.Eventually(t, func() bool { // its own connection alone may look at the reply queue
-		return strings.Contains(brokertest.SharedRabbitMQ(t).Ctl("list_queues", "name", "messages_ready", "messages_unacknowledged"),
+		return strings.Contains(brokertest.SharedRabbitMQ(t).Queues("name", "messages_ready", "messages_unacknowledged"),
 			fmt.Sprintf("%s\t%d\t%d\n", request.ReplyTo, flood-unacknowledged, unacknowledged))
 	})
 	for range flood {

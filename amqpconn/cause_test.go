@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -116,13 +115,11 @@ func TestRightToCallRevoked(t *testing.T) {
 	slow := servicetest.NewSlow()
 	serve(t, s, nil, slow)
 	u := s.as(t, broker, ".*", ".*", ".*")
-	parsed, err := url.Parse(u.url)
-	require.NoError(t, err)
 	revoked, other := dial(t, u, nil, 10*time.Minute), dial(t, s, nil, 0)
 	revoked.requireAdds(t)
 	running := revoked.wait(1)
 	slow.RequireRunning(t, 1)
-	broker.Ctl("set_permissions", parsed.User.Username(), ".*", "", ".*")
+	u.may(t, broker, ".*", "", ".*")
 	require.Eventually(t, func() bool { // for a channel that is in use the broker remembers what it may
 		begin := time.Now()
 		_, err := revoked.add(1, 5.1)
@@ -130,7 +127,7 @@ func TestRightToCallRevoked(t *testing.T) {
 		return err != nil && strings.Contains(err.Error(), `right to write "amq.default"`)
 	}, time.Minute, 2*time.Second)
 	other.requireAdds(t)
-	broker.Ctl("set_permissions", parsed.User.Username(), ".*", ".*", ".*")
+	u.may(t, broker, ".*", ".*", ".*")
 	revoked.requireRecovers(t)
 	slow.Open()
 	requireWaited(t, running) // the broker had taken it

@@ -25,12 +25,20 @@ func (s site) as(t *testing.T, broker *brokertest.RabbitMQ, configure, write, re
 	u, err := url.Parse(s.url)
 	require.NoError(t, err)
 	name := strings.ToLower(rand.Text())
-	broker.Ctl("eval", fmt.Sprintf( // both in one go, for a call takes a second
-		`rabbit_auth_backend_internal:add_user(<<%q>>, <<"secret">>, <<"test">>),
-		rabbit_auth_backend_internal:set_permissions(<<%q>>, <<"/">>, <<%q>>, <<%q>>, <<%q>>, <<"test">>).`,
-		name, name, configure, write, read))
+	broker.Eval(fmt.Sprintf(`ok = rabbit_auth_backend_internal:add_user(<<%q>>, <<"secret">>, <<"test">>)`, name))
 	u.User = url.UserPassword(name, "secret")
-	return site{u.String(), s.queue}
+	as := site{u.String(), s.queue}
+	as.may(t, broker, configure, write, read)
+	return as
+}
+
+// may changes what the user of the site may do.
+func (s site) may(t *testing.T, broker *brokertest.RabbitMQ, configure, write, read string) {
+	t.Helper()
+	u, err := url.Parse(s.url)
+	require.NoError(t, err)
+	broker.Eval(fmt.Sprintf(`ok = rabbit_auth_backend_internal:set_permissions(<<%q>>, <<"/">>, <<%q>>, <<%q>>, <<%q>>, <<"test">>)`,
+		u.User.Username(), configure, write, read))
 }
 
 // A server that may not write says so at once, and has acknowledged nothing that
@@ -86,9 +94,7 @@ func TestRightToAnswerRevoked(t *testing.T) {
 			s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("1"))})
 			take(t, answers)
 			servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 1 })
-			parsed, err := url.Parse(u.url)
-			require.NoError(t, err)
-			broker.Ctl("set_permissions", parsed.User.Username(), ".*", "", ".*")
+			u.may(t, broker, ".*", "", ".*")
 			kept := int64(0) // for a channel that is in use the broker remembers what it may
 			require.Eventually(t, func() bool {
 				s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("2"))})

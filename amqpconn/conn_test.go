@@ -159,7 +159,9 @@ func TestURLs(t *testing.T) {
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	names := func() string { return brokertest.SharedRabbitMQ(t).Ctl("list_connections", "client_properties") }
+	names := func() string {
+		return brokertest.SharedRabbitMQ(t).Eval(`io:format("~0p", [rabbit_networking:connection_info_all([client_properties])])`)
+	}
 	properties := amqp.Table{"connection_name": "named by " + s.queue}
 	w := serve(t, s, nil)
 	c := dial(t, s, &amqpconn.DialOptions{Logger: servicetest.Quiet, Config: amqp.Config{Properties: properties}}, 0)

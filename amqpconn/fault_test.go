@@ -103,15 +103,11 @@ func testConnectionsClosed(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 }
 
 func testMemoryAlarm(t *testing.T, broker *brokertest.RabbitMQ, s site) {
-	testAlarm(t, s, func(on bool) {
-		broker.Ctl("set_vm_memory_high_watermark", map[bool]string{true: "0.00001", false: "0.4"}[on])
-	})
+	testAlarm(t, s, broker.MemoryAlarm)
 }
 
 func testDiskAlarm(t *testing.T, broker *brokertest.RabbitMQ, s site) {
-	testAlarm(t, s, func(on bool) {
-		broker.Ctl("set_disk_free_limit", map[bool]string{true: "100000GB", false: "50MB"}[on])
-	})
+	testAlarm(t, s, broker.DiskAlarm)
 }
 
 // testAlarm has the broker take nothing from publishers for a while. What was
@@ -153,8 +149,8 @@ func testAlarm(t *testing.T, s site, alarm func(on bool)) {
 // A write that the broker does not read from must not keep Close waiting.
 func testAlarmFillsSockets(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	f := newFaulty(t, s, amqp.Config{})
-	broker.Ctl("set_vm_memory_high_watermark", "0.00001")
-	defer broker.Ctl("set_vm_memory_high_watermark", "0.4")
+	broker.MemoryAlarm(true)
+	defer broker.MemoryAlarm(false)
 	conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	defer conn.Close()
@@ -164,7 +160,7 @@ func testAlarmFillsSockets(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	begin := time.Now()
 	require.NoError(t, conn.Close())
 	require.Less(t, time.Since(begin), closeTime)
-	broker.Ctl("set_vm_memory_high_watermark", "0.4")
+	broker.MemoryAlarm(false)
 	f.requireSurvived(t, 0)
 }
 
@@ -214,7 +210,7 @@ func testBrokerRestarted(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	require.Less(t, time.Since(begin), closeTime)
 	broker.Start()
 	servicetest.Eventually(t, func() bool { // the request survived
-		return strings.Contains(broker.Ctl("list_queues", "name", "messages_ready", "messages_unacknowledged"), s.queue+"\t0\t1\n")
+		return strings.Contains(broker.Queues("name", "messages_ready", "messages_unacknowledged"), s.queue+"\t0\t1\n")
 	})
 	f.requireRecovers(t)
 	servicetest.Eventually(t, func() bool { return f.caller.conn.Err() == nil && f.worker.conn.Err() == nil })

@@ -59,7 +59,7 @@ func (s site) requireHeld(t *testing.T) {
 func (s site) requireUnacknowledged(t *testing.T, messages int) {
 	t.Helper()
 	servicetest.Eventually(t, func() bool {
-		list := brokertest.SharedRabbitMQ(t).Ctl("list_queues", "name", "messages_ready", "messages_unacknowledged")
+		list := brokertest.SharedRabbitMQ(t).Queues("name", "messages_ready", "messages_unacknowledged")
 		return strings.Contains(list, fmt.Sprintf("%s\t0\t%d\n", s.queue, messages))
 	})
 }

@@ -13,14 +13,17 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
+// listConsumers has the broker print the queue and the tag of each consumer.
+const listConsumers = `[io:format("~ts\t~ts~n", [element(4, proplists:get_value(queue_name, C)), proplists:get_value(consumer_tag, C)])
+	|| C <- rabbit_amqqueue:consumers_all(<<"/">>)]`
+
 // A method may run for longer than the broker waits for an acknowledgement. The
 // broker then delivers the request again, to the process that still runs it: it
 // does not run there twice at once, and is answered and acknowledged once.
 func TestConsumerTimeout(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRabbitMQ(t)
-	broker.Ctl("eval", "application:set_env(rabbit, channel_tick_interval, 500).")
-	broker.Ctl("eval", "application:set_env(rabbit, consumer_timeout, 1000).")
+	broker.Eval("application:set_env(rabbit, channel_tick_interval, 500), application:set_env(rabbit, consumer_timeout, 1000)")
 	for _, confirm := range []bool{false, true} {
 		for _, quorum := range []bool{false, true} {
 			t.Run(fmt.Sprintf("confirm %v, quorum %v", confirm, quorum), func(t *testing.T) {
@@ -38,7 +41,7 @@ func TestConsumerTimeout(t *testing.T) {
 				slow.RequireRunning(t, 3)
 				consumers := make(map[string]bool) // by tag: it is delivered again and again
 				servicetest.Eventually(t, func() bool {
-					for line := range strings.Lines(broker.Ctl("list_consumers", "queue_name", "consumer_tag")) {
+					for line := range strings.Lines(broker.Eval(listConsumers)) {
 						if queue, tag, ok := strings.Cut(line, "\t"); ok && queue == s.queue {
 							consumers[tag] = true
 						}

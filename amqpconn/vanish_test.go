@@ -68,7 +68,7 @@ func TestQueueVanishes(t *testing.T) {
 func (s site) requireExists(t *testing.T, exists bool) {
 	t.Helper()
 	servicetest.Eventually(t, func() bool {
-		return strings.Contains(brokertest.SharedRabbitMQ(t).Ctl("list_queues", "name"), s.queue) == exists
+		return strings.Contains(brokertest.SharedRabbitMQ(t).Queues("name"), s.queue) == exists
 	})
 }
 

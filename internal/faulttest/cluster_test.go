@@ -142,20 +142,20 @@ func TestRabbitMQClusterLeaderKilled(t *testing.T) {
 // long again as RabbitMQ may lose what it has confirmed on a new one.
 func awaitMembers(t *testing.T, s *rabbitSite, members int) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		for line := range strings.Lines(s.admin().Ctl("list_queues", "name", "online")) {
+	servicetest.Eventually(t, func() bool {
+		for line := range strings.Lines(s.admin().Queues("name", "online")) {
 			if name, online, _ := strings.Cut(line, "\t"); name == s.queue {
 				return strings.Count(online, "brokertest-") == members
 			}
 		}
 		return false
-	}, servicetest.Soon, time.Second)
+	})
 	<-time.After(settled)
 }
 
 func leaderOf(t *testing.T, s *rabbitSite, nodes []*brokertest.RabbitMQ) *brokertest.RabbitMQ {
 	t.Helper()
-	for line := range strings.Lines(s.admin().Ctl("list_queues", "name", "leader")) {
+	for line := range strings.Lines(s.admin().Queues("name", "leader")) {
 		name, leader, _ := strings.Cut(line, "\t")
 		for _, node := range nodes {
 			_, port, err := net.SplitHostPort(node.Addr)

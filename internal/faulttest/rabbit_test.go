@@ -86,16 +86,12 @@ func TestRabbitMQSuspended(t *testing.T) {
 
 func TestRabbitMQMemoryAlarm(t *testing.T) {
 	broker := brokertest.SharedRabbitMQ(t)
-	testAlarm(t, "RabbitMQ memory alarm", broker, func(on bool) {
-		broker.Ctl("set_vm_memory_high_watermark", map[bool]string{true: "0.00001", false: "0.4"}[on])
-	})
+	testAlarm(t, "RabbitMQ memory alarm", broker, broker.MemoryAlarm)
 }
 
 func TestRabbitMQDiskAlarm(t *testing.T) {
 	broker := brokertest.SharedRabbitMQ(t)
-	testAlarm(t, "RabbitMQ disk alarm", broker, func(on bool) {
-		broker.Ctl("set_disk_free_limit", map[bool]string{true: "100000GB", false: "50MB"}[on])
-	})
+	testAlarm(t, "RabbitMQ disk alarm", broker, broker.DiskAlarm)
 }
 
 // testAlarm has the broker take nothing from publishers. Calls wait until their
@@ -139,7 +135,7 @@ func TestRabbitMQConfirmationDropped(t *testing.T) {
 func TestRabbitMQGiants(t *testing.T) {
 	broker := brokertest.SharedRabbitMQ(t)
 	limit := func(bytes string) {
-		broker.Ctl("eval", "application:set_env(rabbit, max_message_size, "+bytes+").")
+		broker.Eval("application:set_env(rabbit, max_message_size, " + bytes + ")")
 	}
 	limit("1000000")
 	defer limit("134217728")
