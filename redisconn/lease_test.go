@@ -68,11 +68,14 @@ func (d dying) read(t *testing.T) jsonrpc2.Delivery {
 	return request
 }
 
-// die ends the worker as a kill does: it says nothing more.
+// die ends the worker as a kill does: it says nothing more. Its Close, which tries
+// for some seconds, goes on until the test's cleanup.
 func (d dying) die(t *testing.T) {
 	t.Helper()
 	d.proxy.Refuse(true)
-	require.NoError(t, d.Close())
+	closed := make(chan error, 1)
+	go func() { closed <- d.Close() }()
+	t.Cleanup(func() { require.NoError(t, <-closed) })
 }
 
 // What a server had taken when it died is run by another, in the old order.
