@@ -68,7 +68,7 @@ func TestReplyQueueDeclaredLate(t *testing.T) {
 // broker, and are forgotten.
 func TestReplyQueuesThatNeverCome(t *testing.T) {
 	t.Parallel()
-	const strangers = 2000
+	const strangers = 1000 // more than are kept
 	s := newSite(t)
 	w := serveWith(t, s, &amqpconn.ListenOptions{ConfirmReplies: true, Logger: servicetest.Quiet}, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 	ch := s.channel(t)
