@@ -242,11 +242,10 @@ func TestSettledOnClusterIsNotRun(t *testing.T) {
 	requireClusterEmpty(t, rdb)
 }
 
-// A beginHook fails the first command that runs a script, after it ran.
+// A beginHook fails the commands that run a script, after they ran.
 type beginHook struct {
 	sha    string
 	failed func()
-	once   sync.Once
 }
 
 func (*beginHook) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -259,11 +258,9 @@ func (h *beginHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
 		if err == nil && fmt.Sprint(cmd.Args()[1]) == h.sha {
-			h.once.Do(func() {
-				err = net.ErrClosed
-				cmd.SetErr(err)
-				h.failed()
-			})
+			err = net.ErrClosed
+			cmd.SetErr(err)
+			h.failed()
 		}
 		return err
 	}

@@ -1,3 +1,4 @@
+// Package readmetest holds README.md to what it says.
 package readmetest
 
 import (

@@ -1,2 +1,0 @@
-// Package readmetest holds README.md to what it says.
-package readmetest
