@@ -154,6 +154,9 @@ func (c *serverCodec) stopWatch() {
 // logRunning logs which methods run, how often and for how long, the oldest first.
 func (c *serverCodec) logRunning(why string) {
 	running := c.appendRunning(nil)
+	if len(running) == 0 { // they have ended meanwhile
+		return
+	}
 	slices.SortFunc(running, func(a, b Running) int { return a.Since.Compare(b.Since) })
 	var text strings.Builder
 	calls := 0

@@ -51,7 +51,7 @@
 //
 //	~calc ~{calc}:* ~jsonrpc2:reply:* +blmove +rpush +pexpire +del +time
 //	+evalsha +eval +pttl +lrem +llen +lrange +persist +client|id +client|unblock +rpop +lpush
-//	+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys
+//	+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys +memory|usage
 //
 // A server also needs the reply lists that clients other than ours name. A client with
 // [DialOptions.ReplyPerCall] also needs +lpop, and the lists named by the ids of its
@@ -66,6 +66,7 @@
 //	TIME                     a script
 //	PEXPIRE                  EXPIRE
 //	scripts, at most once    plain commands
+//	MEMORY USAGE             with AtLeastOnce, RPOP for each request
 //	CLIENT ID or UNBLOCK     none: with AtLeastOnce a drain takes up to 1 s longer
 //
 // # Delivery semantics

@@ -26,7 +26,7 @@ const (
 		"+evalsha +eval +pttl +lrem +llen +lrange +persist"
 	atLeastOnceRights = "~calc ~{calc}:* ~jsonrpc2:reply:* +blmove +rpush +pexpire +del +time " +
 		"+evalsha +eval +pttl +lrem +llen +lrange +persist +client|id +client|unblock +rpop +lpush " +
-		"+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys"
+		"+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys +memory|usage"
 )
 
 func TestRightsAreDocumented(t *testing.T) {
@@ -64,7 +64,7 @@ func runWithRights(t *testing.T, client, server []string, atLeastOnce bool) (run
 	conn := mustDial(t, clientRDB, queue, &redisconn.DialOptions{Logger: log.Logger()})
 	rpcClient := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Logger: log.Logger()})
 	call := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
 		_, err := jsonrpc2.Call[float64](ctx, rpcClient, "Calc.Add", calc.Args{A: 1, B: 5.1})
 		return err

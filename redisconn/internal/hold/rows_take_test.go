@@ -129,6 +129,17 @@ func TestTake(t *testing.T) {
 			},
 			after: ninth,
 		}, {
+			name:   "a right is missing: the suspect that is taken before is held",
+			before: keys{"workers": rowOf, "suspects": list{"2 s"}, "ready": list{"d", "c", "b", "a"}, "queue": list{"e"}},
+			calls: []call{
+				does("OK", "acl", "setuser", "default", "-rpop"),
+				takes("g", 1, 9, 1, taken("2", "T", "2", 4, "s")...),
+				refuses(takes("g", 2, 9, 1), "can't run this command"),
+				does("OK", "acl", "setuser", "default", "+rpop"),
+			},
+			after: keys{"workers": rowOf, "ready": list{"d", "c", "b", "a"}, "queue": list{"e"}, "held:g": hash{
+				"s1.T": "s", "ns1.T": "2", "last": "1", "next": "2", "moment": "T"}},
+		}, {
 			name:   "many: no more once there are so many bytes",
 			before: keys{"workers": rowOf, "queue": list{"fff", "e", "d", "c", "b", "a"}},
 			calls:  []call{takesBytes("g", 1, 9, 4, 0, taken("5", "T", nil, 0, "a", "b", "c", "d")...)},

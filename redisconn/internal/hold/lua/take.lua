@@ -37,7 +37,7 @@ if suspect then
   bytes = #taken[6]
 end
 
-local refused -- by a key that is no list: what was taken before must be held
+local refused -- by a key that is no list, or for want of a right: what was taken must be held
 for k = 4, 3, -1 do -- what is ready, what is queued
   local list, n = KEYS[k], most - (#taken - 5)
   local length = pcall('LLEN', list)
@@ -47,11 +47,18 @@ for k = 4, 3, -1 do -- what is ready, what is queued
   -- a list that has no more. A Redis that does not tell has them popped one by one.
   local size = n > 3 and length <= 1000 and pcall('MEMORY', 'USAGE', list, 'SAMPLES', 0)
   if type(size) == 'number' and bytes + size <= limit then
-    for _, body in ipairs(call('RPOP', list, n)) do taken[#taken+1], bytes = body, bytes + #body end
-    length = length - n
+    local bodies = pcall('RPOP', list, n)
+    refused = refused or bodies.err and bodies
+    for _, body in ipairs(bodies) do
+      taken[#taken+1], bytes, length = body, bytes + #body, length - 1
+    end
   else
     while n > 0 and bytes < limit do
-      local body = call('RPOP', list)
+      local body = pcall('RPOP', list)
+      if type(body) == 'table' then
+        refused = body
+        break
+      end
       taken[#taken+1], bytes, length, n = body, bytes + #body, length - 1, n - 1
     end
   end
