@@ -35,11 +35,13 @@ type call struct {
 // The error is an [*Error] if the server answered with one. If ctx is done first, it
 // wraps ctx.Err(). After a deadline it is an [ErrTimeout], too, and an [ErrNotRun] if the
 // request is known to be withdrawn; Call takes up to half a second more to find that
-// out. Any other error is one of the other sentinels, or says that args can't be encoded.
+// out. If ctx is done before Call begins, Call sends nothing, and the error is an
+// ErrNotRun as well. Any other error is one of the other sentinels, or says that args
+// can't be encoded.
 func Call[R any](ctx context.Context, client *rpc.Client, method string, args any) (R, error) {
 	var none R
 	if ctx.Err() != nil {
-		return none, ctxError(ctx, method)
+		return none, notBegun(ctx, method)
 	}
 	result := new(R)
 	c := &call{ctx: ctx, args: args, result: result}
@@ -100,6 +102,11 @@ func (c *call) await(pending *rpc.Call, err error) error {
 	return err
 }
 
+// notBegun returns the error of a request whose ctx was done before it could be sent.
+func notBegun(ctx context.Context, method string) error {
+	return fmt.Errorf("%w; %w: its context was done before", ctxError(ctx, method), ErrNotRun)
+}
+
 func ctxError(ctx context.Context, method string) error {
 	err := ctx.Err()
 	switch cause := context.Cause(ctx); {
@@ -131,18 +138,22 @@ type notification struct {
 }
 
 // Notify sends a notification: a request that is never answered, not even with an error.
-// client is as for [Call]. Notify waits until the broker or the peer has the notification:
-// until Redis has answered the push, RabbitMQ has it in a queue, HTTP has answered, or the
-// stream has written it. That is no promise that it will run. Notifications of several
-// goroutines travel together, as calls do.
+// client is as for [Call]. Notify returns nil when the broker or the peer has the
+// notification: when Redis has answered the push, when RabbitMQ has confirmed the message,
+// when the HTTP server has begun it, or when the stream has written it. That is no promise
+// that the method runs to its end. Notifications of several goroutines travel together, as
+// calls do.
 //
-// Notify waits no longer than until ctx is done, or the client's Timeout has passed, if
-// ctx has no deadline. The error is then an [ErrUnconfirmed], and wraps ctx.Err() or
-// [ErrTimeout]. Any other error is a sentinel, or says that args can't be encoded: only
-// after an ErrUnconfirmed the notification may run.
+// Notify waits until ctx is done. If ctx has no deadline, it also ends when the client's
+// Timeout has passed. The error is then an [ErrUnconfirmed]: the notification may run. It
+// wraps ctx.Err() or [ErrTimeout], too.
+//
+// After any other error the notification does not run. If ctx is done before Notify
+// begins, Notify sends nothing, and the error wraps ctx.Err() and [ErrNotRun]. Else it is
+// one of the other sentinels, or says that args can't be encoded.
 func Notify(ctx context.Context, client *rpc.Client, method string, args any) error {
 	if ctx.Err() != nil {
-		return ctxError(ctx, method)
+		return notBegun(ctx, method)
 	}
 	n := &notification{ctx: ctx, args: args, ended: make(chan error, 1)}
 	call := <-client.Go(method, n, nil, make(chan *rpc.Call, 1)).Done

@@ -191,9 +191,9 @@ type ClientOptions struct {
 // ServerOptions are the options of a server. The zero value is useful, and so is a nil
 // pointer to it.
 type ServerOptions struct {
-	// Service is the net/rpc service that is meant by a method name without a dot. The
-	// first letter is raised: with "Calc", add calls Calc.Add. A name with a dot is
-	// taken as it is; if Service is empty, all are.
+	// Service is the net/rpc service of the methods whose names are received without a
+	// dot. The first letter is raised: with "Calc", add calls Calc.Add. A name with a
+	// dot is taken as it is. If Service is empty, every name is.
 	Service string
 
 	// Name, if set, is used in place of Service. It returns the net/rpc method, such
@@ -235,15 +235,17 @@ type ServerOptions struct {
 	Strict bool
 
 	// Grace is how long the contexts of running calls stay alive after a drain has
-	// begun; 30 s if 0, not at all if negative. See [Context]. It does not limit the
-	// drain: a method that ignores its context is still waited for, and named in the
-	// log each 10 s.
+	// begun; 30 s if 0. If it is negative, they end when the drain begins. See
+	// [Context]. Grace does not limit the drain: a method that ignores its context is
+	// still waited for. The log names such methods a second after Grace, and then each
+	// 10 s.
 	Grace time.Duration
 
-	// Logger gets a warning of what no caller can be told, such as an answer that was
-	// lost: one line a second at most. It also gets the names of the methods that
-	// hold the server up: when they have taken all places for 10 s, and none has
-	// ended, and when a drain waits for them. slog.Default() if nil.
+	// Logger gets what no caller can be told; slog.Default() if nil. A warning says what
+	// was lost, dropped or refused, one line a second at most. Another names the
+	// methods that hold the server up: MaxInFlight of them have run for 10 s and none
+	// has ended, or a drain waits for them, see Grace. When calls end again, an info
+	// line says so.
 	Logger *slog.Logger
 
 	// Stats, if set, is counted up, and shows what runs. Codecs may share one.

@@ -157,13 +157,20 @@ type Delivery struct {
 	// since nobody waits for the answer any more.
 	NotRun func()
 
+	// Begun, if set, is called when all items of a message have begun, if all are
+	// notifications. The Conn may then tell the sender. It must not block. The codec
+	// settles the message later, as ever. Where an item was not begun, since nobody
+	// waits any more, Begun may not be called.
+	Begun func()
+
 	// Deadline is the time after which nobody waits for the answer, by the clock of
 	// this machine. It is zero if it is not known. What has not begun by then is
 	// settled and not run.
 	Deadline time.Time
 
 	// Context is done when the caller is known to be gone. It is nil if the transport
-	// can't tell. A Context in a method's arguments is derived from it.
+	// can't tell. A Context in a method's arguments is derived from it; if Begun is set,
+	// that of a notification has its values alone.
 	Context context.Context
 
 	// Attempt is how often the message has been begun, this time included, as far as

@@ -120,8 +120,11 @@ func newGrace(drain context.Context, d time.Duration, over func(closed <-chan st
 // newContext returns the context of a call.
 func (g *grace) newContext(x *exchange) (context.Context, context.CancelFunc) {
 	parent := x.ctx
-	if parent == nil {
+	switch {
+	case parent == nil:
 		parent = g.ctx
+	case x.onBegun != nil: // the sender need not wait for the end
+		parent = context.WithoutCancel(parent)
 	}
 	var ctx context.Context
 	var cancel context.CancelFunc

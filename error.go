@@ -34,8 +34,9 @@ var (
 	// known: how many requests wait, how many servers there are, or which error
 	// without an id came meanwhile.
 	ErrTimeout = errors.New("jsonrpc2: call timed out")
-	// ErrNotRun is found beside ErrTimeout. The call did not run and will not: its
-	// request was withdrawn while it waited, or had not been sent. It can be repeated.
+	// ErrNotRun is found beside ErrTimeout or a ctx's error. The request did not run and
+	// will not: it was withdrawn while it waited, or had not been sent. It can be
+	// repeated.
 	ErrNotRun = errors.New("jsonrpc2: not run")
 	// ErrUnavailable says that the request could not be handed to the broker or the
 	// peer. It did not run.

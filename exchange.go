@@ -22,6 +22,7 @@ type serverCall struct {
 type exchange struct {
 	reply    func([]byte) error
 	notRun   func()          // called in place of reply if nothing was begun; may be nil
+	onBegun  func()          // called when all items have begun; nil: not all are notifications
 	deadline time.Time       // zero: not known
 	ctx      context.Context // nil: not known
 	attempt  int             // 0: not known

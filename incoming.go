@@ -53,6 +53,9 @@ func (c *serverCodec) unpack(d Delivery) {
 	}
 	c.in.items = h.items
 	c.in.single = exchange{reply: d.Reply, notRun: d.NotRun, deadline: d.Deadline, ctx: d.Context, attempt: d.Attempt}
+	if d.Begun != nil && areNotifications(c.in.items) {
+		c.in.single.onBegun = d.Begun
+	}
 	c.in.exchange = &c.in.single
 	if h.batch {
 		x := c.in.single
@@ -64,6 +67,15 @@ func (c *serverCodec) unpack(d Delivery) {
 			}
 		}
 	}
+}
+
+func areNotifications(items []envelope) bool {
+	for i := range items {
+		if !items[i].isNotification() {
+			return false
+		}
+	}
+	return true
 }
 
 // scan returns what a scan of the message has found: the Conn's, if it has made one
@@ -131,6 +143,9 @@ func (c *serverCodec) nextItem(r *rpc.Request) bool {
 		return false
 	}
 	c.start(item, r)
+	if begun := c.in.exchange.onBegun; begun != nil && c.in.next == len(c.in.items) {
+		begun()
+	}
 	return true
 }
 

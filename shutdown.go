@@ -18,12 +18,17 @@ type shutdown struct {
 var errShutDown = errors.New("jsonrpc2: shut down")
 
 // Shutdown ends a client gracefully: it waits until the calls and notifications under way
-// have ended, and closes the client. Later ones fail with an [ErrUnavailable] that is an
-// rpc.ErrShutdown, too, as on a client that is closed. client is as for [Call].
+// have ended, and closes the client. Those that begin after Shutdown was called fail with
+// an [ErrUnavailable] that is an rpc.ErrShutdown, too, as on a client that is closed.
+// client is as for [Call]. Any goroutine may call Shutdown.
 //
-// If ctx is done first, Shutdown closes the client as client.Close does: what is still
-// under way fails. The error then wraps ctx.Err() and tells how much that was. Else it is
-// that of client.Close, which is rpc.ErrShutdown for a client that is closed already.
+// If ctx is done first, Shutdown closes the client as client.Close does: the calls still
+// under way fail with [ErrReplyLost], the notifications with [ErrUnconfirmed]. The error of
+// Shutdown then wraps ctx.Err() and tells how many they were. If all have ended, it is the
+// error of client.Close: rpc.ErrShutdown if the client was closed before.
+//
+// A call without a Timeout and without a deadline may wait for ever, and Shutdown with it:
+// give it a ctx with a deadline.
 func Shutdown(ctx context.Context, client *rpc.Client) error {
 	s := new(shutdown)
 	call := <-client.Go("", s, nil, make(chan *rpc.Call, 1)).Done

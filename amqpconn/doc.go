@@ -98,14 +98,24 @@
 // A right of RabbitMQ is a regular expression for names that a user may configure,
 // write or read. For a queue calc each end needs these:
 //
-//	                        configure               write             read
-//	client                  ^amq\.gen-              ^amq\.default$    ^amq\.gen-
-//	  with Declare          ^(amq\.gen-.*|calc)$    the same          the same
-//	  with ReplyPerCall     ^(amq\.gen-.*|[0-9a-z-]+)$ the same       as configure
-//	server                  ^$                      ^amq\.default$    ^calc$
-//	  that creates calc     ^calc$                  the same          the same
-//	    with a dead-letter  ^calc$                  that exchange,    ^calc$
-//	    exchange                                    too
+//	client               configure  ^amq\.gen-
+//	                     write      ^amq\.default$
+//	                     read       ^amq\.gen-
+//	  with Declare       configure  ^(amq\.gen-.*|calc)$
+//	                     write      ^amq\.default$
+//	                     read       ^amq\.gen-
+//	  with ReplyPerCall  configure  ^(amq\.gen-.*|[0-9a-z-]+)$
+//	                     write      ^amq\.default$
+//	                     read       ^(amq\.gen-.*|[0-9a-z-]+)$
+//	server               configure  ^$
+//	                     write      ^amq\.default$
+//	                     read       ^calc$
+//	  that creates calc  configure  ^calc$
+//	                     write      ^amq\.default$
+//	                     read       ^calc$
+//	    with a dead-     configure  ^calc$
+//	    letter exchange  write      ^(amq\.default|name of the exchange)$
+//	                     read       ^calc$
 //
 // No other option needs more. An error or a log line names the right that is missing. A
 // server without the right to write still takes requests, but no more than Prefetch in

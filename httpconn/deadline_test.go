@@ -126,6 +126,44 @@ func TestGivenUpWhileItWaits(t *testing.T) {
 	}
 }
 
+// Notifications are answered when they have begun, and their methods outlive that answer.
+// A server answered when the method had ended: Notify waited for that.
+func TestNotificationIsAnsweredWhenItHasBegun(t *testing.T) {
+	note := `{"jsonrpc":"2.0","method":"Watch.Wait","params":{"N":1}}`
+	call := `{"jsonrpc":"2.0","id":1,"method":"add","params":[1,5.1]}`
+	for name, test := range map[string]struct {
+		body string
+		runs int
+		ends bool // the answer comes when all has ended
+	}{
+		"one":            {note, 1, false},
+		"a batch":        {"[" + note + "," + note + "]", 2, false},
+		"beside a call":  {"[" + note + "," + call + "]", 1, true},
+		"beside no call": {"[" + note + `,{"jsonrpc":"2.0","id":7,"result":5}]`, 1, true},
+	} {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
+			w := newWatch()
+			s := serve(t, nil, jsonrpc2.ServerOptions{}, w)
+			v := visitOf(s.handler, test.body)
+			var running []context.Context
+			for range test.runs {
+				running = append(running, <-w.began)
+			}
+			if test.ends {
+				v.requireWaiting(t)
+			} else {
+				v.requireDone(t)
+				require.Equal(t, http.StatusNoContent, v.Code)
+			}
+			v.hangUp() // net/http ends the context with the answer, too
+			synctest.Wait()
+			for _, ctx := range running {
+				require.Equal(t, test.ends, ctx.Err() != nil)
+			}
+		}))
+	}
+}
+
 // A method sees the deadline of its call, and that its caller has given up.
 func TestContextOfACall(t *testing.T) {
 	t.Parallel()

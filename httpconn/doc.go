@@ -9,8 +9,8 @@
 //	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 //
 // A [Handler] answers a call with status 200 and the type application/json, even if the
-// answer is a JSON-RPC error. It answers a notification with 204 and no body, after the
-// method has run. Any other status is a refusal, without JSON-RPC:
+// answer is a JSON-RPC error. It answers a notification with 204 and no body, when the
+// method has begun. Any other status is a refusal, without JSON-RPC:
 //
 //	400  the body broke off, or is malformed in HTTP's terms
 //	403  a browser's request from a page of another origin
@@ -23,6 +23,10 @@
 //	503  not begun: the Handler is drained, had no place in time, or nobody
 //	     waits for the answer any more; with Retry-After
 //	504  begun, but its context ended before it was answered
+//
+// Notifications, alone or in a batch of their own, are answered with 204 when they have
+// begun. A method that runs for one then no longer depends on the HTTP request: its
+// context has the values of the request's, but not its end.
 //
 // A place is one of the ServerOptions.MaxInFlight calls that may run at once. Each
 // refusal but 504 has the header [NotBegunHeader].
@@ -44,7 +48,7 @@
 //	server killed                           those running are lost    lost with them
 //	body comes late, or breaks off          not run                   408, 400
 //	client hangs up before it was taken     not run                   none: 503
-//	client hangs up later                   run to the end, unless    dropped: 504
+//	client hangs up later (a call's)        run to the end, unless    dropped: 504
 //	                                        they look at their context
 //	deadline over before it was begun       not run                   none: 503
 //	no connection to the server             not sent: ErrUnavailable
@@ -90,8 +94,8 @@
 // on, unless it looks at its context.
 //
 // A method whose arguments embed a jsonrpc2.Context sees the context of the HTTP
-// request. That ends when the client hangs up, and has the values that other handlers
-// have put into it.
+// request. That ends when the client hangs up, unless the method runs for a notification,
+// and has the values that other handlers have put into it.
 //
 // The timeouts of an http.Server end no method. But its WriteTimeout also counts the
 // time that a method takes: make it longer than that.

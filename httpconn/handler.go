@@ -100,6 +100,7 @@ type exchange struct {
 	deadline time.Time       // of its call; zero if it says none
 	body     []byte
 	reply    chan []byte // receives the one reply, for which it has room; closed if nothing was begun
+	begun    bool        // and the reply sent
 }
 
 // Listen returns a Handler. It opens no port: mount the Handler on an http.Server. A
@@ -278,7 +279,7 @@ func (h *Handler) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
 	select {
 	case x := <-h.requests:
 		h.count.requests.Add(1)
-		return jsonrpc2.Delivery{Body: x.body, Reply: x.answer, NotRun: x.notRun, Deadline: x.deadline, Context: x.ctx}, nil
+		return jsonrpc2.Delivery{Body: x.body, Reply: x.answer, NotRun: x.notRun, Begun: x.begin, Deadline: x.deadline, Context: x.ctx}, nil
 	case <-ctx.Done():
 		h.stop()
 		return jsonrpc2.Delivery{}, ctx.Err()
@@ -292,8 +293,17 @@ func (h *Handler) stop() {
 	h.drain.Do(func() { close(h.drained) })
 }
 
+// begin has notifications that have begun answered with 204.
+func (x *exchange) begin() {
+	x.begun = true
+	x.reply <- nil
+}
+
 // answer hands the reply to the goroutine that writes it.
 func (x *exchange) answer(body []byte) error {
+	if x.begun { // and answered
+		return nil
+	}
 	if body != nil {
 		body = append([]byte(nil), body...)
 	}
@@ -308,7 +318,9 @@ const shuttingDown = "the server is shutting down"
 
 var errDrained = errors.New("httpconn: " + shuttingDown)
 
-// Err implements jsonrpc2.ServerConn: it is nil until the Handler is drained.
+// Err returns nil while the Handler works. From the beginning of a drain on, it returns an
+// error that says so, and after Close net.ErrClosed. It does no I/O: a readiness probe may
+// call it.
 func (h *Handler) Err() error {
 	select {
 	case <-h.closed:
@@ -325,8 +337,9 @@ func (h *Handler) Err() error {
 
 const closeGrace = 2 * time.Second
 
-// Close implements jsonrpc2.ServerConn. From then on requests are answered with 503. It
-// waits until the answers of others are about to be written, for 2 s at most.
+// Close ends the Handler; Serve calls it. Requests that come later are answered with 503.
+// For those that were taken before, Close waits until their answers have been handed to
+// net/http, for 2 s at most. It returns nil. A second Close does nothing.
 func (h *Handler) Close() error {
 	h.closing.Do(func() {
 		h.start.Do(func() { h.unwatch = func() bool { return true } }) // or never

@@ -38,7 +38,11 @@
 // its options.
 //
 // Rights: these arguments of ACL SETUSER are enough for the queue calc and clients of
-// this package. For a client:
+// this package. If the queue's name has a hash tag, as {shop}calc has, ~{calc}:* becomes
+// ~{shop}calc:*. With a [ListenOptions.ReplyPrefix] of your own, it replaces
+// jsonrpc2:reply: here. A command that lacks a right fails, and its error or log line
+// names the command. Redis 6.2 has no BLMPOP: write +brpop +blpop +rpop +lpop in its place.
+// For a client:
 //
 //	~calc ~jsonrpc2:reply:* +lpush +llen +lrem +blmpop +rpush +pexpire +del +time
 //
@@ -47,7 +51,7 @@
 //	~calc ~{calc}:* ~jsonrpc2:reply:* +blmpop +rpush +pexpire +del +time
 //	+evalsha +eval +pttl +lrem +llen +lrange +persist
 //
-// For a server with AtLeastOnce, and for a [DeadList]:
+// For a server with AtLeastOnce, or for a program that uses a [DeadList] and needs less:
 //
 //	~calc ~{calc}:* ~jsonrpc2:reply:* +blmove +rpush +pexpire +del +time
 //	+evalsha +eval +pttl +lrem +llen +lrange +persist +client|id +client|unblock +rpop +lpush
@@ -66,7 +70,7 @@
 //	TIME                     a script
 //	PEXPIRE                  EXPIRE
 //	scripts, at most once    plain commands
-//	MEMORY USAGE             with AtLeastOnce, RPOP for each request
+//	MEMORY USAGE             one RPOP for each request (only AtLeastOnce uses it)
 //	CLIENT ID or UNBLOCK     none: with AtLeastOnce a drain takes up to 1 s longer
 //
 // # Delivery semantics
@@ -177,10 +181,11 @@
 // for.
 //
 // When a call times out, or its context ends, the client withdraws its request: it
-// removes the request from the queue. If that succeeds, the error also matches
-// jsonrpc2.ErrNotRun. A request of a batch is not withdrawn. Nor is any while more than
-// 1,000 requests wait, because the search would block Redis. The error says how many
-// requests wait.
+// removes the request from the queue. A call that timed out waits for that, half a second
+// at most. If the request was removed, its error also matches jsonrpc2.ErrNotRun, else the
+// error says how many requests wait. A call that is canceled returns at once. A request of
+// a batch is not withdrawn. Nor is any while more than 1,000 requests wait, because the
+// search would block Redis.
 //
 // # Reply addresses
 //
