@@ -19,11 +19,11 @@ func (c *clientCodec) unpack(reply Reply) {
 		return
 	}
 	c.in.items = c.in.items[:0]
-	if errors.Is(err, ErrTooLarge) {
+	if errors.Is(err, ErrReplyTooLarge) {
 		c.failAll(reply.Body, err)
 		return
 	}
-	c.stats.Invalid.Add(1)
+	c.stats.invalid.Add(1)
 	switch {
 	case c.in.answered == nil:
 		c.log.drop("broken reply dropped", reply.Body, slog.Any("error", err))
@@ -36,7 +36,7 @@ func (c *clientCodec) unpack(reply Reply) {
 
 func (c *clientCodec) scan(body []byte) error {
 	if limit := c.opts.MaxMessageSize; len(body) > limit {
-		return fmt.Errorf("%w: reply of %d bytes exceeds the limit of %d", ErrTooLarge, len(body), limit)
+		return fmt.Errorf("%w: body of %d bytes exceeds the limit of %d", ErrReplyTooLarge, len(body), limit)
 	}
 	_, err := scanMessage(body, c.opts.MaxDepth, func(e envelope) error {
 		if len(c.in.items) == maxBatchItems {
@@ -46,7 +46,7 @@ func (c *clientCodec) scan(body []byte) error {
 		return nil
 	})
 	if err != nil && !errors.Is(err, errSyntax) {
-		return fmt.Errorf("%w: reply's %w", ErrTooLarge, err)
+		return fmt.Errorf("%w: %w", ErrReplyTooLarge, err)
 	}
 	return err
 }
@@ -58,13 +58,12 @@ func (c *clientCodec) failAll(body []byte, err error) {
 		failed, late = c.failNamed(body, err)
 	}
 	switch {
-	case failed > 0: // and may have run
-		c.stats.Errors.Add(int64(failed))
+	case failed > 0:
 	case late > 0:
-		c.stats.Dropped.Add(1)
+		c.stats.dropped.Add(1)
 		c.log.late(body)
 	default:
-		c.stats.Dropped.Add(1)
+		c.stats.dropped.Add(1)
 		c.log.drop("message dropped", body, slog.Any("error", err))
 	}
 }
@@ -75,6 +74,7 @@ func (c *clientCodec) failNamed(body []byte, err error) (failed, late int) {
 	_, _ = scanMessage(body, headerDepth, func(e envelope) error {
 		switch p, ours := c.removeByID(e.id); {
 		case p != nil:
+			c.stats.end(endWith(err))
 			c.mu.Lock()
 			c.failures.calls = append(c.failures.calls, failure{p, err})
 			c.mu.Unlock()
@@ -102,8 +102,10 @@ func (c *clientCodec) failAnswered(err error) (failed int) {
 		switch {
 		case !c.removePending(p, canceled):
 		case p.notification != nil: // it got there with the others
+			c.stats.end(endSent)
 			p.notification.end(nil)
 		default:
+			c.stats.end(endWith(err))
 			c.failures.calls = append(c.failures.calls, failure{p, err})
 			failed++
 		}
@@ -125,24 +127,24 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 		}
 		return false
 	case p == nil && (e.invalid != "" || !e.isResponse()):
-		c.stats.Invalid.Add(1)
+		c.stats.invalid.Add(1)
 		c.log.drop("reply that is no response dropped", e.text)
 		return false
 	case p == nil && ours:
-		c.stats.Dropped.Add(1)
+		c.stats.dropped.Add(1)
 		c.log.late(e.text)
 		return false
 	case p == nil:
-		c.stats.Dropped.Add(1)
+		c.stats.dropped.Add(1)
 		c.log.drop("reply that nobody waits for dropped", e.text)
 		return false
 	}
 	if err := e.failure(); err != nil {
-		c.stats.Errors.Add(1)
+		c.stats.end(endWith(err))
 		p.respond(r, err)
 		return true
 	}
-	r.Seq, c.in.result = p.seq, e.result
+	r.Seq, c.in.result, c.in.hasResult = p.seq, e.result, true
 	return true
 }
 
@@ -164,10 +166,8 @@ func (e *envelope) failure() error {
 func (c *clientCodec) failNameless(e *envelope) {
 	err := wireError(e.err)
 	if c.in.answered != nil {
-		failed := c.failAnswered(err)
-		c.stats.Errors.Add(int64(failed))
-		if failed == 0 {
-			c.stats.Dropped.Add(1)
+		if c.failAnswered(err) == 0 {
+			c.stats.dropped.Add(1)
 			c.log.drop("reply that nobody waits for dropped", e.text)
 		}
 		return
@@ -176,15 +176,15 @@ func (c *clientCodec) failNameless(e *envelope) {
 	batch := c.onlyBatch()
 	for _, p := range batch {
 		c.remove(p, canceled)
+		c.stats.end(endWith(err))
 		c.failures.calls = append(c.failures.calls, failure{p, err})
 	}
 	if len(batch) == 0 {
 		c.pending.nameless = nameless{err, c.pending.sent}
 	}
 	c.mu.Unlock()
-	c.stats.Errors.Add(int64(len(batch)))
 	if len(batch) == 0 {
-		c.stats.Dropped.Add(1)
+		c.stats.dropped.Add(1)
 		c.log.drop("reply that nobody waits for dropped", e.text)
 	}
 }
@@ -193,18 +193,9 @@ func (c *clientCodec) failNameless(e *envelope) {
 // not, if no other message will.
 func (c *clientCodec) failUnanswered() {
 	if c.in.missing != nil {
-		c.count(c.failAnswered(c.in.missing), c.in.missing)
+		c.failAnswered(c.in.missing)
 	}
 	c.in.missing, c.in.answered = nil, nil
-}
-
-// count counts calls that failed on the way.
-func (c *clientCodec) count(calls int, err error) {
-	if certainlyNotRun(err) {
-		c.stats.Unsent.Add(int64(calls))
-	} else {
-		c.stats.Errors.Add(int64(calls))
-	}
 }
 
 // onlyBatch returns the pending calls that a Batch has sent, if one message had all of

@@ -84,8 +84,8 @@ func TestBatchRefusedWhole(t *testing.T) {
 			calls, _ := b.calls(t, "A", "B", "C")
 			b.answer(text)
 			requireRefused(t, calls...)
-			require.EqualValues(t, 3, b.stats.Errors.Load())
-			require.Zero(t, b.stats.Dropped.Load())
+			require.EqualValues(t, 3, b.stats.Snapshot().Errors)
+			require.Zero(t, b.stats.Snapshot().Dropped)
 			b.requireNothingLeft(t)
 			require.Empty(t, b.log.take())
 		}))
@@ -116,7 +116,7 @@ func TestBatchRefusedWhole(t *testing.T) {
 		for _, call := range append(first, lone) {
 			call.requireWaiting(t)
 		}
-		require.EqualValues(t, 2, b.stats.Errors.Load())
+		require.EqualValues(t, 2, b.stats.Snapshot().Errors)
 	}))
 	t.Run("while others wait to be sent", servicetest.Bubble(func(t *testing.T) {
 		b := newBatching(t, nil)
@@ -177,7 +177,7 @@ func TestBatchNamelessErrorOfNobody(t *testing.T) {
 			b := newBatching(t, nil)
 			calls := begin(t, b)
 			b.answer(namelessError)
-			require.EqualValues(t, 1, b.stats.Dropped.Load())
+			require.EqualValues(t, 1, b.stats.Snapshot().Dropped)
 			lines := b.log.take()
 			require.Len(t, lines, 1)
 			require.Equal(t, "jsonrpc2: reply that nobody waits for dropped", lines[0].Message)
@@ -203,13 +203,13 @@ func TestBatchNamelessErrorOfNobody(t *testing.T) {
 		}
 	}))
 	t.Run("without Batch", servicetest.Bubble(func(t *testing.T) {
-		conn, stats := newScriptedClient(), new(jsonrpc2.Stats)
+		conn, stats := newScriptedClient(), new(jsonrpc2.ClientStats)
 		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Stats: stats, Logger: servicetest.Quiet})
 		defer client.Close()
 		call := client.Go("Test.A", nil, nil, nil)
 		conn.answer(namelessError)
 		require.ErrorContains(t, (<-call.Done).Error, jsonrpc2.ErrTimeout.Error())
-		require.EqualValues(t, 1, stats.Dropped.Load())
+		require.EqualValues(t, 1, stats.Snapshot().Dropped)
 	}))
 }
 

@@ -38,7 +38,7 @@ func TestBatchCallsEndApart(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		calls[3].requireDone(t)
 		require.ErrorIs(t, calls[3].err, jsonrpc2.ErrTimeout)
-		require.EqualValues(t, 2, b.stats.Dropped.Load(), "answers that came late")
+		require.EqualValues(t, 2, b.stats.Snapshot().Dropped, "answers that came late")
 		b.requireNothingLeft(t)
 	})
 }
@@ -181,11 +181,11 @@ func TestBatchWriteRequestFails(t *testing.T) {
 		for _, call := range append(before, lone) {
 			call.requireWaiting(t)
 		}
-		require.EqualValues(t, 5, b.stats.Unsent.Load(), "with the notification")
-		require.Zero(t, b.stats.Dropped.Load())
+		require.EqualValues(t, 5, b.stats.Snapshot().Unsent, "with the notification")
+		require.Zero(t, b.stats.Snapshot().Dropped)
 
 		require.EqualError(t, <-b.notify("I", nil), refused.Error())
-		require.EqualValues(t, 6, b.stats.Unsent.Load())
+		require.EqualValues(t, 6, b.stats.Snapshot().Unsent)
 
 		b.conn.refuse(nil)
 		b.sent()
@@ -212,7 +212,8 @@ func TestBatchTellsItsParts(t *testing.T) {
 		calls[1].requireDone(t)
 		require.Equal(t, lost, calls[1].err)
 		require.ErrorIs(t, calls[0].err, context.Canceled)
-		require.EqualValues(t, 1, b.stats.Errors.Load())
+		require.EqualValues(t, 1, b.stats.Snapshot().RepliesLost)
+		require.EqualValues(t, 1, b.stats.Snapshot().Canceled)
 		b.requireNothingLeft(t)
 	})
 }
@@ -232,7 +233,7 @@ func TestBatchUnconfirmed(t *testing.T) {
 		unconfirmed := fmt.Errorf("%w: for a test", jsonrpc2.ErrUnconfirmed)
 		batch.Fail(unconfirmed)
 		require.Equal(t, unconfirmed, <-notification)
-		require.EqualValues(t, 1, b.stats.Errors.Load(), "the notification")
+		require.EqualValues(t, 1, b.stats.Snapshot().Unconfirmed)
 		require.False(t, batch.GivenUp())
 		b.answer(answerTo(requests(t, sent[1])[0]))
 		call.requireAnswered(t)
@@ -265,7 +266,7 @@ func TestBatchNotifications(t *testing.T) {
 			b.notify("B", nil)
 		})
 		require.Equal(t, []string{`[{"jsonrpc":"2.0","method":"Test.A"},{"jsonrpc":"2.0","method":"Test.B"}]`}, sent)
-		require.EqualValues(t, 6, b.stats.Notifications.Load(), "with two that kept the writer busy")
+		require.EqualValues(t, 6, b.stats.Snapshot().Notifications, "with two that kept the writer busy")
 	})
 }
 

@@ -55,14 +55,14 @@ type batching struct {
 	batch  jsonrpc2.ClientConn
 	codec  rpc.ClientCodec
 	client *rpc.Client
-	stats  *jsonrpc2.Stats
+	stats  *jsonrpc2.ClientStats
 	log    *recorder
 }
 
 func newBatching(t *testing.T, opts *jsonrpc2.BatchOptions) *batching {
 	b := &batching{
 		conn:  &heldConn{scriptedClient: newScriptedClient()},
-		stats: new(jsonrpc2.Stats),
+		stats: new(jsonrpc2.ClientStats),
 		log:   new(recorder),
 	}
 	b.batch = jsonrpc2.Batch(b.conn, opts)

@@ -30,7 +30,7 @@ type clientCodec struct {
 	openErr error // of conn.Open: another codec has conn
 	opts    ClientOptions
 	log     *dropLog
-	stats   *Stats
+	stats   *ClientStats
 	id      string        // what the ids of this client begin with, in quotes
 	closed  chan struct{} // closed by Close
 
@@ -51,14 +51,15 @@ type clientCodec struct {
 
 // An arriving is the message that is being read.
 type arriving struct {
-	items    []envelope // of the message
-	next     int        // index of the next item
-	decoder  *decoder
-	answered *Request  // what the message answers; nil: only its ids tell
-	missing  error     // ends the calls of answered that get no response; nil if they may still
-	result   []byte    // of the current response
-	unnamed  *envelope // the message's first error without an id
-	err      error     // what ended the reading; nil while it goes on
+	items     []envelope // of the message
+	next      int        // index of the next item
+	decoder   *decoder
+	answered  *Request  // what the message answers; nil: only its ids tell
+	missing   error     // ends the calls of answered that get no response; nil if they may still
+	result    []byte    // of the current response
+	hasResult bool      // it is to be decoded
+	unnamed   *envelope // the message's first error without an id
+	err       error     // what ended the reading; nil while it goes on
 }
 
 // A failureQueue has the calls that the reading goroutine is to end with an error.
@@ -88,7 +89,7 @@ func newClientCodec(conn ClientConn, opts *ClientOptions) *clientCodec {
 	c.log = newDropLog(opts.Logger)
 	c.stats = opts.Stats
 	if c.stats == nil {
-		c.stats = new(Stats)
+		c.stats = new(ClientStats)
 	}
 	c.id = newIDPrefix()
 	c.out = newEncoder()
@@ -99,7 +100,7 @@ func newClientCodec(conn ClientConn, opts *ClientOptions) *clientCodec {
 	c.openErr = conn.Open(Settings{
 		MessageSize: c.opts.MaxMessageSize,
 		Lost: func(body []byte, why error) {
-			c.stats.Dropped.Add(1)
+			c.stats.dropped.Add(1)
 			c.log.drop("message lost", body, slog.Any("error", why))
 		},
 	})
@@ -124,15 +125,14 @@ func (c *clientCodec) WriteRequest(r *rpc.Request, args any) error {
 		return errShutDown
 	}
 	p, args := c.newCall(r.Seq, args)
+	c.stats.begin(p)
 	switch err := c.send(p, r.ServiceMethod, args); {
 	case err != nil:
-		c.stats.Unsent.Add(1)
+		c.stats.end(endUnsent)
 		return err
 	case p.notification != nil:
-		c.stats.Notifications.Add(1)
 		return errNotified
 	}
-	c.stats.Calls.Add(1)
 	return nil
 }
 
@@ -298,22 +298,34 @@ func (p *pendingCall) respond(r *rpc.Response, err error) {
 // ReadResponseBody decodes the result. An error here ends the client. So the error of a
 // [Call] goes into its call. For a plain client.Call there is no such place.
 func (c *clientCodec) ReadResponseBody(reply any) error {
-	if reply == nil {
+	if !c.in.hasResult {
 		return nil
 	}
+	c.in.hasResult = false
 	call, ok := reply.(*call)
 	if ok {
 		reply = call.result
 	}
-	err, _ := c.in.decoder.decode(c.in.result, reply)
+	err := c.decode(reply)
 	if err == nil {
+		c.stats.end(endAnswered)
 		return nil
 	}
+	c.stats.end(endBadReply)
 	err = fmt.Errorf("%w: %w", ErrBadReply, err)
 	if ok {
 		call.err = err
 		return nil
 	}
+	return err
+}
+
+// decode decodes the result into what the caller gave, if he wants it.
+func (c *clientCodec) decode(reply any) error {
+	if reply == nil {
+		return nil
+	}
+	err, _ := c.in.decoder.decode(c.in.result, reply)
 	return err
 }
 

@@ -69,7 +69,7 @@ func TestRequestMethod(t *testing.T) {
 
 // Arguments that can't be sent fail that call alone.
 func TestRequestUnsendable(t *testing.T) {
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ClientStats)
 	p := newPeer(t, jsonrpc2.ClientOptions{MaxMessageSize: 1000, Stats: stats})
 	for name, test := range map[string]struct {
 		args any
@@ -132,7 +132,7 @@ func TestClientClose(t *testing.T) {
 // A Conn says to each request what has become of it, once.
 func TestRequestFails(t *testing.T) {
 	conn := newScriptedClient()
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ClientStats)
 	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Stats: stats})
 	defer client.Close()
 	lost := fmt.Errorf("%w: the queue is gone", jsonrpc2.ErrNoServer)
@@ -164,13 +164,13 @@ func TestRequestFails(t *testing.T) {
 	require.EqualError(t, err, lost.Error())
 	_, answered := jsonrpc2.AsError(err)
 	require.False(t, answered)
-	require.EqualValues(t, 3, stats.Unsent.Load())
+	require.EqualValues(t, 3, stats.Snapshot().Unsent)
 }
 
 // A Conn that refuses a request fails that call alone.
 func TestWriteRequestFails(t *testing.T) {
 	conn := newScriptedClient()
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ClientStats)
 	codec := jsonrpc2.NewClientCodec(conn, &jsonrpc2.ClientOptions{Stats: stats})
 	client := rpc.NewClientWithCodec(codec)
 	defer client.Close()
@@ -179,7 +179,7 @@ func TestWriteRequestFails(t *testing.T) {
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	require.ErrorIs(t, client.Call("Test.Call", nil, nil), jsonrpc2.ErrOverloaded)
 	require.ErrorIs(t, jsonrpc2.Notify(t.Context(), client, "Test.Call", nil), jsonrpc2.ErrOverloaded)
-	require.EqualValues(t, 3, stats.Unsent.Load())
+	require.EqualValues(t, 3, stats.Snapshot().Unsent)
 	calls, _ := jsonrpc2.Pending(codec)
 	require.Zero(t, calls)
 

@@ -54,7 +54,7 @@
 // counts as success.
 //
 // [Call] returns the *Error that the server answered with. Any other error mostly is one of
-// the sentinels, from [ErrTimeout] to [ErrBadReply], which tell whether the call may have
+// the sentinels, from [ErrTimeout] to [ErrReplyTooLarge], which tell whether the call may have
 // run.
 //
 // # Deadlines
@@ -172,20 +172,20 @@ type ClientOptions struct {
 	Timeout time.Duration
 
 	// MaxMessageSize limits requests and replies, in bytes; 4 MiB if 0. A call whose
-	// request or reply is longer fails with ErrTooLarge.
+	// request is longer fails with ErrTooLarge, one whose reply is with ErrReplyTooLarge.
 	MaxMessageSize int
 
 	// MaxDepth limits how deep the values of a reply may nest; 500 if 0, at most
 	// 10,000, which is encoding/json's own limit. A call whose reply nests deeper
-	// fails with ErrTooLarge.
+	// fails with ErrReplyTooLarge.
 	MaxDepth int
 
 	// Logger gets a warning of what no caller can be told, such as a reply that nobody
 	// has asked for: one line a second at most. slog.Default() if nil.
 	Logger *slog.Logger
 
-	// Stats, if set, is counted up. Codecs may share one.
-	Stats *Stats
+	// Stats, if set, counts what becomes of calls and notifications.
+	Stats *ClientStats
 }
 
 // ServerOptions are the options of a server. The zero value is useful, and so is a nil
@@ -248,8 +248,9 @@ type ServerOptions struct {
 	// line says so.
 	Logger *slog.Logger
 
-	// Stats, if set, is counted up, and shows what runs. Codecs may share one.
-	Stats *Stats
+	// Stats, if set, counts what becomes of calls and notifications, and shows what
+	// runs.
+	Stats *ServerStats
 }
 
 // NewClientCodec returns the codec of a client that calls over conn. It is for programs

@@ -51,7 +51,7 @@ func TestTooDeepResult(t *testing.T) {
 	}
 	for range 2 {
 		_, err := call(10_001)
-		require.ErrorIs(t, err, jsonrpc2.ErrTooLarge)
+		require.ErrorIs(t, err, jsonrpc2.ErrReplyTooLarge)
 		require.ErrorContains(t, err, "nesting exceeds the limit of 10000")
 		result, err := call(10_000)
 		require.NoError(t, err)

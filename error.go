@@ -47,8 +47,7 @@ var (
 	// ErrOverloaded says that too many requests wait already, in the client, the queue
 	// or the server. The request did not run.
 	ErrOverloaded = errors.New("jsonrpc2: overloaded")
-	// ErrTooLarge says that a message exceeds a limit. If it is the request, it did not
-	// run; if it is the reply, the call may have run. The text tells which.
+	// ErrTooLarge says that the request exceeds a limit. It did not run.
 	ErrTooLarge = errors.New("jsonrpc2: too large")
 	// ErrReplyLost says that the answer can no longer come: the connection, the queue
 	// or the client that it would have come to is gone. The call may have run.
@@ -59,10 +58,12 @@ var (
 	// ErrBadReply says that the reply is no response, or that the result doesn't fit
 	// the type of the caller. The call may have run; with a result, it has.
 	ErrBadReply = errors.New("jsonrpc2: bad reply")
+	// ErrReplyTooLarge says that the reply exceeds a limit. The call may have run.
+	ErrReplyTooLarge = errors.New("jsonrpc2: reply too large")
 )
 
 var sentinels = []error{
-	ErrTimeout, ErrNotRun, ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, ErrReplyLost, ErrUnconfirmed, ErrBadReply,
+	ErrTimeout, ErrNotRun, ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, ErrReplyLost, ErrUnconfirmed, ErrBadReply, ErrReplyTooLarge,
 }
 
 // sentinelOf returns the sentinel that text begins with, nil for none.

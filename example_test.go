@@ -1,13 +1,12 @@
 package jsonrpc2_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/rpc"
-	"os"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -125,8 +124,13 @@ func ExampleNotify() {
 	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(here), nil)
 	defer client.Close()
 
-	go io.Copy(os.Stdout, there)
+	sent := make(chan string)
+	go func() {
+		line, _ := bufio.NewReader(there).ReadString('\n')
+		sent <- line
+	}()
 	err := jsonrpc2.Notify(context.Background(), client, "Log.Write", map[string]string{"line": "hello"})
+	fmt.Print(<-sent)
 	fmt.Println(err)
 	// Output:
 	// {"jsonrpc":"2.0","method":"Log.Write","params":{"line":"hello"}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -73,23 +74,30 @@ func answerAll(h *Header, err error) []byte {
 	return answers[1:]
 }
 
-// finish finishes an item, with its answer or with none. The last item of a message sends
-// the reply.
-func (c *serverCodec) finish(x *exchange, id, answer []byte) {
+// finish finishes an item, with its answer or with none, and counts it in end, unless that
+// is nil. The last item of a message sends the reply.
+func (c *serverCodec) finish(x *exchange, id, answer []byte, end *atomic.Int64) {
+	last := true
 	if x.batch {
+		var replaced bool
 		c.mu.Lock()
-		last, replaced := x.add(id, answer, c.opts.MaxMessageSize)
+		last, replaced = x.add(id, answer, c.opts.MaxMessageSize)
 		c.mu.Unlock()
 		if replaced {
-			c.stats.Errors.Add(1)
 			c.log.drop("response can't be sent: those of its batch exceed the limit", answer)
 		}
-		if !last {
-			return
+		if replaced && end != nil {
+			end = &c.stats.errors
 		}
-		answer = x.answers
+		if last {
+			answer = x.answers
+		}
+	}
+	if end != nil { // before anybody learns of it
+		end.Add(1)
 	}
 	switch {
+	case !last:
 	case !x.expired || x.begun:
 		c.reply(x.reply, answer)
 	case x.notRun != nil:
@@ -131,7 +139,7 @@ func (c *serverCodec) reply(reply func([]byte) error, body []byte) {
 // lost logs and counts an answer that can't be delivered, or a request that could not be
 // given back. It is Settings.Lost.
 func (c *serverCodec) lost(body []byte, why error) {
-	c.stats.LostReplies.Add(1)
+	c.stats.lostReplies.Add(1)
 	c.log.drop("reply lost", body, slog.Any("error", why))
 }
 

@@ -56,7 +56,7 @@ func TestHostileServer(t *testing.T) {
 
 // A client's calls are answered among as many duplicates of old answers as come.
 func TestDuplicatesOfAnswers(t *testing.T) {
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ClientStats)
 	p := newPeer(t, jsonrpc2.ClientOptions{Stats: stats})
 	old := p.client.Go("Test.Call", nil, new(string), nil)
 	r := <-p.requests
@@ -69,7 +69,7 @@ func TestDuplicatesOfAnswers(t *testing.T) {
 		require.NoError(t, err)
 		p.requireAlive(t)
 	}
-	require.EqualValues(t, duplicates*rounds, stats.Dropped.Load())
+	require.EqualValues(t, duplicates*rounds, stats.Snapshot().Dropped)
 	require.Equal(t, "old", *old.Reply.(*string))
 	p.requireNothingLeft(t)
 }

@@ -42,7 +42,7 @@ func (c *serverCodec) unpack(d Delivery) {
 	c.in.next, c.in.items = 0, nil
 	h := c.scan(d)
 	if d.Err != nil {
-		c.stats.Dropped.Add(1)
+		c.stats.dropped.Add(1)
 		c.log.drop("message can't be served", d.Body, slog.Any("error", d.Err))
 		c.reply(d.Reply, answerAll(h, d.Err))
 		return
@@ -114,7 +114,7 @@ func (c *serverCodec) refuse(d Delivery, err error) {
 	if errors.Is(err, errSyntax) {
 		code = CodeParse
 	}
-	c.stats.Invalid.Add(1)
+	c.stats.invalid.Add(1)
 	c.log.drop("message refused", d.Body, slog.Any("error", err))
 	c.in.answer = appendError(c.in.answer[:0], jsonNull, errorf(code, "%v", err))
 	c.reply(d.Reply, c.in.answer)
@@ -125,19 +125,20 @@ func (c *serverCodec) nextItem(r *rpc.Request) bool {
 	item := &c.in.items[c.in.next]
 	c.in.next++
 	if item.isResponse() {
-		c.stats.Dropped.Add(1)
+		c.stats.dropped.Add(1)
 		c.log.drop("response in place of a request dropped", item.text)
-		c.finish(c.in.exchange, nil, nil)
+		c.finish(c.in.exchange, nil, nil, nil)
 		return false
 	}
 	if err := item.checkRequest(); err != nil {
-		c.stats.Invalid.Add(1)
+		c.stats.invalid.Add(1)
 		c.log.drop(err.Message, item.text)
 		c.in.answer = appendError(c.in.answer[:0], item.answerID(), err)
-		c.finish(c.in.exchange, item.answerID(), c.in.answer)
+		c.finish(c.in.exchange, item.answerID(), c.in.answer, nil)
 		return false
 	}
 	c.takePlace(nil)
+	c.stats.begin(item)
 	if c.in.exchange.isGivenUp() { // perhaps while it waited for the place
 		c.expire(item)
 		return false
@@ -152,15 +153,15 @@ func (c *serverCodec) nextItem(r *rpc.Request) bool {
 // expire finishes an item that nobody waits for, without running it. Its answer, an error,
 // is sent if other items of its message have begun.
 func (c *serverCodec) expire(item *envelope) {
-	c.stats.Expired.Add(1)
+	c.stats.expired.Add(1)
 	c.log.drop("request whose caller has given up not run", item.text)
 	c.in.exchange.expired = true
 	if item.id == nil {
-		c.finish(c.in.exchange, nil, nil)
+		c.finish(c.in.exchange, nil, nil, nil)
 		return
 	}
 	c.in.answer = appendError(c.in.answer[:0], item.id, errorf(CodeServer, "not run: its caller had given up"))
-	c.finish(c.in.exchange, item.id, c.in.answer)
+	c.finish(c.in.exchange, item.id, c.in.answer, nil)
 }
 
 func (c *serverCodec) start(item *envelope, r *rpc.Request) {
@@ -168,12 +169,6 @@ func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 	r.Seq, r.ServiceMethod = c.in.seq, c.goName(item.method)
 	c.in.params, c.in.method = item.params, item.method
 	c.in.hasPlace = false
-	if item.id == nil {
-		c.stats.Notifications.Add(1)
-	} else {
-		c.stats.Calls.Add(1)
-	}
-
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var call *serverCall

@@ -60,7 +60,7 @@ func (c *inquiredConn) answer(found ...error) ask {
 	return a
 }
 
-func newInquired(t *testing.T, timeout time.Duration, stats *jsonrpc2.Stats) (*inquiredConn, *rpc.Client) {
+func newInquired(t *testing.T, timeout time.Duration, stats *jsonrpc2.ClientStats) (*inquiredConn, *rpc.Client) {
 	conn := &inquiredConn{scriptedClient: newScriptedClient(), asks: make(chan ask)}
 	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: timeout, Stats: stats, Logger: servicetest.Quiet})
 	t.Cleanup(func() { _ = client.Close() })
@@ -82,7 +82,7 @@ func TestInquiry(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				stats := new(jsonrpc2.Stats)
+				stats := new(jsonrpc2.ClientStats)
 				conn, client := newInquired(t, time.Second, stats)
 				go conn.answer(test.found...)
 				took, err := timed(func() error { return callTest(t.Context(), client) })
@@ -106,7 +106,7 @@ func TestInquiry(t *testing.T) {
 				require.Equal(t, name == "withdrawn", errors.Is(err, jsonrpc2.ErrNotRun))
 				require.EqualError(t, err, "jsonrpc2: call timed out: Test.Call: context deadline exceeded"+test.text)
 				require.Equal(t, time.Minute, took)
-				require.EqualValues(t, 3, stats.Timeouts.Load())
+				require.EqualValues(t, 3, stats.Snapshot().Timeouts)
 			})
 		})
 	}
@@ -116,7 +116,7 @@ func TestInquiry(t *testing.T) {
 // those that end while it is being asked. Answers that come then are late.
 func TestInquiryTakesLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stats := new(jsonrpc2.Stats)
+		stats := new(jsonrpc2.ClientStats)
 		conn, client := newInquired(t, time.Second, stats)
 		conn.asks = make(chan ask, 100) // that nobody answers
 		took := make(chan time.Duration, 100)
@@ -140,8 +140,8 @@ func TestInquiryTakesLong(t *testing.T) {
 		for range 10 {
 			require.LessOrEqual(t, <-took, 1500*time.Millisecond)
 		}
-		require.EqualValues(t, 10, stats.Dropped.Load())
-		require.EqualValues(t, 10, stats.Timeouts.Load())
+		require.EqualValues(t, 10, stats.Snapshot().Dropped)
+		require.EqualValues(t, 10, stats.Snapshot().Timeouts)
 	})
 }
 

@@ -111,7 +111,7 @@ func TestLogIsNotFlooded(t *testing.T) {
 		lines = record.take()
 		require.Len(t, lines, 1, "and the rest at the end")
 		require.Equal(t, "9", lines[0].attrs["unlogged_before"])
-		require.EqualValues(t, 110, s.stats.Invalid.Load())
+		require.EqualValues(t, 110, s.stats.Snapshot().Invalid)
 	})
 }
 

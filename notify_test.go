@@ -22,17 +22,17 @@ import (
 func TestNotifyReturns(t *testing.T) {
 	gone := errors.New("the queue is gone")
 	for name, test := range map[string]struct {
-		end            func(r *jsonrpc2.Request)
-		want           error // the sentinel
-		unsent, errors int64
+		end     func(r *jsonrpc2.Request)
+		want    error // the sentinel
+		counted jsonrpc2.ClientCounts
 	}{
-		"sent":        {end: func(r *jsonrpc2.Request) { r.Sent() }},
-		"no server":   {func(r *jsonrpc2.Request) { r.Fail(fmt.Errorf("%w: %w", jsonrpc2.ErrNoServer, gone)) }, jsonrpc2.ErrNoServer, 1, 0},
-		"unconfirmed": {func(r *jsonrpc2.Request) { r.Fail(fmt.Errorf("%w: %w", jsonrpc2.ErrUnconfirmed, gone)) }, jsonrpc2.ErrUnconfirmed, 0, 1},
-		"no sentinel": {func(r *jsonrpc2.Request) { r.Fail(gone) }, jsonrpc2.ErrUnconfirmed, 0, 1},
+		"sent":        {func(r *jsonrpc2.Request) { r.Sent() }, nil, jsonrpc2.ClientCounts{Sent: 1}},
+		"no server":   {func(r *jsonrpc2.Request) { r.Fail(fmt.Errorf("%w: %w", jsonrpc2.ErrNoServer, gone)) }, jsonrpc2.ErrNoServer, jsonrpc2.ClientCounts{Unsent: 1}},
+		"unconfirmed": {func(r *jsonrpc2.Request) { r.Fail(fmt.Errorf("%w: %w", jsonrpc2.ErrUnconfirmed, gone)) }, jsonrpc2.ErrUnconfirmed, jsonrpc2.ClientCounts{Unconfirmed: 1}},
+		"no sentinel": {func(r *jsonrpc2.Request) { r.Fail(gone) }, jsonrpc2.ErrUnconfirmed, jsonrpc2.ClientCounts{Unconfirmed: 1}},
 	} {
 		t.Run(name, servicetest.Bubble(func(t *testing.T) {
-			stats, log := new(jsonrpc2.Stats), new(recorder)
+			stats, log := new(jsonrpc2.ClientStats), new(recorder)
 			conn := newScriptedClient().mute()
 			codec := jsonrpc2.NewClientCodec(conn, &jsonrpc2.ClientOptions{Logger: slog.New(log), Stats: stats})
 			client := rpc.NewClientWithCodec(codec)
@@ -47,8 +47,8 @@ func TestNotifyReturns(t *testing.T) {
 			}
 			conn.last().Sent()
 			conn.last().Fail(jsonrpc2.ErrUnavailable)
-			require.Equal(t, test.unsent, stats.Unsent.Load())
-			require.Equal(t, test.errors, stats.Errors.Load())
+			test.counted.Notifications = 1
+			require.Equal(t, test.counted, stats.Snapshot())
 			require.Empty(t, log.take(), "its caller is told")
 			calls, failures := jsonrpc2.Pending(codec)
 			require.Zero(t, calls+failures)
@@ -78,7 +78,7 @@ func TestNotifyWaitsNoLonger(t *testing.T) {
 		}, time.Second, "jsonrpc2: may have been sent: jsonrpc2: Test.Call: context canceled", context.Canceled, 0},
 	} {
 		t.Run(name, servicetest.Bubble(func(t *testing.T) {
-			stats, log := new(jsonrpc2.Stats), new(recorder)
+			stats, log := new(jsonrpc2.ClientStats), new(recorder)
 			conn := newScriptedClient().mute()
 			client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Minute, Logger: slog.New(log), Stats: stats})
 			defer client.Close()
@@ -94,7 +94,7 @@ func TestNotifyWaitsNoLonger(t *testing.T) {
 			require.True(t, r.Deadline().IsZero(), "it may run at any time")
 			require.True(t, r.IsNotification())
 			require.Equal(t, test.ends, r.Context().Err())
-			require.Equal(t, test.overdue, stats.Timeouts.Load())
+			require.Equal(t, test.overdue, stats.Snapshot().Timeouts)
 			require.Empty(t, log.take(), "its caller is told")
 		}))
 	}
@@ -131,7 +131,7 @@ func TestNotifyEnds(t *testing.T) {
 }
 
 func TestNotify(t *testing.T) {
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ClientStats)
 	p := newPeer(t, jsonrpc2.ClientOptions{Service: "Calc", Positional: true, Stats: stats})
 	require.NoError(t, jsonrpc2.Notify(t.Context(), p.client, "Calc.Add", calc.Args{A: 1, B: 5.1}))
 	require.Equal(t, `{"jsonrpc":"2.0","method":"add","params":[1,5.1]}`, (<-p.requests).text)
@@ -139,8 +139,8 @@ func TestNotify(t *testing.T) {
 	require.Equal(t, `{"jsonrpc":"2.0","method":"add"}`, (<-p.requests).text)
 	p.requireAlive(t) // the notifications were sent before
 	p.requireNothingLeft(t)
-	require.EqualValues(t, 2, stats.Notifications.Load())
-	require.EqualValues(t, 1, stats.Calls.Load())
+	require.EqualValues(t, 2, stats.Snapshot().Notifications)
+	require.EqualValues(t, 1, stats.Snapshot().Calls)
 }
 
 func TestNotifyAndCallConcurrently(t *testing.T) {

@@ -105,7 +105,7 @@ func (c *clientCodec) expire() {
 	now := time.Now()
 	for p := c.pending.oldest; p != nil && !now.Before(p.expires); p = c.pending.oldest {
 		c.remove(p, overdue)
-		c.stats.Timeouts.Add(1)
+		c.stats.end(endTimedOut)
 		if p.notification != nil {
 			p.notification.end(unconfirmed(err))
 		} else {
@@ -120,6 +120,7 @@ func (c *clientCodec) expire() {
 // sent ends a notification.
 func (p *pendingCall) sent() {
 	if p.notification != nil && p.codec.complete(p) {
+		p.codec.stats.end(endSent)
 		p.notification.end(nil)
 	}
 }
@@ -142,15 +143,16 @@ func (p *pendingCall) fail(err error) {
 	if !c.removePending(p, canceled) {
 		return
 	}
-	c.count(1, err) // before anybody learns of it
-	switch {
-	case p.notification == nil:
+	if p.notification == nil {
+		c.stats.end(endWith(err)) // before anybody learns of it
 		c.fail(p, err)
-	case certainlyNotRun(err) || isUnconfirmed(err):
-		p.notification.end(err)
-	default: // it waits for no reply
-		p.notification.end(unconfirmed(err))
+		return
 	}
+	if !certainlyNotRun(err) && !isUnconfirmed(err) { // it waits for no reply
+		err = unconfirmed(err)
+	}
+	c.stats.end(endWith(err))
+	p.notification.end(err)
 }
 
 // fail queues the error of a call that was removed, for the reading goroutine to end the
@@ -192,6 +194,7 @@ func (c *clientCodec) endAll() {
 	defer c.mu.Unlock()
 	for _, p := range c.pending.bySeq {
 		p.finish(canceled)
+		c.stats.end(endClosed)
 		if p.notification != nil {
 			p.notification.end(unconfirmed(errClosed))
 		}
@@ -214,6 +217,7 @@ func (c *clientCodec) giveUp(p *pendingCall, err error) (explained error, more b
 	defer c.mu.Unlock()
 	if !errors.Is(p.ctx.Err(), context.DeadlineExceeded) {
 		if c.removePending(p, canceled) {
+			c.stats.end(endCanceled)
 			c.fail(p, err)
 			c.withdraw(p)
 		}
@@ -222,7 +226,7 @@ func (c *clientCodec) giveUp(p *pendingCall, err error) (explained error, more b
 	if !c.removePending(p, overdue) {
 		return err, false
 	}
-	c.stats.Timeouts.Add(1)
+	c.stats.end(endTimedOut)
 	err = c.explain(p, err)
 	return err, c.failOverdue(p, err, time.Now())
 }
@@ -232,17 +236,14 @@ func (c *clientCodec) giveUp(p *pendingCall, err error) (explained error, more b
 func (c *clientCodec) giveUpNotification(p *pendingCall, err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	late := errors.Is(err, ErrTimeout)
-	end := canceled
-	if late {
-		end = overdue
+	end, counted := canceled, endCanceled
+	if errors.Is(err, ErrTimeout) {
+		end, counted = overdue, endTimedOut
 	}
 	if !c.removePending(p, end) {
 		return <-p.notification.ended // it has one
 	}
-	if late {
-		c.stats.Timeouts.Add(1)
-	}
+	c.stats.end(counted)
 	return unconfirmed(err)
 }
 

@@ -44,7 +44,7 @@ func TestBatchAroundABatch(t *testing.T) {
 // What became of another call, as the cause of a context, is not what became of this one.
 func TestCauseIsNotTheFate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stats := new(jsonrpc2.Stats)
+		stats := new(jsonrpc2.ClientStats)
 		conn := newScriptedClient()
 		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Stats: stats, Logger: servicetest.Quiet})
 		defer client.Close()
@@ -64,7 +64,7 @@ func TestCauseIsNotTheFate(t *testing.T) {
 			require.NotErrorIs(t, err, jsonrpc2.ErrTimeout)
 			require.ErrorContains(t, err, "sibling")
 			require.Equal(t, context.Canceled, conn.last().Context().Err())
-			require.Zero(t, stats.Timeouts.Load())
+			require.Zero(t, stats.Snapshot().Timeouts)
 		}
 	})
 }
@@ -85,7 +85,7 @@ func TestConnEndsDuringAnInquiry(t *testing.T) {
 // What an error begins with says what became of a request, not what it wraps.
 func TestFailureIsItsFirstSentinel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var stats jsonrpc2.Stats
+		var stats jsonrpc2.ClientStats
 		conn := newScriptedClient()
 		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Timeout: time.Minute, Stats: &stats, Logger: servicetest.Quiet})
 		defer client.Close()
@@ -99,7 +99,7 @@ func TestFailureIsItsFirstSentinel(t *testing.T) {
 		require.ErrorIs(t, call(fmt.Errorf("%w: the relay: %w", jsonrpc2.ErrReplyLost, jsonrpc2.ErrUnavailable)), jsonrpc2.ErrReplyLost)
 		begin := time.Now()
 		require.ErrorIs(t, call(fmt.Errorf("%w: the relay: %w", jsonrpc2.ErrReplyLost, jsonrpc2.ErrUnconfirmed)), jsonrpc2.ErrReplyLost)
-		require.Zero(t, stats.Unsent.Load())
+		require.Zero(t, stats.Snapshot().Unsent)
 		require.Less(t, time.Since(begin), time.Second)
 	})
 }

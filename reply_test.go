@@ -86,9 +86,9 @@ func TestReplies(t *testing.T) {
 		{name: "error with a code of another form", reply: `{"jsonrpc":"2.0","id":ID,"error":{"code":-32601.0,"message":"gone"}}`, wantErr: "gone (JSON-RPC error -32601)"},
 		{name: "error with a code in thousands", reply: `{"jsonrpc":"2.0","id":ID,"error":{"code":-3.2601e4,"message":"gone"}}`, wantErr: "gone (JSON-RPC error -32601)"},
 		{name: "error with an escaped member", reply: `{"jsonrpc":"2.0","id":ID,"error":{"c\u006fde":5,"message":"m"}}`, wantErr: "m (JSON-RPC error 5)"},
-		{name: "giant", reply: `{"jsonrpc":"2.0","id":ID,"result":"` + strings.Repeat("x", 2000) + `"}`, wantErr: "exceeds the limit of 1000", is: jsonrpc2.ErrTooLarge},
-		{name: "giant in many reads", reply: `{"jsonrpc":"2.0","id":ID,"result":"` + strings.Repeat("x", 200_000) + `"}`, wantErr: "exceeds the limit of 1000", is: jsonrpc2.ErrTooLarge},
-		{name: "deep", reply: `{"jsonrpc":"2.0","id":ID,"result":[[[[[[7]]]]]]}`, wantErr: "nesting exceeds the limit of 5", is: jsonrpc2.ErrTooLarge},
+		{name: "giant", reply: `{"jsonrpc":"2.0","id":ID,"result":"` + strings.Repeat("x", 2000) + `"}`, wantErr: "exceeds the limit of 1000", is: jsonrpc2.ErrReplyTooLarge},
+		{name: "giant in many reads", reply: `{"jsonrpc":"2.0","id":ID,"result":"` + strings.Repeat("x", 200_000) + `"}`, wantErr: "exceeds the limit of 1000", is: jsonrpc2.ErrReplyTooLarge},
+		{name: "deep", reply: `{"jsonrpc":"2.0","id":ID,"result":[[[[[[7]]]]]]}`, wantErr: "nesting exceeds the limit of 5", is: jsonrpc2.ErrReplyTooLarge},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPeer(t, jsonrpc2.ClientOptions{MaxMessageSize: 1000, MaxDepth: 5})
@@ -160,22 +160,23 @@ func TestReplyOfWrongType(t *testing.T) {
 	require.ErrorIs(t, p.client.Call("Test.Late", nil, new(int)), rpc.ErrShutdown)
 }
 
-// Unsent counts the calls of which it is certain that they did not run.
+// Each failure is counted by what it says of the call.
 func TestFailuresAreCounted(t *testing.T) {
 	for _, test := range []struct {
-		err            error
-		unsent, errors int64
+		err  error
+		want jsonrpc2.ClientCounts
 	}{
-		{jsonrpc2.ErrUnavailable, 1, 0},
-		{jsonrpc2.ErrNoServer, 1, 0},
-		{jsonrpc2.ErrOverloaded, 1, 0},
-		{jsonrpc2.ErrTooLarge, 1, 0},
-		{jsonrpc2.ErrReplyLost, 0, 1},
-		{jsonrpc2.ErrBadReply, 0, 1},
+		{jsonrpc2.ErrUnavailable, jsonrpc2.ClientCounts{Unsent: 1}},
+		{jsonrpc2.ErrNoServer, jsonrpc2.ClientCounts{Unsent: 1}},
+		{jsonrpc2.ErrOverloaded, jsonrpc2.ClientCounts{Unsent: 1}},
+		{jsonrpc2.ErrTooLarge, jsonrpc2.ClientCounts{Unsent: 1}},
+		{jsonrpc2.ErrReplyLost, jsonrpc2.ClientCounts{RepliesLost: 1}},
+		{jsonrpc2.ErrBadReply, jsonrpc2.ClientCounts{BadReplies: 1}},
+		{jsonrpc2.ErrReplyTooLarge, jsonrpc2.ClientCounts{RepliesTooLarge: 1}},
 	} {
 		for _, missing := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				conn, stats := newScriptedClient(), new(jsonrpc2.Stats)
+				conn, stats := newScriptedClient(), new(jsonrpc2.ClientStats)
 				client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Stats: stats})
 				defer client.Close()
 				call := client.Go("Test.Call", nil, nil, nil)
@@ -186,8 +187,8 @@ func TestFailuresAreCounted(t *testing.T) {
 					conn.last().Fail(test.err)
 				}
 				require.EqualError(t, (<-call.Done).Error, test.err.Error())
-				require.Equal(t, test.unsent, stats.Unsent.Load(), "%v", test.err)
-				require.Equal(t, test.errors, stats.Errors.Load(), "%v", test.err)
+				test.want.Calls = 1
+				require.Equal(t, test.want, stats.Snapshot(), "%v", test.err)
 			})
 		}
 	}

@@ -84,7 +84,8 @@ func (r *Request) Sent() { r.owner.sent() }
 //   - ErrUnconfirmed: r may have been sent. This ends the notifications in r alone, and
 //     its calls still wait for their answers;
 //   - ErrReplyLost: r may have run, and its answer can no longer come;
-//   - ErrBadReply: what came as the answer is none.
+//   - ErrBadReply: what came as the answer is none;
+//   - ErrReplyTooLarge: what came as the answer exceeds a limit.
 //
 // An error that begins with none of them stands for an ErrReplyLost. Do not call Fail for
 // a call that may have been sent and may still be answered.

@@ -19,7 +19,7 @@ type Running struct {
 
 // Running returns what runs at the moment on the servers that have s in their options,
 // the oldest first: for a page that shows what holds a program up.
-func (s *Stats) Running() []Running {
+func (s *ServerStats) Running() []Running {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []Running
@@ -33,7 +33,7 @@ func (s *Stats) Running() []Running {
 }
 
 // enter has Running show what a server runs, until leave.
-func (s *Stats) enter(c *serverCodec) {
+func (s *ServerStats) enter(c *serverCodec) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.servers == nil {
@@ -42,7 +42,7 @@ func (s *Stats) enter(c *serverCodec) {
 	s.servers[c] = struct{}{}
 }
 
-func (s *Stats) leave(c *serverCodec) {
+func (s *ServerStats) leave(c *serverCodec) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.servers, c)

@@ -20,12 +20,12 @@ type heldUp struct {
 	conn   *scriptedServer
 	server *servicetest.Server
 	slow   *servicetest.Slow
-	stats  *jsonrpc2.Stats
+	stats  *jsonrpc2.ServerStats
 	log    *recorder
 }
 
 func newHeldUp(t *testing.T) heldUp {
-	h := heldUp{newScriptedServer(), nil, servicetest.NewSlow(), new(jsonrpc2.Stats), new(recorder)}
+	h := heldUp{newScriptedServer(), nil, servicetest.NewSlow(), new(jsonrpc2.ServerStats), new(recorder)}
 	h.server = servicetest.Serve(t, h.conn, jsonrpc2.ServerOptions{
 		MaxInFlight: 2, Grace: 5 * time.Second, Logger: slog.New(h.log), Stats: h.stats,
 	}, h.slow)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/rpc"
 	"sync"
+	"sync/atomic"
 )
 
 // A serverCodec is the rpc.ServerCodec. net/rpc runs it like this:
@@ -25,7 +26,7 @@ type serverCodec struct {
 	openFailed bool // another codec has conn
 	opts       ServerOptions
 	log        *dropLog
-	stats      *Stats
+	stats      *ServerStats
 	err        error // what ended conn, or its Close; read when ServeCodec has returned
 
 	places chan struct{} // holds one for each running call, and one if in.hasPlace
@@ -52,7 +53,7 @@ func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *
 	c.log = newDropLog(opts.Logger)
 	c.stats = opts.Stats
 	if c.stats == nil {
-		c.stats = new(Stats)
+		c.stats = new(ServerStats)
 	}
 	if opts.Grace == 0 {
 		c.opts.Grace = defaultGrace
@@ -136,20 +137,22 @@ func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 	if err == nil && r.Error != "" {
 		err = errorFromText(r.Error)
 	}
-	if len(call.id) == 0 {
-		if err != nil {
-			c.log.drop("notification failed", nil, slog.String("method", r.ServiceMethod), slog.Any("error", err))
-		}
-		c.finish(call.exchange, nil, nil)
-	} else {
-		c.finish(call.exchange, call.id, c.response(call, r.ServiceMethod, err, body))
+	switch {
+	case len(call.id) > 0:
+		answer, end := c.response(call, r.ServiceMethod, err, body)
+		c.finish(call.exchange, call.id, answer, end)
+	case err != nil:
+		c.log.drop("notification failed", nil, slog.String("method", r.ServiceMethod), slog.Any("error", err))
+		c.finish(call.exchange, nil, nil, &c.stats.errors)
+	default:
+		c.finish(call.exchange, nil, nil, &c.stats.done)
 	}
 	c.release(call)
 	return nil
 }
 
-// response encodes the response to a call.
-func (c *serverCodec) response(call *serverCall, method string, err *Error, result any) []byte {
+// response encodes the response to a call. It also returns the counter of such ends.
+func (c *serverCodec) response(call *serverCall, method string, err *Error, result any) ([]byte, *atomic.Int64) {
 	c.out.reset()
 	if err == nil {
 		c.out.b = appendResponse(c.out.b, call.id, "result")
@@ -166,9 +169,9 @@ func (c *serverCodec) response(call *serverCall, method string, err *Error, resu
 		c.out.b = appendError(c.out.b[:0], call.id, err)
 	}
 	if err != nil {
-		c.stats.Errors.Add(1)
+		return c.out.b, &c.stats.errors
 	}
-	return c.out.b
+	return c.out.b, &c.stats.answered
 }
 
 // unsendable returns the error to send in place of a response that can't be sent.

@@ -24,7 +24,7 @@ import (
 type service struct {
 	conn  *scriptedServer
 	slow  *servicetest.Slow
-	stats *jsonrpc2.Stats
+	stats *jsonrpc2.ServerStats
 	drain context.CancelFunc
 	done  chan error
 
@@ -42,7 +42,7 @@ type reply struct {
 func newService(t *testing.T, opts jsonrpc2.ServerOptions, more ...any) *service {
 	s := &service{conn: newScriptedServer(), slow: servicetest.NewSlow(), done: make(chan error, 1)}
 	if opts.Stats == nil {
-		opts.Stats = new(jsonrpc2.Stats)
+		opts.Stats = new(jsonrpc2.ServerStats)
 	}
 	s.stats = opts.Stats
 	if opts.Logger == nil {
@@ -447,7 +447,7 @@ func TestServerMessageErr(t *testing.T) {
 				s.conn.messages <- msg
 				require.Equal(t, c.want, s.lastReply(t))
 				require.Zero(t, s.slow.Running.Load())
-				require.EqualValues(t, 1, s.stats.Dropped.Load())
+				require.EqualValues(t, 1, s.stats.Snapshot().Dropped)
 				s.drain()
 				require.NoError(t, <-s.done)
 			})
@@ -467,7 +467,7 @@ func TestBatchResponsesExceedLimit(t *testing.T) {
 		require.LessOrEqual(t, len(got), 1000)
 		require.Equal(t, 1, strings.Count(got, `"result"`))
 		require.Equal(t, 3, strings.Count(got, `"code":-32603,"message":"internal error: the batch's responses exceed the limit of 1000 bytes"`))
-		require.EqualValues(t, 3, s.stats.Errors.Load())
+		require.EqualValues(t, 3, s.stats.Snapshot().Errors)
 		for id := range 4 {
 			require.Contains(t, got, fmt.Sprintf(`"id":%d,`, id))
 		}
@@ -499,13 +499,11 @@ func TestServerStats(t *testing.T) {
 		s.conn.messages <- lost
 		s.drain()
 		require.NoError(t, <-s.done)
-		require.EqualValues(t, 7, s.stats.Calls.Load())
-		require.EqualValues(t, 2, s.stats.Notifications.Load())
-		require.EqualValues(t, 4, s.stats.Errors.Load())
-		require.EqualValues(t, 4, s.stats.Invalid.Load())
-		require.EqualValues(t, 1, s.stats.Dropped.Load())
-		require.EqualValues(t, 1, s.stats.LostReplies.Load())
-		require.Zero(t, s.stats.Timeouts.Load()+s.stats.Unsent.Load())
+		require.Equal(t, jsonrpc2.ServerCounts{
+			Calls: 7, Notifications: 2,
+			Answered: 3, Errors: 5, Done: 1,
+			Invalid: 4, Dropped: 1, LostReplies: 1,
+		}, s.stats.Snapshot())
 	})
 }
 

@@ -18,11 +18,11 @@ import (
 type closing struct {
 	conn   *scriptedClient
 	client *rpc.Client
-	stats  *jsonrpc2.Stats
+	stats  *jsonrpc2.ClientStats
 }
 
 func newClosing(t *testing.T) closing {
-	c := closing{conn: newScriptedClient(), stats: new(jsonrpc2.Stats)}
+	c := closing{conn: newScriptedClient(), stats: new(jsonrpc2.ClientStats)}
 	c.client = jsonrpc2.NewClient(c.conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Stats: c.stats})
 	t.Cleanup(func() { _ = c.client.Close() })
 	return c
@@ -110,7 +110,7 @@ func TestShutdownOfOverdueCalls(t *testing.T) {
 		overdue := c.call()
 		require.NoError(t, jsonrpc2.Shutdown(t.Context(), c.client))
 		require.ErrorIs(t, <-overdue, jsonrpc2.ErrTimeout)
-		require.EqualValues(t, 1, c.stats.Timeouts.Load())
+		require.EqualValues(t, 1, c.stats.Snapshot().Timeouts)
 	})
 }
 

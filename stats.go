@@ -1,106 +1,183 @@
 package jsonrpc2
 
 import (
-	"context"
-	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
-// Stats counts what a codec did. Counters only rise, and may be read at any time.
-type Stats struct {
-	Calls         atomic.Int64 // client: calls handed to the Conn; server: calls begun
-	Notifications atomic.Int64 // the same for notifications
-	Errors        atomic.Int64 // calls answered with an error; client: also requests that may have run and failed on the way
-	Timeouts      atomic.Int64 // client: calls and notifications ended by Timeout, calls ended by the deadline of their ctx
-	Unsent        atomic.Int64 // client: calls and notifications that failed and did certainly not run
-	Invalid       atomic.Int64 // received messages and items that are no request, or on a client no response
-	Dropped       atomic.Int64 // other received messages and items that were dropped: nobody waits for them, or they can't be served
-	Expired       atomic.Int64 // server: requests not run, since nobody waits for the answer any more
-	LostReplies   atomic.Int64 // server: answers that could not be sent, and requests that could not be given back
+// ClientStats count the calls and notifications of a client, and what became of them. The
+// zero value is ready: put its address into the ClientOptions of a client, or of several
+// to count them together. It must not be copied. Any goroutine may call its methods.
+//
+// With package expvar, a program publishes the counts by
+//
+//	expvar.Publish("calc client", expvar.Func(func() any { return stats.Snapshot() }))
+type ClientStats struct {
+	calls, notifications atomic.Int64
+	ends                 [clientEnds]atomic.Int64
+	invalid, dropped     atomic.Int64
+}
+
+// A clientEnd says how a call or a notification has ended.
+type clientEnd int
+
+const (
+	endAnswered clientEnd = iota
+	endFailed
+	endSent
+	endTimedOut
+	endCanceled
+	endUnsent
+	endReplyLost
+	endUnconfirmed
+	endBadReply
+	endReplyTooLarge
+	endClosed
+	clientEnds // how many there are
+)
+
+// ClientCounts are what ClientStats have counted. Each call and notification is counted
+// once when it begins, in Calls or Notifications, and once when it ends, in one of the
+// others; until then it is in InFlight:
+//
+//	Calls + Notifications = Answered + Errors + Sent + Timeouts + Canceled + Unsent +
+//	    RepliesLost + Unconfirmed + BadReplies + RepliesTooLarge + Closed + InFlight
+//
+// What never reaches the codec is not counted: a request whose ctx is done before it
+// begins, and one on a client that has ended. All but InFlight only rise.
+type ClientCounts struct {
+	Calls         int64 `json:"calls"`
+	Notifications int64 `json:"notifications"`
+
+	Answered        int64 `json:"answered"`          // calls with a result
+	Errors          int64 `json:"errors"`            // calls that the server answered with an error
+	Sent            int64 `json:"sent"`              // notifications that the broker or the peer has
+	Timeouts        int64 `json:"timeouts"`          // by the client's Timeout, or by the deadline of a ctx
+	Canceled        int64 `json:"canceled"`          // by a ctx without its deadline
+	Unsent          int64 `json:"unsent"`            // certainly not run: ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, or args that can't be encoded
+	RepliesLost     int64 `json:"replies_lost"`      // calls that failed with ErrReplyLost
+	Unconfirmed     int64 `json:"unconfirmed"`       // notifications with ErrUnconfirmed that are in no other line
+	BadReplies      int64 `json:"bad_replies"`       // calls that failed with ErrBadReply
+	RepliesTooLarge int64 `json:"replies_too_large"` // calls that failed with ErrReplyTooLarge
+	Closed          int64 `json:"closed"`            // ended by the client's Close
+	InFlight        int64 `json:"in_flight"`         // not ended; a gauge
+
+	// What arrived and was the answer to nothing that waits. These are no part of the sum.
+	Invalid int64 `json:"invalid"` // messages and items that are no responses
+	Dropped int64 `json:"dropped"` // responses: late, repeated, or nobody's
+}
+
+// Snapshot returns what has been counted so far.
+func (s *ClientStats) Snapshot() ClientCounts {
+	c := ClientCounts{
+		Answered:        s.ends[endAnswered].Load(),
+		Errors:          s.ends[endFailed].Load(),
+		Sent:            s.ends[endSent].Load(),
+		Timeouts:        s.ends[endTimedOut].Load(),
+		Canceled:        s.ends[endCanceled].Load(),
+		Unsent:          s.ends[endUnsent].Load(),
+		RepliesLost:     s.ends[endReplyLost].Load(),
+		Unconfirmed:     s.ends[endUnconfirmed].Load(),
+		BadReplies:      s.ends[endBadReply].Load(),
+		RepliesTooLarge: s.ends[endReplyTooLarge].Load(),
+		Closed:          s.ends[endClosed].Load(),
+		Invalid:         s.invalid.Load(),
+		Dropped:         s.dropped.Load(),
+	}
+	// What has begun is read last: so nothing has ended that has not begun.
+	c.Calls, c.Notifications = s.calls.Load(), s.notifications.Load()
+	c.InFlight = c.Calls + c.Notifications - c.Answered - c.Errors - c.Sent - c.Timeouts - c.Canceled -
+		c.Unsent - c.RepliesLost - c.Unconfirmed - c.BadReplies - c.RepliesTooLarge - c.Closed
+	return c
+}
+
+func (s *ClientStats) begin(p *pendingCall) {
+	if p.notification != nil {
+		s.notifications.Add(1)
+	} else {
+		s.calls.Add(1)
+	}
+}
+
+func (s *ClientStats) end(how clientEnd) { s.ends[how].Add(1) }
+
+// endWith returns the end that a request has with an error: the server's, or one that
+// begins with a sentinel.
+func endWith(err error) clientEnd {
+	if _, ok := err.(*Error); ok {
+		return endFailed
+	}
+	switch sentinelOf(err.Error()) {
+	case ErrReplyLost:
+		return endReplyLost
+	case ErrUnconfirmed:
+		return endUnconfirmed
+	case ErrBadReply:
+		return endBadReply
+	case ErrReplyTooLarge:
+		return endReplyTooLarge
+	}
+	return endUnsent
+}
+
+// ServerStats count the calls and notifications that a server has received, and what became
+// of them. The zero value is ready: put its address into the ServerOptions of a server, or
+// of several to count them together. It must not be copied. Any goroutine may call its
+// methods. It is published as [ClientStats] are.
+type ServerStats struct {
+	calls, notifications          atomic.Int64
+	answered, errors, done        atomic.Int64
+	expired                       atomic.Int64
+	invalid, dropped, lostReplies atomic.Int64
 
 	mu      sync.Mutex                // protects following
 	servers map[*serverCodec]struct{} // that are not closed
 }
 
-// A dropLog logs what is dropped: one line a second at most, so that a flood of broken
-// messages can't flood the log. Each line says how many before it were left out.
-type dropLog struct {
-	logger *slog.Logger
+// ServerCounts are what ServerStats have counted. Each call and notification is counted
+// once when it was read, in Calls or Notifications, and once when it has ended, in one of
+// the others; until then it is in InFlight:
+//
+//	Calls + Notifications = Answered + Errors + Done + Expired + InFlight
+//
+// All but InFlight only rise.
+type ServerCounts struct {
+	Calls         int64 `json:"calls"`
+	Notifications int64 `json:"notifications"`
 
-	mu       sync.Mutex // protects following
-	next     time.Time  // no line is logged before
-	unlogged int
+	Answered int64 `json:"answered"`  // calls, with a result
+	Errors   int64 `json:"errors"`    // calls answered with an error, and notifications that failed
+	Done     int64 `json:"done"`      // notifications that did not fail
+	Expired  int64 `json:"expired"`   // not run, since nobody waited any more
+	InFlight int64 `json:"in_flight"` // they run, each in one of the MaxInFlight places; a gauge
+
+	// What is no call and no notification, or happened to an answer. These are no part
+	// of the sum.
+	Invalid     int64 `json:"invalid"`      // messages and items that are no requests, or exceed a limit
+	Dropped     int64 `json:"dropped"`      // responses, and messages that the transport can't serve, as for want of a reply address
+	LostReplies int64 `json:"lost_replies"` // answers that could not be delivered, and requests that could not be given back
 }
 
-const (
-	dropLogInterval = time.Second
-	maxQuote        = 200 // bytes of a message, or of an error, in a log line
-)
-
-func newDropLog(logger *slog.Logger) *dropLog {
-	if logger == nil {
-		logger = slog.Default()
+// Snapshot returns what has been counted so far.
+func (s *ServerStats) Snapshot() ServerCounts {
+	c := ServerCounts{
+		Answered:    s.answered.Load(),
+		Errors:      s.errors.Load(),
+		Done:        s.done.Load(),
+		Expired:     s.expired.Load(),
+		Invalid:     s.invalid.Load(),
+		Dropped:     s.dropped.Load(),
+		LostReplies: s.lostReplies.Load(),
 	}
-	return &dropLog{logger: logger}
+	c.Calls, c.Notifications = s.calls.Load(), s.notifications.Load() // last, as in ClientStats
+	c.InFlight = c.Calls + c.Notifications - c.Answered - c.Errors - c.Done - c.Expired
+	return c
 }
 
-// drop logs that body was dropped, and why.
-func (l *dropLog) drop(why string, body []byte, attrs ...slog.Attr) {
-	l.mu.Lock()
-	now := time.Now()
-	if now.Before(l.next) {
-		l.unlogged++
-		l.mu.Unlock()
-		return
-	}
-	unlogged := l.unlogged
-	l.unlogged, l.next = 0, now.Add(dropLogInterval)
-	l.mu.Unlock()
-
-	for i, attr := range attrs { // a stranger may have chosen these, too
-		attrs[i].Value = slog.StringValue(quote(attr.Value.String()))
-	}
-	if body != nil {
-		attrs = append(attrs, slog.Int("bytes", len(body)), slog.String("message", quote(body)))
-	}
-	if unlogged > 0 {
-		attrs = append(attrs, slog.Int("unlogged_before", unlogged))
-	}
-	l.logger.LogAttrs(context.Background(), slog.LevelWarn, "jsonrpc2: "+why, attrs...)
-}
-
-// late logs, for debugging, an answer to a call that had ended: each call that timed out
-// may have one.
-func (l *dropLog) late(body []byte) {
-	ctx := context.Background()
-	if l.logger.Enabled(ctx, slog.LevelDebug) {
-		l.logger.LogAttrs(ctx, slog.LevelDebug, "jsonrpc2: late or repeated reply dropped",
-			slog.Int("bytes", len(body)), slog.String("message", quote(body)))
-	}
-}
-
-// quote returns as much of a text as may be logged.
-func quote[T string | []byte](text T) string {
-	return string(text[:min(len(text), maxQuote)])
-}
-
-// excerpt is quote for the text of an error: it shows where it was cut off.
-func excerpt(text []byte) string {
-	if len(text) <= maxQuote {
-		return string(text)
-	}
-	return strings.ToValidUTF8(quote(text), "") + "…"
-}
-
-// close logs how many were left out after the last line.
-func (l *dropLog) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.unlogged > 0 {
-		l.logger.Warn("jsonrpc2: dropped more", slog.Int("unlogged_before", l.unlogged))
-		l.unlogged = 0
+func (s *ServerStats) begin(item *envelope) {
+	if item.id == nil {
+		s.notifications.Add(1)
+	} else {
+		s.calls.Add(1)
 	}
 }

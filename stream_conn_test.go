@@ -233,7 +233,7 @@ func TestStreamSlowReaderOfAnswers(t *testing.T) {
 		defer here.Close()
 		ctx, drain := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		stats := new(jsonrpc2.Stats)
+		stats := new(jsonrpc2.ServerStats)
 		go func() {
 			done <- jsonrpc2.Serve(ctx, newServer(t), jsonrpc2.NewStreamConn(there),
 				&jsonrpc2.ServerOptions{Logger: servicetest.Quiet, Stats: stats, MaxInFlight: 4})
@@ -248,7 +248,7 @@ func TestStreamSlowReaderOfAnswers(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		taken := stats.Calls.Load()
+		taken := stats.Snapshot().Calls
 		require.Greater(t, taken, int64(10), "answers of 1 MiB may wait")
 		require.Less(t, taken, int64(20), "and no more than those of the calls that run then")
 
@@ -480,7 +480,7 @@ func TestStreamBreaks(t *testing.T) {
 	fromThere, toHere := io.Pipe()
 	defer toHere.Close()
 	w := &failingWriter{written: 1 << 20}
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ClientStats)
 	stream := stdio{fromThere, w, func() error { return nil }}
 	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(stream), &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Stats: stats})
 	defer client.Close()
@@ -491,18 +491,18 @@ func TestStreamBreaks(t *testing.T) {
 	require.ErrorIs(t, err, jsonrpc2.ErrReplyLost, "some of it was written")
 	require.ErrorIs(t, <-sent, jsonrpc2.ErrReplyLost)
 	require.ErrorIs(t, callTest(t.Context(), client), jsonrpc2.ErrUnavailable)
-	require.EqualValues(t, 2, stats.Errors.Load())
+	require.Equal(t, jsonrpc2.ClientCounts{Calls: 2, RepliesLost: 2}, stats.Snapshot())
 }
 
 // An answer that a stream has taken and can't send is counted, and logged.
 func TestStreamLosesAnswers(t *testing.T) {
-	log, stats := new(recorder), new(jsonrpc2.Stats)
+	log, stats := new(recorder), new(jsonrpc2.ServerStats)
 	fromThere, toHere := io.Pipe()
 	conn := jsonrpc2.NewStreamConn(stdio{fromThere, &failingWriter{written: 3}, fromThere.Close})
 	go func() { _, _ = io.WriteString(toHere, addOne) }()
 	opts := &jsonrpc2.ServerOptions{Logger: slog.New(log), Stats: stats}
 	require.ErrorIs(t, jsonrpc2.Serve(t.Context(), newServer(t), conn, opts), errBroken)
-	require.EqualValues(t, 1, stats.LostReplies.Load())
+	require.EqualValues(t, 1, stats.Snapshot().LostReplies)
 	line := log.take()[0]
 	require.Equal(t, "jsonrpc2: reply lost", line.Message)
 	require.Equal(t, `{"jsonrpc":"2.0","id":1,"result":6.1}`, line.attrs["message"])

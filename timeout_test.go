@@ -37,7 +37,7 @@ func TestTimeout(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				stats := new(jsonrpc2.Stats)
+				stats := new(jsonrpc2.ClientStats)
 				p := newPeer(t, jsonrpc2.ClientOptions{Timeout: test.set, Stats: stats})
 				took, err := timed(func() error { return callTest(t.Context(), p.client) })
 				require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
@@ -56,8 +56,8 @@ func TestTimeout(t *testing.T) {
 				}
 				synctest.Wait()
 				p.requireAlive(t)
-				require.EqualValues(t, 2, stats.Timeouts.Load())
-				require.EqualValues(t, 2, stats.Dropped.Load())
+				require.EqualValues(t, 2, stats.Snapshot().Timeouts)
+				require.EqualValues(t, 2, stats.Snapshot().Dropped)
 			})
 		})
 	}
@@ -67,20 +67,20 @@ func TestTimeout(t *testing.T) {
 // those whose caller went away.
 func TestTimeoutsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stats := new(jsonrpc2.Stats)
+		stats := new(jsonrpc2.ClientStats)
 		p := newPeer(t, jsonrpc2.ClientOptions{Timeout: time.Minute, Stats: stats})
 		require.ErrorIs(t, callTest(t.Context(), p.client), jsonrpc2.ErrTimeout)
-		require.EqualValues(t, 1, stats.Timeouts.Load())
+		require.EqualValues(t, 1, stats.Snapshot().Timeouts)
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, callTest(ctx, p.client), jsonrpc2.ErrTimeout)
-		require.EqualValues(t, 2, stats.Timeouts.Load())
+		require.EqualValues(t, 2, stats.Snapshot().Timeouts)
 
 		ctx, cancel = context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		require.ErrorIs(t, callTest(ctx, p.client), context.Canceled)
-		require.EqualValues(t, 2, stats.Timeouts.Load())
+		require.EqualValues(t, 2, stats.Snapshot().Timeouts)
 	})
 }
 

@@ -26,7 +26,7 @@ func TestExpiresOnTheServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			slow, counter, stats := servicetest.NewSlow(), new(servicetest.Counter), new(jsonrpc2.Stats)
+			slow, counter, stats := servicetest.NewSlow(), new(servicetest.Counter), new(jsonrpc2.ServerStats)
 			w := serveWith(t, s, &opts, jsonrpc2.ServerOptions{MaxInFlight: 3, Stats: stats, Logger: servicetest.Quiet}, slow, counter)
 			ch := s.channel(t)
 			require.NoError(t, ch.Confirm(false))
@@ -49,7 +49,7 @@ func TestExpiresOnTheServer(t *testing.T) {
 			require.Contains(t, got, six("3"))
 			require.Equal(t, 3+1, strings.Count(strings.Join(got, ""), `"result":`))
 			w.End(t)
-			require.EqualValues(t, 1, stats.Expired.Load())
+			require.EqualValues(t, 1, stats.Snapshot().Expired)
 			require.Zero(t, counter.N.Load())
 			require.Equal(t, amqpconn.Stats{Requests: 3, Replies: 2}, w.conn.Stats())
 			s.requireWaiting(t, 0) // it does not come back

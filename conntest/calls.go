@@ -48,7 +48,7 @@ func testDeadline(t *testing.T, transport Transport) {
 	if !transport.Deadlines {
 		t.Skip("deadlines don't travel")
 	}
-	client := newClient(transport.Dial(t), -1)
+	client := newClient(t, transport.Dial(t), -1)
 	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	serve(t, transport.Listen(t), newEcho(), jsonrpc2.ServerOptions{})
 	for _, timeout := range []time.Duration{0, patience, time.Hour, 0, patience} {
@@ -121,7 +121,7 @@ func testRawBatch(t *testing.T, transport Transport) {
 // A request that joins others is answered, and its answer is for them.
 func testJoinedRequests(t *testing.T, transport Transport) {
 	conn := jsonrpc2.Batch(transport.Dial(t), nil)
-	client := newClient(conn, patience)
+	client := newClient(t, conn, patience)
 	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	serve(t, transport.Listen(t), newEcho(), jsonrpc2.ServerOptions{})
 	var wg sync.WaitGroup

@@ -103,7 +103,7 @@ func requireCloseEnds(t *testing.T, conn interface{ Close() error }, read func()
 
 // Close leaves no call without an end.
 func testCloseEndsCalls(t *testing.T, transport Transport) {
-	client := newClient(transport.Dial(t), patience)
+	client := newClient(t, transport.Dial(t), patience)
 	service := newEcho()
 	serve(t, transport.Listen(t), service, jsonrpc2.ServerOptions{}).lossy = true
 	defer close(service.release)
@@ -126,7 +126,7 @@ func testCloseEndsCalls(t *testing.T, transport Transport) {
 
 // Shutdown has the calls under way answered, and refuses others.
 func testShutdownFinishesCalls(t *testing.T, transport Transport) {
-	client := newClient(transport.Dial(t), patience)
+	client := newClient(t, transport.Dial(t), patience)
 	service := newEcho()
 	serve(t, transport.Listen(t), service, jsonrpc2.ServerOptions{})
 	var text string
@@ -159,14 +159,14 @@ func testWriteAfterClose(t *testing.T, transport Transport) {
 // second one is closed.
 func testOpenedOnce(t *testing.T, transport Transport) {
 	conn := transport.Dial(t)
-	client := newClient(conn, patience)
+	client := newClient(t, conn, patience)
 	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	serving := transport.Listen(t)
 	service := newEcho()
 	serve(t, serving, service, jsonrpc2.ServerOptions{})
 	callText(t, client, "first")
 
-	second := newClient(conn, patience)
+	second := newClient(t, conn, patience)
 	_, err := jsonrpc2.Call[string](t.Context(), second, "Echo.Text", "second")
 	require.ErrorIs(t, err, jsonrpc2.ErrOpened)
 	require.ErrorIs(t, jsonrpc2.Serve(t.Context(), newServer(t, service), serving, nil), jsonrpc2.ErrOpened)
@@ -177,7 +177,7 @@ func testOpenedOnce(t *testing.T, transport Transport) {
 // Err is nil while a Conn works, and not once it is closed.
 func testErr(t *testing.T, transport Transport) {
 	conn := transport.Dial(t)
-	client := newClient(conn, patience)
+	client := newClient(t, conn, patience)
 	serving := transport.Listen(t)
 	s := serve(t, serving, newEcho(), jsonrpc2.ServerOptions{})
 	callText(t, client, "it works")

@@ -18,13 +18,20 @@ import (
 // dialClient returns a client, and the Conn that it calls over.
 func dialClient(t *testing.T, transport Transport) (*rpc.Client, jsonrpc2.ClientConn) {
 	conn := transport.Dial(t)
-	client := newClient(conn, patience)
+	client := newClient(t, conn, patience)
 	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	return client, conn
 }
 
-func newClient(conn jsonrpc2.ClientConn, timeout time.Duration) *rpc.Client {
-	return jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Echo", Timeout: timeout, Logger: quiet})
+// newClient returns a client of which each call and notification is counted as ended when
+// the test is over.
+func newClient(t *testing.T, conn jsonrpc2.ClientConn, timeout time.Duration) *rpc.Client {
+	stats := new(jsonrpc2.ClientStats)
+	t.Cleanup(func() {
+		assert.Eventually(t, func() bool { return stats.Snapshot().InFlight == 0 }, patience, time.Millisecond,
+			"calls that are not counted once when they end")
+	})
+	return jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Echo", Timeout: timeout, Logger: quiet, Stats: stats})
 }
 
 // dialRaw returns a calling end, for messages written by hand.

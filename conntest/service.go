@@ -67,7 +67,8 @@ type serving struct {
 // serve serves conn until the end of the test, or until it is drained.
 func serve(t *testing.T, conn jsonrpc2.ServerConn, service *echo, opts jsonrpc2.ServerOptions) *serving {
 	server := newServer(t, service)
-	opts.Service, opts.Logger = "Echo", quiet
+	stats := new(jsonrpc2.ServerStats)
+	opts.Service, opts.Logger, opts.Stats = "Echo", quiet, stats
 	ctx, drain := context.WithCancel(context.Background())
 	s := &serving{conn: &countingConn{ServerConn: conn}, drain: drain, done: make(chan error, 1)}
 	go func() { s.done <- jsonrpc2.Serve(ctx, server, s.conn, &opts) }()
@@ -76,6 +77,8 @@ func serve(t *testing.T, conn jsonrpc2.ServerConn, service *echo, opts jsonrpc2.
 		s.conn.check(t)
 		err := conn.Close()
 		assert.True(t, err == nil || s.lossy, "%v", err)
+		assert.Eventually(t, func() bool { return stats.Snapshot().InFlight == 0 }, patience, time.Millisecond,
+			"calls that are not counted once when they end")
 	})
 	return s
 }

@@ -102,7 +102,7 @@ func TestGivenUpWhileItWaits(t *testing.T) {
 		"with nothing known": {"", pass, 0},
 	} {
 		t.Run(name, servicetest.Bubble(func(t *testing.T) {
-			stats := new(jsonrpc2.Stats)
+			stats := new(jsonrpc2.ServerStats)
 			s := serve(t, nil, jsonrpc2.ServerOptions{MaxInFlight: 1, Stats: stats})
 			running := visitOf(s.handler, pass)
 			running.requireWaiting(t)
@@ -112,7 +112,7 @@ func TestGivenUpWhileItWaits(t *testing.T) {
 			s.slow.Open()
 			running.requireAnswer(t, passed)
 			waiting.requireDone(t)
-			require.Equal(t, test.expired, stats.Expired.Load())
+			require.Equal(t, test.expired, stats.Snapshot().Expired)
 			if test.expired == 0 {
 				waiting.requireAnswer(t, passed)
 				require.EqualValues(t, 2, s.slow.Ran.Load())

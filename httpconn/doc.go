@@ -76,7 +76,7 @@
 //
 // The error's text has the status and the beginning of the body. In the lines with "may
 // have run", a body that is cut off makes the error an ErrReplyLost, and one over the
-// codec's MaxMessageSize an ErrTooLarge, if it is JSON or the status is 2xx.
+// codec's MaxMessageSize an ErrReplyTooLarge, if it is JSON or the status is 2xx.
 //
 // A notification succeeds with any 2xx, unless the body is a JSON-RPC error. Else it
 // fails with the same errors; where it may have run, with ErrUnconfirmed.

@@ -68,7 +68,7 @@ func (s *stuckSite) requireFree(t *testing.T) {
 func TestNotificationsThatAreNotAnswered(t *testing.T) {
 	t.Parallel()
 	s := newStuckSite(t)
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ClientStats)
 	client := dialWith(t, connect(t, s.URL, nil), jsonrpc2.ClientOptions{Timeout: 2 * time.Second, Stats: stats})
 	const notes = 20
 	var waiting sync.WaitGroup
@@ -83,8 +83,8 @@ func TestNotificationsThatAreNotAnswered(t *testing.T) {
 	require.EqualValues(t, notes, s.arrived.Load())
 	s.requireFree(t)
 	servicetest.RequireAdds(t, client)
-	require.EqualValues(t, notes, stats.Timeouts.Load())
-	require.Zero(t, stats.Unsent.Load()+stats.Errors.Load())
+	require.EqualValues(t, notes, stats.Snapshot().Timeouts)
+	require.Zero(t, stats.Snapshot().Unsent+stats.Snapshot().Errors)
 }
 
 // In the end the bytes of such notifications kept all calls out.

@@ -314,13 +314,13 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken pi
 // An answer that can't be written is counted.
 func TestAnswerIsLost(t *testing.T) {
 	t.Parallel()
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ServerStats)
 	s := serve(t, nil, jsonrpc2.ServerOptions{Stats: stats})
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(add))
 	s.handler.ServeHTTP(brokenWriter{httptest.NewRecorder()}, r)
-	require.EqualValues(t, 1, stats.LostReplies.Load())
+	require.EqualValues(t, 1, stats.Snapshot().LostReplies)
 	visit := httptest.NewRecorder()
 	s.handler.ServeHTTP(visit, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(add)))
 	require.JSONEq(t, added, visit.Body.String())
-	require.EqualValues(t, 1, stats.LostReplies.Load())
+	require.EqualValues(t, 1, stats.Snapshot().LostReplies)
 }

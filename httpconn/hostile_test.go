@@ -55,7 +55,7 @@ func TestEndlessAnswer(t *testing.T) {
 			})
 			client := dialWith(t, connect(t, s.secret, nil), jsonrpc2.ClientOptions{Timeout: -1, MaxMessageSize: 1 << 20})
 			_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Odd", nil)
-			s.requireFailure(t, err, jsonrpc2.ErrTooLarge, "limit of 1048576 bytes")
+			s.requireFailure(t, err, jsonrpc2.ErrReplyTooLarge, "limit of 1048576 bytes")
 			servicetest.RequireAdds(t, client)
 		})
 	}
@@ -71,10 +71,10 @@ func TestHostileAnswers(t *testing.T) {
 	}{
 		"NULs":              {strings.Repeat("\x00", limit), jsonrpc2.ErrBadReply},
 		"invalid UTF-8":     {`{"id":"` + strings.Repeat("\xff", limit/2) + `"}`, jsonrpc2.ErrBadReply},
-		"nesting":           {strings.Repeat("[", limit), jsonrpc2.ErrTooLarge},
-		"closed nesting":    {strings.Repeat("[", 9000) + strings.Repeat("]", 9000), jsonrpc2.ErrTooLarge},
-		"batch of millions": {"[1" + strings.Repeat(",1", limit/2-10) + "]", jsonrpc2.ErrTooLarge},
-		"batch of batches":  {"[[]" + strings.Repeat(",[{}]", limit/5-10) + "]", jsonrpc2.ErrTooLarge},
+		"nesting":           {strings.Repeat("[", limit), jsonrpc2.ErrReplyTooLarge},
+		"closed nesting":    {strings.Repeat("[", 9000) + strings.Repeat("]", 9000), jsonrpc2.ErrReplyTooLarge},
+		"batch of millions": {"[1" + strings.Repeat(",1", limit/2-10) + "]", jsonrpc2.ErrReplyTooLarge},
+		"batch of batches":  {"[[]" + strings.Repeat(",[{}]", limit/5-10) + "]", jsonrpc2.ErrReplyTooLarge},
 		"duplicates":        {`[{"id":"x"}` + strings.Repeat(`,{"id":"x","result":1}`, 9000) + "]", jsonrpc2.ErrBadReply},
 		"many names":        {`{"a":1` + strings.Repeat(`,"a":1`, limit/6-10) + "}", jsonrpc2.ErrBadReply},
 	} {

@@ -67,7 +67,7 @@ func (c *ClientConn) noAnswer(r *reply) error {
 	case r.decodeErr != nil:
 		why = r.decodeErr.Error()
 	case r.tooLong && mayHaveRun && (r.succeeded() || r.isJSON()):
-		what = jsonrpc2.ErrTooLarge
+		what = jsonrpc2.ErrReplyTooLarge
 		why = fmt.Sprintf("the reply exceeds the limit of %d bytes", c.maxBody)
 	default:
 		if beginning := c.oneLine(r.body[:min(len(r.body), maxLooked)], maxQuote); beginning != "" {

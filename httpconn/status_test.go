@@ -161,7 +161,7 @@ func TestStatusOfANotification(t *testing.T) {
 			t.Parallel()
 			p := &page{body: text}
 			for _, p.status = range append(from(200, 599), 999) {
-				stats := new(jsonrpc2.Stats)
+				stats := new(jsonrpc2.ClientStats)
 				client := dialWith(t, p.conn(t), jsonrpc2.ClientOptions{Stats: stats})
 				err := jsonrpc2.Notify(t.Context(), client, "Calc.Add", nil)
 				require.Equal(t, p.status/100 == 2, err == nil, "%d: %v", p.status, err)
@@ -171,7 +171,7 @@ func TestStatusOfANotification(t *testing.T) {
 					want.dropped = 1
 				case p.status/100 == 2:
 				case sentinel == jsonrpc2.ErrReplyLost || sentinel == jsonrpc2.ErrBadReply:
-					want.errors = 1
+					want.unconfirmed = 1
 				default:
 					want.unsent = 1
 				}
@@ -184,10 +184,11 @@ func TestStatusOfANotification(t *testing.T) {
 }
 
 // notified is what a client has counted of notifications.
-type notified struct{ dropped, errors, unsent int64 }
+type notified struct{ dropped, unconfirmed, unsent int64 }
 
-func notifiedOf(stats *jsonrpc2.Stats) notified {
-	return notified{stats.Dropped.Load(), stats.Errors.Load(), stats.Unsent.Load()}
+func notifiedOf(stats *jsonrpc2.ClientStats) notified {
+	got := stats.Snapshot()
+	return notified{got.Dropped, got.Unconfirmed, got.Unsent}
 }
 
 const two = `[{"jsonrpc":"2.0","id":"a","method":"add"},{"jsonrpc":"2.0","id":"b","method":"add"}]`
@@ -287,7 +288,7 @@ func TestContentEncoding(t *testing.T) {
 		"half a gzip":         {200, "gzip", func(text string) string { return gzipped(text)[:20] }, jsonrpc2.ErrBadReply, "Content-Encoding is gzip: unexpected EOF"},
 		"empty gzip":          {200, "gzip", func(string) string { return "" }, jsonrpc2.ErrBadReply, "the body is empty"},
 		"gzipped HTML":        {502, "gzip", func(string) string { return gzipped("<html>") }, jsonrpc2.ErrReplyLost, `502: "<html>"`},
-		"a bomb":              {200, "gzip", func(string) string { return gzipped(strings.Repeat(" ", 1<<22)) }, jsonrpc2.ErrTooLarge, "limit of 10000 bytes"},
+		"a bomb":              {200, "gzip", func(string) string { return gzipped(strings.Repeat(" ", 1<<22)) }, jsonrpc2.ErrReplyTooLarge, "limit of 10000 bytes"},
 		"a bomb that says no": {404, "gzip", func(string) string { return gzipped(strings.Repeat(" ", 1<<22)) }, jsonrpc2.ErrNoServer, "404"},
 		"br":                  {200, "br", gzipped, jsonrpc2.ErrBadReply, `Content-Encoding is "br"`},
 		"deflate":             {200, "deflate", gzipped, jsonrpc2.ErrBadReply, `Content-Encoding is "deflate"`},

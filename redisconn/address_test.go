@@ -138,7 +138,7 @@ func TestReplyToAnotherType(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	var log servicetest.LogBook
 	slow := servicetest.NewSlow()
-	var stats jsonrpc2.Stats
+	var stats jsonrpc2.ServerStats
 	w := serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{Logger: log.Logger(), Stats: &stats}, slow)
 	require.NoError(t, rdb.Set(ctx, "string", "kept", 0).Err())
 	require.NoError(t, rdb.SAdd(ctx, "set", "kept").Err())
@@ -153,8 +153,8 @@ func TestReplyToAnotherType(t *testing.T) {
 	push(t, rdb, add("after"))
 	require.Equal(t, six, pop(t, rdb, "after"))
 	servicetest.Eventually(t, func() bool { return w.conn.Stats().Undelivered == 20 })
-	servicetest.Eventually(t, func() bool { return stats.LostReplies.Load() == 20 })
-	require.Zero(t, stats.Dropped.Load())
+	servicetest.Eventually(t, func() bool { return stats.Snapshot().LostReplies == 20 })
+	require.Zero(t, stats.Snapshot().Dropped)
 	servicetest.Eventually(t, func() bool { return log.Count("WRONGTYPE") > 0 })
 	require.Equal(t, "kept", rdb.Get(ctx, "string").Val())
 	require.Equal(t, []string{"kept"}, rdb.SMembers(ctx, "set").Val())

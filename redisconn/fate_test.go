@@ -193,7 +193,7 @@ func TestUnsentNotificationsFail(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
 	var log servicetest.LogBook
-	var stats jsonrpc2.Stats
+	var stats jsonrpc2.ClientStats
 	conn := mustDial(t, broker.Client(t), queue, &redisconn.DialOptions{Logger: servicetest.Quiet})
 	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: log.Logger(), Stats: &stats})
 	broker.Kill()
@@ -203,7 +203,7 @@ func TestUnsentNotificationsFail(t *testing.T) {
 		require.ErrorContains(t, err, "connection refused")
 	}
 	require.NoError(t, client.Close())
-	require.EqualValues(t, 3, stats.Unsent.Load())
+	require.EqualValues(t, 3, stats.Snapshot().Unsent)
 	require.Zero(t, log.Count(""), &log)
 }
 

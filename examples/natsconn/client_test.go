@@ -50,10 +50,10 @@ func TestNobodyListens(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})
 	subject := newSubject()
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ClientStats)
 	client, conn := dial(t, connect(t, broker), subject, jsonrpc2.ClientOptions{Stats: stats})
 	require.ErrorIs(t, echo(client), jsonrpc2.ErrNoServer)
-	require.EqualValues(t, 1, stats.Unsent.Load())
+	require.EqualValues(t, 1, stats.Snapshot().Unsent)
 	for range 100 { // its end is never that it was sent
 		require.ErrorIs(t, notify(t, conn, note), jsonrpc2.ErrNoServer)
 	}
@@ -67,7 +67,7 @@ func TestMaxPayload(t *testing.T) {
 	broker := startBroker(t, server.Options{MaxPayload: 64 << 10})
 	subject := newSubject()
 	client, conn := dial(t, connect(t, broker), subject, jsonrpc2.ClientOptions{})
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ServerStats)
 	serve(t, connect(t, broker), subject, newService(), jsonrpc2.ServerOptions{Stats: stats})
 	long := strings.Repeat("x", 64<<10)
 	_, err := jsonrpc2.Call[string](t.Context(), client, "Test.Echo", long)
@@ -76,7 +76,7 @@ func TestMaxPayload(t *testing.T) {
 	_, err = jsonrpc2.Call[[]byte](t.Context(), client, "Test.Long", 64<<10)
 	require.ErrorIs(t, err, jsonrpc2.ErrReplyLost)
 	require.ErrorContains(t, err, nats.ErrMaxPayload.Error())
-	require.EqualValues(t, 1, stats.LostReplies.Load())
+	require.EqualValues(t, 1, stats.Snapshot().LostReplies)
 	require.NoError(t, echo(client))
 }
 

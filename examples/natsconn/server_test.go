@@ -26,7 +26,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	broker := startBroker(t, server.Options{})
 	subject := newSubject()
 	client, _ := dial(t, connect(t, broker), subject, jsonrpc2.ClientOptions{})
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ServerStats)
 	opts := jsonrpc2.ServerOptions{MaxInFlight: 4, Stats: stats} // so that some wait
 	drain, served := serve(t, connect(t, broker), subject, newService(), opts)
 
@@ -56,8 +56,8 @@ func TestDrainUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	callers.Wait()
-	require.Equal(t, calls.Load(), stats.Calls.Load())
-	require.Zero(t, stats.LostReplies.Load())
+	require.Equal(t, calls.Load(), stats.Snapshot().Calls)
+	require.Zero(t, stats.Snapshot().LostReplies)
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -119,7 +119,7 @@ func TestOverload(t *testing.T) {
 	broker := startBroker(t, server.Options{})
 	subject := newSubject()
 	service := newService()
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ServerStats)
 	client, _ := dial(t, connect(t, broker), subject, jsonrpc2.ClientOptions{})
 	serve(t, connect(t, broker), subject, service, jsonrpc2.ServerOptions{MaxInFlight: 1, Stats: stats})
 	running := client.Go("Test.Wait", "running", new(string), nil)
@@ -133,7 +133,7 @@ func TestOverload(t *testing.T) {
 	for range more {
 		require.ErrorContains(t, receive(t, done).Error, jsonrpc2.ErrNoServer.Error())
 	}
-	require.EqualValues(t, more, stats.LostReplies.Load())
+	require.EqualValues(t, more, stats.Snapshot().LostReplies)
 	service.release()
 	require.NoError(t, receive(t, running.Done).Error)
 	for range room {
@@ -147,7 +147,7 @@ func TestDeadlinePassesInServer(t *testing.T) {
 	broker := startBroker(t, server.Options{})
 	subject := newSubject()
 	service := newService()
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ServerStats)
 	ncClient, ncServer := connect(t, broker), connect(t, broker)
 	client, _ := dial(t, ncClient, subject, jsonrpc2.ClientOptions{})
 	serve(t, ncServer, subject, service, jsonrpc2.ServerOptions{MaxInFlight: 1, Stats: stats})
@@ -167,7 +167,7 @@ func TestDeadlinePassesInServer(t *testing.T) {
 	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
 	service.release()
 	require.NoError(t, receive(t, running.Done).Error)
-	require.Eventually(t, func() bool { return stats.Expired.Load() > 0 }, patience, tick)
+	require.Eventually(t, func() bool { return stats.Snapshot().Expired > 0 }, patience, tick)
 	require.Empty(t, service.started)
 }
 
@@ -177,7 +177,7 @@ func TestForeignMessages(t *testing.T) {
 	broker := startBroker(t, server.Options{})
 	nc, subject := connect(t, broker), newSubject()
 	service := newService()
-	stats := new(jsonrpc2.Stats)
+	stats := new(jsonrpc2.ServerStats)
 	serve(t, nc, subject, service, jsonrpc2.ServerOptions{Service: "Test", Stats: stats})
 
 	answer, err := nc.Request(subject, []byte(`{"jsonrpc":"2.0","id":1,"method":"echo","params":["a"]}`), patience)
@@ -188,7 +188,7 @@ func TestForeignMessages(t *testing.T) {
 	require.NoError(t, nc.Publish(subject, []byte(`{"jsonrpc":"2.0","method":"wait","params":["notification"]}`)))
 	require.Equal(t, "notification", receive(t, service.started))
 	require.NoError(t, nc.Publish(subject, []byte(`{"jsonrpc":"2.0","id":1,"method":"wait","params":["call"]}`)))
-	require.Eventually(t, func() bool { return stats.Dropped.Load() == 1 }, patience, tick)
+	require.Eventually(t, func() bool { return stats.Snapshot().Dropped == 1 }, patience, tick)
 	require.Empty(t, service.started, "nobody could be answered")
 
 	own := newSubject()

@@ -138,7 +138,7 @@ var failures = []struct {
 }{
 	{jsonrpc2.ErrTimeout, "timeout"},
 	{jsonrpc2.ErrReplyLost, "reply lost"},
-	{jsonrpc2.ErrTooLarge, "too large"},
+	{jsonrpc2.ErrReplyTooLarge, "reply too large"},
 	{jsonrpc2.ErrBadReply, "bad reply"},
 }
 
@@ -165,7 +165,6 @@ func (l *load) count(t *testing.T, runs map[int]int) tally {
 			name := failureName(err)
 			require.NotEmpty(t, name, "call %d: %v", n, err)
 			sum.failed[name]++
-			sent = !errors.Is(err, jsonrpc2.ErrTooLarge)
 		}
 		switch {
 		case runs[n] == 1:
@@ -185,7 +184,7 @@ func (l *load) count(t *testing.T, runs map[int]int) tally {
 // isUnsent reports that a call certainly did not run.
 func isUnsent(err error) bool {
 	return errors.Is(err, jsonrpc2.ErrUnavailable) || errors.Is(err, jsonrpc2.ErrOverloaded) ||
-		errors.Is(err, jsonrpc2.ErrNoServer) || errors.Is(err, jsonrpc2.ErrNotRun)
+		errors.Is(err, jsonrpc2.ErrNoServer) || errors.Is(err, jsonrpc2.ErrTooLarge) || errors.Is(err, jsonrpc2.ErrNotRun)
 }
 
 func failureName(err error) string {

@@ -32,7 +32,7 @@ var httpFailures = []failure{
 		s.serve(t, handler, jsonrpc2.ServerOptions{})
 		return outcome{err: err}
 	}},
-	{"http", "ErrTooLarge of a request", 0, func(t *testing.T, s *Counted) outcome { // by the server's limit
+	{"http", "ErrTooLarge", 0, func(t *testing.T, s *Counted) outcome { // by the server's limit
 		_, url := s.overHTTP(t, jsonrpc2.ServerOptions{MaxMessageSize: smallLimit})
 		client := dial(t, servicetest.Must(httpconn.Dial(url, nil)), jsonrpc2.ClientOptions{})
 		return outcome{call(client, "Quick", Args{Name: "it", Fill: long}), client}
@@ -56,7 +56,7 @@ var httpFailures = []failure{
 		})), "Quick", Args{Name: "it"})
 		return outcome{err: err}
 	}},
-	{"http", "ErrTooLarge of a reply", 1, func(t *testing.T, s *Counted) outcome {
+	{"http", "ErrReplyTooLarge", 1, func(t *testing.T, s *Counted) outcome {
 		_, url := s.overHTTP(t, jsonrpc2.ServerOptions{})
 		return tooLargeReply(t, servicetest.Must(httpconn.Dial(url, nil)))
 	}},

@@ -34,7 +34,7 @@ var rabbitFailures = []failure{
 		require.NoError(t, (<-waits.Done).Error)
 		return outcome{err, alive}
 	}},
-	{"rabbitmq", "ErrTooLarge of a request", 0, func(t *testing.T, s *Counted) outcome {
+	{"rabbitmq", "ErrTooLarge", 0, func(t *testing.T, s *Counted) outcome {
 		url := brokertest.SharedRabbitMQ(t).URL()
 		return tooLargeRequest(t, s.onRabbit(t, url), dialRabbit(t, url, t.Name(), nil))
 	}},
@@ -58,7 +58,7 @@ var rabbitFailures = []failure{
 	{"rabbitmq", "ErrBadReply", 1, func(t *testing.T, s *Counted) outcome {
 		return badReply(t, s.onRabbit(t, brokertest.SharedRabbitMQ(t).URL()))
 	}},
-	{"rabbitmq", "ErrTooLarge of a reply", 1, func(t *testing.T, s *Counted) outcome {
+	{"rabbitmq", "ErrReplyTooLarge", 1, func(t *testing.T, s *Counted) outcome {
 		return tooLargeReply(t, s.onRabbit(t, brokertest.SharedRabbitMQ(t).URL()))
 	}},
 }

@@ -36,7 +36,7 @@ var redisFailures = []failure{
 		require.NoError(t, (<-waits.Done).Error)
 		return outcome{err, client}
 	}},
-	{"redis", "ErrTooLarge of a request", 0, func(t *testing.T, s *Counted) outcome {
+	{"redis", "ErrTooLarge", 0, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRedis(t)
 		s.onRedis(t, broker)
 		return tooLargeRequest(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)), servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)))
@@ -58,7 +58,7 @@ var redisFailures = []failure{
 		s.onRedis(t, broker)
 		return badReply(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)))
 	}},
-	{"redis", "ErrTooLarge of a reply", 1, func(t *testing.T, s *Counted) outcome {
+	{"redis", "ErrReplyTooLarge", 1, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRedis(t)
 		s.onRedis(t, broker)
 		return tooLargeReply(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)))

@@ -17,7 +17,7 @@ const smallLimit = 1000 // bytes of a message
 var long = strings.Repeat("x", 2*smallLimit)
 
 var streamFailures = []failure{
-	{"stream", "ErrTooLarge of a request", 0, func(t *testing.T, s *Counted) outcome {
+	{"stream", "ErrTooLarge", 0, func(t *testing.T, s *Counted) outcome {
 		return tooLargeRequest(t, s.overStream(t), s.overStream(t))
 	}},
 	{"stream", "ErrOverloaded", 0, func(t *testing.T, s *Counted) outcome {
@@ -51,7 +51,7 @@ var streamFailures = []failure{
 	}},
 	{"stream", "ErrTimeout", 1, func(t *testing.T, s *Counted) outcome { return timeout(t, s, s.overStream(t)) }},
 	{"stream", "ErrBadReply", 1, func(t *testing.T, s *Counted) outcome { return badReply(t, s.overStream(t)) }},
-	{"stream", "ErrTooLarge of a reply", 1, func(t *testing.T, s *Counted) outcome { return tooLargeReply(t, s.overStream(t)) }},
+	{"stream", "ErrReplyTooLarge", 1, func(t *testing.T, s *Counted) outcome { return tooLargeReply(t, s.overStream(t)) }},
 }
 
 // overStream serves over TCP, and returns the other end.

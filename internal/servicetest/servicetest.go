@@ -48,6 +48,9 @@ func Serve(t *testing.T, conn jsonrpc2.ServerConn, codec jsonrpc2.ServerOptions,
 		require.NoError(t, server.Register(service))
 	}
 	codec.Service = "Calc"
+	if codec.Stats == nil {
+		codec.Stats = new(jsonrpc2.ServerStats)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{Drain: cancel, Done: make(chan struct{})}
 	go func() {
@@ -61,6 +64,7 @@ func Serve(t *testing.T, conn jsonrpc2.ServerConn, codec jsonrpc2.ServerOptions,
 			}
 		}
 		s.End(t)
+		require.Zero(t, codec.Stats.Snapshot().InFlight, "calls that are not counted once when they end")
 	})
 	return s
 }
