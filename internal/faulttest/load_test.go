@@ -27,8 +27,9 @@ type load struct {
 	stopping                chan struct{}
 	wg                      sync.WaitGroup
 
-	mu   sync.Mutex // protects following
-	ends map[int]error
+	mu       sync.Mutex // protects following
+	ends     map[int]error
+	notified []error
 }
 
 func newLoad(client *rpc.Client) *load {
@@ -45,6 +46,9 @@ func (l *load) start() {
 	for range l.callers {
 		l.wg.Go(l.run)
 	}
+	if l.limit == 0 {
+		l.wg.Go(l.notify)
+	}
 }
 
 func (l *load) run() {
@@ -60,10 +64,17 @@ func (l *load) run() {
 			return
 		}
 		_ = l.end(int(n), l.call(Task{N: int(n)}))
-		select {
-		case <-time.After(l.pause):
-		case <-l.stopping:
-		}
+		l.rest()
+	}
+}
+
+// rest waits between two calls. It reports whether the load goes on.
+func (l *load) rest() bool {
+	select {
+	case <-time.After(l.pause):
+		return true
+	case <-l.stopping:
+		return false
 	}
 }
 

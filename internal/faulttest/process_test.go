@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/rpc"
 	"os"
@@ -79,7 +80,9 @@ func (c processConfig) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
+	stats := new(jsonrpc2.ServerStats)
+	err = jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet, Stats: stats})
+	return errors.Join(err, ledger.noteCounts(stats))
 }
 
 // call makes all calls at once.
@@ -224,6 +227,7 @@ func testClientProcessKilled(t *testing.T, name string, s site) {
 	servicetest.Eventually(t, func() bool { return len(ledger.runs(t)) == orphans })
 	server.end(t)
 	s.requireEmpty(t)
+	ledger.requireAddsUp(t)
 	sum := tally{asked: orphans, failed: map[string]int{"caller killed": orphans}}
 	for _, runs := range ledger.runs(t) {
 		require.Equal(t, 1, runs)

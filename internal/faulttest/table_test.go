@@ -38,7 +38,7 @@ func (t *table) note(fault string, sum tally, note string) {
 	if failed > 0 {
 		text = strings.Join(by, ", ")
 	}
-	t.rows[fault] = fmt.Sprintf("| %s | %d | %d | %s | %d | %d | %d | %d | %s |",
+	t.rows[fault] = fmt.Sprintf("| %s | %d | %d | %s | %d | %d | %d | %d | yes | %s |",
 		fault, sum.asked, sum.answered, text, sum.unsent, sum.once, sum.again, sum.lost, note)
 }
 
@@ -52,15 +52,17 @@ const tableHead = `# What faults do
 
 Calls made throughout a fault, and what became of them. *Failed* calls may have
 run, those *not sent* certainly did not. *Lost* are those that failed and did not
-run. A run counts when it begins. This file is written by
+run. A run counts when it begins. The numbers *add up* if the client's Stats have each
+call and notification once, by how it ended for the caller, and those of each server that
+was not killed have each once, too. This file is written by
 
     FAULTS=all go test ./internal/faulttest -table FAULTS.md
 
 `
 
 const rowsHead = `
-| Fault | Asked | Answered | Failed | Not sent | Run once | Run twice | Lost | Note |
-|---|---:|---:|---|---:|---:|---:|---:|---|
+| Fault | Asked | Answered | Failed | Not sent | Run once | Run twice | Lost | Adds up | Note |
+|---|---:|---:|---|---:|---:|---:|---:|---|---|
 `
 
 // write writes the table to a file. What is there and not in the table is kept.

@@ -72,7 +72,7 @@ func (tr *trial) prepare(t *testing.T, servers bool) {
 		servicetest.Eventually(t, func() bool { _, err := tr.site.waiting(); return err == nil }, "no queue")
 	}
 	tr.conn = tr.site.dial(t)
-	tr.client.Logger, tr.client.Timeout = servicetest.Quiet, tr.timeout
+	tr.client.Logger, tr.client.Timeout, tr.client.Stats = servicetest.Quiet, tr.timeout, new(jsonrpc2.ClientStats)
 	if tr.timeout == 0 {
 		tr.client.Timeout = 2 * time.Second
 	}
@@ -129,6 +129,8 @@ func (tr *trial) requireWorks(t *testing.T) {
 func (tr *trial) conclude(t *testing.T) {
 	t.Helper()
 	tr.site.requireEmpty(t)
+	tr.requireAddsUp(t, tr.client.Stats)
+	tr.ledger.requireAddsUp(t)
 	runs := tr.ledger.runs(t)
 	sum := tr.count(t, runs)
 	note := ""
@@ -154,18 +156,21 @@ type server interface {
 // A worker is a server in this process.
 type worker struct {
 	*servicetest.Server
-	conn jsonrpc2.ServerConn
+	conn   jsonrpc2.ServerConn
+	ledger *Ledger
+	stats  *jsonrpc2.ServerStats
 }
 
 // serve starts a worker, which the test's cleanup ends.
 func serve(t *testing.T, s site, ledger *Ledger, codec jsonrpc2.ServerOptions) *worker {
 	t.Helper()
-	codec.Logger = servicetest.Quiet
+	codec.Logger, codec.Stats = servicetest.Quiet, new(jsonrpc2.ServerStats)
 	conn := s.listen(t)
-	return &worker{servicetest.Serve(t, conn, codec, ledger), conn}
+	return &worker{servicetest.Serve(t, conn, codec, ledger), conn, ledger, codec.Stats}
 }
 
 func (w *worker) end(t *testing.T) {
 	t.Helper()
 	w.End(t)
+	require.NoError(t, w.ledger.noteCounts(w.stats))
 }
