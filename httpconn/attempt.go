@@ -180,7 +180,7 @@ func (a *attempt) failed(err error) error {
 	}
 	err = fmt.Errorf("%w: POST %s: %w", what, a.conn.where, err)
 	if !a.request.GivenUp() || unsent && errors.Is(a.Err(), context.DeadlineExceeded) {
-		a.conn.unreached.Store(&err)
+		a.conn.unreached.Store(&unreached{err, time.Now().Add(unreachedTime)})
 	}
 	return err
 }

@@ -37,7 +37,7 @@ const (
 )
 
 // A ClientConn calls the server at a URL. Dial makes it; give it to one codec, as
-// jsonrpc2.NewClient does. The codec calls and closes it. Err is for any goroutine. Each
+// jsonrpc2.NewClient does. The codec calls and closes it. Err and Stats are for any goroutine. Each
 // request is one POST on a goroutine of its own. The POST ends when the request ends, and
 // Close awaits these goroutines.
 type ClientConn struct {
@@ -55,12 +55,13 @@ type ClientConn struct {
 	posts   chan *jsonrpc2.Request // an idle worker receives its next request
 
 	opened    atomic.Bool
-	unreached atomic.Pointer[error] // why the last request did not reach the server; nil if it did
+	unreached atomic.Pointer[unreached] // the last request did not reach the server; nil if it did
 	close     sync.Once
 	closing   chan struct{} // closed by Close at first: no request is accepted, no answer wanted
 	closed    chan struct{} // closed by Close when no request is under way any more
 
 	mu       sync.Mutex // protects following
+	requests int64      // so far
 	bytes    int        // of the requests under way
 	underWay map[*jsonrpc2.Request]struct{}
 
@@ -156,6 +157,7 @@ func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 		return fmt.Errorf("%w: %s", jsonrpc2.ErrOverloaded, c.where)
 	}
 	r.Keep()
+	c.requests++
 	c.bytes += len(r.Body)
 	c.underWay[r] = struct{}{}
 	select {
@@ -238,17 +240,40 @@ func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 // Inquire implements jsonrpc2.ClientConn. It knows nothing, and returns nil.
 func (c *ClientConn) Inquire(context.Context, []*jsonrpc2.Request) []error { return nil }
 
-// Err implements jsonrpc2.ClientConn: it returns why the last request did not reach the
-// server. It is nil if any response came, whatever its status, and before the first
-// request.
+// unreachedTime is for how long Err tells of a request that did not reach the server.
+const unreachedTime = 5 * time.Second
+
+// An unreached says why a request did not reach the server.
+type unreached struct {
+	err   error
+	until time.Time // Err tells
+}
+
+// Err implements jsonrpc2.ClientConn. For 5 s it returns why the last request did not
+// reach the server; then the next one may. It is nil if any response came, whatever its
+// status, and before the first request.
 func (c *ClientConn) Err() error {
 	if c.isClosing() {
 		return net.ErrClosed
 	}
-	if err := c.unreached.Load(); err != nil {
-		return *err
+	if last := c.unreached.Load(); last != nil && time.Now().Before(last.until) {
+		return last.err
 	}
 	return nil
+}
+
+// ClientStats are what a ClientConn has done. Requests only rises; the others are gauges.
+type ClientStats struct {
+	Requests int64 `json:"requests"`  // POSTs, each with a call, a notification or a batch
+	InFlight int64 `json:"in_flight"` // of them, that have no answer yet
+	Bytes    int64 `json:"bytes"`     // in the bodies of those in flight, at most 16 MiB
+}
+
+// Stats returns what the ClientConn has done so far. Any goroutine may call it.
+func (c *ClientConn) Stats() ClientStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return ClientStats{c.requests, int64(len(c.underWay)), int64(c.bytes)}
 }
 
 func (c *ClientConn) isClosing() bool {

@@ -102,3 +102,24 @@ func TestHandlerErr(t *testing.T) {
 		require.ErrorIs(t, s.handler.Err(), net.ErrClosed)
 	})
 }
+
+// After a while Err no longer tells of a server that was not reached. A program that makes
+// no calls while it is not ready would else never be ready again.
+func TestClientErrEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := errors.New("down")
+		transport := roundTripper(func(*http.Request) (*http.Response, error) { return nil, down })
+		conn := connect(t, "http://h/", &httpconn.DialOptions{Client: &http.Client{Transport: transport}})
+		client := dialWith(t, conn, jsonrpc2.ClientOptions{Timeout: -1})
+		for range 2 {
+			require.NoError(t, conn.Err())
+			_, err := servicetest.Add(client, 1, 2)
+			require.Error(t, err)
+			require.ErrorIs(t, conn.Err(), down)
+			time.Sleep(5*time.Second - 1)
+			require.ErrorIs(t, conn.Err(), down)
+			time.Sleep(1)
+		}
+		require.NoError(t, conn.Err())
+	})
+}

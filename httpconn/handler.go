@@ -42,17 +42,21 @@ type ListenOptions struct {
 	AllowCrossOrigin bool
 }
 
-// Stats counts what a Handler did. All counters only rise. Each POST is counted in one of
-// them, and also in Replies if it was taken and answered. Those that were taken and are
-// not in Replies still run, or nobody waited for their answers.
-type Stats struct {
-	Requests int64 // request messages taken
-	Replies  int64 // answers, also those without a body
-	Refused  int64 // requests refused for their method, types or origin
-	TooLarge int64 // requests over the size limit
-	Busy     int64 // requests refused in a drain, for want of a place or for MaxWaiting
-	Gone     int64 // requests whose body broke off, or whose context ended, before they were taken
-	Late     int64 // requests whose body came too late
+// ServerStats are what a Handler has done. Each POST that has ended is counted in one line
+// of the first six, and also in Replies if it was taken and answered. Those that were taken
+// and are not in Replies still run, or nobody waited for their answers. All but the last
+// two only rise; these are gauges.
+type ServerStats struct {
+	Requests int64 `json:"requests"`  // request messages taken
+	Refused  int64 `json:"refused"`   // for their method, types or origin
+	TooLarge int64 `json:"too_large"` // over the size limit
+	Busy     int64 `json:"busy"`      // refused in a drain, for want of a place or for MaxWaiting
+	Gone     int64 `json:"gone"`      // body broke off, or context ended, before they were taken
+	Late     int64 `json:"late"`      // body came too late
+
+	Replies  int64 `json:"replies"`   // answers, also those without a body
+	InFlight int64 `json:"in_flight"` // requests that wait for a place or for their answer
+	Bytes    int64 `json:"bytes"`     // of bodies that are read or wait for a place, at most MaxWaiting
 }
 
 // A Handler is an http.Handler and a jsonrpc2.ServerConn: mount it on a mux, and give it
@@ -84,7 +88,7 @@ type Handler struct {
 	count counters
 }
 
-// counters are the Stats, as they are counted.
+// counters are the ServerStats, as they are counted.
 type counters struct {
 	requests, replies, refused, tooLarge, busy, gone, late atomic.Int64
 }
@@ -365,8 +369,10 @@ func (h *Handler) Close() error {
 }
 
 // Stats returns what the Handler has done so far.
-func (h *Handler) Stats() Stats {
-	return Stats{
+func (h *Handler) Stats() ServerStats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return ServerStats{
 		Requests: h.count.requests.Load(),
 		Replies:  h.count.replies.Load(),
 		Refused:  h.count.refused.Load(),
@@ -374,5 +380,7 @@ func (h *Handler) Stats() Stats {
 		Busy:     h.count.busy.Load(),
 		Gone:     h.count.gone.Load(),
 		Late:     h.count.late.Load(),
+		InFlight: int64(h.active),
+		Bytes:    h.waiting,
 	}
 }

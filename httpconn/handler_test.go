@@ -16,6 +16,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 func TestMethods(t *testing.T) {
@@ -30,7 +31,7 @@ func TestMethods(t *testing.T) {
 		require.Equal(t, "POST", got.header.Get("Allow"), method)
 		require.Equal(t, "true", got.header.Get(httpconn.NotBegunHeader), method)
 	}
-	require.Equal(t, httpconn.Stats{Refused: int64(len(methods))}, s.handler.Stats())
+	require.Equal(t, httpconn.ServerStats{Refused: int64(len(methods))}, s.handler.Stats())
 	s.requireAdds(t)
 }
 
@@ -200,7 +201,7 @@ func TestTooLarge(t *testing.T) {
 			require.NoError(t, response.Body.Close())
 		}
 	}
-	require.Equal(t, httpconn.Stats{Requests: 2, Replies: 2, TooLarge: 6}, s.handler.Stats())
+	require.Equal(t, httpconn.ServerStats{Requests: 2, Replies: 2, TooLarge: 6}, s.handler.Stats())
 	s.requireAdds(t)
 }
 
@@ -277,6 +278,28 @@ func TestSeveralHandlers(t *testing.T) {
 	require.JSONEq(t, added, s.do(t, request(t, s.URL+"/v2/us/calc", add)).body)
 }
 
+// The gauges of both ends tell what is under way.
+func TestGauges(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil, jsonrpc2.ServerOptions{MaxInFlight: 1})
+	conn := connect(t, s.URL, nil)
+	client := dial(t, conn)
+	first := client.Go("Slow.Wait", 7, new(int), nil)
+	s.slow.RequireRunning(t, 1)
+	second := client.Go("Slow.Wait", 7, new(int), nil)
+	servicetest.Eventually(t, func() bool { return s.handler.Stats().InFlight == 2 })
+	here, there := conn.Stats(), s.handler.Stats()
+	require.EqualValues(t, 2, here.Requests)
+	require.EqualValues(t, 2, here.InFlight)
+	require.EqualValues(t, 1, there.Requests)
+	require.Equal(t, here.Bytes, 2*there.Bytes, "one of them waits for its place")
+	s.slow.Open()
+	require.NoError(t, (<-first.Done).Error)
+	require.NoError(t, (<-second.Done).Error)
+	require.Equal(t, httpconn.ClientStats{Requests: 2}, conn.Stats())
+	require.Equal(t, httpconn.ServerStats{Requests: 2, Replies: 2}, s.handler.Stats())
+}
+
 func TestHandlerStats(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{MaxMessageSize: 100})
@@ -290,7 +313,7 @@ func TestHandlerStats(t *testing.T) {
 	s.post(t, strings.Repeat(" ", 101))
 	s.end(t)
 	s.post(t, add)
-	want := httpconn.Stats{Requests: 3, Replies: 3, Refused: 3, TooLarge: 1, Busy: 1}
+	want := httpconn.ServerStats{Requests: 3, Replies: 3, Refused: 3, TooLarge: 1, Busy: 1}
 	require.Equal(t, want, s.handler.Stats())
 }
 
