@@ -6,7 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/rpc"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -213,4 +218,59 @@ func ExampleContext() {
 	drain()
 	fmt.Println((<-call.Done).Error)
 	// Output: context canceled
+}
+
+// ready answers a readiness probe: 200 while all ends work, else 503 with the reason. Err
+// does no I/O, so that the probe is answered at once. Kubernetes asks it by
+//
+//	readinessProbe: {httpGet: {path: /ready, port: 8080}}
+func ready(ends ...interface{ Err() error }) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for _, end := range ends {
+			if err := end.Err(); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+		}
+	}
+}
+
+func Example_readiness() {
+	there, here := net.Pipe()
+	defer here.Close()
+	conn := jsonrpc2.NewStreamConn(there) // or that of a Listen
+	ctx, drain := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- jsonrpc2.Serve(ctx, rpc.NewServer(), conn, nil) }()
+
+	probe := func() int {
+		w := httptest.NewRecorder()
+		ready(conn)(w, httptest.NewRequest("GET", "/ready", nil))
+		return w.Code
+	}
+	fmt.Println(probe())
+	drain()
+	fmt.Println(<-done, probe())
+	// Output:
+	// 200
+	// <nil> 503
+}
+
+// Heroku ends a dyno by SIGTERM, and kills it after 30 s. A Grace of 25 s ends the contexts
+// of methods that still run then: that leaves them 5 s to return, and their answers to be
+// sent. For Kubernetes the same holds of its terminationGracePeriodSeconds, 30 by default.
+func Example_heroku() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	there, here := net.Pipe()
+	defer here.Close()
+	opts := &jsonrpc2.ServerOptions{Grace: 25 * time.Second}
+
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		panic(err)
+	}
+	go self.Signal(syscall.SIGTERM) // as Heroku would
+	fmt.Println(jsonrpc2.Serve(ctx, rpc.NewServer(), jsonrpc2.NewStreamConn(there), opts))
+	// Output: <nil>
 }
