@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// Running are the calls of a method that servers run at the moment, notifications
-// included.
+// Running says how often a method runs at the moment.
 type Running struct {
 	Method string    `json:"method"` // as net/rpc knows it
-	Calls  int       `json:"calls"`
-	Since  time.Time `json:"since"` // when the oldest began, up to a second late
+	Calls  int       `json:"calls"`  // with notifications
+	Since  time.Time `json:"since"`  // when the oldest began, up to a second late
 }
 
-// Running returns what runs at the moment on the servers that have s in their options,
-// the oldest first: for a page that shows what holds a program up.
+// Running returns what runs at the moment on the servers that have s in their options: for
+// a page that shows what holds a program up. It has one entry for each method, that of the
+// oldest call first, and is nil if nothing runs.
 func (s *ServerStats) Running() []Running {
 	s.mu.Lock()
 	defer s.mu.Unlock()
