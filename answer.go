@@ -101,9 +101,8 @@ func (c *clientCodec) failAnswered(err error) (failed int) {
 		defer c.mu.Unlock()
 		switch {
 		case !c.removePending(p, canceled):
-		case p.notification != nil: // it got there with the others
-			c.stats.end(endSent)
-			p.notification.end(nil)
+		case p.notification != nil: // of which the Conn has not said that it was sent
+			c.failNotification(p, err)
 		default:
 			c.stats.end(endWith(err))
 			c.failures.calls = append(c.failures.calls, failure{p, err})

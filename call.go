@@ -157,7 +157,7 @@ func Notify(ctx context.Context, client *rpc.Client, method string, args any) er
 	}
 	n := &notification{ctx: ctx, args: args, ended: make(chan error, 1)}
 	call := <-client.Go(method, n, nil, make(chan *rpc.Call, 1)).Done
-	if call.Error != errNotified {
+	if !errors.Is(call.Error, errNotified) {
 		return endError(call.Error, false)
 	}
 	select {

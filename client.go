@@ -128,7 +128,7 @@ func (c *clientCodec) WriteRequest(r *rpc.Request, args any) error {
 	c.stats.begin(p)
 	switch err := c.send(p, r.ServiceMethod, args); {
 	case err != nil:
-		c.stats.end(endUnsent)
+		c.stats.end(endWith(err))
 		return err
 	case p.notification != nil:
 		return errNotified
@@ -164,7 +164,11 @@ func (c *clientCodec) send(p *pendingCall, method string, args any) error {
 	if p.call != nil {
 		p.call.sent = false
 	}
-	return withSentinel(err, ErrUnavailable)
+	err = withSentinel(err, ErrUnavailable)
+	if p.notification != nil {
+		err = notificationError(err)
+	}
+	return err
 }
 
 // newCall returns the call that net/rpc makes with args, and its arguments.
@@ -276,6 +280,10 @@ func (c *clientCodec) nextFailure(r *rpc.Response) (context.Context, bool) {
 		if c.failures.stopped {
 			c.in.err = io.EOF
 		}
+		c.pending.unread = c.in.err != nil
+		if len(c.pending.bySeq) == 0 { // and net/rpc has ended the calls
+			c.pending.endIdle()
+		}
 		if c.failures.reading.Err() != nil {
 			c.failures.reading, c.failures.interrupt = context.WithCancel(context.Background())
 		}
@@ -317,6 +325,7 @@ func (c *clientCodec) ReadResponseBody(reply any) error {
 		call.err = err
 		return nil
 	}
+	c.giveUpReading(err)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/rpc"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -171,4 +172,51 @@ func TestNotifyAndCallConcurrently(t *testing.T) {
 	require.NoError(t, p.client.Close())
 	require.NoError(t, <-done)
 	require.EqualValues(t, 32*50, counter.N.Load())
+}
+
+// A Conn that refuses a notification tells Notify as much as one that fails it later.
+func TestNotifyRefused(t *testing.T) {
+	for refusal, want := range map[error]jsonrpc2.ClientCounts{
+		errors.New("gone"):      {Unsent: 1},
+		jsonrpc2.ErrOverloaded:  {Unsent: 1},
+		jsonrpc2.ErrUnconfirmed: {Unconfirmed: 1},
+		jsonrpc2.ErrReplyLost:   {Unconfirmed: 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			conn, stats := newScriptedClient(), new(jsonrpc2.ClientStats)
+			client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Stats: stats})
+			defer client.Close()
+			conn.refuse(refusal)
+			err := jsonrpc2.Notify(t.Context(), client, "Test.Call", nil)
+			require.ErrorIs(t, err, refusal)
+			require.Equal(t, want.Unconfirmed == 1, errors.Is(err, jsonrpc2.ErrUnconfirmed))
+			want.Notifications = 1
+			require.Equal(t, want, stats.Snapshot())
+		})
+	}
+}
+
+// A notification in a batch that is refused as a whole fails with it. It was reported as
+// sent.
+func TestNotifyInABatchThatIsRefused(t *testing.T) {
+	for missing, want := range map[error]error{
+		jsonrpc2.ErrOverloaded:    jsonrpc2.ErrOverloaded,
+		jsonrpc2.ErrReplyLost:     jsonrpc2.ErrUnconfirmed,
+		jsonrpc2.ErrReplyTooLarge: jsonrpc2.ErrUnconfirmed,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			conn, stats := newScriptedClient().mute(), new(jsonrpc2.ClientStats)
+			client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Stats: stats})
+			defer client.Close()
+			call := client.Go("Test.Call", nil, nil, nil)
+			synctest.Wait()
+			first := conn.last()
+			notified := notify(client, "Test.Call", nil)
+			both := jsonrpc2.JoinRequests([]byte(`[]`), jsonrpc2.Hooks{}, first, conn.last())
+			conn.messages <- jsonrpc2.Reply{Body: []byte(`{"message":"slow down"}`), Request: both, Missing: missing}
+			require.ErrorIs(t, <-notified, want)
+			require.ErrorContains(t, (<-call.Done).Error, missing.Error())
+			require.Zero(t, stats.Snapshot().Sent+stats.Snapshot().InFlight)
+		})
+	}
 }

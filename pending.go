@@ -22,7 +22,9 @@ type pendingCalls struct {
 	timer    *time.Timer   // runs expire
 	armed    bool          // timer will fire
 	closed   bool          // by endAll: the timer is not set again
-	idle     chan struct{} // closed when nothing is pending; nil: not shut down
+	idle     chan struct{} // closed when all has ended; nil: not shut down
+	unread   bool          // the reading goroutine has ended
+	cut      int           // how many ended with the client
 	sent     uint64        // the last call
 	nameless nameless
 }
@@ -143,16 +145,27 @@ func (p *pendingCall) fail(err error) {
 	if !c.removePending(p, canceled) {
 		return
 	}
-	if p.notification == nil {
-		c.stats.end(endWith(err)) // before anybody learns of it
-		c.fail(p, err)
+	if p.notification != nil {
+		c.failNotification(p, err)
 		return
 	}
-	if !certainlyNotRun(err) && !isUnconfirmed(err) { // it waits for no reply
-		err = unconfirmed(err)
-	}
+	c.stats.end(endWith(err)) // before anybody learns of it
+	c.fail(p, err)
+}
+
+// failNotification ends a notification that was removed.
+func (c *clientCodec) failNotification(p *pendingCall, err error) {
+	err = notificationError(err)
 	c.stats.end(endWith(err))
 	p.notification.end(err)
+}
+
+// notificationError returns the error of a notification: it waits for no reply.
+func notificationError(err error) error {
+	if certainlyNotRun(err) || isUnconfirmed(err) {
+		return err
+	}
+	return unconfirmed(err)
 }
 
 // fail queues the error of a call that was removed, for the reading goroutine to end the
@@ -192,22 +205,41 @@ func (c *clientCodec) connEnded(cause error) {
 func (c *clientCodec) endAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, p := range c.pending.bySeq {
-		p.finish(canceled)
-		c.stats.end(endClosed)
-		if p.notification != nil {
-			p.notification.end(unconfirmed(errClosed))
-		}
-	}
-	if len(c.pending.bySeq) > 0 {
-		clear(c.pending.bySeq)
-		c.pending.checkIdle()
-	}
-	c.pending.oldest, c.pending.newest = nil, nil
+	c.cutOff(endClosed, errClosed)
 	c.pending.closed = true
 	if c.pending.timer != nil {
 		c.pending.timer.Stop()
 	}
+}
+
+// giveUpReading ends all requests that still wait, as net/rpc ends their calls and reads no
+// more.
+func (c *clientCodec) giveUpReading(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.connErr, c.pending.unread = cause, true
+	c.cutOff(endReplyLost, cause)
+}
+
+// cutOff ends all requests that still wait, but for what net/rpc does. It is called with
+// c.mu locked.
+func (c *clientCodec) cutOff(end clientEnd, cause error) {
+	for _, p := range c.pending.bySeq {
+		p.finish(canceled)
+		switch {
+		case p.notification == nil:
+			c.stats.end(end)
+		case end == endClosed:
+			c.stats.end(end)
+			p.notification.end(unconfirmed(cause))
+		default:
+			c.failNotification(p, unconfirmed(cause))
+		}
+	}
+	c.pending.cut += len(c.pending.bySeq)
+	clear(c.pending.bySeq)
+	c.pending.oldest, c.pending.newest = nil, nil
+	c.pending.endIdle()
 }
 
 // giveUp ends a call with an error of its ctx, and returns the error with what else is
@@ -302,7 +334,9 @@ func (c *clientCodec) removePending(p *pendingCall, end int32) bool {
 // remove removes a call or notification, and ends its request.
 func (c *clientCodec) remove(p *pendingCall, end int32) {
 	delete(c.pending.bySeq, p.seq)
-	c.pending.checkIdle()
+	if c.pending.idle != nil {
+		c.failures.interrupt() // see nextFailure
+	}
 	p.finish(end)
 	if p.expires.IsZero() {
 		return

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,7 +25,9 @@ func (s *ServerStats) Running() []Running {
 	defer s.mu.Unlock()
 	var all []Running
 	for c := range s.servers {
+		c.mu.Lock()
 		all = c.appendRunning(all)
+		c.mu.Unlock()
 	}
 	slices.SortFunc(all, func(a, b Running) int {
 		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Method, b.Method))
@@ -49,9 +52,8 @@ func (s *ServerStats) leave(c *serverCodec) {
 }
 
 // appendRunning adds what the server runs to what others run.
+// It is called with c.mu locked.
 func (c *serverCodec) appendRunning(all []Running) []Running {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	now := time.Now()
 	for _, call := range c.running {
 		since := call.since
@@ -81,8 +83,9 @@ const (
 // A watch finds out whether the calls of a server hold it up. It looks once a second
 // while calls run: so it also notes since when they do, which spares each call the time.
 type watch struct {
-	timer    *time.Timer // runs look
-	armed    bool        // timer will fire
+	timer    *time.Timer    // runs look
+	looks    sync.WaitGroup // for the look under way, or the next
+	armed    bool           // timer will fire
 	closed   bool
 	ended    uint64    // calls
 	seen     uint64    // ended, at the last look
@@ -100,11 +103,13 @@ func (c *serverCodec) arm() {
 	default:
 		c.watch.timer.Reset(watchInterval)
 	}
+	c.watch.looks.Add(1)
 	c.watch.armed = true
 }
 
 // look logs that all places are taken by calls that do not end, or that this is over.
 func (c *serverCodec) look() {
+	defer c.watch.looks.Done()
 	now := time.Now()
 	c.mu.Lock()
 	w := &c.watch
@@ -115,6 +120,10 @@ func (c *serverCodec) look() {
 		}
 	}
 	begins, ends := w.see(now, len(c.running) == c.opts.MaxInFlight)
+	var running []Running
+	if begins {
+		running = c.appendRunning(nil)
+	}
 	if len(c.running) > 0 {
 		c.arm()
 	} else {
@@ -123,11 +132,13 @@ func (c *serverCodec) look() {
 	c.mu.Unlock()
 	switch {
 	case begins:
-		c.logRunning(fmt.Sprintf("all places are taken, and no call has ended for %v", stallTime))
+		c.logRunning(fmt.Sprintf("all places are taken, and no call has ended for %v", stallTime), running)
 	case ends:
-		c.log.logger.Info("jsonrpc2: calls end again")
+		c.logEndsAgain()
 	}
 }
+
+func (c *serverCodec) logEndsAgain() { c.log.logger.Info("jsonrpc2: calls end again") }
 
 // see reports whether the server is held up from now on, or is no more.
 func (w *watch) see(now time.Time, full bool) (begins, ends bool) {
@@ -141,22 +152,25 @@ func (w *watch) see(now time.Time, full bool) (begins, ends bool) {
 	return begins, false
 }
 
-// stopWatch ends the looks.
+// stopWatch ends the looks, when no call runs any more.
 func (c *serverCodec) stopWatch() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.watch.closed = true
-	if c.watch.timer != nil {
-		c.watch.timer.Stop()
+	w := &c.watch
+	w.closed = true
+	if w.timer != nil && w.timer.Stop() {
+		w.looks.Done()
+	}
+	ends := w.reported
+	w.reported = false
+	c.mu.Unlock()
+	w.looks.Wait()
+	if ends {
+		c.logEndsAgain()
 	}
 }
 
 // logRunning logs which methods run, how often and for how long, the oldest first.
-func (c *serverCodec) logRunning(why string) {
-	running := c.appendRunning(nil)
-	if len(running) == 0 { // they have ended meanwhile
-		return
-	}
+func (c *serverCodec) logRunning(why string, running []Running) {
 	slices.SortFunc(running, func(a, b Running) int { return a.Since.Compare(b.Since) })
 	var text strings.Builder
 	calls := 0
@@ -182,7 +196,12 @@ func (c *serverCodec) logDrain(ended <-chan struct{}) {
 		case <-ended:
 			return
 		}
-		c.logRunning("a drain waits for calls that go on after Grace")
+		c.mu.Lock()
+		running := c.appendRunning(nil)
+		c.mu.Unlock()
+		if len(running) > 0 {
+			c.logRunning("a drain waits for calls that go on after Grace", running)
+		}
 		timer.Reset(drainLogPause)
 	}
 }

@@ -1,9 +1,12 @@
 package jsonrpc2_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,5 +137,49 @@ func TestRunning(t *testing.T) {
 		h.slow.Open()
 		<-h.server.Done
 		require.Empty(t, h.stats.Running())
+	})
+}
+
+// A slowLog writes as slowly as a full disk.
+type slowLog struct {
+	slog.Handler
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *slowLog) Handle(_ context.Context, r slog.Record) error {
+	time.Sleep(time.Second / 2)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, r.Message)
+	return nil
+}
+
+// Nothing is logged once Serve has returned, and each stall that was logged has its end.
+func TestHeldUpLogsBeforeTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, slow := newScriptedServer(), servicetest.NewSlow()
+		log := &slowLog{Handler: slog.NewTextHandler(io.Discard, nil)}
+		s := servicetest.Serve(t, conn, jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: slog.New(log)}, slow)
+		conn.messages <- jsonrpc2.Delivery{Body: []byte(pass(1)), Reply: func([]byte) error { return nil }}
+		time.Sleep(11*time.Second + time.Millisecond) // a look logs
+		slow.Open()
+		s.End(t)
+		log.mu.Lock()
+		defer log.mu.Unlock()
+		require.Equal(t, []string{
+			"jsonrpc2: all places are taken, and no call has ended for 10s", "jsonrpc2: calls end again",
+		}, log.lines)
+	})
+}
+
+// A drain that has begun before the codec was made met fields that were not set yet.
+func TestDrainedBeforeItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		codec := jsonrpc2.NewServerCodec(ctx, newScriptedServer(), &jsonrpc2.ServerOptions{Grace: -1, Logger: servicetest.Quiet})
+		time.Sleep(2 * time.Second)
+		require.NoError(t, codec.Close())
 	})
 }

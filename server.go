@@ -59,7 +59,6 @@ func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *
 		c.opts.Grace = defaultGrace
 	}
 	c.places = make(chan struct{}, c.opts.MaxInFlight)
-	c.grace = newGrace(ctx, c.opts.Grace, c.logDrain)
 	c.in.names = make(map[string]string)
 	c.in.decoder = newParamsDecoder()
 	c.in.decoder.strict = opts.Strict
@@ -69,6 +68,7 @@ func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *
 	c.err = conn.Open(Settings{MessageSize: c.opts.MaxMessageSize, InFlight: c.opts.MaxInFlight, Lost: c.lost})
 	c.openFailed = c.err != nil
 	c.stats.enter(c)
+	c.grace = newGrace(ctx, c.opts.Grace, c.logDrain) // last, since it may look at all else
 	return c
 }
 

@@ -32,7 +32,7 @@ var errShutDown = errors.New("jsonrpc2: shut down")
 func Shutdown(ctx context.Context, client *rpc.Client) error {
 	s := new(shutdown)
 	call := <-client.Go("", s, nil, make(chan *rpc.Call, 1)).Done
-	if call.Error != errShutDown { // it has ended
+	if !errors.Is(call.Error, errShutDown) { // it has ended
 		return client.Close()
 	}
 	select {
@@ -40,11 +40,16 @@ func Shutdown(ctx context.Context, client *rpc.Client) error {
 		return client.Close()
 	case <-ctx.Done():
 	}
-	n := s.codec.underWay()
-	if err := client.Close(); err != nil || n == 0 {
+	err := client.Close()
+	<-s.idle // perhaps another goroutine closes it
+	switch n := s.codec.cut(); {
+	case n == 0:
 		return err
+	case err == nil || err == rpc.ErrShutdown:
+		return fmt.Errorf("jsonrpc2: client closed with requests under way: %d: %w", n, ctx.Err())
+	default:
+		return fmt.Errorf("jsonrpc2: client closed with requests under way: %d: %w; %w", n, ctx.Err(), err)
 	}
-	return fmt.Errorf("jsonrpc2: client closed with requests under way: %d: %w", n, ctx.Err())
 }
 
 // shutDown refuses requests from now on.
@@ -53,22 +58,29 @@ func (c *clientCodec) shutDown(s *shutdown) {
 	defer c.mu.Unlock()
 	if c.pending.idle == nil {
 		c.pending.idle = make(chan struct{})
-		c.pending.checkIdle()
+		c.failures.interrupt() // see nextFailure
+		if c.pending.unread && len(c.pending.bySeq) == 0 {
+			c.pending.endIdle()
+		}
 	}
 	s.codec, s.idle = c, c.pending.idle
 }
 
-// checkIdle ends the wait of a Shutdown if nothing is pending any more. Nothing is added
-// then, so that this happens once.
-func (p *pendingCalls) checkIdle() {
-	if p.idle != nil && len(p.bySeq) == 0 {
+// endIdle ends the wait of a Shutdown, as nothing is under way any more.
+func (p *pendingCalls) endIdle() {
+	if p.idle == nil {
+		return
+	}
+	select {
+	case <-p.idle:
+	default:
 		close(p.idle)
 	}
 }
 
-// underWay returns how many requests are pending.
-func (c *clientCodec) underWay() int {
+// cut returns how many requests have ended with the client.
+func (c *clientCodec) cut() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.pending.bySeq)
+	return c.pending.cut
 }

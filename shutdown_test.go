@@ -2,6 +2,7 @@ package jsonrpc2_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/rpc"
 	"testing"
@@ -133,4 +134,97 @@ func TestShutdownOfIdleClients(t *testing.T) {
 		require.NoError(t, jsonrpc2.Shutdown(t.Context(), c.client))
 		require.ErrorIs(t, c.conn.Err(), net.ErrClosed)
 	}))
+}
+
+// A result that doesn't fit ends net/rpc's client. Shutdown waited for calls that net/rpc had
+// ended with it, and that no longer could end.
+func TestShutdownOfAClientThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClosing(t)
+		plain := c.client.Go("Test.Call", nil, new(int), nil)
+		first := requests(t, <-c.conn.written)[0]
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		other := make(chan error, 1)
+		go func() {
+			_, err := jsonrpc2.Call[string](ctx, c.client, "Test.Call", nil)
+			other <- err
+		}()
+		c.conn.mute()
+		notified := notify(c.client, "Test.Call", nil)
+		done := c.shutdown(t.Context())
+		c.conn.answer(answerTo(first)) // a string
+		require.ErrorContains(t, (<-plain.Done).Error, jsonrpc2.ErrBadReply.Error())
+		require.ErrorIs(t, <-other, jsonrpc2.ErrReplyLost)
+		require.ErrorIs(t, <-notified, jsonrpc2.ErrUnconfirmed)
+		require.NoError(t, <-done)
+		require.Equal(t, jsonrpc2.ClientCounts{Calls: 2, Notifications: 1, BadReplies: 1, RepliesLost: 1, Unconfirmed: 1}, c.stats.Snapshot())
+	})
+}
+
+// A slowResult is decoded when it is let go.
+type slowResult struct{ gate chan struct{} }
+
+func (r *slowResult) UnmarshalJSON([]byte) error {
+	<-r.gate
+	return nil
+}
+
+// Shutdown returned when the answer was there, and before its call had.
+func TestShutdownWaitsForTheDecoding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClosing(t)
+		result := &slowResult{make(chan struct{})}
+		call := c.client.Go("Test.Call", nil, result, nil)
+		done := c.shutdown(t.Context())
+		c.conn.answer(answerTo(requests(t, <-c.conn.written)[0]))
+		synctest.Wait()
+		require.Empty(t, done)
+		close(result.gate)
+		require.NoError(t, (<-call.Done).Error)
+		require.NoError(t, <-done)
+	})
+}
+
+// An unsentConn can't send all that was handed to it.
+type unsentConn struct{ *scriptedClient }
+
+var errUnsent = errors.New("17 bytes unsent")
+
+func (c unsentConn) Close() error {
+	_ = c.scriptedClient.Close()
+	return errUnsent
+}
+
+// The error of a Shutdown that did not end in time says so, whatever else went wrong, and
+// whoever has closed the client.
+func TestShutdownTooLate(t *testing.T) {
+	for name, test := range map[string]struct {
+		conn func(*scriptedClient) jsonrpc2.ClientConn
+		also error
+	}{
+		"in good order": {func(c *scriptedClient) jsonrpc2.ClientConn { return c }, context.DeadlineExceeded},
+		"unsent":        {func(c *scriptedClient) jsonrpc2.ClientConn { return unsentConn{c} }, errUnsent},
+	} {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
+			client := jsonrpc2.NewClient(test.conn(newScriptedClient()), &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
+			call := client.Go("Test.Call", nil, nil, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			const at = 3
+			errs := make(chan error, at)
+			for range at {
+				go func() { errs <- jsonrpc2.Shutdown(ctx, client) }()
+			}
+			var all error
+			for range at {
+				err := <-errs
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.ErrorContains(t, err, "requests under way: 1")
+				all = errors.Join(all, err)
+			}
+			require.ErrorIs(t, all, test.also)
+			require.Error(t, (<-call.Done).Error)
+		}))
+	}
 }
