@@ -3,6 +3,7 @@ package amqpconn
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -16,27 +17,30 @@ import (
 
 // A ClientConn calls the servers of a queue. Dial makes it; give it to one codec, as
 // jsonrpc2.NewClient does. The codec calls and closes it. Err and Stats are for any
-// goroutine. It has three goroutines, outlet, publisher and receiver, which Close awaits:
+// goroutine. Close awaits its goroutines: two outlets (one with Persistent), publisher,
+// a channel for each outlet, and receiver:
 //
 //	WriteRequest  on a caller's goroutine: hand a request over
-//	  outlet        publish all requests that wait, on the publisher's connection
+//	  outlet        publish all requests that wait, on the outlet's channel
 //	  publisher     keep a connection to publish on
-//	    outcomes      end the notifications that have arrived, and what failed
+//	    channel       keep a channel of it
+//	      outcomes      end the notifications that are confirmed, and what failed
 //	  receiver      keep a connection to consume answers on
 //	ReadReply     on the codec's goroutine: return one answer
 //	Inquire       on another of the codec's: look at the queue
 type ClientConn struct {
-	queue  string
 	dialer *dialer
 	opened atomic.Bool
 	state  *link.State
 
-	outlet   *outlet
-	outcomes *outcomes
-	calls    *calls
-	receiver *receiver
-	inquired *inspector  // the asker's own
-	asker    *link.Asker // for Inquire
+	outlets   []*outlet // the last one's channel confirms
+	publisher *publisher
+	outcomes  *outcomes
+	calls     *calls
+	receiver  *receiver
+	inquired  *inspector  // the asker's own
+	asker     *link.Asker // for Inquire
+	looks     *link.Asker // for looks at the queue
 
 	sending sync.WaitGroup
 	closing sync.Once
@@ -47,26 +51,70 @@ type ClientConn struct {
 
 var _ jsonrpc2.ClientConn = (*ClientConn)(nil)
 
-func newClientConn(d *dialer, queue string, opts DialOptions) *ClientConn {
+func newClientConn(d *dialer, opts DialOptions) *ClientConn {
 	opts.setDefaults()
 	c := &ClientConn{
-		queue:  queue,
 		dialer: d,
-		state:  link.NewState(opts.Logger, "rabbitmq", queue, "client"),
+		state:  link.NewState(opts.Logger, "rabbitmq", d.queue, "client"),
 		calls:  newCalls(),
 		asker:  link.NewAsker(),
+		looks:  link.NewAsker(),
 		closed: make(chan struct{}),
 	}
-	c.outcomes = &outcomes{where: d.where(), opts: &opts, requests: link.NewRequests[request](), calls: c.calls}
+	c.outcomes = &outcomes{where: d.where(), opts: &opts, calls: c.calls}
 	c.receiver = newReceiver(d, c.state)
-	c.outlet = newOutlet(d, queue, c.state, c.outcomes, c.receiver)
-	c.receiver.queueReady = c.outlet.publisher.wakeUp
+	c.publisher = newPublisher(d, c.state, "publishing requests")
+	if opts.Declare != nil {
+		c.publisher.prepare = func(_ context.Context, conn *amqp.Connection) error { return opts.Declare.ensure(conn, d.queue) }
+	}
+	c.makeOutlets(&opts)
+	c.receiver.queueReady = c.publisher.wakeUp
 	c.receiver.queueGone = c.outcomes.replyQueueLost
-	c.inquired = newInspector(c.receiver, queue, c.outlet.looks)
-	c.outlet.publisher.start()
+	c.inquired = newInspector(c.receiver, d.queue, c.looks)
+	c.publisher.start()
 	c.receiver.start()
-	c.sending.Go(c.outlet.run)
+	for _, o := range c.outlets {
+		c.sending.Go(o.run)
+	}
 	return c
+}
+
+// makeOutlets makes an outlet for calls, and one whose channel confirms for the rest. Its
+// channel is opened by the first notification. With Persistent one outlet is for all.
+func (c *ClientConn) makeOutlets(opts *DialOptions) {
+	seen := newInspector(c.receiver, c.dialer.queue, c.looks)
+	add := func(channel *publishChannel[request]) {
+		channel.returned, channel.report, channel.ended = c.outcomes.returned, c.outcomes.report, c.outcomes.channelClosed
+		c.publisher.channels = append(c.publisher.channels, channel)
+		c.outlets = append(c.outlets, &outlet{
+			queue:     c.dialer.queue,
+			where:     c.outcomes.where,
+			opts:      opts,
+			state:     c.state,
+			requests:  link.NewRequests[request](),
+			calls:     c.calls,
+			outcomes:  c.outcomes,
+			channel:   channel,
+			publisher: c.publisher,
+			receiver:  c.receiver,
+			seen:      seen,
+			looks:     c.looks,
+		})
+	}
+	add(newPublishChannel[request](opts.Persistent, false))
+	if !opts.Persistent {
+		add(newPublishChannel[request](true, true))
+	}
+}
+
+// outletFor returns the outlet for a request. A batch with a notification goes by the
+// channel that confirms, as a whole, since it is one message: its notifications end with
+// the confirm, and its calls, whose answers do not wait for that, lose nothing.
+func (c *ClientConn) outletFor(r *jsonrpc2.Request) *outlet {
+	if r.IsNotification() || hasNotification(r.Body) {
+		return c.outlets[len(c.outlets)-1]
+	}
+	return c.outlets[0]
 }
 
 // Open implements jsonrpc2.ClientConn. It uses no settings: an answer longer than
@@ -86,8 +134,8 @@ func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 		id = link.NewName()
 	}
 	own := request{Request: r, id: id, wantsAnswer: !r.IsNotification(), until: time.Now().Add(sendPatience)}
-	if err := c.outlet.requests.Put(own, len(r.Body)); err != nil {
-		return fmt.Errorf("%w: queue %q", err, c.queue)
+	if err := c.outletFor(r).requests.Put(own, len(r.Body)); err != nil {
+		return fmt.Errorf("%w: queue %q", err, c.dialer.queue)
 	}
 	return nil
 }
@@ -132,7 +180,7 @@ func (c *ClientConn) Err() error {
 		return net.ErrClosed
 	default:
 	}
-	if err := c.outlet.impairment(); err != nil {
+	if err := c.outlets[0].impairment(); err != nil {
 		return fmt.Errorf("%s: connection impaired: %w", c.dialer.where(), err)
 	}
 	return nil
@@ -144,8 +192,8 @@ func (c *ClientConn) Err() error {
 func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
 	queue, ok := link.Ask(ctx, c.asker, func() queueState { return c.inquired.within(consumersFresh) })
 	finding := c.Err()
-	if ok && queue.known && finding == nil {
-		finding = fmt.Errorf("%w, at %s", queue.describe(c.queue), c.dialer.addresses())
+	if ok && queue.err == nil && finding == nil {
+		finding = fmt.Errorf("%w, at %s", queue.describe(c.dialer.queue), c.dialer.addresses())
 	}
 	if finding == nil {
 		return nil
@@ -158,15 +206,19 @@ func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) 
 }
 
 // Close implements jsonrpc2.ClientConn. It takes less than 2 s, even if the broker does
-// not answer.
+// not answer: it waits a second for what was accepted to be sent and confirmed.
 func (c *ClientConn) Close() error {
 	c.closing.Do(func() {
-		unsent := c.outlet.requests.Unsent.Load()
-		c.outlet.requests.Close()
-		stopAll(c.flush, c.outlet.publisher, c.receiver)
+		unsent := c.Stats().Unsent
+		for _, o := range c.outlets {
+			o.requests.Close()
+		}
+		stopAll(c.flush, c.publisher, c.receiver)
 		c.asker.Close() // the end of the connections ends their questions
-		c.outlet.looks.Close()
-		c.outlet.requests.LogUnsent(c.state, unsent)
+		c.looks.Close()
+		if unsent = c.Stats().Unsent - unsent; unsent > 0 {
+			c.state.Logger.Warn("closed with requests unsent", slog.Int64("requests", unsent), slog.Any("error", c.state.Cause()))
+		}
 	})
 	return nil
 }
@@ -181,16 +233,20 @@ func (c *ClientConn) flush() {
 
 // Stats returns what the ClientConn has done so far.
 func (c *ClientConn) Stats() Stats {
-	return Stats{
-		Requests:    c.outlet.published.Load(),
+	s := Stats{
 		Confirmed:   c.outcomes.confirmed.Load(),
 		Replies:     c.replies.Load(),
 		Reconnects:  c.state.Recoveries.Load(),
-		Unsent:      c.outlet.requests.Unsent.Load(),
 		Unconfirmed: c.outcomes.unconfirmed.Load(),
-		Overloaded:  c.outlet.requests.Overloaded.Load(),
-		Expired:     c.outlet.requests.Expired.Load(),
+		Overloaded:  c.outcomes.refused.Load(),
 		NoServer:    c.outcomes.noServer.Load(),
 		Lost:        c.outcomes.lost.Load(),
 	}
+	for _, o := range c.outlets {
+		s.Requests += o.published.Load()
+		s.Unsent += o.requests.Unsent.Load()
+		s.Overloaded += o.requests.Overloaded.Load()
+		s.Expired += o.requests.Expired.Load()
+	}
+	return s
 }

@@ -19,7 +19,7 @@ func Dial(url string, queue string, opts *DialOptions) (*ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClientConn(d, queue, *opts), nil
+	return newClientConn(d, *opts), nil
 }
 
 // Listen returns a ServerConn that serves a queue. url is as in Dial. Listen does not

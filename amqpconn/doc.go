@@ -12,7 +12,8 @@
 // requests, gives back those that it has not started, and answers those that run.
 //
 // Each Conn opens two connections, one to publish and one to consume. So when the
-// broker blocks publishers, answers and acknowledgements still arrive. A server may
+// broker blocks publishers, answers and acknowledgements still arrive. A client publishes
+// notifications on a channel of their own, which the first one opens. A server may
 // open two more. One is for answers to direct reply-to addresses
 // (amq.rabbitmq.reply-to, a pseudo-queue of RabbitMQ). The other is for answers whose
 // reply queue does not exist yet.
@@ -34,10 +35,21 @@
 // crashes then, the request is lost. The request runs again only if the acknowledgement
 // was lost with the connection.
 //
-// A notification is sent when the broker is known to have it in the queue. With
-// [DialOptions.Persistent] that is when the broker has confirmed it, else when the
-// broker has answered a later question on the same channel. If the connection ends
-// before, the notification fails with jsonrpc2.ErrUnconfirmed.
+// A notification is sent when the broker has confirmed it: it is in the queue then. Many
+// wait for their confirms at once, up to 4,096 or 16 MiB of them; others wait for those.
+// jsonrpc2.Notify says what became of it:
+//
+//	nil             the broker has it in the queue
+//	ErrNoServer     there is no such queue, or, with RequireConsumer, no consumer
+//	ErrOverloaded   the broker refused it: the queue is full, and has x-overflow
+//	                reject-publish; or MaxBacklog is reached
+//	ErrUnconfirmed  the connection ended before the confirm, or Close waited for it for
+//	                long enough: it may be in the queue, and run twice if it is sent again
+//	ErrUnavailable  it was never published
+//
+// With [DialOptions.Persistent] the broker confirms calls, too. A batch that has a
+// notification is one message, and is confirmed as a whole. Its calls don't wait for that,
+// but only for their answers.
 //
 // A call expires at its caller's deadline, by the property expiration. The broker drops
 // an expired call from the queue. A server counts the time from the delivery, and does
@@ -46,7 +58,9 @@
 // arguments embed a jsonrpc2.Context.
 //
 // A request survives a restart of the broker if it was sent with Persistent and the
-// queue is durable. Stats.Confirmed counts the requests that the broker has confirmed.
+// queue is durable. This holds for notifications, too: without Persistent, one for which
+// Notify has returned nil is lost if the broker restarts before a server has taken it.
+// Stats.Confirmed counts the requests that the broker has confirmed.
 //
 //	event                      requests                    answers
 //	server drained (ctx done)  given back, none lost       none lost
@@ -65,8 +79,9 @@
 //	queue deleted              those waiting are lost      none lost
 //	memory or disk alarm       wait until their timeout    wait
 //
-// RabbitMQ closes the channel for a call over its own size limit. Then that call, and
-// those published just before or after it, fail with jsonrpc2.ErrReplyLost.
+// RabbitMQ closes the channel for a request over its own size limit. Then that request,
+// and those published on the channel just before or after it, fail: calls with
+// jsonrpc2.ErrReplyLost, notifications with jsonrpc2.ErrUnconfirmed.
 //
 // An answer that can't be published for 30 s is dropped, logged and counted as
 // Undelivered, and its request is acknowledged. With ConfirmReplies the request is
@@ -148,8 +163,8 @@
 // The files and functions that a request and its answer pass. The right column names
 // the goroutine that runs a line and those below it.
 //
-//	client.go     WriteRequest                           a caller's
-//	outlet.go     publish, publishTo, publishOne         the client's sender
+//	client.go     WriteRequest, outletFor                a caller's
+//	outlet.go     publish, publishTo, publishOne         the outlet's
 //	publishing.go publish
 //	  basic.publish  the queue
 //	consumer.go   next                                   net/rpc's
@@ -164,8 +179,9 @@
 //	receiver.go   next                                   net/rpc's
 //	client.go     ReadReply, reply
 //
-// Notifications, batches and, with Persistent, all requests are published by
-// publishTracked, and listener.go finds out what becomes of them. Answers to direct
+// Notifications, batches with one and, with Persistent, all requests have an outlet whose
+// channel is in confirm mode. What is published there is tracked (tracking.go), listener.go
+// finds out what becomes of it, and outcomes.go tells the request. Answers to direct
 // reply-to addresses go by direct.go, and those whose queue does not exist yet by
 // late.go.
 package amqpconn

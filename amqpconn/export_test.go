@@ -9,20 +9,23 @@ import (
 // BreakChannels has the broker close the channels of a Conn with an error, each
 // for the acknowledgement of what it never delivered there.
 func (c *ClientConn) BreakChannels() error {
-	session, _ := c.outlet.publisher.current()
+	session := c.outlets[0].channel.current()
 	return errors.Join(session.ch.Ack(noTag, false), c.receiver.current().ch.Ack(noTag, false))
 }
 
+// Confirms reports whether a channel in confirm mode is open.
+func (c *ClientConn) Confirms() bool { return c.outlets[len(c.outlets)-1].channel.current() != nil }
+
 // BreakChannels is like that of a ClientConn.
 func (s *ServerConn) BreakChannels() error {
-	session, _ := s.replier.publisher.current()
+	session := s.replier.channel.current()
 	return errors.Join(session.ch.Ack(noTag, false), s.consumer.current().ch.Ack(noTag, false))
 }
 
 // BreakPublisher has the broker close the channel on which a Conn publishes, as
 // BreakChannels does.
 func (s *ServerConn) BreakPublisher() error {
-	session, _ := s.replier.publisher.current()
+	session := s.replier.channel.current()
 	if session == nil {
 		return nil
 	}

@@ -6,15 +6,15 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A tracked message is one whose fate is reported: when the broker has confirmed it
-// or, on a channel without confirms, when a check shows that it has arrived.
+// A tracked message is one on a channel in confirm mode. Its fate is reported.
 //
 // The library's stream of confirmations is of no use: a refusal of several
 // messages also stands for those among them that were confirmed before.
 type tracked[T any] struct {
 	item         T
-	number       int64                      // of those on its channel
-	confirmation *amqp.DeferredConfirmation // nil without confirms
+	number       int64 // of those on its channel
+	size         int   // of its body
+	confirmation *amqp.DeferredConfirmation
 	messageID    string
 	returned     bool
 }

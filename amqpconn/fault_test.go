@@ -78,6 +78,7 @@ func TestFaults(t *testing.T) {
 		{"DiskAlarm", testDiskAlarm},
 		{"AlarmFillsSockets", testAlarmFillsSockets},
 		{"BrokerSuspended", testBrokerSuspended},
+		{"OverTheLimit", testOverTheLimit},
 		{"BrokerRestarted", testBrokerRestarted},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, broker, site{broker.URL(), test.name}) })

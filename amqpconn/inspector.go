@@ -3,6 +3,7 @@ package amqpconn
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -12,22 +13,23 @@ import (
 
 // A queueState is what the broker told of the request queue.
 type queueState struct {
-	known     bool
-	missing   bool // there is no such queue
+	err       error // why nothing is known
+	missing   bool  // there is no such queue
 	consumers int
 	messages  int // that wait
 }
 
 // isUnserved reports that nobody consumes the queue, as far as is known.
-func (q queueState) isUnserved() bool { return q.known && q.consumers == 0 }
+func (q queueState) isUnserved() bool { return q.err == nil && q.consumers == 0 }
 
-// An inspector knows what the queue was like a while ago. One goroutine uses it.
+// An inspector knows what the queue was like a while ago.
 type inspector struct {
 	receiver *receiver // whose connection is used
 	queue    string
 	asker    *link.Asker
 	look     func() queueState // looks at the queue
 
+	mu        sync.Mutex      // protects following, held during a look
 	session   *receiveSession // that was asked
 	asked     time.Time
 	fresh     time.Duration // for how long at least the state counts
@@ -55,31 +57,48 @@ func newInspector(r *receiver, queue string, asker *link.Asker) *inspector {
 func (n *inspector) inspect() (state queueState) {
 	s := n.receiver.current()
 	if s == nil {
-		return state
+		return queueState{err: errConnecting}
 	}
-	err := onChannel(s.conn, func(ch *amqp.Channel) error {
+	state.err = onChannel(s.conn, func(ch *amqp.Channel) error {
 		q, err := ch.QueueDeclarePassive(n.queue, false, false, false, false, nil)
 		state.consumers, state.messages = q.Consumers, q.Messages
 		return err
 	})
-	state.missing = isCode(err, amqp.NotFound)
-	state.known = err == nil || state.missing
+	if isCode(state.err, amqp.NotFound) {
+		state.missing, state.err = true, nil
+	}
 	return state
 }
 
-// within returns what the queue was like no longer ago than d. Nothing is known
-// where the broker does not answer soon; it is then asked no more for a while.
+// within returns what the queue was like no longer ago than d, with what was published
+// since. Nothing is known where the broker does not answer soon; it is then asked no more
+// for a while.
 func (n *inspector) within(d time.Duration) queueState {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	session := n.receiver.current()
-	if n.session == session && time.Since(n.asked) < max(d, n.fresh) {
-		return n.state
+	if n.session != session || time.Since(n.asked) >= max(d, n.fresh) {
+		n.update(session)
 	}
+	state := n.state
+	state.messages += n.published
+	return state
+}
+
+// update looks at the queue. It is called with n.mu held.
+func (n *inspector) update(session *receiveSession) {
 	n.session, n.asked, n.published, n.fresh = session, time.Now(), 0, 0
 	var ok bool
 	if n.state, ok = ask(n.asker, n.look); !ok {
-		n.asked, n.fresh = time.Now(), consumersFresh
+		n.state, n.asked, n.fresh = queueState{err: errNoAnswer}, time.Now(), consumersFresh
 	}
-	return n.state
+}
+
+// add counts messages that were published since the last look.
+func (n *inspector) add(messages int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.published += messages
 }
 
 // ask asks the broker something for as long as requests can wait.

@@ -15,9 +15,11 @@ type listener[T any] struct {
 	returns  <-chan amqp.Return
 	returned func(r amqp.Return, item *T) // may be nil
 	report   func([]fate[T])
+	room     func() // is called when there is room again for a writer that waits
 	refusals refusals
 	waiting  []tracked[T] // in the order in which they were published
 	fates    []fate[T]    // not reported yet
+	hasRoom  bool         // room is to be called
 }
 
 // listen listens until the channel is closed.
@@ -30,8 +32,6 @@ func (l *listener[T]) listen() {
 			l.collect()
 		case <-l.firstConfirmed():
 			l.onConfirmed()
-		case <-l.session.checks.answered:
-			l.onAnswered()
 		}
 		l.flush()
 	}
@@ -87,7 +87,7 @@ func (l *listener[T]) drainReturns() {
 
 // firstConfirmed receives when the first message is confirmed, or refused.
 func (l *listener[T]) firstConfirmed() <-chan struct{} {
-	if len(l.waiting) == 0 || l.waiting[0].confirmation == nil {
+	if len(l.waiting) == 0 {
 		return nil
 	}
 	return l.waiting[0].confirmation.Done()
@@ -107,16 +107,6 @@ func (l *listener[T]) onConfirmed() {
 	}
 }
 
-// onAnswered finds the fates of the messages that a check shows to have arrived.
-func (l *listener[T]) onAnswered() {
-	arrived := l.session.checks.arrived.Load()
-	l.drainReturns()
-	l.collect()
-	for len(l.waiting) > 0 && l.waiting[0].confirmation == nil && l.waiting[0].number <= arrived {
-		l.shift()
-	}
-}
-
 // shift moves the first message to the fates. Its fate is known, or the channel has
 // failed.
 func (l *listener[T]) shift() {
@@ -124,11 +114,12 @@ func (l *listener[T]) shift() {
 	clear(l.waiting[:1])
 	l.waiting = l.waiting[1:]
 	err := l.fateOf(&m)
-	if m.confirmation != nil && !errors.Is(err, errUnconfirmed) {
+	if !errors.Is(err, errUnconfirmed) {
+		l.session.arrived.CompareAndSwap(m.number-1, m.number)
 		l.refusals.add(err != errRefused)
 	}
 	l.fates = append(l.fates, fate[T]{m.item, err})
-	l.session.tracking.unreported.Done()
+	l.hasRoom = l.session.tracking.remove(&m) || l.hasRoom
 }
 
 func (l *listener[T]) fateOf(m *tracked[T]) error {
@@ -136,11 +127,9 @@ func (l *listener[T]) fateOf(m *tracked[T]) error {
 	switch {
 	case m.returned:
 		return errReturned
-	case m.confirmation == nil && m.number <= s.checks.arrived.Load():
+	case m.confirmation.Wait(): // all are done when the channel is closed
 		return nil
-	case m.confirmation != nil && m.confirmation.Wait(): // all are done when the channel is closed
-		return nil
-	case m.confirmation != nil && !s.ch.IsClosed(): // which the library reports as a refusal, too
+	case !s.ch.IsClosed(): // which the library reports as a refusal, too
 		return errRefused
 	}
 	<-s.gone
@@ -155,6 +144,10 @@ func (l *listener[T]) flush() {
 	l.report(l.fates)
 	clear(l.fates)
 	l.fates = l.fates[:0]
+	if l.hasRoom {
+		l.hasRoom = false
+		l.room()
+	}
 }
 
 // maxRefusal is after how long a channel is replaced on which every message is

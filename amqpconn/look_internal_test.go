@@ -26,11 +26,11 @@ func TestConnectionEndsDuringALook(t *testing.T) {
 	for name, hook := range map[string]func(c *ClientConn, released chan struct{}){
 		"receiver": func(c *ClientConn, _ chan struct{}) { c.endReceiver() },
 		"publisher": func(c *ClientConn, _ chan struct{}) {
-			session, _ := c.outlet.publisher.current()
+			session := c.outlets[0].channel.current()
 			_ = session.ch.Close()
 		},
 		"both": func(c *ClientConn, _ chan struct{}) {
-			session, _ := c.outlet.publisher.current()
+			session := c.outlets[0].channel.current()
 			c.endReceiver()
 			_ = session.ch.Close()
 		},
@@ -44,8 +44,8 @@ func TestConnectionEndsDuringALook(t *testing.T) {
 			require.NoError(t, err)
 			released := make(chan struct{})
 			var once sync.Once
-			look := c.outlet.seen.look
-			c.outlet.seen.look = func() queueState { // before the first call is made
+			look := c.outlets[0].seen.look
+			c.outlets[0].seen.look = func() queueState { // before the first call is made
 				once.Do(func() { hook(c, released) })
 				return look()
 			}
@@ -113,7 +113,7 @@ func TestQueueIsNotCreatedInTime(t *testing.T) {
 	defer close(released)
 	asked := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	go link.Ask(ctx, c.outlet.looks, func() bool { close(asked); <-released; return true })
+	go link.Ask(ctx, c.looks, func() bool { close(asked); <-released; return true })
 	<-asked
 	cancel()
 
@@ -123,7 +123,7 @@ func TestQueueIsNotCreatedInTime(t *testing.T) {
 	}
 	now := time.Now()
 	other, missed, late := newRequest(false, now), newRequest(true, now.Add(time.Hour)), newRequest(true, now)
-	others, again := c.outlet.declared([]request{other, missed, late})
+	others, again := c.outlets[0].declared([]request{other, missed, late})
 	require.Equal(t, []request{other}, others)
 	require.Equal(t, []request{missed}, again)
 	require.True(t, late.GivenUp())

@@ -40,7 +40,8 @@ type DialOptions struct {
 	MaxBacklog int
 
 	// Persistent makes the broker write requests to disk, if the queue is durable, and
-	// confirm them. It costs about a third of the calls per second.
+	// confirm calls as it confirms notifications. Without it neither survives a restart of
+	// the broker. It costs about a third of the calls per second.
 	Persistent bool
 
 	// ReplyPerCall gives each call a reply queue of its own, named by the call's id. It

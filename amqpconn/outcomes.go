@@ -10,19 +10,17 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/micromessaging/jsonrpc2"
-	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // outcomes end requests by what the broker says of them.
 type outcomes struct {
-	where    string // the queue is, for errors
-	opts     *DialOptions
-	requests *link.Requests[request]
-	calls    *calls
+	where string // the queue is, for errors
+	opts  *DialOptions
+	calls *calls
 
 	unreported sync.WaitGroup // the tracked requests whose fate is not reported
 
-	confirmed, unconfirmed, noServer, lost atomic.Int64
+	confirmed, unconfirmed, noServer, refused, lost atomic.Int64
 }
 
 // returned sees to a request whose queue does not exist: it certainly did not run.
@@ -39,44 +37,46 @@ func (o *outcomes) returned(back amqp.Return, item *request) {
 	}
 	if o.opts.Declare != nil && !r.missed {
 		r.missed, r.until = true, time.Now().Add(sendPatience)
-		if o.requests.Put(r, r.Size()) == nil {
+		if r.outbox.Put(r, r.Size()) == nil {
 			return
 		}
 	}
 	o.noServer.Add(1)
-	r.Fail(fmt.Errorf("%w: %s: %w", jsonrpc2.ErrNoServer, o.where, errReturned))
+	r.Fail(fmt.Errorf("%w: %s: %w; start a server, which creates it, or set Declare", jsonrpc2.ErrNoServer, o.where, errReturned))
 }
 
-// report sees to tracked requests. For those that came back see returned. Calls of
-// which nothing is known may have arrived: they wait.
+// report sees to the requests of a channel in confirm mode. For those that came back see
+// returned.
 func (o *outcomes) report(fates []fate[request]) {
 	for _, f := range fates {
 		r := f.item
 		switch {
 		case f.err == nil:
-			if o.opts.Persistent {
-				o.confirmed.Add(1)
-			}
+			o.confirmed.Add(1)
 			r.Sent()
 		case errors.Is(f.err, errRefused):
 			o.calls.remove(r.id)
-			o.requests.Unsent.Add(1)
-			r.Fail(fmt.Errorf("%w: %s: the broker refused the request", jsonrpc2.ErrUnavailable, o.where))
-		case errors.Is(f.err, errUnconfirmed) && !r.wantsAnswer:
+			o.refused.Add(1)
+			r.Fail(fmt.Errorf("%w: %s: the broker refused the request, as it does if the queue is full; send it again later", jsonrpc2.ErrOverloaded, o.where))
+		case errors.Is(f.err, errUnconfirmed):
 			o.failUnconfirmed(r, f.err)
 		}
 	}
 	o.unreported.Add(-len(fates))
 }
 
-// failUnconfirmed fails a notification whose channel has ended.
+// failUnconfirmed fails the notifications in a request whose channel has ended. The calls
+// in it may have arrived: they wait for their answers, unless channelClosed fails them.
 func (o *outcomes) failUnconfirmed(r request, err error) {
-	sentinel, count := jsonrpc2.ErrUnconfirmed, &o.unconfirmed
-	if r.session.nothingArrived(err) {
-		sentinel, count = jsonrpc2.ErrUnavailable, &o.requests.Unsent
+	switch {
+	case r.isCall() || r.wantsAnswer && isException(err):
+	case r.session.nothingArrived(err):
+		r.outbox.Unsent.Add(1)
+		r.Fail(fmt.Errorf("%w: %s: %w", jsonrpc2.ErrUnavailable, o.where, err))
+	default:
+		o.unconfirmed.Add(1)
+		r.Fail(fmt.Errorf("%w: %s: %w; if it is sent again, it may run twice", jsonrpc2.ErrUnconfirmed, o.where, err))
 	}
-	count.Add(1)
-	r.Fail(fmt.Errorf("%w: %s: %w", sentinel, o.where, err))
 }
 
 // replyQueueLost fails the calls whose answers would have come to it.
@@ -98,8 +98,8 @@ func (o *outcomes) channelClosed(session *publishSession[request], err error) {
 	if session.nothingArrived(err) {
 		sentinel = jsonrpc2.ErrUnavailable
 	}
-	for _, r := range o.calls.removeBehind(session, session.checks.arrived.Load()) {
-		o.requests.Unsent.Add(1)
+	for _, r := range o.calls.removeBehind(session, session.arrived.Load()) {
+		r.outbox.Unsent.Add(1)
 		r.Fail(fmt.Errorf("%w: %s: the broker closed the channel: %w", sentinel, o.where, err))
 	}
 }

@@ -1,7 +1,6 @@
 package amqpconn
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -13,7 +12,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// An outlet publishes the requests of a client. One goroutine runs it.
+// An outlet publishes requests of a client on one channel. One goroutine runs it.
 type outlet struct {
 	queue     string
 	where     string // the queue is, for errors
@@ -22,34 +21,12 @@ type outlet struct {
 	requests  *link.Requests[request]
 	calls     *calls
 	outcomes  *outcomes
-	publisher *publisher[request]
+	channel   *publishChannel[request]
+	publisher *publisher // of the channel
 	receiver  *receiver
 	seen      *inspector
 	looks     *link.Asker // for looks at the queue
 	published atomic.Int64
-}
-
-func newOutlet(d *dialer, queue string, state *link.State, outcomes *outcomes, r *receiver) *outlet {
-	o := &outlet{
-		queue:     queue,
-		where:     outcomes.where,
-		opts:      outcomes.opts,
-		state:     state,
-		requests:  outcomes.requests,
-		calls:     outcomes.calls,
-		outcomes:  outcomes,
-		publisher: newPublisher[request](d, state, "publishing requests"),
-		receiver:  r,
-		looks:     link.NewAsker(),
-	}
-	o.seen = newInspector(r, queue, o.looks)
-	p := o.publisher
-	p.confirms = o.opts.Persistent
-	p.returned, p.report, p.channelClosed = outcomes.returned, outcomes.report, outcomes.channelClosed
-	if o.opts.Declare != nil {
-		p.prepare = func(_ context.Context, conn *amqp.Connection) error { return o.opts.Declare.ensure(conn, queue) }
-	}
-	return o
 }
 
 // run publishes requests until they are closed and all is sent, or there is no more
@@ -57,7 +34,7 @@ func newOutlet(d *dialer, queue string, state *link.State, outcomes *outcomes, r
 func (o *outlet) run() {
 	left := o.requests.Run(link.Writer[request]{
 		Send:     o.publish,
-		Kick:     o.publisher.kick(),
+		Kick:     o.channel.kick(),
 		MaxPause: maxPause,
 		Grace:    sendGrace,
 	})
@@ -68,20 +45,18 @@ func (o *outlet) run() {
 // publish publishes all requests, and returns those to try again.
 func (o *outlet) publish(work []request) (again []request) {
 	work = o.requests.Wanted(work)
-	session, blocked := o.publisher.current()
-	_, ready := o.receiver.ready()
-	switch {
-	case len(work) == 0:
-		return nil
-	case blocked: // until the calls time out
-		return work
-	case session == nil || !ready:
-		return o.tryAgain(work, o.cause())
-	case o.opts.RequireConsumer && o.seen.within(consumersFresh).isUnserved():
-		o.failUnserved(work, fmt.Errorf("%w: %s has no consumer", jsonrpc2.ErrNoServer, o.where))
+	if len(work) == 0 {
 		return nil
 	}
-	work, again = o.declared(o.admitted(work))
+	if o.publisher.blockage() != nil { // until the requests time out
+		return work
+	}
+	o.channel.open()
+	session := o.channel.current()
+	if _, ready := o.receiver.ready(); session == nil || !ready {
+		return o.tryAgain(work, o.cause())
+	}
+	work, again = o.declared(o.admitted(o.served(work)))
 	replyTo, ready := o.receiver.ready() // it may have gone while the queue was looked at
 	if !ready {
 		return append(again, o.tryAgain(work, o.cause())...)
@@ -98,20 +73,21 @@ func (o *outlet) publish(work []request) (again []request) {
 func (o *outlet) publishTo(session *publishSession[request], replyTo string, work []request) (again []request) {
 	session.sending.Lock()
 	session.wire.hold()
-	pause := checkPause
+	published := 0
 	defer func() {
 		_ = session.wire.release() // what fails then may have arrived: the calls wait
 		session.sending.Unlock()
-		session.checks.start(pause)
+		session.check()
+		o.seen.add(published)
 	}()
 	for i, r := range work {
+		if session.isFull() { // until there is room
+			return append(again, work[i:]...)
+		}
 		switch err := o.publishOne(session, replyTo, r); {
 		case err == nil:
-			o.seen.published++
+			published++
 			o.requests.Done(r.Size())
-			if !r.wantsAnswer && !o.opts.Persistent { // its sender waits to hear of it
-				pause = 0
-			}
 		case isException(err): // for its own reply queue
 			again = append(again, o.tryAgain([]request{r}, err)...)
 		default:
@@ -122,7 +98,7 @@ func (o *outlet) publishTo(session *publishSession[request], replyTo string, wor
 }
 
 func (o *outlet) publishOne(session *publishSession[request], replyTo string, r request) (err error) {
-	r.session, r.number = session, session.messages.Load()+1
+	r.outbox, r.session, r.number = o.requests, session, session.published.Load()+1
 	if r.wantsAnswer {
 		if o.opts.ReplyPerCall {
 			if err := o.receiver.expect(r.Context(), r.id); err != nil {
@@ -132,16 +108,13 @@ func (o *outlet) publishOne(session *publishSession[request], replyTo string, r 
 		}
 		o.calls.add(r)
 	}
-	msg := r.message(replyTo, o.opts.Persistent)
-	if o.opts.Persistent || r.isTracked() {
+	if session.confirms {
 		o.outcomes.unreported.Add(1)
-		if err = session.publishTracked(o.queue, msg, r); err != nil {
+	}
+	if err = session.publish(o.queue, r.message(replyTo, o.opts.Persistent), r); err != nil {
+		if session.confirms {
 			o.outcomes.unreported.Done()
 		}
-	} else {
-		err = session.publish(o.queue, msg)
-	}
-	if err != nil {
 		o.calls.remove(r.id)
 		return err
 	}
@@ -179,10 +152,10 @@ func (o *outlet) impairment() error {
 	if err := o.state.Cause(); err != nil {
 		return err
 	}
-	if err := o.publisher.impairment(); err != nil {
+	if err := o.publisher.blockage(); err != nil {
 		return err
 	}
-	if _, ready := o.receiver.ready(); !ready {
+	if _, ready := o.receiver.ready(); !ready || o.channel.current() == nil {
 		return errConnecting
 	}
 	return nil
@@ -196,18 +169,26 @@ func (o *outlet) cause() error {
 	return errConnecting // it works again
 }
 
+// served fails the requests that nobody would take, as far as is known.
+func (o *outlet) served(work []request) []request {
+	if !o.opts.RequireConsumer || !o.seen.within(consumersFresh).isUnserved() {
+		return work
+	}
+	o.failUnserved(work, fmt.Errorf("%w: %s has no consumer", jsonrpc2.ErrNoServer, o.where))
+	return nil
+}
+
 // admitted fails the requests for which there is no room in the queue.
 func (o *outlet) admitted(work []request) []request {
 	if o.opts.MaxBacklog == 0 {
 		return work
 	}
 	queue := o.seen.within(messagesFresh)
-	if !queue.known {
+	if queue.err != nil {
 		return work
 	}
-	waiting := queue.messages + o.seen.published
-	n := min(len(work), max(o.opts.MaxBacklog-waiting, 0))
-	return o.requests.Admitted(work, n, fmt.Errorf("%w: messages waiting in queue %q: %d", jsonrpc2.ErrOverloaded, o.queue, waiting+n))
+	n := min(len(work), max(o.opts.MaxBacklog-queue.messages, 0))
+	return o.requests.Admitted(work, n, fmt.Errorf("%w: messages waiting in queue %q: %d", jsonrpc2.ErrOverloaded, o.queue, queue.messages+n))
 }
 
 // failUnserved fails requests that have no server.

@@ -2,7 +2,6 @@ package amqpconn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -12,131 +11,93 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A publisher publishes on whatever connection there is. One goroutine, the
-// writer of an outbox, does that; what it publishes while it holds the wire goes out
-// in one write. T is what the publisher's user knows a message by.
-type publisher[T any] struct {
+// A publisher keeps a connection to publish on. Its channels use the connection, each on
+// a goroutine of its own. If one of them fails, the connection is replaced.
+type publisher struct {
 	*keeper
-	sessions sessions[publishSession[T]] // changed wakes the writer
-
-	confirms bool                                                   // each message that is published
 	prepare  func(ctx context.Context, conn *amqp.Connection) error // before a connection is used; may be nil
-	// returned, if set, is told of what came back. item is nil if it is not tracked.
-	returned func(r amqp.Return, item *T)
-	// report is told what became of each message that was published by
-	// publishTracked. It is told of those that came back, too.
-	report func([]fate[T])
-	// channelClosed, if set, is told of the end of a channel, when nothing more can come
-	// from it.
-	channelClosed func(s *publishSession[T], err error)
+	channels []channelUser
+
+	blocked atomic.Pointer[string] // why the broker blocks the connection, or nil
 }
 
-func newPublisher[T any](d *dialer, state *link.State, doing string) *publisher[T] {
-	p := &publisher[T]{sessions: newSessions[publishSession[T]]()}
+// A publishConn is one connection of a publisher.
+type publishConn struct {
+	*amqp.Connection
+	wire   *wire
+	up     func()      // is called when all is set up
+	failed func(error) // is called before the connection is closed for an error
+}
+
+// A channelUser uses a channel of a connection until it fails or ctx is done.
+type channelUser interface {
+	run(ctx context.Context, conn *publishConn) error
+	wakeUp() // lets the writer try again now
+}
+
+func newPublisher(d *dialer, state *link.State, doing string, channels ...channelUser) *publisher {
+	p := &publisher{channels: channels}
 	p.keeper = newKeeper(d, state, doing, p.run)
 	return p
 }
 
-// run uses a connection until it fails. A channel that refuses everything is
-// replaced by another.
-func (p *publisher[T]) run(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error {
+// run uses a connection until it fails.
+func (p *publisher) run(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error {
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	defer closeSoon(conn) // closes what is listened to
-	blocked := new(atomic.Pointer[string])
 	alarms := conn.NotifyBlocked(make(chan amqp.Blocking, 8))
-	listening.Go(func() { p.listenBlocked(blocked, alarms) })
+	listening.Go(func() { p.listenBlocked(alarms) })
 	if p.prepare != nil {
 		if err := p.prepare(ctx, conn); err != nil {
 			return err
 		}
 	}
-	for {
-		ch, err := conn.Channel()
-		if err != nil {
-			return err
-		}
-		err = p.runChannel(ctx, conn, newPublishSession[T](ch, w, blocked), up)
-		if !errors.Is(err, errAllRefused) {
-			return err
-		}
-	}
+	return p.runChannels(ctx, &publishConn{Connection: conn, wire: w, up: up})
 }
 
-// runChannel uses a channel until it fails.
-func (p *publisher[T]) runChannel(ctx context.Context, conn *amqp.Connection, s *publishSession[T], up func()) (err error) {
-	ctx, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
-	connClosed := conn.NotifyClose(make(chan *amqp.Error, 1))
-	chClosed := s.ch.NotifyClose(make(chan *amqp.Error, 1))
-	returns := s.ch.NotifyReturn(make(chan amqp.Return, 64))
-	if p.confirms {
-		if err := s.ch.Confirm(false); err != nil {
-			return err
-		}
+// runChannels uses the channels until one of them fails. It returns that one's error.
+func (p *publisher) runChannels(ctx context.Context, conn *publishConn) (err error) {
+	ctx, end := context.WithCancelCause(ctx)
+	var once sync.Once
+	conn.failed = func(cause error) {
+		once.Do(func() {
+			err = cause
+			// The text alone: the code of this error says nothing about the other channels.
+			end(fmt.Errorf("another channel of the connection failed: %v", cause))
+		})
 	}
-	var listening sync.WaitGroup
-	listening.Go(p.listener(s, returns, giveUp).listen)
-	p.sessions.set(s)
-	up()
-	err = lacking(await(ctx, connClosed, chClosed), write, exchange)
-	p.sessions.set(nil)
-	s.fail(err)
-	if errors.Is(err, errAllRefused) {
-		s.awaitFates(connClosed)
-		_ = s.ch.Close() // closes what is listened to
-	} else {
-		closeSoon(conn)
+	var running sync.WaitGroup
+	for _, channel := range p.channels {
+		running.Go(func() { conn.failed(channel.run(ctx, conn)) })
 	}
-	listening.Wait()
-	s.checks.running.Wait()
-	if p.channelClosed != nil {
-		p.channelClosed(s, err)
-	}
+	running.Wait()
 	return err
 }
 
-func (p *publisher[T]) listener(s *publishSession[T], returns <-chan amqp.Return, giveUp func(error)) *listener[T] {
-	return &listener[T]{session: s, returns: returns, returned: p.returned, report: p.report, refusals: refusals{giveUp: giveUp}}
-}
-
-// kick receives when a try to publish has become worth while.
-func (p *publisher[T]) kick() <-chan struct{} { return p.sessions.changed }
-
-// wakeUp lets the writer try again now.
-func (p *publisher[T]) wakeUp() {
-	link.Signal(p.sessions.changed)
-}
-
-// current returns the channel to publish on, nil if there is none, and whether one
-// is there but blocked.
-func (p *publisher[T]) current() (s *publishSession[T], blocked bool) {
-	s = p.sessions.current()
-	if s != nil && s.blocked.Load() != nil {
-		return nil, true
+// wakeUp lets the writers try again now.
+func (p *publisher) wakeUp() {
+	for _, channel := range p.channels {
+		channel.wakeUp()
 	}
-	return s, false
 }
 
-// impairment returns what keeps messages from being published, nil if nothing does.
-func (p *publisher[T]) impairment() error {
-	s := p.sessions.current()
-	if s == nil {
-		return errConnecting
-	}
-	if reason := s.blocked.Load(); reason != nil {
+// blockage returns why the broker blocks the connection, nil if it does not.
+func (p *publisher) blockage() error {
+	if reason := p.blocked.Load(); reason != nil {
 		return fmt.Errorf("the broker blocks publishers: %s", *reason)
 	}
 	return nil
 }
 
-func (p *publisher[T]) listenBlocked(blocked *atomic.Pointer[string], alarms <-chan amqp.Blocking) {
+func (p *publisher) listenBlocked(alarms <-chan amqp.Blocking) {
 	for b := range alarms {
 		if b.Active {
-			blocked.Store(&b.Reason)
+			p.blocked.Store(&b.Reason)
 			continue
 		}
-		blocked.Store(nil)
+		p.blocked.Store(nil)
 		p.wakeUp()
 	}
+	p.blocked.Store(nil)
 }

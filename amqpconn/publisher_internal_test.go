@@ -1,15 +1,10 @@
 package amqpconn
 
 import (
-	"io"
+	"github.com/stretchr/testify/require"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
-	"github.com/stretchr/testify/require"
-
-	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // A channel on which all is refused is given up after a while, one on which a
@@ -32,51 +27,33 @@ func TestChannelThatRefusesAll(t *testing.T) {
 	})
 }
 
-// Without confirms a message was taken when a later question is answered, unless it
-// came back before. Nothing is known of what came behind the last question.
-func TestTrackedWithoutConfirms(t *testing.T) {
+// What waits for its confirm is bounded, in messages and in bytes. The writer that waits
+// is woken once, when there is room for many messages.
+func TestWhatIsUnconfirmedIsBounded(t *testing.T) {
 	t.Parallel()
-	told := make(chan fate[string], 10)
-	s := newPublishSession[string](nil, nil, nil)
-	p := newPublisher[string](nil, nil, "")
-	p.report = func(fates []fate[string]) {
-		for _, f := range fates {
-			told <- f
-		}
+	for name, test := range map[string]struct{ size, fit, wakes int }{
+		"messages": {1, maxUnconfirmed, maxUnconfirmed / 2},
+		"bytes":    {maxUnconfirmedBytes / 4, 4, 2},
+		"a giant":  {2 * maxUnconfirmedBytes, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newPublishSession[string](nil, nil, true)
+			m := tracked[string]{size: test.size}
+			for range test.fit {
+				require.False(t, s.isFull())
+				s.tracking.add(m)
+			}
+			require.True(t, s.isFull())
+			woken := 0
+			for i := range test.fit {
+				if s.tracking.remove(&m) {
+					woken++
+					require.Equal(t, test.wakes, i+1)
+				}
+			}
+			require.Equal(t, 1, woken)
+			require.False(t, s.isFull())
+		})
 	}
-	back := make(chan string, 10)
-	p.returned = func(_ amqp.Return, item *string) { back <- *item }
-	returns := make(chan amqp.Return, 64)
-	publish := func(number int64, item string) {
-		s.tracking.unreported.Add(1)
-		s.tracking.mu.Lock()
-		s.tracking.unseen = append(s.tracking.unseen, tracked[string]{item: item, number: number, messageID: item})
-		s.tracking.mu.Unlock()
-		link.Signal(s.tracking.added)
-	}
-	ended := make(chan struct{})
-	go func() { defer close(ended); p.listener(s, returns, nil).listen() }()
-
-	publish(1, "a")
-	publish(3, "b") // the second one is not tracked
-	publish(4, "c")
-	publish(5, "d")
-	returns <- amqp.Return{MessageId: "b"}
-	require.Equal(t, "b", <-back)
-	require.Empty(t, told)
-	s.checks.arrived.Store(4)
-	link.Signal(s.checks.answered)
-	require.Equal(t, fate[string]{"a", nil}, <-told)
-	require.Equal(t, fate[string]{"b", errReturned}, <-told)
-	require.Equal(t, fate[string]{"c", nil}, <-told)
-
-	s.cause = io.ErrUnexpectedEOF
-	close(s.gone)
-	close(returns)
-	last := <-told
-	require.Equal(t, "d", last.item)
-	require.ErrorIs(t, last.err, errUnconfirmed)
-	require.ErrorIs(t, last.err, io.ErrUnexpectedEOF)
-	<-ended
-	s.tracking.unreported.Wait()
 }

@@ -8,63 +8,51 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-
-	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A publishSession is one channel on which messages are published.
+// A publishSession is one channel on which messages are published. In confirm mode each
+// message is tracked until the broker has confirmed it. Else the checks find out how many
+// have arrived.
 type publishSession[T any] struct {
-	ch      *amqp.Channel
-	wire    *wire
-	blocked *atomic.Pointer[string] // why the broker blocks the connection, or nil
+	ch       *amqp.Channel
+	wire     *wire
+	confirms bool
 
-	sending  sync.Mutex   // held while messages are published, or a check goes on: the library mixes up their frames
-	messages atomic.Int64 // published
-	checks   checks
-	tracking tracking[T]
-	written  tally // without confirms
+	sending   sync.Mutex   // held while messages are published, or a check goes on: the library mixes up their frames
+	published atomic.Int64 // messages
+	arrived   atomic.Int64 // the first messages of these, known to have arrived
+	tracking  tracking[T]
+	checks    checks
+	written   tally // without confirms
 
 	gone  chan struct{} // closed when the channel is given up, or has failed
 	cause error         // why; set before gone is closed
 }
 
-// A tracking is the tracked messages on their way to the listener.
-type tracking[T any] struct {
-	unreported sync.WaitGroup // the messages whose fate is not reported
-	added      chan struct{}  // receives if there may be something in unseen
-
-	mu      sync.Mutex   // protects following
-	unseen  []tracked[T] // by the listener
-	stopped bool         // nothing more is tracked
-}
-
-// maxUnseen is for how many messages room is kept.
-const maxUnseen = 1024
-
-func newPublishSession[T any](ch *amqp.Channel, w *wire, blocked *atomic.Pointer[string]) *publishSession[T] {
-	s := &publishSession[T]{ch: ch, wire: w, blocked: blocked, gone: make(chan struct{})}
+func newPublishSession[T any](ch *amqp.Channel, w *wire, confirms bool) *publishSession[T] {
+	s := &publishSession[T]{ch: ch, wire: w, confirms: confirms, gone: make(chan struct{})}
 	s.tracking.added = make(chan struct{}, 1)
-	s.checks.answered = make(chan struct{}, 1)
 	s.checks.ask, s.checks.gone = s.ask, s.gone
 	return s
 }
 
-// publish publishes to a queue. It is mandatory: what can't be routed comes
-// back. An error says that the message did not go out, and that the channel is
-// gone.
-func (s *publishSession[T]) publish(queue string, msg amqp.Publishing) error {
+// publish publishes to a queue. It is mandatory: what can't be routed comes back. In
+// confirm mode the fate of item is reported, except after an error. An error says that the
+// message did not go out, and that the channel is gone.
+func (s *publishSession[T]) publish(queue string, msg amqp.Publishing, item T) error {
+	if s.confirms {
+		return s.publishTracked(queue, msg, item)
+	}
 	err := s.ch.PublishWithContext(context.Background(), "", queue, true, false, msg)
 	if err == nil {
-		s.messages.Add(1)
+		s.published.Add(1)
 	}
 	return err
 }
 
-// publishTracked is publish of a message whose fate is reported. After an error
-// nothing is reported of it.
 func (s *publishSession[T]) publishTracked(queue string, msg amqp.Publishing, item T) error {
 	if msg.MessageId == "" {
-		msg.MessageId = strconv.FormatInt(s.messages.Load()+1, 10)
+		msg.MessageId = strconv.FormatInt(s.published.Load()+1, 10)
 	}
 	t := &s.tracking
 	t.mu.Lock()
@@ -76,23 +64,14 @@ func (s *publishSession[T]) publishTracked(queue string, msg amqp.Publishing, it
 	if err != nil {
 		return err
 	}
-	t.unreported.Add(1)
-	t.unseen = append(t.unseen, tracked[T]{item: item, number: s.messages.Add(1), confirmation: confirmation, messageID: msg.MessageId})
-	link.Signal(t.added)
+	t.add(tracked[T]{
+		item:         item,
+		number:       s.published.Add(1),
+		size:         len(msg.Body),
+		confirmation: confirmation,
+		messageID:    msg.MessageId,
+	})
 	return nil
-}
-
-// appendUnseen appends what was published since the last time.
-func (t *tracking[T]) appendUnseen(seen []tracked[T]) []tracked[T] {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	seen = append(seen, t.unseen...)
-	clear(t.unseen) // what is done with is not kept alive
-	t.unseen = t.unseen[:0]
-	if cap(t.unseen) > maxUnseen {
-		t.unseen = nil
-	}
-	return seen
 }
 
 // stop lets nothing more be published that is tracked, and nothing be asked.
@@ -103,14 +82,25 @@ func (s *publishSession[T]) stop() {
 	s.tracking.stopped = true
 }
 
+// check asks the broker soon how many of the messages have arrived. Confirms say that
+// without a question.
+func (s *publishSession[T]) check() {
+	if !s.confirms {
+		s.checks.start()
+	}
+}
+
+// isFull reports whether a message has to wait for the confirms of others.
+func (s *publishSession[T]) isFull() bool { return s.confirms && s.tracking.isFull() }
+
 // ask asks the broker something. The answer comes when it has seen to all messages
 // before.
 func (s *publishSession[T]) ask() {
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	messages := s.messages.Load()
+	published := s.published.Load()
 	if s.ch.Qos(0, 0, false) == nil { // what it sets is for consumers
-		s.checks.answer(messages)
+		s.arrived.Store(published)
 	}
 }
 
@@ -118,7 +108,7 @@ func (s *publishSession[T]) ask() {
 // arrived, which ended with an error: who has no right to publish had none for the
 // first message either.
 func (s *publishSession[T]) nothingArrived(err error) bool {
-	return isCode(err, amqp.AccessRefused) && s.checks.arrived.Load() == 0
+	return isCode(err, amqp.AccessRefused) && s.arrived.Load() == 0
 }
 
 // fail ends what waits for a channel that is given up, or has failed.

@@ -25,7 +25,8 @@ type replier struct {
 	settler   *settler
 	confirms  bool // each answer
 	outbox    *link.Outbox[reply]
-	publisher *publisher[reply]
+	publisher *publisher
+	channel   *publishChannel[reply] // of the publisher
 	directs   *directLane
 	lates     *lateLane
 
@@ -35,18 +36,19 @@ type replier struct {
 
 func newReplier(d *dialer, s *settler, confirms bool) *replier {
 	r := &replier{
-		settler:   s,
-		confirms:  confirms,
-		outbox:    link.NewOutbox[reply](false), // the prefetch limits it
-		publisher: newPublisher[reply](d, s.state, "publishing answers"),
-		directs:   newDirectLane(d, s),
-		lates:     newLateLane(d, s),
+		settler:  s,
+		confirms: confirms,
+		outbox:   link.NewOutbox[reply](false), // the prefetch limits it
+		channel:  newPublishChannel[reply](confirms, false),
+		directs:  newDirectLane(d, s),
+		lates:    newLateLane(d, s),
 	}
+	r.publisher = newPublisher(d, s.state, "publishing answers", r.channel)
 	r.publisher.prepare = mayPublish
 	if confirms {
-		r.publisher.confirms, r.publisher.report = true, r.confirmed
+		r.channel.report = r.confirmed
 	} else {
-		r.publisher.returned, r.publisher.channelClosed = r.returned, r.discount
+		r.channel.returned, r.channel.ended = r.returned, r.discount
 	}
 	return r
 }
@@ -57,7 +59,7 @@ func (r *replier) start() {
 	r.writing.Go(func() {
 		r.settler.abandon(r.outbox.Run(link.Writer[reply]{
 			Send:     r.send,
-			Kick:     r.publisher.kick(),
+			Kick:     r.channel.kick(),
 			MaxPause: maxPause,
 			Grace:    sendGrace,
 		}))
@@ -82,7 +84,7 @@ func (r *replier) send(work []reply) (again []reply) {
 		return r.sendConfirmed(work)
 	}
 	var done []reply
-	session, _ := r.publisher.current()
+	session := r.usable()
 	if session != nil {
 		session.wire.hold()
 	}
@@ -116,12 +118,28 @@ func sendOne(session *publishSession[reply], answer reply) error {
 	if answer.queueIsID {
 		msg.MessageId = answer.queue // for returned to see
 	}
-	return session.publish(answer.queue, msg)
+	return session.publish(answer.queue, msg, answer)
+}
+
+// usable returns the channel to publish on, nil if there is none or the broker blocks it.
+func (r *replier) usable() *publishSession[reply] {
+	if r.publisher.blockage() != nil {
+		return nil
+	}
+	return r.channel.current()
+}
+
+// impairment returns what keeps answers from being published, nil if nothing does.
+func (r *replier) impairment() error {
+	if r.channel.current() == nil {
+		return errConnecting
+	}
+	return r.publisher.blockage()
 }
 
 // sendConfirmed publishes replies whose requests are acknowledged by confirmed.
 func (r *replier) sendConfirmed(work []reply) (again []reply) {
-	session, _ := r.publisher.current()
+	session := r.usable()
 	if session != nil {
 		session.wire.hold()
 		defer session.wire.release() // what fails then has an unknown fate
@@ -141,7 +159,7 @@ func (r *replier) sendConfirmed(work []reply) (again []reply) {
 
 func (r *replier) sendOneConfirmed(session *publishSession[reply], answer reply) error {
 	r.unreported.Add(1)
-	err := session.publishTracked(answer.queue, answer.message(), answer)
+	err := session.publish(answer.queue, answer.message(), answer)
 	if err != nil {
 		r.unreported.Done()
 	}

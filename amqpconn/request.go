@@ -19,6 +19,7 @@ type request struct {
 	until       time.Time // tried for so long
 	missed      bool      // its queue was missing, and is to be created first
 
+	outbox  *link.Requests[request]  // that it was put into
 	session *publishSession[request] // on which it was published
 	number  int64                    // of those on it
 }
@@ -26,8 +27,8 @@ type request struct {
 // isSingle reports whether it is no batch.
 func (r *request) isSingle() bool { return len(r.Body) > 0 && r.Body[0] == '{' }
 
-// isTracked reports whether it ends when the broker has it, or a part of it may.
-func (r *request) isTracked() bool { return !r.wantsAnswer || !r.isSingle() }
+// isCall reports whether it is one call, of which nobody asks whether the broker has it.
+func (r *request) isCall() bool { return r.wantsAnswer && r.isSingle() }
 
 // Size implements link.Sendable.
 func (r request) Size() int { return len(r.Body) }

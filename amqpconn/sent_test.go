@@ -81,9 +81,9 @@ func dialConn(t *testing.T, s site, opts amqpconn.DialOptions) *amqpconn.ClientC
 	return conn
 }
 
-// sendModes are the ways to know that a request was sent: by a later question, and by
-// its confirmation.
-var sendModes = map[string]bool{"asked": false, "confirmed": true}
+// sendModes are the ways to send notifications, by Persistent: on a channel of their own,
+// and on that of the calls.
+var sendModes = map[string]bool{"own channel": false, "persistent": true}
 
 // Each of many notifications is sent, and is in the queue then.
 func TestNotificationsAreSent(t *testing.T) {
@@ -205,9 +205,17 @@ func TestNotificationIsRefused(t *testing.T) {
 	t.Parallel()
 	full := newSite(t)
 	full.declare(t, true, false, amqp.Table{"x-max-length": int32(0), "x-overflow": "reject-publish"})
-	err := write(t, dialConn(t, full, amqpconn.DialOptions{Persistent: true}), note).outcome(t)
-	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
-	require.ErrorContains(t, err, "the broker refused the request")
+	for name, persistent := range sendModes {
+		t.Run(name+", full", func(t *testing.T) {
+			t.Parallel()
+			conn := dialConn(t, full, amqpconn.DialOptions{Persistent: persistent})
+			err := write(t, conn, note).outcome(t)
+			require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
+			require.ErrorContains(t, err, fmt.Sprintf("queue %q at", full.queue))
+			require.ErrorContains(t, err, "the broker refused the request")
+			require.EqualValues(t, 1, conn.Stats().Overloaded)
+		})
+	}
 
 	s := newSite(t)
 	s.declare(t, true, false, nil)

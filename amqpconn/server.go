@@ -123,7 +123,7 @@ func (s *ServerConn) Err() error {
 		err = errConnecting
 	}
 	if err == nil {
-		err = s.replier.publisher.impairment()
+		err = s.replier.impairment()
 	}
 	if err != nil {
 		return fmt.Errorf("%s: connection impaired: %w", s.consumer.dialer.where(), err)

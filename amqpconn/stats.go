@@ -4,15 +4,15 @@ package amqpconn
 // rise. A batch is one message. What a client or a server does not count stays 0.
 type Stats struct {
 	Requests   int64 // request messages that the client published, or the server took
-	Confirmed  int64 // client: requests that the broker confirmed, with Persistent
+	Confirmed  int64 // client: requests that the broker confirmed: notifications and, with Persistent, calls
 	Replies    int64 // answers that the client took, or the server published and does not know to be lost
 	Reconnects int64 // times a connection failed and all worked again
 	GivenBack  int64 // server: requests given back in a drain
 
 	// What was dropped, by reason.
 	Unsent      int64 // client: requests that could not be published, or were lost with their channel
-	Unconfirmed int64 // client: notifications that may have been published
-	Overloaded  int64 // client: requests not published because of MaxBacklog
+	Unconfirmed int64 // client: notifications, and batches with some, that may have been published
+	Overloaded  int64 // client: requests not published because of MaxBacklog, or refused by the broker
 	Expired     int64 // client: requests given up before they were published
 	NoServer    int64 // client: requests to a queue that is missing or, with RequireConsumer, not consumed
 	Lost        int64 // client: calls whose reply queue was lost

@@ -98,7 +98,8 @@ func (w *wire) flush() error {
 	return err
 }
 
-// hold holds back what is written until release.
+// hold holds back what is written until release. If two writers hold, the first release
+// ends it for both: then the other's messages go out one by one.
 func (w *wire) hold() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -111,7 +111,8 @@ func TestFarDeadlines(t *testing.T) {
 	}
 }
 
-// A request that the broker refuses was not sent, if it says so.
+// A request that the broker refuses did not run, and the queue is full: the broker is
+// overloaded, for a call as for a notification.
 func TestBrokerRefuses(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -119,14 +120,14 @@ func TestBrokerRefuses(t *testing.T) {
 	c := dial(t, s, &amqpconn.DialOptions{Persistent: true, Logger: servicetest.Quiet}, servicetest.Soon)
 	begin := time.Now()
 	_, err := c.add(1, 5.1)
-	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	require.ErrorContains(t, err, "the broker refused the request")
 	err = c.Call("Calc.Add", nil, new(float64))
-	require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrUnavailable.Error()), "got %v", err)
+	require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrOverloaded.Error()), "got %v", err)
 	require.Less(t, time.Since(begin), servicetest.Soon/2)
 
-	require.ErrorIs(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil), jsonrpc2.ErrUnavailable)
-	servicetest.Eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Requests: 3, Unsent: 3} })
+	require.ErrorIs(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil), jsonrpc2.ErrOverloaded)
+	servicetest.Eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Requests: 3, Overloaded: 3} })
 }
 
 // A queue that is full for longer than a channel is trusted is no outage, whether
@@ -147,7 +148,7 @@ func TestBrokerRefusesForLong(t *testing.T) {
 			defer refusals.Stop()
 			for begin := time.Now(); time.Since(begin) < 12*time.Second; <-refusals.C {
 				_, err := c.add(1, 5.1)
-				require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
+				require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 				require.ErrorContains(t, err, "the broker refused the request")
 			}
 			require.Zero(t, c.conn.Stats().Reconnects)
