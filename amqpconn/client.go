@@ -83,6 +83,7 @@ func newClientConn(d *dialer, opts DialOptions) *ClientConn {
 // channel is opened by the first notification. With Persistent one outlet is for all.
 func (c *ClientConn) makeOutlets(opts *DialOptions) {
 	seen := newInspector(c.receiver, c.dialer.queue, c.looks)
+	seen.logger = c.state.Logger
 	add := func(channel *publishChannel[request]) {
 		channel.returned, channel.report, channel.ended = c.outcomes.returned, c.outcomes.report, c.outcomes.channelClosed
 		c.publisher.channels = append(c.publisher.channels, channel)

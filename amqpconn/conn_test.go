@@ -2,7 +2,6 @@ package amqpconn_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -24,7 +23,7 @@ var callModes = map[string]amqpconn.DialOptions{
 	"one reply queue":  {Logger: servicetest.Quiet},
 	"a queue per call": {Logger: servicetest.Quiet, ReplyPerCall: true},
 	"persistent":       {Logger: servicetest.Quiet, Persistent: true},
-	"checked":          {Logger: servicetest.Quiet, RequireConsumer: true},
+	"checked":          {Logger: servicetest.Quiet, RequireServer: true},
 }
 
 func TestCalls(t *testing.T) {
@@ -206,30 +205,6 @@ func TestMissingQueue(t *testing.T) {
 			c.requireRecovers(t)
 		})
 	}
-}
-
-func TestRequireConsumer(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	s.declare(t, true, false, nil)
-	c := dial(t, s, &amqpconn.DialOptions{RequireConsumer: true, Logger: servicetest.Quiet}, servicetest.Soon)
-	begin := time.Now()
-	_, err := c.add(1, 5.1)
-	require.ErrorIs(t, err, jsonrpc2.ErrNoServer)
-	require.ErrorContains(t, err, "has no consumer")
-	require.Less(t, time.Since(begin), servicetest.Soon/2)
-	require.Equal(t, amqpconn.Stats{NoServer: 1}, c.conn.Stats())
-
-	w := serve(t, s, nil)
-	c.requireRecovers(t)
-	w.End(t)
-	servicetest.Eventually(t, func() bool { // a second later it is known
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-		defer cancel()
-		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
-		return errors.Is(err, jsonrpc2.ErrNoServer)
-	})
-	s.requireWaiting(t, 0) // what came too late has expired
 }
 
 func TestStats(t *testing.T) {

@@ -40,7 +40,7 @@
 // jsonrpc2.Notify says what became of it:
 //
 //	nil             the broker has it in the queue
-//	ErrNoServer     there is no such queue, or, with RequireConsumer, no consumer
+//	ErrNoServer     there is no such queue, or, with RequireServer, no consumer
 //	ErrOverloaded   the broker refused it: the queue is full, and has x-overflow
 //	                reject-publish; or MaxBacklog is reached
 //	ErrUnconfirmed  the connection ended before the confirm, or Close waited for it for
@@ -151,8 +151,9 @@
 // The error of a call that times out says what is wrong with the connection. If nothing
 // is, it says how many consumers the queue has, or that the queue is missing. If the
 // connection of the reply queue ends, calls fail at once with jsonrpc2.ErrReplyLost.
-// Requests to a missing queue fail with jsonrpc2.ErrNoServer. Each error names the
-// queue, the address and the last cause.
+// Requests to a missing queue fail with jsonrpc2.ErrNoServer, as do those to a queue
+// without a consumer if [DialOptions.RequireServer] is set. Each error names the queue,
+// the address and the last cause.
 //
 // A stranger's request harms no other. RabbitMQ may end the connection of a server that
 // answers to a forged direct reply-to address, so those answers have a connection of

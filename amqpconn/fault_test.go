@@ -80,6 +80,7 @@ func TestFaults(t *testing.T) {
 		{"BrokerSuspended", testBrokerSuspended},
 		{"OverTheLimit", testOverTheLimit},
 		{"BrokerRestarted", testBrokerRestarted},
+		{"RequireServerRestarted", testRequireServerRestarted},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, broker, site{broker.URL(), test.name}) })
 	}
@@ -169,7 +170,7 @@ func testAlarmFillsSockets(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 func testBrokerSuspended(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	f := newFaulty(t, s, amqp.Config{})
 	closing := map[string]*amqpconn.DialOptions{
-		"default": {Logger: servicetest.Quiet}, "per call": {Logger: servicetest.Quiet, ReplyPerCall: true}, "checked": {Logger: servicetest.Quiet, RequireConsumer: true},
+		"default": {Logger: servicetest.Quiet}, "per call": {Logger: servicetest.Quiet, ReplyPerCall: true}, "checked": {Logger: servicetest.Quiet, RequireServer: true},
 	}
 	var clients []caller
 	for _, opts := range closing {

@@ -2,7 +2,9 @@ package amqpconn
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -28,13 +30,15 @@ type inspector struct {
 	queue    string
 	asker    *link.Asker
 	look     func() queueState // looks at the queue
+	logger   *slog.Logger      // gets a line when looks begin to fail; nil: none
 
 	mu        sync.Mutex      // protects following, held during a look
 	session   *receiveSession // that was asked
 	asked     time.Time
 	fresh     time.Duration // for how long at least the state counts
 	state     queueState
-	published int // messages, since
+	published int  // messages, since
+	logged    bool // that looks fail
 }
 
 const (
@@ -92,6 +96,13 @@ func (n *inspector) update(session *receiveSession) {
 	if n.state, ok = ask(n.asker, n.look); !ok {
 		n.state, n.asked, n.fresh = queueState{err: errNoAnswer}, time.Now(), consumersFresh
 	}
+	switch {
+	case n.state.err == nil:
+		n.logged = false
+	case n.logger != nil && !n.logged && session != nil && n.receiver.current() == session: // the end of a connection is logged elsewhere
+		n.logged = true
+		n.logger.Warn("can't look at the queue, requests are sent all the same", slog.Any("error", n.state.err))
+	}
 }
 
 // add counts messages that were published since the last look.
@@ -106,6 +117,14 @@ func ask[T any](asker *link.Asker, question func() T) (answer T, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
 	defer cancel()
 	return link.Ask(ctx, asker, question)
+}
+
+// unserved says why nobody takes requests.
+func (q queueState) unserved() error {
+	if q.missing {
+		return errReturned
+	}
+	return errors.New("it has no consumer")
 }
 
 // describe says what may be the reason for a timeout.

@@ -1,6 +1,7 @@
 package amqpconn
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/link"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // newTestInspector returns an inspector with a connection, and what it is to see.
@@ -45,5 +47,36 @@ func TestLooksAreFew(t *testing.T) {
 		n.receiver.set(new(receiveSession))
 		n.within(time.Hour)
 		require.Equal(t, 13, *looks, "another connection tells more")
+	})
+}
+
+// A look that fails, or that is not answered, says nothing of consumers. It is logged once
+// until looks work again.
+func TestLooksThatFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, seen, looks := newTestInspector()
+		var log servicetest.LogBook
+		n.logger = log.Logger()
+		for outage := 1; outage <= 2; outage++ {
+			seen.err = errors.New("no right")
+			for range 5 {
+				require.False(t, n.within(consumersFresh).isUnserved())
+				time.Sleep(consumersFresh)
+			}
+			require.Equal(t, outage, log.Count("level=WARN", "can't look at the queue", "no right"), &log)
+			seen.err = nil
+			require.True(t, n.within(consumersFresh).isUnserved())
+			time.Sleep(consumersFresh)
+		}
+		require.Equal(t, 12, *looks)
+
+		look := n.look
+		n.look = func() queueState { time.Sleep(time.Minute); return look() }
+		begin := time.Now()
+		require.False(t, n.within(consumersFresh).isUnserved())
+		require.False(t, n.within(consumersFresh).isUnserved())
+		require.Equal(t, lookTime, time.Since(begin), "nobody waits for it again at once")
+		require.Equal(t, 1, log.Count("no answer from the broker"), &log)
+		n.asker.Close()
 	})
 }

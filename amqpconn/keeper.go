@@ -26,7 +26,8 @@ type keeper struct {
 	cancel  func()
 	running sync.WaitGroup
 
-	dialing atomic.Pointer[wire] // of the connection that is being made, or nil
+	dialing   atomic.Pointer[wire]      // of the connection that is being made, or nil
+	recovered atomic.Pointer[time.Time] // when it last reconnected, or nil
 }
 
 // A useFunc uses a connection until it fails or ctx is done. It calls up when all is
@@ -64,6 +65,9 @@ func (k *keeper) run(ctx context.Context) {
 		lasting.Stop()
 		err := k.once(ctx, n, func() {
 			upSince = time.Now()
+			if n > 0 {
+				k.recovered.Store(&upSince)
+			}
 			if flaps == 0 {
 				works()
 			} else {
@@ -143,6 +147,12 @@ func (k *keeper) once(ctx context.Context, n int, up func()) error {
 func (k *keeper) isGreeted() bool {
 	w := k.dialing.Load()
 	return w != nil && w.isHeard()
+}
+
+// hasReconnected reports whether it reconnected no longer than d ago.
+func (k *keeper) hasReconnected(d time.Duration) bool {
+	at := k.recovered.Load()
+	return at != nil && time.Since(*at) < d
 }
 
 // closeSoon closes a connection in good order if the broker answers soon. What

@@ -30,9 +30,19 @@ type DialOptions struct {
 	// jsonrpc2.ErrNoServer.
 	Declare *Queue
 
-	// RequireConsumer makes requests fail with jsonrpc2.ErrNoServer while nobody
-	// consumes the queue. What is known of the consumers is up to 1 s old.
-	RequireConsumer bool
+	// RequireServer makes calls and notifications fail with jsonrpc2.ErrNoServer, unsent,
+	// while nobody consumes the queue. Else they wait in the queue for a server to come.
+	//
+	// Before a request is published the client looks at the queue, unless it did so less
+	// than 1 s ago. So it notices within 1 s when the last server has gone, or the first
+	// one has come. The request waits for the look: a round trip, and 250 ms at most. A
+	// client that sends nothing looks at nothing.
+	//
+	// In doubt requests are sent: for 15 s after the client has reconnected, since servers
+	// may need as long to come back, and when a look fails, which is logged once until
+	// looks work again. What was published never fails for this reason. If the last server
+	// goes just after a look, a request waits in the queue.
+	RequireServer bool
 
 	// MaxBacklog limits the requests that wait in the queue; no limit if 0. A request
 	// beyond it is not sent and fails with jsonrpc2.ErrOverloaded. The length that a

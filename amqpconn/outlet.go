@@ -169,12 +169,18 @@ func (o *outlet) cause() error {
 	return errConnecting // it works again
 }
 
-// served fails the requests that nobody would take, as far as is known.
+// served fails the requests that nobody would take, as far as is known. Consumers may
+// need as long as the client to reconnect.
 func (o *outlet) served(work []request) []request {
-	if !o.opts.RequireConsumer || !o.seen.within(consumersFresh).isUnserved() {
+	if !o.opts.RequireServer || o.publisher.hasReconnected(reconnectPatience) || o.receiver.hasReconnected(reconnectPatience) {
 		return work
 	}
-	o.failUnserved(work, fmt.Errorf("%w: %s has no consumer", jsonrpc2.ErrNoServer, o.where))
+	queue := o.seen.within(consumersFresh)
+	if !queue.isUnserved() {
+		return work
+	}
+	o.failUnserved(work, fmt.Errorf("%w: %s: %w; start a server, or clear RequireServer to let requests wait for one",
+		jsonrpc2.ErrNoServer, o.where, queue.unserved()))
 	return nil
 }
 

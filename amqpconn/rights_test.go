@@ -50,7 +50,7 @@ func TestRightsOfAClient(t *testing.T) {
 	}{
 		"default":    {amqpconn.DialOptions{}, [3]string{replies, byDefault, replies}},
 		"persistent": {amqpconn.DialOptions{Persistent: true}, [3]string{replies, byDefault, replies}},
-		"looks":      {amqpconn.DialOptions{RequireConsumer: true, MaxBacklog: 1 << 20}, [3]string{replies, byDefault, replies}},
+		"looks":      {amqpconn.DialOptions{RequireServer: true, MaxBacklog: 1 << 20}, [3]string{replies, byDefault, replies}},
 		"declares":   {amqpconn.DialOptions{Declare: &amqpconn.Queue{}}, [3]string{`^(amq\.gen-.*|QUEUE)$`, byDefault, replies}},
 		"per call":   {amqpconn.DialOptions{ReplyPerCall: true}, [3]string{perCall, byDefault, perCall}},
 	} {

@@ -14,7 +14,7 @@ type Stats struct {
 	Unconfirmed int64 // client: notifications, and batches with some, that may have been published
 	Overloaded  int64 // client: requests not published because of MaxBacklog, or refused by the broker
 	Expired     int64 // client: requests given up before they were published
-	NoServer    int64 // client: requests to a queue that is missing or, with RequireConsumer, not consumed
+	NoServer    int64 // client: requests to a queue that is missing or, with RequireServer, not consumed
 	Lost        int64 // client: calls whose reply queue was lost
 	NoAddress   int64 // server: calls that name no reply queue, or none that can be one
 	Refused     int64 // server: calls whose reply queue is the served queue, or makes the broker end a connection

@@ -10,6 +10,10 @@ const (
 	// not say yet whether it lets us in.
 	greetedPatience = 2500 * time.Millisecond
 
+	// reconnectPatience is how long consumers have, after a reconnect of the client, to
+	// reconnect, too.
+	reconnectPatience = 15 * time.Second
+
 	// replyPatience is how long an answer waits for a connection.
 	replyPatience = 30 * time.Second
 
