@@ -64,7 +64,9 @@ func TestRightsOfAClient(t *testing.T) {
 				s.requireWaiting(t, 0)
 			}
 			serve(t, s, nil)
-			servicetest.RequireCalls(t, dial(t, as(test.patterns), &test.opts, 0).Client, 3)
+			c := dial(t, as(test.patterns), &test.opts, 0)
+			servicetest.RequireCalls(t, c.Client, 3)
+			require.NoError(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil))
 			lesser(test.patterns, func(right string, patterns [3]string) {
 				u := as(patterns)
 				begin := time.Now()
