@@ -141,6 +141,16 @@ func (h *Header) WantsAnswer() bool {
 	return false
 }
 
+// hasNotification reports whether the message is a notification, or a batch that has one.
+func (h *Header) hasNotification() bool {
+	for i := range h.items {
+		if h.items[i].isNotification() {
+			return true
+		}
+	}
+	return false
+}
+
 // positive returns the positive integer that raw stands for, 0 if it is none.
 func positive(raw []byte) int64 {
 	if len(raw) == 0 {

@@ -113,6 +113,10 @@ func (j *joined) isNotification() bool {
 	return !slices.ContainsFunc(j.parts, func(r *Request) bool { return !r.IsNotification() })
 }
 
+func (j *joined) hasNotification() bool {
+	return slices.ContainsFunc(j.parts, (*Request).HasNotification)
+}
+
 func (j *joined) id() string {
 	for _, r := range j.parts {
 		if id := r.ID(); id != "" {

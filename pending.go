@@ -48,7 +48,8 @@ type pendingCall struct {
 	prev, next *pendingCall
 }
 
-func (p *pendingCall) isNotification() bool { return p.notification != nil }
+func (p *pendingCall) isNotification() bool  { return p.notification != nil }
+func (p *pendingCall) hasNotification() bool { return p.notification != nil }
 
 func (p *pendingCall) id() string {
 	if p.notification != nil {

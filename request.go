@@ -62,6 +62,7 @@ type owner interface {
 	sent()
 	fail(err error)
 	isNotification() bool
+	hasNotification() bool
 	id() string
 }
 
@@ -73,9 +74,8 @@ func (r *Request) Keep() {
 }
 
 // Sent says that the broker or the peer has r, as far as the Conn can know: Redis has
-// answered the push, RabbitMQ has confirmed the message or answered a later question, the
-// Write of the stream has returned, or HTTP has answered. Sent ends a notification, and
-// does nothing for a call.
+// answered the push, RabbitMQ has confirmed the message, the Write of the stream has
+// returned, or HTTP has answered. Sent ends a notification, and does nothing for a call.
 func (r *Request) Sent() { r.owner.sent() }
 
 // Fail ends r with an error. The text of the error begins with that of a sentinel:
@@ -107,6 +107,10 @@ func (r *Request) Context() context.Context { return (*requestContext)(r) }
 
 // IsNotification reports whether no answer is due: to r, or to any item of a batch.
 func (r *Request) IsNotification() bool { return r.owner.isNotification() }
+
+// HasNotification reports whether r is a notification, or a batch that has one among its
+// calls. Those end when r is sent.
+func (r *Request) HasNotification() bool { return r.owner.hasNotification() }
 
 // ID returns the first id in r that is a string, without quotes, or "" if there is none.
 func (r *Request) ID() string { return r.owner.id() }
@@ -231,8 +235,9 @@ type Hooks struct {
 type standalone struct {
 	Request
 	hooks        Hooks
-	text         string // of the id
-	notification bool
+	text         string      // of the id
+	notification bool        // or a batch of nothing else
+	notifies     bool        // or a batch with one
 	unwatch      func() bool // ends the watch of ctx
 }
 
@@ -243,7 +248,7 @@ type standalone struct {
 func NewRequest(ctx context.Context, body []byte, hooks Hooks) *Request {
 	var h Header
 	h.Scan(body)
-	s := &standalone{hooks: hooks, text: h.ID(), notification: !h.WantsAnswer()}
+	s := &standalone{hooks: hooks, text: h.ID(), notification: !h.WantsAnswer(), notifies: h.hasNotification()}
 	s.owner, s.ctx, s.Body = s, ctx, body
 	if !s.notification {
 		s.deadline, _ = ctx.Deadline()
@@ -263,8 +268,9 @@ func endOf(err error) int32 {
 	return canceled
 }
 
-func (s *standalone) isNotification() bool { return s.notification }
-func (s *standalone) id() string           { return s.text }
+func (s *standalone) isNotification() bool  { return s.notification }
+func (s *standalone) hasNotification() bool { return s.notifies }
+func (s *standalone) id() string            { return s.text }
 
 func (s *standalone) sent() {
 	if s.GivenUp() || s.notification && !s.finish(canceled) {

@@ -57,7 +57,7 @@ func TestReplyAddress(t *testing.T) {
 		require.Contains(t, string(d.Body), test.reply, test.name)
 	}
 	w.End(t)
-	require.Equal(t, amqpconn.Stats{Requests: 11, Replies: 11}, w.conn.Stats())
+	require.Equal(t, amqpconn.ServerStats{Requests: 11, Replies: 11}, w.conn.Stats())
 }
 
 // RabbitMQ's own way to be answered without a queue.
@@ -79,7 +79,7 @@ func TestDirectReplyTo(t *testing.T) {
 // run where it expects an answer, and is acknowledged.
 func TestUnusableAddress(t *testing.T) {
 	t.Parallel()
-	type counts = amqpconn.Stats
+	type counts = amqpconn.ServerStats
 	const count = `{"jsonrpc":"2.0","id":1,"method":"Counter.Count"}`
 	const notification = `{"jsonrpc":"2.0","method":"Counter.Count"}`
 	for _, test := range []struct {
@@ -147,8 +147,8 @@ func TestReplyToAnotherQueue(t *testing.T) {
 	servicetest.Eventually(t, func() bool { return otherWorker.conn.Stats().Requests == 1 })
 	dial(t, s, nil, 0).requireAdds(t)
 	dial(t, other, nil, 0).requireAdds(t)
-	require.Equal(t, amqpconn.Stats{Requests: 2, Replies: 2}, w.conn.Stats())
-	require.Equal(t, amqpconn.Stats{Requests: 2, Replies: 1}, otherWorker.conn.Stats())
+	require.Equal(t, amqpconn.ServerStats{Requests: 2, Replies: 2}, w.conn.Stats())
+	require.Equal(t, amqpconn.ServerStats{Requests: 2, Replies: 1}, otherWorker.conn.Stats())
 }
 
 // A server that floods its client is held up by the broker.

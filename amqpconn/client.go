@@ -112,7 +112,7 @@ func (c *ClientConn) makeOutlets(opts *DialOptions) {
 // channel that confirms, as a whole, since it is one message: its notifications end with
 // the confirm, and its calls, whose answers do not wait for that, lose nothing.
 func (c *ClientConn) outletFor(r *jsonrpc2.Request) *outlet {
-	if r.IsNotification() || hasNotification(r.Body) {
+	if r.HasNotification() {
 		return c.outlets[len(c.outlets)-1]
 	}
 	return c.outlets[0]
@@ -233,8 +233,8 @@ func (c *ClientConn) flush() {
 }
 
 // Stats returns what the ClientConn has done so far.
-func (c *ClientConn) Stats() Stats {
-	s := Stats{
+func (c *ClientConn) Stats() ClientStats {
+	s := ClientStats{
 		Confirmed:   c.outcomes.confirmed.Load(),
 		Replies:     c.replies.Load(),
 		Reconnects:  c.state.Recoveries.Load(),
@@ -248,6 +248,7 @@ func (c *ClientConn) Stats() Stats {
 		s.Unsent += o.requests.Unsent.Load()
 		s.Overloaded += o.requests.Overloaded.Load()
 		s.Expired += o.requests.Expired.Load()
+		s.Bytes += o.requests.Bytes()
 	}
 	return s
 }

@@ -109,7 +109,7 @@ func TestAbsentBroker(t *testing.T) {
 	err = c.Call("Calc.Add", calc.Args{}, new(float64))
 	require.ErrorContains(t, err, jsonrpc2.ErrUnavailable.Error())
 	require.Less(t, time.Since(begin), 2*2*time.Second)
-	require.Equal(t, amqpconn.Stats{Unsent: 2}, c.conn.Stats())
+	require.Equal(t, amqpconn.ClientStats{Unsent: 2}, c.conn.Stats())
 	require.ErrorContains(t, c.conn.Err(), "connection refused")
 	require.ErrorContains(t, w.conn.Err(), "connection refused")
 	c.end(t)
@@ -215,9 +215,9 @@ func TestStats(t *testing.T) {
 	for range 3 {
 		c.requireAdds(t)
 	}
-	want := amqpconn.Stats{Requests: 3, Confirmed: 3, Replies: 3}
+	want := amqpconn.ClientStats{Requests: 3, Confirmed: 3, Replies: 3}
 	servicetest.Eventually(t, func() bool { return c.conn.Stats() == want }, "have %+v", c.conn.Stats())
-	require.Equal(t, amqpconn.Stats{Requests: 3, Replies: 3}, w.conn.Stats())
+	require.Equal(t, amqpconn.ServerStats{Requests: 3, Replies: 3}, w.conn.Stats())
 }
 
 func TestCloseOfWhatWasNeverUsed(t *testing.T) {
@@ -254,5 +254,5 @@ func TestGivenUp(t *testing.T) {
 	defer cancel()
 	_, err = jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	servicetest.Eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Expired: 2} })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats() == amqpconn.ClientStats{Expired: 2} })
 }

@@ -144,9 +144,9 @@
 // because of what was sent on it, the outage counts as not over, and the next
 // connection is made after up to 15 s.
 //
-// Requests that can't be sent fail with jsonrpc2.ErrUnavailable within 2 s. While the
-// broker still checks the login, it is 4 s: RabbitMQ takes 3 s to refuse a password. If
-// a right is missing, requests fail at once. Close gives requests 1 s to be sent.
+// Requests that can't be sent fail with jsonrpc2.ErrUnavailable within 2 s. RabbitMQ
+// takes 3 s to refuse a user name or a password: before that, errors say that it has not
+// let the client in yet. If a right is missing, requests fail at once. Close gives requests 1 s to be sent.
 //
 // The error of a call that times out says what is wrong with the connection. If nothing
 // is, it says how many consumers the queue has, or that the queue is missing. If the

@@ -114,7 +114,7 @@ func TestAnswersToAnotherServer(t *testing.T) {
 	}
 	w.End(t)
 	otherWorker.End(t)
-	want := amqpconn.Stats{Requests: int64(2 * len(requests)), Replies: int64(len(requests))}
+	want := amqpconn.ServerStats{Requests: int64(2 * len(requests)), Replies: int64(len(requests))}
 	require.Equal(t, want, w.conn.Stats())
 	require.Equal(t, want, otherWorker.conn.Stats())
 	s.requireWaiting(t, 0)

@@ -1,10 +1,10 @@
 package amqpconn
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -132,19 +132,11 @@ func (o *outlet) tryAgain(work []request, cause error) (again []request) {
 		o.requests.FailUnsent(failure(), work...)
 		return nil
 	}
-	patience := time.Duration(0)
-	if o.isGreeted() {
-		patience = greetedPatience
-	}
-	return o.requests.Refused(work, patience, failure)
+	return o.requests.Refused(work, failure)
 }
 
-// isGreeted reports whether the first connections are being made to a broker that
-// has begun to answer. It may be about to say why not: RabbitMQ takes 3 s to
-// refuse a password.
-func (o *outlet) isGreeted() bool {
-	return o.state.Cause() == nil && (o.publisher.isGreeted() || o.receiver.isGreeted())
-}
+// errNotLetIn is why there is no connection to a broker that has begun to answer.
+var errNotLetIn = errors.New("still connecting: RabbitMQ has answered and not let us in yet, as it does for 3 s before it refuses a user name or a password")
 
 // impairment returns what keeps requests from being published, or answers from
 // coming, nil if nothing does.
@@ -155,10 +147,14 @@ func (o *outlet) impairment() error {
 	if err := o.publisher.blockage(); err != nil {
 		return err
 	}
-	if _, ready := o.receiver.ready(); !ready || o.channel.current() == nil {
-		return errConnecting
+	_, ready := o.receiver.ready()
+	switch {
+	case ready && o.channel.current() != nil:
+		return nil
+	case o.publisher.isGreeted() || o.receiver.isGreeted():
+		return errNotLetIn
 	}
-	return nil
+	return errConnecting
 }
 
 // cause returns why requests can't be published.

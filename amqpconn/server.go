@@ -152,8 +152,8 @@ func (s *ServerConn) Close() (err error) {
 }
 
 // Stats returns what the ServerConn has done so far.
-func (s *ServerConn) Stats() Stats {
-	return Stats{
+func (s *ServerConn) Stats() ServerStats {
+	return ServerStats{
 		Requests:    s.requests.Load(),
 		Replies:     s.settler.replies.Load(),
 		Reconnects:  s.state.Recoveries.Load(),
@@ -162,5 +162,6 @@ func (s *ServerConn) Stats() Stats {
 		Refused:     s.deliverer.refused.Load(),
 		Poisoned:    s.deliverer.poisoned.Load(),
 		Undelivered: s.settler.undelivered.Load(),
+		InFlight:    s.places.used.Load(),
 	}
 }

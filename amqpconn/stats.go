@@ -1,23 +1,37 @@
 package amqpconn
 
-// Stats counts what a ClientConn or a ServerConn did. All counters but Replies only
-// rise. A batch is one message. What a client or a server does not count stays 0.
-type Stats struct {
-	Requests   int64 // request messages that the client published, or the server took
-	Confirmed  int64 // client: requests that the broker confirmed: notifications and, with Persistent, calls
-	Replies    int64 // answers that the client took, or the server published and does not know to be lost
-	Reconnects int64 // times a connection failed and all worked again
-	GivenBack  int64 // server: requests given back in a drain
+// ClientStats are what a ClientConn has done. A batch is one message. All but the last
+// only rise; this is a gauge.
+type ClientStats struct {
+	Requests   int64 `json:"requests"`   // request messages that were published
+	Confirmed  int64 `json:"confirmed"`  // of them, that the broker has confirmed: notifications and, with Persistent, calls
+	Replies    int64 `json:"replies"`    // answers that were taken
+	Reconnects int64 `json:"reconnects"` // times a connection failed and all worked again
 
-	// What was dropped, by reason.
-	Unsent      int64 // client: requests that could not be published, or were lost with their channel
-	Unconfirmed int64 // client: notifications, and batches with some, that may have been published
-	Overloaded  int64 // client: requests not published because of MaxBacklog, or refused by the broker
-	Expired     int64 // client: requests given up before they were published
-	NoServer    int64 // client: requests to a queue that is missing or, with RequireServer, not consumed
-	Lost        int64 // client: calls whose reply queue was lost
-	NoAddress   int64 // server: calls that name no reply queue, or none that can be one
-	Refused     int64 // server: calls whose reply queue is the served queue, or makes the broker end a connection
-	Poisoned    int64 // server: requests dropped after MaxDeliveries
-	Undelivered int64 // server: answers not published in time, refused or returned by the broker, or lost with their channel
+	// Requests that failed, or were not published.
+	Unsent      int64 `json:"unsent"`      // could not be published, or were lost with their channel
+	Unconfirmed int64 `json:"unconfirmed"` // notifications, and batches with some, that may have been published
+	Overloaded  int64 `json:"overloaded"`  // not published because of MaxBacklog, or refused by the broker
+	Expired     int64 `json:"expired"`     // their callers gave up before they were published
+	NoServer    int64 `json:"no_server"`   // their queue is missing or, with RequireServer, not consumed
+	Lost        int64 `json:"lost"`        // calls whose reply queue was lost
+
+	Bytes int64 `json:"bytes"` // of requests that wait to be published, at most 16 MiB for calls and as many for notifications
+}
+
+// ServerStats are what a ServerConn has done. A batch is one message. All but Replies and
+// InFlight only rise; InFlight is a gauge.
+type ServerStats struct {
+	Requests   int64 `json:"requests"`   // request messages that were taken
+	Replies    int64 `json:"replies"`    // answers that were published and are not known to be lost
+	Reconnects int64 `json:"reconnects"` // times a connection failed and all worked again
+	GivenBack  int64 `json:"given_back"` // requests given back in a drain
+
+	// Requests and answers that were dropped.
+	NoAddress   int64 `json:"no_address"`  // calls that name no reply queue, or none that can be one
+	Refused     int64 `json:"refused"`     // calls whose reply queue is the served queue, or makes the broker end a connection
+	Poisoned    int64 `json:"poisoned"`    // requests dropped after MaxDeliveries
+	Undelivered int64 `json:"undelivered"` // answers not published in time, refused or returned by the broker, or lost with their channel
+
+	InFlight int64 `json:"in_flight"` // requests that were taken and are not answered, at most Prefetch
 }

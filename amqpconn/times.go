@@ -6,10 +6,6 @@ const (
 	// sendPatience is how long a request waits for a connection.
 	sendPatience = 1500 * time.Millisecond
 
-	// greetedPatience is for how much longer a request waits while a broker does
-	// not say yet whether it lets us in.
-	greetedPatience = 2500 * time.Millisecond
-
 	// reconnectPatience is how long consumers have, after a reconnect of the client, to
 	// reconnect, too.
 	reconnectPatience = 15 * time.Second

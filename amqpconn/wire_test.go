@@ -127,7 +127,7 @@ func TestBrokerRefuses(t *testing.T) {
 	require.Less(t, time.Since(begin), servicetest.Soon/2)
 
 	require.ErrorIs(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", nil), jsonrpc2.ErrOverloaded)
-	servicetest.Eventually(t, func() bool { return c.conn.Stats() == amqpconn.Stats{Requests: 3, Overloaded: 3} })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats() == amqpconn.ClientStats{Requests: 3, Overloaded: 3} })
 }
 
 // A queue that is full for longer than a channel is trusted is no outage, whether
@@ -175,7 +175,7 @@ func TestConfirmed(t *testing.T) {
 	}
 	callers.Wait()
 	servicetest.Eventually(t, func() bool { return c.conn.Stats().Confirmed == calls })
-	require.Equal(t, amqpconn.Stats{Requests: calls, Confirmed: calls}, c.conn.Stats())
+	require.Equal(t, amqpconn.ClientStats{Requests: calls, Confirmed: calls}, c.conn.Stats())
 	s.requireWaiting(t, calls)
 }
 

@@ -193,7 +193,7 @@ func (o *outlet) refused(work []*request, err error) (again []*request) {
 	for _, r := range work {
 		r.pushed = false
 	}
-	return o.Refused(work, 0, func() error { return o.failure(jsonrpc2.ErrUnavailable, o.explain(err)) })
+	return o.Refused(work, func() error { return o.failure(jsonrpc2.ErrUnavailable, o.explain(err)) })
 }
 
 // failLeft fails the requests that are left when the ClientConn is closed.

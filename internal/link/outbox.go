@@ -94,6 +94,14 @@ func (o *Outbox[T]) Len() int {
 	return len(o.waiting)
 }
 
+// Bytes returns how many bytes there are of what waits, and of what was taken and is not
+// done with.
+func (o *Outbox[T]) Bytes() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return int64(o.bytes)
+}
+
 // A Writer says how Run writes.
 type Writer[T any] struct {
 	// Send sends all of work, and returns what to try again.

@@ -41,14 +41,13 @@ func (r *Requests[T]) Wanted(work []T) []T {
 }
 
 // Refused returns the requests to try again, of those that the broker has not taken. It
-// fails those that were tried until TriedUntil and for patience longer, with the error
-// that cause returns.
-func (r *Requests[T]) Refused(work []T, patience time.Duration, cause func() error) (again []T) {
+// fails those that were tried until TriedUntil, with the error that cause returns.
+func (r *Requests[T]) Refused(work []T, cause func() error) (again []T) {
 	now := time.Now()
 	again = work[:0]
 	var err error
 	for _, request := range work {
-		if now.Before(request.TriedUntil().Add(patience)) {
+		if now.Before(request.TriedUntil()) {
 			again = append(again, request)
 			continue
 		}
