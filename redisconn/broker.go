@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -22,12 +24,24 @@ type broker struct {
 	rdb   redis.UniversalClient
 	queue string
 	state *link.State
+
+	recovered atomic.Pointer[time.Time] // when the connection last began to work again; nil: never
 }
 
 func newBroker(rdb redis.UniversalClient, queue string, logger *slog.Logger, role string) *broker {
 	state := link.NewState(logger, "redis", queue, role)
 	state.Logger = state.Logger.With(slog.String("addr", addressOf(rdb)))
-	return &broker{rdb, queue, state}
+	return &broker{rdb: rdb, queue: queue, state: state}
+}
+
+func checkQueue(rdb redis.UniversalClient, queue string) error {
+	switch {
+	case rdb == nil:
+		return fmt.Errorf("redisconn: queue %q: the client is nil", queue)
+	case queue == "":
+		return errors.New("redisconn: the queue has no name")
+	}
+	return nil
 }
 
 // addressOf returns where a client connects to: a Cluster's has many addresses.
@@ -41,14 +55,33 @@ func addressOf(rdb redis.UniversalClient) string {
 	return fmt.Sprintf("%T", rdb)
 }
 
-// impaired notes that an activity failed, and makes the client of a Cluster look for another
-// master. For commands that must not be sent again, go-redis itself looks only once a
-// minute, and goes on dialing a dead master.
+// impaired notes that an activity failed, and looks for another master.
 func (b *broker) impaired(activity string, err error) {
 	b.state.Failed(activity, b.explain(err))
+	b.reload()
+}
+
+// reload makes the client of a Cluster look for another master. For commands that must not be
+// sent again, go-redis itself looks only once a minute, and goes on dialing a dead master.
+func (b *broker) reload() {
 	if cluster, ok := b.rdb.(interface{ ReloadState(context.Context) }); ok {
 		cluster.ReloadState(context.Background()) // in the background, five times a second at most
 	}
+}
+
+// worked notes that an activity worked.
+func (b *broker) worked(activity string) {
+	before := b.state.Recoveries.Load()
+	b.state.Worked(activity)
+	if b.state.Recoveries.Load() != before {
+		b.noteRecovery()
+	}
+}
+
+// noteRecovery notes that the connection works again.
+func (b *broker) noteRecovery() {
+	now := time.Now()
+	b.recovered.Store(&now)
 }
 
 // explain returns an error with its cause. go-redis says only that it had no connection in

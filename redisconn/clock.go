@@ -2,6 +2,7 @@ package redisconn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -49,6 +50,17 @@ const (
 	// maxClockWait is how long a server waits for an answer, and a drain with it.
 	maxClockWait = 500 * time.Millisecond
 )
+
+// errNoTime says that Redis told its time neither by TIME nor by a script.
+var errNoTime = errors.New("the time of Redis is not known: it refuses TIME and scripts")
+
+func newClock(b *broker) *clock {
+	return &clock{state: b.state, ask: func() (time.Time, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+		defer cancel()
+		return brokerTime(ctx, b.rdb, b.queue)
+	}}
+}
 
 // refresh asks the broker for its time, if the last answer is too old.
 func (c *clock) refresh() error {
@@ -109,6 +121,15 @@ func (c *clock) toBroker(t time.Time) int64 {
 	}
 	left = max(left, -maxDeadline)
 	return max(c.reading.broker.Add(left+time.Millisecond-1).UnixMilli(), 1)
+}
+
+// now returns the time by the broker's clock in Unix milliseconds, 0 if that is not known. It
+// does not ask.
+func (c *clock) now() int64 {
+	if c.changes != c.state.Changes.Load() {
+		return 0
+	}
+	return c.toBroker(time.Now())
 }
 
 // deadline returns a request's deadline by our clock, or zero if it has none or the broker's

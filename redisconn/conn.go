@@ -1,7 +1,6 @@
 package redisconn
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -53,16 +52,6 @@ func Listen(rdb redis.UniversalClient, queue string, opts *ListenOptions) (*Serv
 		return nil, err
 	}
 	return newServerConn(rdb, queue, *opts), nil
-}
-
-func checkQueue(rdb redis.UniversalClient, queue string) error {
-	switch {
-	case rdb == nil:
-		return fmt.Errorf("redisconn: queue %q: the client is nil", queue)
-	case queue == "":
-		return errors.New("redisconn: the queue has no name")
-	}
-	return nil
 }
 
 func checkGuarantee(rdb redis.UniversalClient, queue string, opts *ListenOptions) error {

@@ -204,6 +204,44 @@
 // server without the right to run scripts may lose entries that are pushed in the last
 // moments.
 //
+// # Who serves
+//
+// A ServerConn announces itself while it serves: from its first ReadRequest until its
+// drain begins or Close. The announcements of a queue are the members of one sorted set,
+// {calc}:servers. A member is a small JSON object. Its score is when the announcement
+// ends, in Unix milliseconds by the clock of Redis: 30 s after it was made. A server
+// announces itself every 10 s by a short script, and at once after it has reconnected. So
+// a server that was killed is gone after 30 s, and one that is drained at once. No
+// request, answer or drain waits for an announcement.
+//
+// [Servers] lists the announcements. The error of a call that timed out says how many
+// there are. With [DialOptions.RequireServer] a request fails with jsonrpc2.ErrNoServer,
+// and is not sent, if there is none. A client looks before it sends, if its last look is
+// older than 1 s. So calls fail from about 1 s after the last server was drained, and 30 s
+// after it was killed. What was sent before waits for its timeout. A client that can't look
+// sends. So does one whose connection has failed in the last 15 s, since Redis may have
+// lost the announcements. A client with ReplyPerCall that has no call under way does not
+// notice that: it may say ErrNoServer until the servers have announced themselves again.
+//
+// Servers that are not of this package, and those of its older versions, do not announce
+// themselves. Nor does a server whose Redis tells its time neither by TIME nor by a
+// script. Anybody who may write to the set may announce servers that do not exist.
+//
+// To announce itself, a server needs these rights besides those above. Without them it
+// logs a line and serves:
+//
+//	+zadd +zrem +zremrangebyscore
+//
+// With RequireServer a client needs these, and on a Cluster +eval. Without them it logs a
+// line and sends. A client without RequireServer that has them counts the servers when a
+// call times out:
+//
+//	~{calc}:servers +zcount
+//
+// To list the servers takes these, and on a Cluster +eval:
+//
+//	~{calc}:servers +zrangebyscore +time
+//
 // # Faults
 //
 // While Redis stalls, calls wait. They fail with jsonrpc2.ErrUnavailable if they could

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/micromessaging/jsonrpc2/internal/link"
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
@@ -35,6 +36,7 @@ func (e *events) Worked(doing string) {
 
 // Gone implements hold.Events.
 func (e *events) Gone() {
+	link.Signal(e.reconnects)
 	if e.leaving.Load() {
 		return
 	}

@@ -103,3 +103,16 @@ func ExampleDial() {
 	defer client.Close()
 	// client.Call("Calc.Add", …)
 }
+
+// The servers of a queue, as a page for operators may show them.
+func ExampleServers() {
+	rdb := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+	defer rdb.Close()
+	servers, err := redisconn.Servers(context.Background(), rdb, "calc")
+	if err != nil {
+		panic(err)
+	}
+	for _, s := range servers {
+		fmt.Printf("%s, process %d: %d places, since %v\n", s.Host, s.PID, s.Places, s.Since)
+	}
+}

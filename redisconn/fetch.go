@@ -38,6 +38,7 @@ func newFetcher(s *shared) *fetcher {
 func (f *fetcher) fetch() {
 	defer f.giveBack()
 	var backoff link.Backoff
+	failing := false
 	for {
 		free := f.places.Wait(f.draining)
 		if f.isDrained() {
@@ -51,8 +52,14 @@ func (f *fetcher) fetch() {
 			return
 		case err != nil:
 			f.impaired("taking requests", err)
+			failing = true
+			link.Signal(f.reconnects)
 			link.Wait(backoff.Next(), f.draining)
 			continue
+		}
+		if failing {
+			failing = false
+			link.Signal(f.reconnects)
 		}
 		f.state.Worked("taking requests")
 		backoff.Reset()

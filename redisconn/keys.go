@@ -19,10 +19,13 @@ func ownPrefix(queue string) string {
 	return "{" + tagOfSlot(slotOf(queue)) + "}" + queue + ":"
 }
 
+// serversKey returns the name of the sorted set of a queue's servers.
+func serversKey(queue string) string { return ownPrefix(queue) + "servers" }
+
 // ownKeys are the ends of the names of our own keys. ownFamilies stand in the names of those
 // that end differently for each server.
 var (
-	ownKeys     = []string{":dead", ":ready", ":suspects", ":workers", ":held"}
+	ownKeys     = []string{":dead", ":ready", ":suspects", ":workers", ":held", ":servers"}
 	ownFamilies = []string{":wake:", ":held:"}
 )
 

@@ -29,7 +29,7 @@ func TestOwnKeysLieInTheQueuesSlot(t *testing.T) {
 	for _, name := range names {
 		prefix := ownPrefix(name)
 		require.Equal(t, slotOf(name), slotOf(prefix+"wake:1"), "%q: %q", name, prefix)
-		for _, key := range []string{"wake:1", "workers", "dead", "ready", "suspects", "held:1"} {
+		for _, key := range []string{"wake:1", "workers", "dead", "ready", "suspects", "held:1", "servers"} {
 			require.True(t, isOwnKey(prefix+key), "%q of %q", prefix+key, name)
 		}
 		if other, ok := prefixes[prefix]; ok {

@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	queue = "calc"
+	queue      = "calc"
+	serversKey = "{calc}:servers"
 )
 
 // mustDial returns a ClientConn with good options.
@@ -162,6 +163,16 @@ func requireEmpty(t *testing.T, rdb *redis.Client) {
 	keys, err := rdb.Keys(context.Background(), "*").Result()
 	require.NoError(t, err)
 	require.Empty(t, keys)
+}
+
+// requireOnlyServers requires that no key is left but the announcements of servers, those
+// that serve and those that have died. They expire.
+func requireOnlyServers(t *testing.T, rdb *redis.Client) {
+	t.Helper()
+	keys, err := rdb.Keys(context.Background(), "*").Result()
+	require.NoError(t, err)
+	require.Subset(t, []string{serversKey}, keys)
+	require.NotEqual(t, time.Duration(-1), rdb.PTTL(context.Background(), serversKey).Val())
 }
 
 // push pushes raw requests at once, oldest first.

@@ -29,11 +29,18 @@ const (
 		"+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys +memory|usage"
 )
 
+// What the rights that begin with those above need more.
+const (
+	announceRights = "+zadd +zrem +zremrangebyscore"        // to announce a server
+	lookRights     = "~{calc}:servers +zcount"              // to require one, and to count them in the text of a timeout
+	listRights     = "~{calc}:servers +zrangebyscore +time" // to list them
+)
+
 func TestRightsAreDocumented(t *testing.T) {
 	source, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
 	doc := strings.Join(strings.Fields(strings.ReplaceAll(string(source), "//", " ")), " ")
-	for _, rights := range []string{clientRights, serverRights, atLeastOnceRights} {
+	for _, rights := range []string{clientRights, serverRights, atLeastOnceRights, announceRights, lookRights, listRights} {
 		require.Contains(t, doc, rights)
 	}
 }
@@ -111,10 +118,14 @@ func TestRights(t *testing.T) {
 	for _, end := range []struct {
 		name, rights string
 		atLeastOnce  bool
-	}{{"client", clientRights, false}, {"server", serverRights, false}, {"server, at least once", atLeastOnceRights, true}} {
+	}{
+		{"client", clientRights, false},
+		{"server", serverRights + " " + announceRights, false},
+		{"server, at least once", atLeastOnceRights + " " + announceRights, true},
+	} {
 		rights := strings.Fields(end.rights)
 		run := func(t *testing.T, rights []string) rightsRun {
-			client, server := strings.Fields(clientRights), strings.Fields(serverRights)
+			client, server := strings.Fields(clientRights), strings.Fields(serverRights+" "+announceRights)
 			if end.name == "client" {
 				client = rights
 			} else {

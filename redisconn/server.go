@@ -25,8 +25,9 @@ import (
 //	Reply         on any: hand the answer to the replier
 //	replier       one for each Redis node: push all answers that wait, free their places
 //
-// Other goroutines try failed answers again, end the wait of fetch in a drain, look at reply
-// lists before they expire and, with AtLeastOnce, beat and take over requests.
+// Other goroutines announce the server, try failed answers again, end the wait of fetch in a
+// drain, look at reply lists before they expire and, with AtLeastOnce, beat and take over
+// requests.
 type ServerConn struct {
 	*shared
 	opened    atomic.Bool
@@ -34,12 +35,14 @@ type ServerConn struct {
 	fetcher   *fetcher
 	replier   *replier
 	deliverer *deliverer // ReadRequest's own
+	announcer *announcer
 
-	start    sync.Once   // runs the goroutines, unless closed first
-	unwatch  func() bool // ends the watch of ReadRequest's context
-	fetching sync.WaitGroup
-	closing  sync.Once
-	closeErr error
+	start      sync.Once   // runs the goroutines, unless closed first
+	unwatch    func() bool // ends the watch of ReadRequest's context
+	fetching   sync.WaitGroup
+	announcing sync.WaitGroup
+	closing    sync.Once
+	closeErr   error
 }
 
 func newServerConn(rdb redis.UniversalClient, queue string, opts ListenOptions) *ServerConn {
@@ -54,6 +57,7 @@ func newServerConn(rdb redis.UniversalClient, queue string, opts ListenOptions) 
 		p.put = s.replier.put
 	}
 	s.fetcher.source = s.source
+	s.announcer = newAnnouncer(s.shared, s.fetcher.draining)
 	s.deliverer = newDeliverer(s.shared, s.replier)
 	return s
 }
@@ -81,6 +85,7 @@ func (s *ServerConn) run(ctx context.Context) {
 	s.source.start()
 	s.replier.start()
 	s.fetching.Go(s.fetcher.fetch)
+	s.announcing.Go(s.announcer.run)
 	s.fetching.Go(func() {
 		<-s.fetcher.draining
 		s.source.stop(s.fetcher.done)
@@ -141,6 +146,7 @@ func (s *ServerConn) Close() error {
 		unsent := s.replier.close()
 		s.closeErr = s.loseUnsent(unsent)
 		s.leave()
+		s.announcing.Wait() // last: it delays nothing else
 	})
 	return s.closeErr
 }

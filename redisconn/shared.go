@@ -19,6 +19,10 @@ type shared struct {
 	closed    chan struct{}                // closed by Close
 	popping   atomic.Bool                  // a pop may be blocked
 	counters
+
+	// reconnects receives when the fetcher's connection fails, when it works again, and
+	// when the lease is gone: Redis may have lost what it knows of this server.
+	reconnects chan struct{}
 }
 
 func newShared(rdb redis.UniversalClient, queue string, opts ListenOptions) *shared {
@@ -29,5 +33,7 @@ func newShared(rdb redis.UniversalClient, queue string, opts ListenOptions) *sha
 		opts:      opts,
 		tellCodec: func([]byte, error) {},
 		closed:    make(chan struct{}),
+
+		reconnects: make(chan struct{}, 1),
 	}
 }

@@ -1,0 +1,218 @@
+package redisconn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
+
+// An announcer makes a server known while it serves. All servers of a queue are members of
+// one sorted set. A member's score is when its announcement ends, by the clock of Redis in
+// milliseconds. The announcer has one goroutine. No request or answer waits for it.
+type announcer struct {
+	*shared
+	draining <-chan struct{} // the fetcher's
+	period   time.Duration   // between two announcements
+
+	// The goroutine's own.
+	member     []byte
+	clock      *clock    // for a Redis that runs no scripts
+	plainUntil time.Time // scripts are not tried before
+	listed     bool      // Redis may have the announcement
+	err        error     // of the last command
+	told       string    // the refusal that was logged last
+}
+
+const (
+	// announcePeriod makes six commands a minute.
+	announcePeriod = 10 * time.Second
+
+	// announcedFor is how many periods an announcement lasts.
+	announcedFor = 3
+
+	// forbiddenPause is how long a refusal counts.
+	forbiddenPause = time.Minute
+)
+
+func newAnnouncer(s *shared, draining <-chan struct{}) *announcer {
+	return &announcer{shared: s, draining: draining, period: announcePeriod, clock: newClock(s.broker)}
+}
+
+// run announces the server again and again until the drain. Then it withdraws the
+// announcement.
+func (a *announcer) run() {
+	a.member = a.describe()
+	var backoff link.Backoff
+	for !a.isDraining() {
+		a.err = a.announce()
+		a.listed = a.listed || !certainlyNotRun(a.err, false)
+		pause := a.period
+		switch {
+		case a.err == nil:
+			a.told = ""
+			backoff.Reset()
+		case a.isForbidden():
+			a.tell("server can't announce itself: clients can't know that it serves")
+			pause = forbiddenPause
+		default:
+			a.reload()
+			pause = backoff.Next()
+		}
+		a.wait(pause)
+	}
+	a.withdraw()
+}
+
+// describe returns the server as it is announced.
+func (a *announcer) describe() []byte {
+	host, _ := os.Hostname() // else it is empty
+	member, _ := json.Marshal(Server{
+		ID:     link.NewName(),
+		Host:   host,
+		PID:    os.Getpid(),
+		Places: a.opts.Prefetch,
+		Since:  time.Now().UTC().Truncate(time.Millisecond),
+	}) // which always encodes
+	return member
+}
+
+func (a *announcer) isDraining() bool {
+	select {
+	case <-a.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait waits for a pause. It returns early in a drain, or if Redis may have lost the
+// announcement.
+func (a *announcer) wait(pause time.Duration) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-a.reconnects:
+	case <-a.draining:
+	}
+}
+
+// isForbidden reports whether the last command was refused for a reason that other commands
+// may not have.
+func (a *announcer) isForbidden() bool {
+	return errors.Is(a.err, errNoTime) || faultOf(a.err) == listFault
+}
+
+// tell logs a refusal, once. While the connection is impaired its own line tells more.
+func (a *announcer) tell(text string) {
+	if why := a.err.Error(); a.told != why && a.state.Cause() == nil {
+		a.told = why
+		a.state.Logger.Warn(text, slog.Any("error", a.err))
+	}
+}
+
+// announce announces the server by a script or, if Redis runs none, by plain commands.
+func (a *announcer) announce() error {
+	if time.Now().Before(a.plainUntil) {
+		return a.announcePlain()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	cmd := announceScript.run(ctx, a.rdb, []string{serversKey(a.queue)}, a.lasting().Milliseconds(), a.member)
+	if !isRefused(cmd.Err()) {
+		return cmd.Err()
+	}
+	err := a.announcePlain()
+	if err == nil {
+		a.plainUntil = time.Now().Add(scriptTime)
+	}
+	return err
+}
+
+// lasting returns how long an announcement lasts.
+func (a *announcer) lasting() time.Duration { return announcedFor * a.period }
+
+// announcePlain does by plain commands what announceScript does.
+func (a *announcer) announcePlain() error {
+	if err := a.clock.refresh(); err != nil {
+		return err
+	}
+	now := a.clock.toBroker(time.Now())
+	if now == 0 {
+		return errNoTime
+	}
+	key, lasting := serversKey(a.queue), a.lasting()
+	var add, expire unrepeated
+	pipe(a.rdb, func(pipeline redis.Pipeliner) {
+		process(pipeline, "zremrangebyscore", key, "-inf", now)
+		add = process(pipeline, "zadd", key, now+lasting.Milliseconds(), a.member)
+		expire = process(pipeline, "pexpire", key, lasting.Milliseconds())
+	})
+	if add.Err() == nil && isRefused(expire.Err()) {
+		pipe(a.rdb, func(pipeline redis.Pipeliner) {
+			process(pipeline, "expire", key, int64((lasting+time.Second-1)/time.Second))
+		})
+	}
+	return add.Err()
+}
+
+// withdraw removes the announcement. It tries until Close, and once after it unless Redis
+// does not answer. An announcement that is left ends by itself.
+func (a *announcer) withdraw() {
+	var backoff link.Backoff
+	for tried := false; a.listed; tried = true {
+		if a.isClosed() && (tried || a.timedOut()) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+		cmd := newUnrepeated(ctx, "zrem", serversKey(a.queue), a.member)
+		_ = a.rdb.Process(ctx, cmd)
+		cancel()
+		a.err = cmd.Err()
+		switch {
+		case a.err == nil:
+			return
+		case a.isForbidden():
+			a.tell("server can't withdraw its announcement: clients take it for serving until that ends")
+			return
+		}
+		a.reload()
+		link.Wait(backoff.Next(), a.closed)
+	}
+}
+
+// timedOut reports whether Redis did not answer the last command in time.
+func (a *announcer) timedOut() bool {
+	var timeout net.Error
+	return errors.As(a.err, &timeout) && timeout.Timeout()
+}
+
+func (a *announcer) isClosed() bool {
+	select {
+	case <-a.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// announceScript announces a server for ARGV[1] milliseconds, and removes announcements that
+// have ended. pcall lets it go on without the rights to do so. It reports an error of ZADD as
+// it is, which call would wrap before Redis 7.0.
+var announceScript = newScript(`
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.pcall('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local added = redis.pcall('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
+if type(added) == 'table' then return added end
+local set = redis.pcall('PEXPIRE', KEYS[1], ARGV[1])
+if type(set) == 'table' then redis.pcall('EXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000)) end
+return added`)

@@ -1,0 +1,111 @@
+package redisconn
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
+)
+
+// announcing returns a server that announces itself in a short period. It is idle until drain
+// is called.
+func announcing(t *testing.T, rdb *redis.Client, period time.Duration) (conn *ServerConn, drain context.CancelFunc) {
+	t.Helper()
+	conn = newServerConn(rdb, "calc", ListenOptions{Logger: servicetest.Quiet})
+	conn.announcer.period = period
+	require.NoError(t, conn.Open(jsonrpc2.Settings{InFlight: 1, Lost: func([]byte, error) {}}))
+	ctx, drain := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = conn.ReadRequest(ctx)
+	}()
+	t.Cleanup(func() {
+		drain()
+		<-ended
+		_ = conn.Close()
+	})
+	return conn, drain
+}
+
+// calls returns how often Redis has run each command.
+func calls(t *testing.T, rdb *redis.Client) map[string]int {
+	t.Helper()
+	stats, err := rdb.InfoMap(t.Context(), "commandstats").Result()
+	require.NoError(t, err)
+	n := make(map[string]int)
+	for command, text := range stats["Commandstats"] {
+		value, _, _ := strings.Cut(strings.TrimPrefix(text, "calls="), ",")
+		count, err := strconv.Atoi(value)
+		require.NoError(t, err)
+		n[strings.TrimPrefix(command, "cmdstat_")] = count
+	}
+	return n
+}
+
+// An idle server costs one command in a period, besides its pop.
+func TestAnnouncementsCost(t *testing.T) {
+	t.Parallel()
+	const period, periods = 50 * time.Millisecond, 20
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	_, _ = announcing(t, broker.Client(t), period)
+	servicetest.Eventually(t, func() bool { return calls(t, rdb)["zadd"] > 0 })
+	require.NoError(t, rdb.ConfigResetStat(t.Context()).Err())
+	begin := time.Now()
+	servicetest.Eventually(t, func() bool { return calls(t, rdb)["zadd"] >= periods })
+	n := calls(t, rdb)
+	most := int(time.Since(begin)/period) + 1
+	require.LessOrEqual(t, n["blmpop"], 1)
+	for _, other := range []string{"info", "config|resetstat", "blmpop"} {
+		delete(n, other)
+	}
+	runs := n["evalsha"]
+	require.LessOrEqual(t, runs, most)
+	require.Equal(t, map[string]int{
+		"evalsha": runs,
+		"time":    runs, "zremrangebyscore": runs, "zadd": runs, "pexpire": runs, // in the script
+	}, n)
+}
+
+// A server that dies is listed until its announcement ends, and its key goes.
+func TestAnnouncementEnds(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	rdb, own := broker.Client(t), broker.Client(t)
+	_, _ = announcing(t, own, 50*time.Millisecond)
+	listed := func() bool {
+		found, err := Servers(t.Context(), rdb, "calc")
+		require.NoError(t, err)
+		return len(found) == 1
+	}
+	servicetest.Eventually(t, listed)
+	for range 10 { // it is renewed in time
+		require.True(t, listed())
+	}
+	require.NoError(t, own.Close())
+	servicetest.Eventually(t, func() bool { return !listed() })
+	servicetest.Eventually(t, func() bool { return rdb.Exists(t.Context(), serversKey("calc")).Val() == 0 })
+}
+
+// A drained server does not announce itself any more.
+func TestNotAnnouncedAfterDrain(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	conn, drain := announcing(t, rdb, time.Millisecond)
+	servicetest.Eventually(t, func() bool { return calls(t, rdb)["zadd"] > 10 })
+	drain()
+	conn.announcing.Wait()
+	require.NoError(t, rdb.ConfigResetStat(t.Context()).Err())
+	require.Zero(t, rdb.Exists(t.Context(), serversKey("calc")).Val())
+	require.NoError(t, conn.Close())
+	require.Zero(t, calls(t, rdb)["zadd"])
+}
