@@ -45,11 +45,11 @@ func newClientConn(rdb redis.UniversalClient, queue string, opts DialOptions) *C
 	c := &ClientConn{
 		broker: b,
 		list:   cmp.Or(opts.ReplyPrefix, DefaultReplyPrefix) + link.NewName(),
-		outlet: newOutlet(b, opts.MaxBacklog),
+		outlet: newOutlet(b, opts),
 		closed: make(chan struct{}),
 	}
 	c.inbox = newInbox(c.closed)
-	c.inquirer = newInquirer(b, c.outlet.pushing)
+	c.inquirer = newInquirer(b, c.outlet.pushing, c.outlet.clock)
 	c.outlet.LoneCaller = func() bool { return c.inbox.poppedOne.Load() && c.outlet.Len() <= 1 }
 	list := &replyList{broker: b, name: c.list, popper: popper{rdb: rdb}, inbox: c.inbox}
 	fetch := list.fetch
@@ -96,7 +96,8 @@ func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 	return c.inbox.reply(ctx)
 }
 
-// Inquire implements jsonrpc2.ClientConn. It says how many requests wait in the queue.
+// Inquire implements jsonrpc2.ClientConn. It says how many requests wait in the queue and, if
+// that is known, how many servers have announced themselves.
 // If these are at most 1,000, it withdraws the given requests, at most 100 of them.
 func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
 	return c.inquirer.inquire(ctx, requests)

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
@@ -31,10 +33,14 @@ const (
 	taken // by a server
 )
 
+// unknownServers stands for a number that is not known.
+const unknownServers = -1
+
 // fates are what is known of requests, and of the queue.
 type fates struct {
 	of          []fate
 	waiting     int64 // requests in the queue
+	servers     int64 // that have announced themselves; unknownServers if that is not known
 	withdrawErr error // why some can't be withdrawn
 	err         error // why Redis can't be asked
 }
@@ -43,12 +49,13 @@ type fates struct {
 type inquirer struct {
 	*broker
 	pushing   chan struct{} // the outlet's: full while requests are pushed
+	clock     *clock        // the outlet's: read while pushing is full
 	asker     *link.Asker
 	withdrawn atomic.Int64
 }
 
-func newInquirer(b *broker, pushing chan struct{}) *inquirer {
-	return &inquirer{broker: b, pushing: pushing, asker: link.NewAsker()}
+func newInquirer(b *broker, pushing chan struct{}, c *clock) *inquirer {
+	return &inquirer{broker: b, pushing: pushing, clock: c, asker: link.NewAsker()}
 }
 
 // inquire tells what has become of requests, nil where nothing is known.
@@ -59,9 +66,9 @@ func (q *inquirer) inquire(ctx context.Context, requests []*jsonrpc2.Request) []
 		defer cancel()
 	}
 	var known *fates
-	pushed, ok := q.pushedAmong(ctx, requests)
+	pushed, now, ok := q.pushedAmong(ctx, requests)
 	if ok {
-		known, _ = link.Ask(ctx, q.asker, func() *fates { return q.withdraw(pushed) })
+		known, _ = link.Ask(ctx, q.asker, func() *fates { return q.withdraw(pushed, now) })
 	}
 	outlook := q.outlook()
 	found := make([]error, len(requests))
@@ -82,12 +89,12 @@ func (q *inquirer) inquire(ctx context.Context, requests []*jsonrpc2.Request) []
 
 // pushedAmong returns those of the requests that may have arrived, and nil in place of the
 // others and of parts of a batch. It waits for a push under way. A request that is not
-// pushed by then never will be: its caller has given up.
-func (q *inquirer) pushedAmong(ctx context.Context, requests []*jsonrpc2.Request) (pushed []*request, ok bool) {
+// pushed by then never will be: its caller has given up. now is the time by the broker's clock.
+func (q *inquirer) pushedAmong(ctx context.Context, requests []*jsonrpc2.Request) (pushed []*request, now int64, ok bool) {
 	select {
 	case q.pushing <- struct{}{}:
 	case <-ctx.Done():
-		return nil, false
+		return nil, 0, false
 	}
 	defer func() { <-q.pushing }()
 	pushed = make([]*request, len(requests))
@@ -96,22 +103,33 @@ func (q *inquirer) pushedAmong(ctx context.Context, requests []*jsonrpc2.Request
 			pushed[i] = own
 		}
 	}
-	return pushed, true
+	return pushed, q.clock.now(), true
 }
 
 // withdraw removes requests from the queue if few enough wait there.
-func (q *inquirer) withdraw(requests []*request) *fates {
+func (q *inquirer) withdraw(requests []*request, now int64) *fates {
 	known := &fates{of: make([]fate, len(requests))}
-	var err error
-	known.waiting, err = q.length()
-	if err != nil {
-		known.err = err
-		return known
-	}
-	if known.waiting <= maxSearched {
+	q.count(known, now)
+	if known.err == nil && known.waiting <= maxSearched {
 		q.remove(requests, known)
 	}
 	return known
+}
+
+// count notes how many requests wait and, if now is known, how many servers there are.
+func (q *inquirer) count(known *fates, now int64) {
+	var waiting, servers unrepeated
+	pipe(q.rdb, func(pipeline redis.Pipeliner) {
+		waiting = process(pipeline, "llen", q.queue)
+		if now > 0 {
+			servers = process(pipeline, countServers(q.queue, now)...)
+		}
+	})
+	known.waiting, known.err = waiting.Int64()
+	known.servers = unknownServers
+	if now > 0 && servers.Err() == nil {
+		known.servers, _ = servers.Int64()
+	}
 }
 
 // remove removes requests, looking for them from the right, where the oldest
@@ -148,6 +166,9 @@ func (q *inquirer) remove(requests []*request, known *fates) {
 // describe says what is known of a request that was sent.
 func (q *inquirer) describe(f fate, known *fates) error {
 	queue := fmt.Sprintf("requests waiting in queue %q: %d", q.queue, known.waiting)
+	if known.servers != unknownServers {
+		queue += fmt.Sprintf(", servers that have announced themselves: %d", known.servers)
+	}
 	switch f {
 	case withdrawn:
 		return fmt.Errorf("%w: no server took it: it still waited and was withdrawn; %s", jsonrpc2.ErrNotRun, queue)

@@ -69,6 +69,13 @@ type DialOptions struct {
 	// limit somewhat.
 	MaxBacklog int
 
+	// RequireServer makes a request fail with jsonrpc2.ErrNoServer if no server has
+	// announced itself. It is not sent then. Servers that are not of this package do not
+	// announce themselves: so RequireServer is for queues of this package's servers
+	// alone. It costs one more round trip a second while requests are sent, and the
+	// rights that "Who serves" in the package's documentation tells.
+	RequireServer bool
+
 	// Logger gets a line when the connection fails and when it works again;
 	// slog.Default() if nil.
 	Logger *slog.Logger

@@ -22,22 +22,22 @@ type outlet struct {
 
 	// The sender's own.
 	clock   *clock
+	lookout *lookout // nil: no server is required
 	backlog backlog
 	buf     []byte // requests as they travel
 }
 
-func newOutlet(b *broker, maxBacklog int) *outlet {
+func newOutlet(b *broker, opts DialOptions) *outlet {
 	o := &outlet{
 		broker:   b,
 		Requests: link.NewRequests[*request](),
 		pushing:  make(chan struct{}, 1),
-		backlog:  backlog{limit: int64(maxBacklog), ask: b.length},
+		backlog:  backlog{limit: int64(opts.MaxBacklog), ask: b.length},
 	}
-	o.clock = &clock{state: b.state, ask: func() (time.Time, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
-		defer cancel()
-		return brokerTime(ctx, b.rdb, b.queue)
-	}}
+	o.clock = newClock(b)
+	if opts.RequireServer {
+		o.lookout = newLookout(b, o.clock)
+	}
 	return o
 }
 
@@ -54,6 +54,10 @@ func (o *outlet) push(work []*request) (again []*request) {
 	if err := o.ask(work); err != nil {
 		o.impaired("sending requests", err)
 		return o.refused(work, err)
+	}
+	if len(work) > 0 && o.lookout != nil && o.lookout.seesNobody() {
+		o.FailUnsent(o.failure(jsonrpc2.ErrNoServer, errNobody), work...)
+		return nil
 	}
 	work = o.admitted(work)
 	for len(work) > 0 {
@@ -85,7 +89,7 @@ func (o *outlet) pushTogether(work []*request) (again []*request) {
 	}
 	switch {
 	case err == nil:
-		o.state.Worked("sending requests")
+		o.worked("sending requests")
 		o.sent(work)
 	case certainlyNotRun(err, true):
 		o.impaired("sending requests", err)

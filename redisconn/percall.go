@@ -109,7 +109,7 @@ func (p *perCall) fetch() {
 			link.Wait(backoff.Next(), p.inbox.closed)
 			continue
 		}
-		p.state.Worked("taking answers")
+		p.worked("taking answers")
 		backoff.Reset()
 		p.inbox.hand(taken)
 	}

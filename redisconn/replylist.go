@@ -26,7 +26,7 @@ func (l *replyList) fetch() {
 			link.Wait(backoff.Next(), l.inbox.closed)
 			continue
 		}
-		l.state.Worked("taking answers")
+		l.worked("taking answers")
 		backoff.Reset()
 		n = nextPop(n, values)
 		l.inbox.hand(answers{bodies: values})

@@ -1,0 +1,96 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// A lookout looks for announcements of servers before requests are pushed: see
+// DialOptions.RequireServer. The client's sender alone uses it.
+type lookout struct {
+	*broker
+	clock *clock
+
+	assumed time.Time       // when it last found a server, or could not look
+	told    map[string]bool // refusals that were logged
+}
+
+const (
+	// lookTime is how long a server counts that was found.
+	lookTime = time.Second
+
+	// reannounceTime is how long servers may take to announce themselves again after
+	// Redis has lost their announcements: their longest backoff, and a period.
+	reannounceTime = 15 * time.Second
+
+	// maxTold is how many refusals of looks are logged.
+	maxTold = 10
+)
+
+// errNobody says that a request was not pushed.
+var errNobody = errors.New("no server has announced itself: start one, or unset RequireServer if servers of another kind serve this queue")
+
+func newLookout(b *broker, c *clock) *lookout {
+	return &lookout{broker: b, clock: c, told: make(map[string]bool)}
+}
+
+// seesNobody reports whether no server has announced itself. If it is not known, seesNobody
+// reports false.
+func (l *lookout) seesNobody() bool {
+	if time.Since(l.assumed) < lookTime || l.isUnsettled() {
+		return false
+	}
+	n, err := l.count()
+	if err == nil && n == 0 && l.clock.isStale() { // by a clock that may have been set
+		l.clock.asked = time.Time{}
+		n, err = l.count()
+	}
+	switch {
+	case err != nil:
+		l.failed(err)
+	case n == 0:
+		return !l.isUnsettled()
+	default:
+		clear(l.told)
+	}
+	l.assumed = time.Now()
+	return false
+}
+
+// isUnsettled reports whether servers may not have announced themselves again yet, since
+// the connection fails or has failed a short time ago.
+func (l *lookout) isUnsettled() bool {
+	recovered := l.recovered.Load()
+	return l.state.Cause() != nil || recovered != nil && time.Since(*recovered) < reannounceTime
+}
+
+// count returns how many servers have announced themselves.
+func (l *lookout) count() (int64, error) {
+	if err := l.clock.refresh(); err != nil {
+		return 0, err
+	}
+	now := l.clock.toBroker(time.Now())
+	if now == 0 {
+		return 0, errNoTime
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
+	defer cancel()
+	cmd := newUnrepeated(ctx, countServers(l.queue, now)...)
+	_ = l.rdb.Process(ctx, cmd)
+	return cmd.Int64()
+}
+
+// failed handles the error of a look. Redis may have lost the announcements if the
+// connection failed, of which the push that follows tells. A refusal is logged once.
+func (l *lookout) failed(err error) {
+	if !errors.Is(err, errNoTime) && faultOf(err) != listFault {
+		l.noteRecovery()
+		return
+	}
+	if !l.told[err.Error()] && len(l.told) < maxTold {
+		l.told[err.Error()] = true
+		l.state.Logger.Warn("can't look for servers: requests are sent even if there is none", slog.Any("error", err))
+	}
+}
