@@ -74,7 +74,7 @@ func TestReplyAddress(t *testing.T) {
 // not run where it expects an answer.
 func TestUnusableAddress(t *testing.T) {
 	t.Parallel()
-	type counts = redisconn.Stats
+	type counts = redisconn.ServerStats
 	for _, test := range []struct {
 		name, request string
 		want          counts

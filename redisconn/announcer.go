@@ -54,6 +54,9 @@ func (a *announcer) run() {
 	for !a.isDraining() {
 		a.err = a.announce()
 		a.listed = a.listed || !certainlyNotRun(a.err, false)
+		if a.err == nil || a.isForbidden() {
+			a.connected.Store(true)
+		}
 		pause := a.period
 		switch {
 		case a.err == nil:

@@ -25,6 +25,7 @@ type broker struct {
 	queue string
 	state *link.State
 
+	connected atomic.Bool               // Redis has answered
 	recovered atomic.Pointer[time.Time] // when the connection last began to work again; nil: never
 }
 
@@ -71,6 +72,7 @@ func (b *broker) reload() {
 
 // worked notes that an activity worked.
 func (b *broker) worked(activity string) {
+	b.connected.Store(true)
 	before := b.state.Recoveries.Load()
 	b.state.Worked(activity)
 	if b.state.Recoveries.Load() != before {
@@ -102,11 +104,23 @@ func (b *broker) explain(err error) error {
 	return fmt.Errorf("no connection within %v: %w", sendPatience, err)
 }
 
+// greet learns whether Redis answers. A pop tells that only when it ends.
+func (b *broker) greet() {
+	if _, err := b.length(); err == nil || isRefused(err) {
+		b.connected.Store(true)
+	}
+}
+
+var errConnecting = errors.New("still connecting")
+
 // impairment returns what is wrong with one end of a queue, nil while it works.
 func (b *broker) impairment() error {
 	cause := b.state.Cause()
-	if cause == nil {
+	switch {
+	case cause == nil && b.connected.Load():
 		return nil
+	case cause == nil:
+		cause = errConnecting
 	}
 	return fmt.Errorf("redisconn: queue %q at %s: %w", b.queue, addressOf(b.rdb), cause)
 }

@@ -62,7 +62,10 @@ func newClientConn(rdb redis.UniversalClient, queue string, opts DialOptions) *C
 		defer close(c.closed)
 		c.outlet.run()
 	})
-	c.fetching.Go(fetch)
+	c.fetching.Go(func() {
+		c.greet()
+		fetch()
+	})
 	return c
 }
 
@@ -145,8 +148,8 @@ func (c *ClientConn) wake() bool {
 }
 
 // Stats returns what the ClientConn has done so far.
-func (c *ClientConn) Stats() Stats {
-	return Stats{
+func (c *ClientConn) Stats() ClientStats {
+	return ClientStats{
 		Requests:   c.outlet.count.Load(),
 		Replies:    c.inbox.replies.Load(),
 		Reconnects: c.state.Recoveries.Load(),
@@ -154,5 +157,6 @@ func (c *ClientConn) Stats() Stats {
 		Withdrawn:  c.inquirer.withdrawn.Load(),
 		Expired:    c.outlet.Expired.Load(),
 		Overloaded: c.outlet.Overloaded.Load(),
+		Bytes:      c.outlet.Bytes(),
 	}
 }

@@ -128,8 +128,8 @@ func TestStats(t *testing.T) {
 	for range 3 {
 		c.requireAdds(t)
 	}
-	servicetest.Eventually(t, func() bool { return c.conn.Stats() == redisconn.Stats{Requests: 3, Replies: 3} })
-	servicetest.Eventually(t, func() bool { return w.conn.Stats() == redisconn.Stats{Requests: 3, Replies: 3} })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats() == redisconn.ClientStats{Requests: 3, Replies: 3} })
+	servicetest.Eventually(t, func() bool { return w.conn.Stats() == redisconn.ServerStats{Requests: 3, Replies: 3} })
 }
 
 func TestCloseOfWhatWasNeverUsed(t *testing.T) {

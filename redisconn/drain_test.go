@@ -228,7 +228,7 @@ func TestRollingRestart(t *testing.T) {
 	close(errs)
 	require.NoError(t, <-errs)
 	t.Logf("%d calls, %d requests given back", calls.Load(), givenBack)
-	want := redisconn.Stats{Requests: calls.Load(), Replies: calls.Load()}
+	want := redisconn.ClientStats{Requests: calls.Load(), Replies: calls.Load()}
 	servicetest.Eventually(t, func() bool { return c.conn.Stats() == want })
 	c.end(t)
 	last.End(t)

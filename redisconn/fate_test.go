@@ -74,14 +74,14 @@ func TestUnsent(t *testing.T) {
 		setup    func(t *testing.T, broker *brokertest.Redis)
 		sentinel error
 		text     string
-		stats    redisconn.Stats
+		stats    redisconn.ClientStats
 	}{
 		{
 			name:     "no broker",
 			setup:    func(_ *testing.T, broker *brokertest.Redis) { broker.Kill() },
 			sentinel: jsonrpc2.ErrUnavailable,
 			text:     "connection refused",
-			stats:    redisconn.Stats{Unsent: 2},
+			stats:    redisconn.ClientStats{Unsent: 2},
 		},
 		{
 			name:     "too many wait",
@@ -89,7 +89,7 @@ func TestUnsent(t *testing.T) {
 			setup:    func(t *testing.T, broker *brokertest.Redis) { push(t, broker.Client(t), add("there")) },
 			sentinel: jsonrpc2.ErrOverloaded,
 			text:     `requests waiting in queue "calc": 1`,
-			stats:    redisconn.Stats{Overloaded: 2},
+			stats:    redisconn.ClientStats{Overloaded: 2},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestCloseEndsRequests(t *testing.T) {
 				requireSentinel(t, jsonrpc2.ErrUnavailable, err)
 				require.ErrorContains(t, err, "connection refused")
 			}
-			require.Equal(t, redisconn.Stats{Unsent: 20}, conn.Stats())
+			require.Equal(t, redisconn.ClientStats{Unsent: 20}, conn.Stats())
 			require.ErrorIs(t, conn.WriteRequest(jsonrpc2.NewRequest(t.Context(), []byte(aCall), jsonrpc2.Hooks{})), net.ErrClosed)
 		})
 	}
@@ -235,10 +235,10 @@ func TestErr(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	rdb := broker.Client(t)
 	w, c := serve(t, rdb, nil), dial(t, rdb, nil, 0)
-	c.requireAdds(t)
-	for _, conn := range []interface{ Err() error }{w.conn, c.conn} {
-		require.NoError(t, conn.Err())
+	for _, conn := range []interface{ Err() error }{w.conn, c.conn} { // also with no call made
+		servicetest.Eventually(t, func() bool { return conn.Err() == nil })
 	}
+	c.requireAdds(t)
 	broker.Kill()
 	for _, conn := range []interface{ Err() error }{w.conn, c.conn} {
 		servicetest.Eventually(t, func() bool { return conn.Err() != nil })
@@ -262,7 +262,7 @@ func TestErrOfWhatIsRefused(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()}) // as Redis before 7.0
 	defer rdb.Close()
 	conn := opened(t, mustListen(t, rdb, queue, leased()))
-	require.NoError(t, conn.Err())
+	require.ErrorContains(t, conn.Err(), "still connecting")
 	_, err := conn.ReadRequest(t.Context())
 	require.ErrorContains(t, err, "needs Redis 7.0")
 	require.Equal(t, err, conn.Err())

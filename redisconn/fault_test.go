@@ -151,11 +151,11 @@ func TestFaults(t *testing.T) {
 			}
 			fault.end(f)
 			servicetest.Eventually(t, func() bool { _, err := f.caller.add(1, 5.1); return err == nil })
-			f.requireOneLine(&f.client, f.caller.conn)
+			f.requireOneLine(&f.client, func() int64 { return f.caller.conn.Stats().Reconnects })
 			if fault.pops {
 				require.Zero(t, f.server.Count(""), &f.server)
 			} else {
-				f.requireOneLine(&f.server, f.worker.conn)
+				f.requireOneLine(&f.server, func() int64 { return f.worker.conn.Stats().Reconnects })
 			}
 			t.Logf("the call failed after %v", took.Round(time.Millisecond))
 		}
@@ -194,13 +194,13 @@ func (f *faulty) requireNoFlood() {
 
 // requireOneLine requires one line for the begin of a fault and one for its end,
 // besides those for causes that came later.
-func (f *faulty) requireOneLine(log *servicetest.LogBook, conn interface{ Stats() redisconn.Stats }) {
+func (f *faulty) requireOneLine(log *servicetest.LogBook, reconnects func() int64) {
 	f.Helper()
 	servicetest.Eventually(f.T, func() bool { return log.Count(`msg="connection works again"`) == 1 }, log)
 	require.Equal(f, 1, log.Count(impaired), log)
 	require.Equal(f, 1, log.Count(impaired, "level=ERROR", "conn=redis", "queue=calc", "while=", "error="), log)
 	require.Equal(f, 2, log.Count("")-log.Count(`msg="connection impaired by another cause"`), log)
-	require.EqualValues(f, 1, conn.Stats().Reconnects)
+	require.EqualValues(f, 1, reconnects())
 }
 
 // A failover answers a blocked pop with an error, once.
@@ -215,8 +215,8 @@ func TestUnblocked(t *testing.T) {
 		}
 	}
 	f.caller.requireAdds(t)
-	f.requireOneLine(&f.client, f.caller.conn)
-	f.requireOneLine(&f.server, f.worker.conn)
+	f.requireOneLine(&f.client, func() int64 { return f.caller.conn.Stats().Reconnects })
+	f.requireOneLine(&f.server, func() int64 { return f.worker.conn.Stats().Reconnects })
 	require.Equal(t, 1, f.client.Count("UNBLOCKED"))
 	require.Equal(t, 1, f.server.Count("UNBLOCKED"))
 }

@@ -61,7 +61,7 @@ func (f *fetcher) fetch() {
 			failing = false
 			link.Signal(f.reconnects)
 		}
-		f.state.Worked("taking requests")
+		f.worked("taking requests")
 		backoff.Reset()
 		if len(taken) > 0 {
 			f.hand(taken)

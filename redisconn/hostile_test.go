@@ -115,7 +115,7 @@ func TestAnswersToAnotherServer(t *testing.T) {
 	w.End(t)
 	other.End(t)
 	require.Equal(t, sent, w.conn.Stats(), "nothing more was said")
-	require.Equal(t, redisconn.Stats{Requests: 16, Replies: 8}, sent)
+	require.Equal(t, redisconn.ServerStats{Requests: 16, Replies: 8}, sent)
 	require.Equal(t, sent, other.conn.Stats())
 	requireEmpty(t, rdb)
 }

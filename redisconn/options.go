@@ -125,25 +125,3 @@ type ListenOptions struct {
 	// slog.Default() if nil.
 	Logger *slog.Logger
 }
-
-// Stats counts what a ClientConn or a ServerConn did. All counters only rise. A batch
-// is one message. What a client or a server does not count stays 0.
-type Stats struct {
-	Requests   int64 // request messages that the client sent, or the server took
-	Replies    int64 // answers that the client took, or the server sent
-	Reconnects int64 // times the connection failed and worked again
-	GivenBack  int64 // server: requests given back in a drain
-	TakenOver  int64 // server: suspects that it made of others' requests, or of its own after a failover
-	Withdrawn  int64 // client: requests removed from the queue when their callers gave up
-
-	// What was dropped, by reason.
-	Unsent      int64 // client: requests that could not be sent
-	Overloaded  int64 // client: requests not sent because of MaxBacklog
-	Expired     int64 // client: requests given up before they were sent; server: answers not sent within ReplyTTL
-	NoAddress   int64 // server: calls that name no reply list, or one of more than 255 bytes
-	Refused     int64 // server: calls whose reply list is a queue's own key, or lacks ReplyPrefix
-	Undelivered int64 // server: answers that their list, or Redis, refused
-	LeaseLost   int64 // server: requests that others took over before it had started or answered them
-	Dead        int64 // server: requests given up after MaxAttempts
-	DeadDropped int64 // server: requests dropped from the DeadList, the oldest of more than MaxDead
-}

@@ -30,6 +30,7 @@ import (
 // requests.
 type ServerConn struct {
 	*shared
+	running   atomic.Bool // from the first ReadRequest on
 	opened    atomic.Bool
 	source    source
 	fetcher   *fetcher
@@ -82,6 +83,7 @@ func (s *ServerConn) Open(settings jsonrpc2.Settings) error {
 
 func (s *ServerConn) run(ctx context.Context) {
 	s.places = link.NewPlaces(s.opts.Prefetch)
+	s.running.Store(true)
 	s.source.start()
 	s.replier.start()
 	s.fetching.Go(s.fetcher.fetch)
@@ -183,4 +185,11 @@ func (s *ServerConn) leave() {
 }
 
 // Stats returns what the ServerConn has done so far.
-func (s *ServerConn) Stats() Stats { return s.stats(s.state.Recoveries.Load()) }
+func (s *ServerConn) Stats() ServerStats {
+	stats := s.stats()
+	stats.Reconnects = s.state.Recoveries.Load()
+	if s.running.Load() {
+		stats.InFlight = int64(s.places.Taken())
+	}
+	return stats
+}

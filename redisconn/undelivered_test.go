@@ -45,7 +45,7 @@ func TestUndeliverableAnswers(t *testing.T) {
 		request string
 		list    string
 		answer  string // what comes on the list
-		stats   redisconn.Stats
+		stats   redisconn.ServerStats
 		log     string
 	}{
 		{name: "no right to scripts", rules: []string{"-@scripting"}, request: add("stranger"), list: "stranger", answer: six},
@@ -53,12 +53,12 @@ func TestUndeliverableAnswers(t *testing.T) {
 		{name: "no right to what the script does", rules: []string{"-pttl", "-pexpire"}, request: add("stranger"), list: "stranger", answer: six},
 		{name: "no right to scripts and to look", rules: []string{"-@scripting", "-pttl"}, request: add("stranger"), list: "stranger", answer: six},
 		{name: "a key that is forbidden", rules: []string{"resetkeys", "~calc", "~{calc}:*", "~jsonrpc2:reply:*"},
-			request: add("stranger"), stats: redisconn.Stats{Undelivered: 1}, log: "NOPERM"},
-		{name: "another type", request: add("string"), stats: redisconn.Stats{Undelivered: 1}, log: "WRONGTYPE"},
+			request: add("stranger"), stats: redisconn.ServerStats{Undelivered: 1}, log: "NOPERM"},
+		{name: "another type", request: add("string"), stats: redisconn.ServerStats{Undelivered: 1}, log: "WRONGTYPE"},
 		{name: "over the broker's limit", args: []string{"--proto-max-bulk-len", "1mb"}, request: echo("stranger"),
-			list: "stranger", answer: "can't be delivered", stats: redisconn.Stats{Undelivered: 1}, log: "can't be delivered"},
+			list: "stranger", answer: "can't be delivered", stats: redisconn.ServerStats{Undelivered: 1}, log: "can't be delivered"},
 		{name: "over the limit on a reply list", args: []string{"--proto-max-bulk-len", "1mb"}, request: echo("jsonrpc2:reply:x"),
-			list: "jsonrpc2:reply:x", answer: "can't be delivered", stats: redisconn.Stats{Undelivered: 1}, log: "can't be delivered"},
+			list: "jsonrpc2:reply:x", answer: "can't be delivered", stats: redisconn.ServerStats{Undelivered: 1}, log: "can't be delivered"},
 	} {
 		for _, atLeastOnce := range []bool{false, true} {
 			if atLeastOnce && (strings.Contains(test.name, "right")) {
