@@ -266,3 +266,19 @@ func TestDrainFinishesABatch(t *testing.T) {
 	}
 	requireEmpty(t, rdb)
 }
+
+// A server that is drained while it joins the others leaves nothing behind. Its row could
+// stay until another server came.
+func TestDrainedWhileItJoins(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	for n := range 200 {
+		conn := opened(t, mustListen(t, rdb, queue, leased()))
+		ctx, drain := context.WithCancel(t.Context())
+		time.AfterFunc(time.Duration(n)*20*time.Microsecond, drain)
+		_, err := conn.ReadRequest(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+		require.NoError(t, conn.Close())
+		requireEmpty(t, rdb)
+	}
+}

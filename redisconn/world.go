@@ -43,11 +43,22 @@ func (w *world) Now() time.Duration { return time.Since(w.began) }
 // Go implements hold.World.
 func (w *world) Go(f func()) { w.active.Go(f) }
 
-// close stops the goroutines and waits for them. Leave has stopped those of the worker.
+// joinGrace is how long a join may take that is under way when the server leaves.
+const joinGrace = 500 * time.Millisecond
+
+// close stops the goroutines and waits for them. Leave has stopped those of the worker. One
+// that joins in this moment leaves again when it has the answer: so it gets it, if Redis
+// answers.
 func (w *world) close() {
 	close(w.stopped)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.active.Wait()
+	}()
+	link.Wait(joinGrace, ended)
 	w.beats.close()
-	w.active.Wait()
+	<-ended
 	w.mover.close()
 }
 
