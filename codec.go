@@ -18,7 +18,8 @@
 // HTTP. [NewStreamConn] makes one of a TCP or Unix socket, a pipe, or standard input
 // and output. A Conn belongs to one client or to one Serve, which closes it; the calls or
 // the Serve of another fail with [ErrOpened]. A program may call the Conn's Err, for a
-// readiness probe, and needs no other method of it.
+// readiness probe, and its Stats. It closes a Conn itself only if it gives it to no client
+// and no Serve.
 //
 // The documentation uses these terms:
 //
@@ -53,9 +54,9 @@
 // way, as in "(JSON-RPC error 402)", is sent with this code. An error with an empty text
 // counts as success.
 //
-// [Call] returns the *Error that the server answered with. Any other error mostly is one of
-// the sentinels, from [ErrTimeout] to [ErrReplyTooLarge], which tell whether the call may have
-// run.
+// [Call] returns the *Error that the server answered with. Any other error is one of the
+// sentinels, from [ErrTimeout] to [ErrReplyTooLarge], which tell whether the call may have
+// run; or it is that of the ctx, [ErrOpened], or says that the arguments can't be encoded.
 //
 // # Deadlines
 //
@@ -75,8 +76,9 @@
 // # Panics
 //
 // A panic in a method ends the process: net/rpc does not recover it, and no codec can.
-// A request that kills each server in turn is given up by RabbitMQ, after the delivery
-// limit of the queue, and by redisconn with [AtLeastOnce], after its MaxAttempts. A
+// A request that kills each server in turn is given up by redisconn with [AtLeastOnce],
+// after its MaxAttempts, and by the quorum queues of RabbitMQ, after their delivery limit.
+// A classic queue of RabbitMQ, the default, delivers it until it expires. A
 // panic in a MarshalJSON or UnmarshalJSON method is recovered and answered with
 // [CodeInternal].
 //
@@ -147,7 +149,7 @@ const (
 )
 
 // ClientOptions are the options of a client. The zero value is useful, and so is a nil
-// pointer to it.
+// pointer to it. A negative limit stands for its default.
 type ClientOptions struct {
 	// Service is the net/rpc service whose methods are sent by their bare names, with
 	// the first letter in lower case: with "Calc", Calc.Add is sent as add. Methods of
@@ -155,7 +157,8 @@ type ClientOptions struct {
 	Service string
 
 	// Name, if set, is used in place of Service. It returns the name to send for a
-	// method such as Calc.Add. The codec may keep the result.
+	// method such as Calc.Add. The codec may keep the result. A function that several
+	// clients share may be called by them at once.
 	Name func(serviceMethod string) string
 
 	// Positional sends a struct as an array of its exported fields, in their order,
@@ -181,7 +184,8 @@ type ClientOptions struct {
 	MaxDepth int
 
 	// Logger gets a warning of what no caller can be told, such as a reply that nobody
-	// has asked for: one line a second at most. slog.Default() if nil.
+	// has asked for: one line a second at most. A late answer to a call that has ended
+	// is a debug line. slog.Default() if nil.
 	Logger *slog.Logger
 
 	// Stats, if set, counts what becomes of calls and notifications.
@@ -189,15 +193,16 @@ type ClientOptions struct {
 }
 
 // ServerOptions are the options of a server. The zero value is useful, and so is a nil
-// pointer to it.
+// pointer to it. A negative limit stands for its default.
 type ServerOptions struct {
 	// Service is the net/rpc service of the methods whose names are received without a
 	// dot. The first letter is raised: with "Calc", add calls Calc.Add. A name with a
-	// dot is taken as it is. If Service is empty, every name is.
+	// dot is taken as it is. If Service is empty, every name is taken as it is.
 	Service string
 
 	// Name, if set, is used in place of Service. It returns the net/rpc method, such
-	// as Calc.Add, for a name that was received. The codec may keep the result.
+	// as Calc.Add, for a name that was received. The codec may keep the result. A
+	// function that several servers share may be called by them at once.
 	Name func(method string) string
 
 	// MaxInFlight limits the calls and notifications that run at once; 256 if 0. Each
@@ -260,7 +265,9 @@ func NewClientCodec(conn ClientConn, opts *ClientOptions) rpc.ClientCodec {
 }
 
 // NewClient returns a client that calls over conn. Any number of goroutines may use it.
-// Its Close closes conn, and the calls that wait fail; [Shutdown] waits for them.
+// Its Close closes conn. The calls that wait then fail: a [Call] with [ErrReplyLost], a
+// [Notify] with [ErrUnconfirmed], a plain client.Call with rpc.ErrShutdown. They may run.
+// [Shutdown] waits for them.
 //
 // Prefer [Call] to the client's own Call. It takes a context, returns a typed result,
 // and its errors work with errors.Is and errors.As. A result that doesn't fit its type
@@ -290,8 +297,9 @@ func NewServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) r
 // answers the calls that run, however long they take. A batch that has begun is finished
 // whole.
 //
-// Serve returns nil after a drain, and when the other side is gone. It returns an error
-// if conn failed for good, or if answers could not be sent when it was closed.
+// Serve returns nil after a drain, and when the peer has closed its side. It returns an
+// error if conn failed for good, as a stream that is reset, or if answers could not be sent
+// when it was closed. Over HTTP it does not learn of those: the Logger and the Stats do.
 func Serve(ctx context.Context, server *rpc.Server, conn ServerConn, opts *ServerOptions) error {
 	if server == nil {
 		server = rpc.DefaultServer

@@ -159,8 +159,8 @@ type Delivery struct {
 
 	// Begun, if set, is called when all items of a message have begun, if all are
 	// notifications. The Conn may then tell the sender. It must not block. The codec
-	// settles the message later, as ever. Where an item was not begun, since nobody
-	// waits any more, Begun may not be called.
+	// settles the message later, as ever. If an item was not begun, since nobody waits
+	// any more, the codec need not call Begun.
 	Begun func()
 
 	// Deadline is the time after which nobody waits for the answer, by the clock of

@@ -54,8 +54,8 @@ func (c Context) Err() error { return c.context().Err() }
 func (c Context) Value(key any) any { return c.context().Value(key) }
 
 // Attempt returns how often the call has been begun, this time included. It is more than
-// 1 if a server died while it ran the call, or was taken for dead. Only Redis with
-// [AtLeastOnce] knows it; else it is 0.
+// 1 if a server died that had the call, also one that had not begun it, or was taken for
+// dead. Only Redis with [AtLeastOnce] knows it; else it is 0.
 func (c Context) Attempt() int { return c.attempt }
 
 func (c Context) context() context.Context {

@@ -20,14 +20,16 @@ const (
 	CodeInvalidRequest = -32600 // the message is JSON, but no request, or exceeds a limit
 	CodeMethodNotFound = -32601 // the server has no such service or method
 	CodeInvalidParams  = -32602 // the params don't fit the method's argument
-	CodeInternal       = -32603 // the result can't be encoded, or is too long
-	CodeServer         = -32000 // the method returned an error that is no *Error
+	CodeInternal       = -32603 // the answer can't be sent, or a JSON method of a type panicked
+	CodeServer         = -32000 // the method returned an error that is no *Error, or the request was given up
 )
 
 // These errors are the sentinels. They say why a call or a notification failed, if the
 // server did not answer with an [*Error]. errors.Is finds them in the errors of [Call] and
 // [Notify]. The error of a plain client.Call has only the text, which begins with that of
-// the sentinel. For a result that doesn't fit, net/rpc puts "reading body " before it.
+// the sentinel. For a result that doesn't fit, net/rpc puts "reading body " before it. A
+// plain client.Call that the end of its client cuts off fails with rpc.ErrShutdown or
+// io.ErrUnexpectedEOF.
 var (
 	// ErrTimeout ends a call that has no answer in time. The call may have run, or may
 	// still run, unless the error is an ErrNotRun, too. The text tells what else is

@@ -84,6 +84,7 @@ func (r *Request) Sent() { r.owner.sent() }
 //   - ErrUnconfirmed: r may have been sent. This ends the notifications in r alone, and
 //     its calls still wait for their answers;
 //   - ErrReplyLost: r may have run, and its answer can no longer come;
+//   - ErrTimeout: a limit of the Conn's own is over; r may have run;
 //   - ErrBadReply: what came as the answer is none;
 //   - ErrReplyTooLarge: what came as the answer exceeds a limit.
 //
@@ -226,8 +227,8 @@ type Hooks struct {
 	// Sent is called each time that the Conn calls Sent. It may be nil.
 	Sent func()
 
-	// Fail is called once at most. An ErrUnconfirmed does not end a Request with calls:
-	// it goes to the parts, if there are any, and not to Fail. Fail may be nil.
+	// Fail is called once at most. It is not called for an ErrUnconfirmed of a Request
+	// that has calls: a joined Request passes that to its parts. Fail may be nil.
 	Fail func(error)
 }
 

@@ -52,10 +52,10 @@ type ClientCounts struct {
 	Answered        int64 `json:"answered"`          // calls with a result
 	Errors          int64 `json:"errors"`            // calls that the server answered with an error
 	Sent            int64 `json:"sent"`              // notifications that the broker or the peer has
-	Timeouts        int64 `json:"timeouts"`          // by the client's Timeout, or by the deadline of a ctx
+	Timeouts        int64 `json:"timeouts"`          // by the client's Timeout, the deadline of a ctx, or the Timeout of an http.Client
 	Canceled        int64 `json:"canceled"`          // by a ctx without its deadline
 	Unsent          int64 `json:"unsent"`            // certainly not run: ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, or args that can't be encoded
-	RepliesLost     int64 `json:"replies_lost"`      // calls that failed with ErrReplyLost
+	RepliesLost     int64 `json:"replies_lost"`      // calls that failed with ErrReplyLost, but for those in Closed
 	Unconfirmed     int64 `json:"unconfirmed"`       // notifications with ErrUnconfirmed that are in no other line
 	BadReplies      int64 `json:"bad_replies"`       // calls that failed with ErrBadReply
 	RepliesTooLarge int64 `json:"replies_too_large"` // calls that failed with ErrReplyTooLarge
@@ -108,6 +108,8 @@ func endWith(err error) clientEnd {
 		return endFailed
 	}
 	switch sentinelOf(err.Error()) {
+	case ErrTimeout:
+		return endTimedOut
 	case ErrReplyLost:
 		return endReplyLost
 	case ErrUnconfirmed:

@@ -19,10 +19,10 @@ import (
 // Both read on after the next newline. A text longer than MaxMessageSize is refused and
 // skipped; it is not kept in memory.
 //
-// A stream breaks when a read or a write fails, and is of no use then. On the client, a
-// request of which nothing was written fails with ErrUnavailable. Other calls fail with
-// ErrReplyLost, other notifications with ErrUnconfirmed. On the server, the [Context] of
-// each running call is done.
+// A stream breaks when a read or a write fails, and is of no use then. If a write fails on
+// the client, a request of which nothing was written fails with ErrUnavailable. All other
+// calls that wait fail with ErrReplyLost, notifications with ErrUnconfirmed. On the server,
+// the [Context] of each running call is done.
 //
 // When the peer ends what it sends, a client ends, too. A server still answers the calls
 // that run, since the peer may still read.

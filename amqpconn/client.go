@@ -174,7 +174,8 @@ func (c *ClientConn) reply(answer amqp.Delivery) jsonrpc2.Reply {
 // errNoResponse ends a call whose answer holds no response to it.
 var errNoResponse = fmt.Errorf("%w: no response to this call", jsonrpc2.ErrBadReply)
 
-// Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works.
+// Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works. It is
+// not nil before the broker has answered.
 func (c *ClientConn) Err() error {
 	select {
 	case <-c.closed:

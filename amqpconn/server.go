@@ -111,7 +111,8 @@ func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error)
 	}
 }
 
-// Err implements jsonrpc2.ServerConn: it returns what is wrong, nil while all works.
+// Err implements jsonrpc2.ServerConn: it returns what is wrong, nil while all works. It is
+// not nil before the broker has answered, which is asked when Serve has begun.
 func (s *ServerConn) Err() error {
 	select {
 	case <-s.closed:

@@ -30,5 +30,5 @@ func (c *Client) Subtract(ctx context.Context, a, b float64) (float64, error) {
 	return jsonrpc2.Call[float64](ctx, c.rpc, "Calc.Subtract", Args{a, b})
 }
 
-// Close closes the client and its Conn. Calls that wait fail.
+// Close closes the client and its Conn. Calls that wait fail with jsonrpc2.ErrReplyLost.
 func (c *Client) Close() error { return c.rpc.Close() }

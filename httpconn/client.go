@@ -19,7 +19,9 @@ import (
 type DialOptions struct {
 	// Client makes the requests. If nil, the ClientConn has one of its own, which keeps
 	// up to 512 idle connections. Redirects are not followed: a call that is redirected
-	// fails. A call that the Timeout of Client ends fails with jsonrpc2.ErrTimeout.
+	// fails. If the Timeout of Client ends a call, it fails with ErrUnavailable while
+	// nothing is sent, with ErrTimeout while it waits for the response, and with
+	// ErrReplyLost while it reads the body.
 	Client *http.Client
 
 	// Header, if set, may add to the header of each request, for example a bearer token
@@ -249,9 +251,9 @@ type unreached struct {
 	until time.Time // Err tells
 }
 
-// Err implements jsonrpc2.ClientConn. For 5 s it returns why the last request did not
-// reach the server; then the next one may. It is nil if any response came, whatever its
-// status, and before the first request.
+// Err implements jsonrpc2.ClientConn. For 5 s it returns why the last request got no
+// response; then the next one may. It is nil if any response came, whatever its status, and
+// before the first request.
 func (c *ClientConn) Err() error {
 	if c.isClosing() {
 		return net.ErrClosed

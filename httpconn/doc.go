@@ -18,8 +18,9 @@
 //	406  an Accept that admits no JSON
 //	408  the body did not come in time, see ListenOptions.BodyTimeout
 //	413  the body exceeds the codec's MaxMessageSize
-//	415  a Content-Type or Content-Encoding other than plain JSON (the form type,
-//	     which curl -d and others send unasked, is served)
+//	415  a Content-Type other than application/json, text/json, application/json-rpc,
+//	     application/jsonrequest, those that end in +json, the form type (which curl -d
+//	     and others send unasked), and none; or a Content-Encoding
 //	503  not begun: the Handler is drained, had no place in time, or nobody
 //	     waits for the answer any more; with Retry-After
 //	504  begun, but its context ended before it was answered
@@ -71,7 +72,7 @@
 //	429                                          ErrOverloaded   was not taken
 //	401, 403, 405, 407, 411, 414, 415, 417, 421, ErrUnavailable  was not taken
 //	425, 426, 428, 431, 511, 3xx but 303
-//	408, 444, 460, 499, 5xx but 500 and 501      ErrReplyLost    may have run
+//	408, 444, 460, 499, 5xx but 500, 501, 511    ErrReplyLost    may have run
 //	all others: 2xx, 303, 400, 500, 501 …        ErrBadReply     may have run
 //
 // The error's text has the status and the beginning of the body. In the lines with "may

@@ -42,10 +42,10 @@ type ListenOptions struct {
 	AllowCrossOrigin bool
 }
 
-// ServerStats are what a Handler has done. Each POST that has ended is counted in one line
-// of the first six, and also in Replies if it was taken and answered. Those that were taken
-// and are not in Replies still run, or nobody waited for their answers. All but the last
-// two only rise; these are gauges.
+// ServerStats are what a Handler has done. Each HTTP request is counted once in the first
+// six, when it is taken or refused, and in Replies if it was taken and answered. Those that
+// were taken and are not in Replies still run, or nobody waited for their answers. All but
+// the last two only rise; these are gauges.
 type ServerStats struct {
 	Requests int64 `json:"requests"`  // request messages taken
 	Refused  int64 `json:"refused"`   // for their method, types or origin
@@ -322,8 +322,8 @@ const shuttingDown = "the server is shutting down"
 
 var errDrained = errors.New("httpconn: " + shuttingDown)
 
-// Err returns nil while the Handler works. From the beginning of a drain on, it returns an
-// error that says so, and after Close net.ErrClosed. It does no I/O: a readiness probe may
+// Err returns nil while the Handler works, and before Serve. From the beginning of a drain
+// on, it returns an error that says so, and after Close net.ErrClosed. It does no I/O: a readiness probe may
 // call it.
 func (h *Handler) Err() error {
 	select {

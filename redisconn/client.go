@@ -100,13 +100,14 @@ func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 }
 
 // Inquire implements jsonrpc2.ClientConn. It says how many requests wait in the queue and, if
-// that is known, how many servers have announced themselves.
-// If these are at most 1,000, it withdraws the given requests, at most 100 of them.
+// that is known, how many servers have announced themselves. If at most 1,000 requests wait,
+// it withdraws the given ones, at most 100 of them.
 func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
 	return c.inquirer.inquire(ctx, requests)
 }
 
-// Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works.
+// Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works. It is
+// not nil before the broker has answered.
 func (c *ClientConn) Err() error {
 	if c.inbox.isClosed() {
 		return net.ErrClosed

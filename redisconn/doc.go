@@ -92,11 +92,12 @@
 //	server killed                       up to Prefetch lost       lost with them
 //	server's connection cut             up to Prefetch lost       late, maybe twice
 //	client's connection cut             late, or not sent         up to 256 lost
-//	Redis down, with its data kept      wait                      late
+//	Redis down, with its data kept      those in the queue wait,  late
+//	                                    new ones are not sent
 //	Redis down, its data lost           those waiting are lost    those waiting are lost
 //	Redis restored from a snapshot      newer ones are lost,      newer ones are lost
 //	                                    some run a second time
-//	a message over Redis's own limit    its call fails, not sent  its caller gets an error
+//	a message over Redis's own limit    ErrUnavailable, not sent  its caller gets an error
 //	Redis out of memory                 calls fail, not sent      late or, after ReplyTTL, lost
 //	  and a server drained              up to Prefetch lost       lost
 //
@@ -183,9 +184,10 @@
 // When a call times out, or its context ends, the client withdraws its request: it
 // removes the request from the queue. A call that timed out waits for that, half a second
 // at most. If the request was removed, its error also matches jsonrpc2.ErrNotRun, else the
-// error says how many requests wait. A call that is canceled returns at once. A request of
-// a batch is not withdrawn. Nor is any while more than 1,000 requests wait, because the
-// search would block Redis.
+// error says how many requests wait. A call that is canceled returns at once. A batch
+// is withdrawn as a whole, and only when all its calls have ended. No request is withdrawn
+// while more than 1,000 wait, because the search would block Redis, and no more than 100 are
+// at once.
 //
 // # Reply addresses
 //
@@ -194,8 +196,9 @@
 // the queue itself or a key of this package, or lacks [ListenOptions.ReplyPrefix]. To
 // any other list the server pushes the answer.
 //
-// A list that an answer creates expires ReplyTTL after the last answer. If its name
-// begins with "jsonrpc2:reply:" or ReplyPrefix, that is all. Any other list may be the
+// A list that an answer creates expires ReplyTTL after the last answer, and so does each
+// list under "jsonrpc2:reply:". If a list's name begins with that or with ReplyPrefix, that
+// is all. Any other list may be the
 // queue of another service, empty at the moment: its next entries would vanish with the
 // answer. So the server looks at such a list again shortly before it expires. If the
 // list holds answers alone, the server deletes it. Else the server removes its own

@@ -19,9 +19,9 @@ const (
 	MaxDead = 10_000
 
 	// DefaultReplyPrefix begins the names of reply lists. Name no other key so: a
-	// server that answers on such a list makes it expire, whatever it holds. On a list
-	// of another name it first checks, by a script, that the list is new or expires
-	// anyway.
+	// server with AtMostOnce that answers on such a list makes it expire, whatever it
+	// holds. On a list of another name, and with AtLeastOnce, it first checks, by a
+	// script, that the list is new or expires anyway.
 	DefaultReplyPrefix = "jsonrpc2:reply:"
 )
 
@@ -53,13 +53,13 @@ const (
 // nil pointer to it.
 type DialOptions struct {
 	// ReplyPrefix begins the name of the client's reply list; DefaultReplyPrefix if
-	// empty, at most 127 bytes. With another prefix servers take a little longer to
-	// answer. Servers may require a prefix: see ListenOptions.ReplyPrefix.
+	// empty, at most 127 bytes. With another prefix servers with AtMostOnce take a
+	// little longer to answer. Servers may require a prefix: see ListenOptions.ReplyPrefix.
 	ReplyPrefix string
 
 	// ReplyPerCall gives each call a reply list of its own, named by the call's id. It
-	// is for servers that answer on no other list. ReplyPrefix has no effect then. It
-	// costs about two thirds of the calls per second. If something else than the
+	// is for servers that answer on no other list. ReplyPrefix has no effect then. With
+	// it a client makes about a third as many calls per second. If something else than the
 	// answer is on the list, the call fails with jsonrpc2.ErrBadReply.
 	ReplyPerCall bool
 
@@ -115,8 +115,8 @@ type ListenOptions struct {
 	Lease time.Duration
 
 	// MaxAttempts is, with AtLeastOnce, how often a request is started if its server
-	// dies each time; 5 if 0. Then the request is given up: its caller gets an error,
-	// and the request goes to the queue's DeadList. All requests that a dead server
+	// dies each time; 5 if 0. Then the request is given up: its caller gets an error with
+	// jsonrpc2.CodeServer, and the request goes to the queue's DeadList. All requests that a dead server
 	// had taken count as started, even those that were not. So with 1, up to Prefetch
 	// harmless requests are given up together with the one that kills.
 	MaxAttempts int

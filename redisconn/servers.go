@@ -23,7 +23,8 @@ type Server struct {
 // Servers returns the servers of a queue whose announcements have not ended, the oldest
 // first. A server that was killed is among them for up to 30 s. Servers that are not of this
 // package do not announce themselves. Anybody may write announcements: what is none is left
-// out.
+// out. The error says that Redis did not answer, refused a command, or tells its time neither
+// by TIME nor by a script.
 func Servers(ctx context.Context, rdb redis.UniversalClient, queue string) ([]Server, error) {
 	if err := checkQueue(rdb, queue); err != nil {
 		return nil, err

@@ -36,6 +36,7 @@ var sentinels = map[string]error{
 	"ErrNotRun":        jsonrpc2.ErrNotRun,
 	"ErrTimeout":       jsonrpc2.ErrTimeout,
 	"ErrReplyLost":     jsonrpc2.ErrReplyLost,
+	"ErrUnconfirmed":   jsonrpc2.ErrUnconfirmed,
 	"ErrBadReply":      jsonrpc2.ErrBadReply,
 	"ErrReplyTooLarge": jsonrpc2.ErrReplyTooLarge,
 }

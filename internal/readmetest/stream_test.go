@@ -49,6 +49,15 @@ var streamFailures = []failure{
 		defer s.end()
 		return outcome{err: <-err}
 	}},
+	{"stream", "ErrUnconfirmed", 0, func(t *testing.T, s *Counted) outcome { // the connection is cut amid the request
+		here, there := net.Pipe()
+		client := dial(t, jsonrpc2.NewStreamConn(here), jsonrpc2.ClientOptions{})
+		go func() {
+			_, _ = there.Read(make([]byte, 1))
+			_ = there.Close()
+		}()
+		return outcome{err: jsonrpc2.Notify(t.Context(), client, "Counted.Quick", Args{Name: "it"})}
+	}},
 	{"stream", "ErrTimeout", 1, func(t *testing.T, s *Counted) outcome { return timeout(t, s, s.overStream(t)) }},
 	{"stream", "ErrBadReply", 1, func(t *testing.T, s *Counted) outcome { return badReply(t, s.overStream(t)) }},
 	{"stream", "ErrReplyTooLarge", 1, func(t *testing.T, s *Counted) outcome { return tooLargeReply(t, s.overStream(t)) }},
