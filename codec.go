@@ -211,7 +211,7 @@ type ServerOptions struct {
 	MaxInFlight int
 
 	// MaxMessageSize limits requests and responses, in bytes; 4 MiB if 0. A longer
-	// request is answered with CodeInvalidRequest. CodeInternal takes the place of a
+	// request is answered with CodeInvalidRequest, over HTTP with status 413. CodeInternal takes the place of a
 	// longer response.
 	MaxMessageSize int
 

@@ -39,9 +39,9 @@
 //
 // Rights: these arguments of ACL SETUSER are enough for the queue calc and clients of
 // this package. If the queue's name has a hash tag, as {shop}calc has, ~{calc}:* becomes
-// ~{shop}calc:*. With a [ListenOptions.ReplyPrefix] of your own, it replaces
-// jsonrpc2:reply: here. A command that lacks a right fails, and its error or log line
-// names the command. Redis 6.2 has no BLMPOP: write +brpop +blpop +rpop +lpop in its place.
+// ~{shop}calc:*. If clients set [DialOptions.ReplyPrefix], it replaces
+// jsonrpc2:reply: here, for both ends. A command that lacks a right fails, and its error or
+// log line names the command. Redis 6.2 has no BLMPOP: write +brpop +blpop +rpop +lpop in its place.
 // For a client:
 //
 //	~calc ~jsonrpc2:reply:* +lpush +llen +lrem +blmpop +rpush +pexpire +del +time
@@ -56,6 +56,10 @@
 //	~calc ~{calc}:* ~jsonrpc2:reply:* +blmove +rpush +pexpire +del +time
 //	+evalsha +eval +pttl +lrem +llen +lrange +persist +client|id +client|unblock +rpop +lpush
 //	+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys +memory|usage
+//
+// On a Cluster each user also needs +cluster|slots, by which go-redis finds the nodes, and
+// +command, without which go-redis logs a line for each command. A client there needs +eval,
+// too: it asks for the time by a script. Without that its calls carry no deadline.
 //
 // A server also needs the reply lists that clients other than ours name. A client with
 // [DialOptions.ReplyPerCall] also needs +lpop, and the lists named by the ids of its
@@ -196,9 +200,9 @@
 // the queue itself or a key of this package, or lacks [ListenOptions.ReplyPrefix]. To
 // any other list the server pushes the answer.
 //
-// A list that an answer creates expires ReplyTTL after the last answer, and so does each
-// list under "jsonrpc2:reply:". If a list's name begins with that or with ReplyPrefix, that
-// is all. Any other list may be the
+// A list that an answer creates expires ReplyTTL after the last answer. A list under
+// "jsonrpc2:reply:" may expire even if somebody else has created it. If a list's name begins
+// with that or with ReplyPrefix, that is all. Any other list may be the
 // queue of another service, empty at the moment: its next entries would vanish with the
 // answer. So the server looks at such a list again shortly before it expires. If the
 // list holds answers alone, the server deletes it. Else the server removes its own

@@ -19,9 +19,9 @@ const (
 	MaxDead = 10_000
 
 	// DefaultReplyPrefix begins the names of reply lists. Name no other key so: a
-	// server with AtMostOnce that answers on such a list makes it expire, whatever it
-	// holds. On a list of another name, and with AtLeastOnce, it first checks, by a
-	// script, that the list is new or expires anyway.
+	// server that answers on such a list may make it expire, whatever it holds. On a
+	// list of another name it first checks, by a script where Redis runs scripts, that
+	// the list is new or expires anyway.
 	DefaultReplyPrefix = "jsonrpc2:reply:"
 )
 
