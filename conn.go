@@ -169,8 +169,8 @@ type Delivery struct {
 	Deadline time.Time
 
 	// Context is done when the caller is known to be gone. It is nil if the transport
-	// can't tell. A Context in a method's arguments is derived from it; if Begun is set,
-	// that of a notification has its values alone.
+	// can't tell. A Context in a method's arguments is derived from it. If Begun is set
+	// and all items of the message are notifications, it has the values alone.
 	Context context.Context
 
 	// Attempt is how often the message has been begun, this time included, as far as

@@ -28,8 +28,9 @@ const (
 // server did not answer with an [*Error]. errors.Is finds them in the errors of [Call] and
 // [Notify]. The error of a plain client.Call has only the text, which begins with that of
 // the sentinel. For a result that doesn't fit, net/rpc puts "reading body " before it. A
-// plain client.Call that the end of its client cuts off fails with rpc.ErrShutdown or
-// io.ErrUnexpectedEOF.
+// plain client.Call that waits when its client is closed fails with rpc.ErrShutdown. If the
+// result of another client.Call doesn't fit and ends the client, it fails with the error of
+// that call.
 var (
 	// ErrTimeout ends a call that has no answer in time. The call may have run, or may
 	// still run, unless the error is an ErrNotRun, too. The text tells what else is

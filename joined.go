@@ -15,7 +15,8 @@ type joined struct {
 
 // JoinRequests is for those who write a transport: a Conn that wraps another one. It
 // returns a Request that stands for all requests, at least one. body is the message to
-// send for them. The slice must not be changed afterwards.
+// send for them: it must not change until WriteRequest has returned. The slice of requests
+// must not be changed afterwards.
 //
 // The joined Request has ended when all requests have. It has the latest of their
 // deadlines, or none if one of them has none, and the context values of the first. A

@@ -39,7 +39,7 @@
 // # Delivery semantics
 //
 // A client sends a request once. net/http sends a request again only if nothing of it
-// was sent before. Requests on different connections have no order.
+// was sent before or, over HTTP/2, if it was not sent to its end. Requests on different connections have no order.
 //
 // The end of the ctx given to jsonrpc2.Serve drains a Handler: it refuses new requests
 // and answers those that run.
@@ -95,8 +95,9 @@
 // on, unless it looks at its context.
 //
 // A method whose arguments embed a jsonrpc2.Context sees the context of the HTTP
-// request. That ends when the client hangs up, unless the method runs for a notification,
-// and has the values that other handlers have put into it.
+// request. That ends when the client hangs up, unless the method runs for a notification
+// that came alone or in a batch of notifications. It has the values that other handlers
+// have put into it.
 //
 // The timeouts of an http.Server end no method. But its WriteTimeout also counts the
 // time that a method takes: make it longer than that.

@@ -223,8 +223,8 @@
 //
 // [Servers] lists the announcements. The error of a call that timed out says how many
 // there are. With [DialOptions.RequireServer] a request fails with jsonrpc2.ErrNoServer,
-// and is not sent, if there is none. A client looks before it sends, if its last look is
-// older than 1 s. So calls fail from about 1 s after the last server was drained, and 30 s
+// and is not sent, if there is none. A client looks before it sends, unless it has found
+// a server, or could not look, less than 1 s ago. So calls fail from about 1 s after the last server was drained, and 30 s
 // after it was killed. What was sent before waits for its timeout. A client that can't look
 // sends. So does one whose connection has failed in the last 15 s, since Redis may have
 // lost the announcements. A client with ReplyPerCall that has no call under way does not
