@@ -143,7 +143,7 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 		p.respond(r, err)
 		return true
 	}
-	r.Seq, c.in.result, c.in.hasResult = p.seq, e.result, true
+	r.Seq, c.in.result, c.in.answering = p.seq, e.result, p
 	return true
 }
 

@@ -161,10 +161,12 @@ func Notify(ctx context.Context, client *rpc.Client, method string, args any) er
 	if !errors.Is(call.Error, errNotified) {
 		return endError(call.Error, false)
 	}
+	var err error
 	select {
-	case err := <-n.ended:
-		return err
+	case err = <-n.ended:
 	case <-ctx.Done():
-		return n.pending.codec.giveUpNotification(n.pending, ctxError(ctx, method))
+		err = n.pending.codec.giveUpNotification(n.pending, ctxError(ctx, method))
 	}
+	n.pending.tell(err)
+	return err
 }

@@ -54,12 +54,12 @@ type arriving struct {
 	items     []envelope // of the message
 	next      int        // index of the next item
 	decoder   *decoder
-	answered  *Request  // what the message answers; nil: only its ids tell
-	missing   error     // ends the calls of answered that get no response; nil if they may still
-	result    []byte    // of the current response
-	hasResult bool      // it is to be decoded
-	unnamed   *envelope // the message's first error without an id
-	err       error     // what ended the reading; nil while it goes on
+	answered  *Request     // what the message answers; nil: only its ids tell
+	missing   error        // ends the calls of answered that get no response; nil if they may still
+	result    []byte       // of the current response
+	answering *pendingCall // whose result it is; nil when that is decoded
+	unnamed   *envelope    // the message's first error without an id
+	err       error        // what ended the reading; nil while it goes on
 }
 
 // A failureQueue has the calls that the reading goroutine is to end with an error.
@@ -126,11 +126,16 @@ func (c *clientCodec) WriteRequest(r *rpc.Request, args any) error {
 	}
 	p, args := c.newCall(r.Seq, args)
 	c.stats.begin(p)
-	switch err := c.send(p, r.ServiceMethod, args); {
-	case err != nil:
-		c.stats.end(endWith(err))
+	if err := p.begin(r.ServiceMethod, args); err != nil {
+		c.stats.end(endUnsent)
 		return err
-	case p.notification != nil:
+	}
+	if err := c.send(p, r.ServiceMethod, args); err != nil {
+		c.stats.end(endWith(err))
+		p.tell(err)
+		return err
+	}
+	if p.notification != nil {
 		return errNotified
 	}
 	return nil
@@ -213,6 +218,10 @@ func (c *clientCodec) encode(p *pendingCall, method string, args any) error {
 		id = c.appendID(id, p.seq)
 	}
 	c.out.b = appendRequest(c.out.b, id, c.wireName(method))
+	var err error
+	if c.out.b, err = appendMeta(c.out.b, p.ctx); err != nil {
+		return err
+	}
 	if err := c.out.params(args, c.opts.Positional); err != nil {
 		return fmt.Errorf("jsonrpc2: arguments of %s: %w", method, err)
 	}
@@ -239,9 +248,10 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 			c.failNameless(e)
 		}
 		c.failUnanswered()
-		ctx, ok := c.nextFailure(r)
+		f, ctx := c.nextFailure()
 		switch {
-		case ok:
+		case f.call != nil:
+			f.call.respond(r, f.err)
 			return nil
 		case c.in.err != nil:
 			return c.in.err
@@ -270,9 +280,9 @@ func (c *clientCodec) read(ctx context.Context) {
 	}
 }
 
-// nextFailure makes r the error response to the next call that has failed, and reports
-// whether there was one. If not, it returns the context for the next ReadReply.
-func (c *clientCodec) nextFailure(r *rpc.Response) (context.Context, bool) {
+// nextFailure returns the next call that has failed. If there is none, it returns the
+// context for the next ReadReply.
+func (c *clientCodec) nextFailure() (failure, context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.failures.calls) == 0 {
@@ -287,16 +297,16 @@ func (c *clientCodec) nextFailure(r *rpc.Response) (context.Context, bool) {
 		if c.failures.reading.Err() != nil {
 			c.failures.reading, c.failures.interrupt = context.WithCancel(context.Background())
 		}
-		return c.failures.reading, false
+		return failure{}, c.failures.reading
 	}
 	f := c.failures.calls[0]
 	c.failures.calls = c.failures.calls[1:]
-	f.call.respond(r, f.err)
-	return nil, true
+	return f, nil
 }
 
 // respond makes r the error response to p.
 func (p *pendingCall) respond(r *rpc.Response, err error) {
+	p.tell(err)
 	r.Seq, r.Error = p.seq, flatText(err)
 	if p.call != nil {
 		p.call.err = err
@@ -306,10 +316,11 @@ func (p *pendingCall) respond(r *rpc.Response, err error) {
 // ReadResponseBody decodes the result. An error here ends the client. So the error of a
 // [Call] goes into its call. For a plain client.Call there is no such place.
 func (c *clientCodec) ReadResponseBody(reply any) error {
-	if !c.in.hasResult {
+	p := c.in.answering
+	if p == nil {
 		return nil
 	}
-	c.in.hasResult = false
+	c.in.answering = nil
 	call, ok := reply.(*call)
 	if ok {
 		reply = call.result
@@ -317,10 +328,12 @@ func (c *clientCodec) ReadResponseBody(reply any) error {
 	err := c.decode(reply)
 	if err == nil {
 		c.stats.end(endAnswered)
+		p.tell(nil)
 		return nil
 	}
 	c.stats.end(endBadReply)
 	err = fmt.Errorf("%w: %w", ErrBadReply, err)
+	p.tell(err)
 	if ok {
 		call.err = err
 		return nil

@@ -188,6 +188,9 @@ type ClientOptions struct {
 	// is a debug line. slog.Default() if nil.
 	Logger *slog.Logger
 
+	// Begin, if set, is called for each call and notification before it is sent.
+	Begin BeginFunc
+
 	// Stats, if set, counts what becomes of calls and notifications.
 	Stats *ClientStats
 }
@@ -252,6 +255,9 @@ type ServerOptions struct {
 	// has ended, or a drain waits for them, see Grace. When calls end again, an info
 	// line says so.
 	Logger *slog.Logger
+
+	// Begin, if set, is called for each call and notification before it runs.
+	Begin BeginFunc
 
 	// Stats, if set, counts what becomes of calls and notifications, and shows what
 	// runs.

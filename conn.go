@@ -177,9 +177,23 @@ type Delivery struct {
 	// the broker knows. It is 0 if that is not known.
 	Attempt int
 
+	// Origin, if set, tells what else is known of the message. It is asked only where a
+	// method or a BeginFunc may want to know.
+	Origin Origin
+
 	// Err, if set, says that the message can't be served, as when it names no place for
 	// the answer. It is logged and settled, not run. If Err is or wraps an *Error, the
 	// calls in the message are answered with that. The Conn makes it, and never takes
 	// it from what was received.
 	Err error
+}
+
+// An Origin is for those who write a transport: what is known of a message beside its body.
+type Origin interface {
+	// Header returns the value of a header of the message, "" if it has none. name is in
+	// lower case.
+	Header(name string) string
+
+	// Peer returns who has sent the message, a zero Peer if that is not known.
+	Peer() Peer
 }

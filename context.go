@@ -22,7 +22,8 @@ import (
 // A Context is done at the deadline of the call, when the caller is known to be gone (over
 // HTTP and streams), at the end of ServerOptions.Grace in a drain, and when the method has
 // returned. Over HTTP it has the values of the HTTP request's context, else those of the
-// ctx given to Serve.
+// ctx given to Serve; with ServerOptions.Begin those of the context that it has returned.
+// [CallFrom] tells the id of the call, its metadata and more.
 //
 // A Context is never sent: it is not one of the params, neither by name nor by position.
 // Only the codec of a server sets it. In arguments made by hand, or served by net/rpc's
@@ -35,8 +36,7 @@ type Context struct {
 	// exported fields.
 	Gob struct{} `json:"-"`
 
-	ctx     context.Context // nil: context.Background()
-	attempt int
+	ctx context.Context // nil: context.Background()
 }
 
 var _ context.Context = Context{}
@@ -53,11 +53,6 @@ func (c Context) Err() error { return c.context().Err() }
 // Value implements context.Context.
 func (c Context) Value(key any) any { return c.context().Value(key) }
 
-// Attempt returns how often the call has been begun, this time included. It is more than
-// 1 if a server died that had the call, also one that had not begun it, or was taken for
-// dead. Only Redis with [AtLeastOnce] knows it; else it is 0.
-func (c Context) Attempt() int { return c.attempt }
-
 func (c Context) context() context.Context {
 	if c.ctx == nil {
 		return context.Background()
@@ -66,26 +61,21 @@ func (c Context) context() context.Context {
 }
 
 // setContext is promoted to the types that embed a Context.
-func (c *Context) setContext(ctx context.Context, attempt int) {
+func (c *Context) setContext(ctx context.Context) {
 	if c != nil {
-		c.ctx, c.attempt = ctx, attempt
+		c.ctx = ctx
 	}
 }
 
 type contextSetter interface {
-	setContext(ctx context.Context, attempt int)
+	setContext(ctx context.Context)
 }
 
-// setContext sets the Context of a call's arguments, where they have one.
-func (c *serverCodec) setContext(call *serverCall, args any) {
-	setter, ok := args.(contextSetter)
-	if !ok {
-		return
-	}
-	var ctx context.Context
-	ctx, call.cancel = c.grace.newContext(call.exchange)
+// setContext sets the Context of a call's arguments, which is derived from ctx.
+func (c *serverCodec) setContext(call *serverCall, args contextSetter, ctx context.Context) {
+	ctx, call.cancel = c.grace.newContext(call.exchange, ctx)
 	defer func() { _ = recover() }() // if the Context is behind a nil pointer
-	setter.setContext(ctx, call.exchange.attempt)
+	args.setContext(ctx)
 }
 
 // A grace ends the contexts of running calls some time after a drain has begun.
@@ -117,15 +107,19 @@ func newGrace(drain context.Context, d time.Duration, over func(closed <-chan st
 	return g
 }
 
-// newContext returns the context of a call.
-func (g *grace) newContext(x *exchange) (context.Context, context.CancelFunc) {
-	parent := x.ctx
+// parentOf returns the parent of a call's context.
+func (g *grace) parentOf(x *exchange) context.Context {
 	switch {
-	case parent == nil:
-		parent = g.ctx
+	case x.ctx == nil:
+		return g.ctx
 	case x.onBegun != nil: // the sender need not wait for the end
-		parent = context.WithoutCancel(parent)
+		return context.WithoutCancel(x.ctx)
 	}
+	return x.ctx
+}
+
+// newContext returns the context of a call.
+func (g *grace) newContext(x *exchange, parent context.Context) (context.Context, context.CancelFunc) {
 	var ctx context.Context
 	var cancel context.CancelFunc
 	if x.deadline.IsZero() {

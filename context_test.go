@@ -112,8 +112,9 @@ const (
 
 // offerUnder is offer with the context and the deadline of another message.
 func (s *service) offerUnder(of jsonrpc2.Delivery, body string) bool {
-	msg := s.message(body)
-	msg.Context, msg.Deadline, msg.NotRun = of.Context, of.Deadline, of.NotRun
+	msg := of
+	made := s.message(body)
+	msg.Body, msg.Reply = made.Body, made.Reply
 	synctest.Wait()
 	select {
 	case s.conn.messages <- msg:

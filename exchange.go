@@ -14,9 +14,10 @@ type serverCall struct {
 	single   exchange // of a message that is no batch
 	id       []byte   // empty: a notification
 	method   string
-	since    time.Time // a look of the watch has seen it; zero: none has
-	err      *Error    // found before the method could run
-	cancel   func()    // ends the context of the arguments; nil if they have none
+	since    time.Time   // a look of the watch has seen it; zero: none has
+	err      *Error      // found before the method could run
+	cancel   func()      // ends the context of the arguments; nil if they have none
+	onEnd    func(error) // what Begin has returned; nil for nothing
 }
 
 // An exchange is a request message and what is known of its one reply.
@@ -27,6 +28,7 @@ type exchange struct {
 	deadline time.Time       // zero: not known
 	ctx      context.Context // nil: not known
 	attempt  int             // 0: not known
+	origin   Origin          // nil: nothing known
 	batch    bool
 	begun    bool   // some item of a batch was
 	expired  bool   // some item was not begun, since nobody waits

@@ -18,6 +18,7 @@ type incoming struct {
 	call     *serverCall
 	params   []byte // of call
 	method   []byte // of call
+	meta     []byte // of call
 	seq      uint64
 	names    map[string]string // names of methods on the wire to those in Go
 	decoder  *paramsDecoder
@@ -52,7 +53,7 @@ func (c *serverCodec) unpack(d Delivery) {
 		return
 	}
 	c.in.items = h.items
-	c.in.single = exchange{reply: d.Reply, notRun: d.NotRun, deadline: d.Deadline, ctx: d.Context, attempt: d.Attempt}
+	c.in.single = exchange{reply: d.Reply, notRun: d.NotRun, deadline: d.Deadline, ctx: d.Context, attempt: d.Attempt, origin: d.Origin}
 	if d.Begun != nil && areNotifications(c.in.items) {
 		c.in.single.onBegun = d.Begun
 	}
@@ -167,7 +168,7 @@ func (c *serverCodec) expire(item *envelope) {
 func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 	c.in.seq++
 	r.Seq, r.ServiceMethod = c.in.seq, c.goName(item.method)
-	c.in.params, c.in.method = item.params, item.method
+	c.in.params, c.in.method, c.in.meta = item.params, item.method, item.meta
 	c.in.hasPlace = false
 	c.mu.Lock()
 	defer c.mu.Unlock()

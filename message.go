@@ -16,6 +16,7 @@ type envelope struct {
 	version  []byte // of the member jsonrpc
 	replyTo  []byte // of the member reply_to, an extension
 	deadline []byte // of the member deadline_ms, an extension
+	meta     []byte // of the member meta, an extension
 	invalid  string // why this is no envelope at all, "" if it is one
 }
 
@@ -122,6 +123,8 @@ func (e *envelope) member(name []byte) *[]byte {
 		return &e.replyTo
 	case "deadline_ms":
 		return &e.deadline
+	case "meta":
+		return &e.meta
 	}
 	return nil
 }
@@ -170,6 +173,9 @@ func (e *envelope) checkRequest() *Error {
 		return errorf(CodeInvalidRequest, `invalid request: member "method" must be a string`)
 	case e.id != nil && !isID(e.id):
 		return errorf(CodeInvalidRequest, `invalid request: member "id" must be a string, a number or null`)
+	}
+	if err := checkMeta(e.meta); err != nil {
+		return errorf(CodeInvalidRequest, "invalid request: %v", err)
 	}
 	switch kindOf(e.params) {
 	case 0, '{', '[', 'n':

@@ -43,6 +43,7 @@ type pendingCall struct {
 	seq          uint64
 	call         *call         // nil for a plain client.Call
 	notification *notification // nil: it is a call
+	onEnd        func(error)   // what Begin has returned; nil for nothing
 
 	expires    time.Time // by Timeout; zero: it does not
 	prev, next *pendingCall
@@ -205,31 +206,34 @@ func (c *clientCodec) connEnded(cause error) {
 // calls.
 func (c *clientCodec) endAll() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cutOff(endClosed, errClosed)
+	calls := c.cutOff(endClosed, errClosed)
 	c.pending.closed = true
 	if c.pending.timer != nil {
 		c.pending.timer.Stop()
 	}
+	c.mu.Unlock()
+	tellAll(calls, rpc.ErrShutdown)
 }
 
 // giveUpReading ends all requests that still wait, as net/rpc ends their calls and reads no
 // more.
 func (c *clientCodec) giveUpReading(cause error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.connErr, c.pending.unread = cause, true
-	c.cutOff(endReplyLost, cause)
+	calls := c.cutOff(endReplyLost, cause)
+	c.mu.Unlock()
+	tellAll(calls, cause)
 }
 
-// cutOff ends all requests that still wait, but for what net/rpc does. It is called with
-// c.mu locked.
-func (c *clientCodec) cutOff(end clientEnd, cause error) {
+// cutOff ends all requests that still wait, but for what net/rpc does. It returns the calls
+// among them. It is called with c.mu locked.
+func (c *clientCodec) cutOff(end clientEnd, cause error) (calls []*pendingCall) {
 	for _, p := range c.pending.bySeq {
 		p.finish(canceled)
 		switch {
 		case p.notification == nil:
 			c.stats.end(end)
+			calls = append(calls, p)
 		case end == endClosed:
 			c.stats.end(end)
 			p.notification.end(unconfirmed(cause))
@@ -241,6 +245,13 @@ func (c *clientCodec) cutOff(end clientEnd, cause error) {
 	clear(c.pending.bySeq)
 	c.pending.oldest, c.pending.newest = nil, nil
 	c.pending.endIdle()
+	return calls
+}
+
+func tellAll(calls []*pendingCall, cause error) {
+	for _, p := range calls {
+		p.tell(endError(cause, true)) // as Call returns it
+	}
 }
 
 // giveUp ends a call with an error of its ctx, and returns the error with what else is

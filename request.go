@@ -113,6 +113,26 @@ func (r *Request) IsNotification() bool { return r.owner.isNotification() }
 // calls. Those end when r is sent.
 func (r *Request) HasNotification() bool { return r.owner.hasNotification() }
 
+// EachHeader calls f with each header that the message of r should have, if its transport
+// has headers: traceparent, tracestate and baggage, where they are in the metadata of r. A
+// batch has none.
+func (r *Request) EachHeader(f func(name, value string)) {
+	if _, ok := r.owner.(*joined); ok {
+		return
+	}
+	meta := metaOf(r.ctx)
+	for _, names := range traceHeaders {
+		if meta[names[0]] == "" {
+			continue
+		}
+		for _, name := range names {
+			if value := meta[name]; value != "" {
+				f(name, value)
+			}
+		}
+	}
+}
+
 // ID returns the first id in r that is a string, without quotes, or "" if there is none.
 func (r *Request) ID() string { return r.owner.id() }
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/rpc"
 	"sync"
-	"sync/atomic"
 )
 
 // A serverCodec is the rpc.ServerCodec. net/rpc runs it like this:
@@ -87,7 +86,7 @@ func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
 			continue
 		}
 		c.takePlace(c.ctx.Done())
-		c.in.items, c.in.params, c.in.method = nil, nil, nil // they would keep the last message alive
+		c.in.items, c.in.params, c.in.method, c.in.meta = nil, nil, nil, nil // they would keep the last message alive
 		d, err := c.conn.ReadRequest(c.ctx)
 		if err != nil {
 			c.connEnded(err)
@@ -120,8 +119,7 @@ func (c *serverCodec) ReadRequestBody(body any) error {
 		c.in.call.err = err
 		return err
 	}
-	c.setContext(c.in.call, body)
-	return nil
+	return c.begin(c.in.call, body)
 }
 
 // WriteResponse answers a call, or finishes a notification. net/rpc discards its error,
@@ -137,22 +135,34 @@ func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 	if err == nil && r.Error != "" {
 		err = errorFromText(r.Error)
 	}
-	switch {
-	case len(call.id) > 0:
-		answer, end := c.response(call, r.ServiceMethod, err, body)
-		c.finish(call.exchange, call.id, answer, end)
-	case err != nil:
+	var answer []byte
+	end := &c.stats.done
+	if len(call.id) > 0 {
+		answer, err = c.response(call, r.ServiceMethod, err, body)
+		end = &c.stats.answered
+	} else if err != nil {
 		c.log.drop("notification failed", nil, slog.String("method", r.ServiceMethod), slog.Any("error", err))
-		c.finish(call.exchange, nil, nil, &c.stats.errors)
-	default:
-		c.finish(call.exchange, nil, nil, &c.stats.done)
 	}
+	if err != nil {
+		end = &c.stats.errors
+	}
+	c.tell(call, err)
+	c.finish(call.exchange, call.id, answer, end)
 	c.release(call)
 	return nil
 }
 
-// response encodes the response to a call. It also returns the counter of such ends.
-func (c *serverCodec) response(call *serverCall, method string, err *Error, result any) ([]byte, *atomic.Int64) {
+// tell tells the server's Begin what has become of a call.
+func (c *serverCodec) tell(call *serverCall, err *Error) {
+	if err != nil {
+		c.log.tell(call.onEnd, err)
+	} else {
+		c.log.tell(call.onEnd, nil)
+	}
+}
+
+// response encodes the response to a call. It also returns the error in it, nil for none.
+func (c *serverCodec) response(call *serverCall, method string, err *Error, result any) ([]byte, *Error) {
 	c.out.reset()
 	if err == nil {
 		c.out.b = appendResponse(c.out.b, call.id, "result")
@@ -168,10 +178,7 @@ func (c *serverCodec) response(call *serverCall, method string, err *Error, resu
 		err = c.unsendable(method, fmt.Errorf("response of %d bytes exceeds the limit of %d", n, limit))
 		c.out.b = appendError(c.out.b[:0], call.id, err)
 	}
-	if err != nil {
-		return c.out.b, &c.stats.errors
-	}
-	return c.out.b, &c.stats.answered
+	return c.out.b, err
 }
 
 // unsendable returns the error to send in place of a response that can't be sent.

@@ -28,8 +28,13 @@ type counted struct {
 }
 
 func newCounted(t *testing.T) *counted {
+	return newCountedWith(t, jsonrpc2.ClientOptions{MaxMessageSize: 1000})
+}
+
+func newCountedWith(t *testing.T, opts jsonrpc2.ClientOptions) *counted {
 	c := &counted{conn: newScriptedClient().mute(), stats: new(jsonrpc2.ClientStats), ended: make(chan error, 2)}
-	c.client = jsonrpc2.NewClient(c.conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, MaxMessageSize: 1000, Stats: c.stats})
+	opts.Logger, opts.Stats = servicetest.Quiet, c.stats
+	c.client = jsonrpc2.NewClient(c.conn, &opts)
 	t.Cleanup(func() { _ = c.client.Close() })
 	ctx, cancel := context.WithCancel(t.Context())
 	c.cancel = cancel
@@ -55,6 +60,13 @@ func (c *counted) respond(member string) {
 func (c *counted) fail(err error) {
 	c.call.Fail(err)
 	c.note.Fail(err)
+}
+
+// shutDown ends the client, which waits no longer.
+func (c *counted) shutDown() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = jsonrpc2.Shutdown(ctx, c.client)
 }
 
 // Each call and each notification is counted once, by how it has ended.

@@ -2,6 +2,7 @@ package jsonrpc2
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -53,6 +54,7 @@ type StreamConn struct {
 	unbroken context.Context // done when a read or a write has failed, or by Close
 	breakOff context.CancelFunc
 	ctx      context.Context // unbroken, with the values of the ctx of ReadRequest
+	origin   Origin          // of all messages
 
 	closing sync.Once
 	closed  chan struct{} // closed by Close
@@ -71,7 +73,7 @@ var (
 // is read by a goroutine that ends when its Read returns. On some streams Close can't
 // make Read return, and the goroutine may last as long as the process.
 func NewStreamConn(rwc io.ReadWriteCloser) *StreamConn {
-	c := &StreamConn{rwc: rwc, closed: make(chan struct{})}
+	c := &StreamConn{rwc: rwc, closed: make(chan struct{}), origin: &streamOrigin{rwc}}
 	c.unbroken, c.breakOff = context.WithCancel(context.Background())
 	c.in.limit = DefaultMaxMessageSize
 	c.source = newSource(rwc, c.unbroken.Done())
@@ -110,7 +112,25 @@ func (c *StreamConn) ReadRequest(ctx context.Context) (Delivery, error) {
 		c.ctx = valued{c.unbroken, ctx}
 	}
 	body, err := c.read(ctx)
-	return Delivery{Body: body, Reply: c.out.reply, Context: c.ctx}, err
+	return Delivery{Body: body, Reply: c.out.reply, Context: c.ctx, Origin: c.origin}, err
+}
+
+// A streamOrigin is that of the messages of a stream.
+type streamOrigin struct{ rwc io.ReadWriteCloser }
+
+// Header implements Origin: a stream has none.
+func (o *streamOrigin) Header(string) string { return "" }
+
+// Peer implements Origin.
+func (o *streamOrigin) Peer() (peer Peer) {
+	if conn, ok := o.rwc.(net.Conn); ok && conn.RemoteAddr() != nil {
+		peer.Addr = conn.RemoteAddr().String()
+	}
+	if secure, ok := o.rwc.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		state := secure.ConnectionState()
+		peer.TLS = &state
+	}
+	return peer
 }
 
 // read returns the next text.

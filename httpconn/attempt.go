@@ -104,9 +104,16 @@ func (a *attempt) httpRequest(header http.Header) *http.Request {
 	r.ContentLength = int64(len(a.request.Body))
 	r.Body = a.body(&a.reader)
 	r.GetBody = a.getBody
-	if !c.own || c.header != nil { // a Client adds its cookies
+	shared := c.own && c.header == nil // else a Client adds its cookies
+	if !shared {
 		r.Header = header.Clone()
 	}
+	a.request.EachHeader(func(name, value string) {
+		if shared {
+			r.Header, shared = header.Clone(), false
+		}
+		r.Header.Set(name, value)
+	})
 	if c.header != nil {
 		c.header(a, r.Header)
 		forbidRepeats(r.Header)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,6 +101,7 @@ var (
 
 // An exchange is one POST.
 type exchange struct {
+	request  *http.Request
 	ctx      context.Context // done when the client hangs up
 	deadline time.Time       // of its call; zero if it says none
 	body     []byte
@@ -176,7 +178,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 var jsonType = []string{"application/json"}
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
-	x := &exchange{ctx: r.Context(), deadline: deadlineOf(r.Header), reply: make(chan []byte, 1)}
+	x := &exchange{request: r, ctx: r.Context(), deadline: deadlineOf(r.Header), reply: make(chan []byte, 1)}
 	h.limitBody(w, r) // also for a request that is refused: net/http reads on
 	refused := h.check(r)
 	if refused == nil {
@@ -283,7 +285,9 @@ func (h *Handler) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
 	select {
 	case x := <-h.requests:
 		h.count.requests.Add(1)
-		return jsonrpc2.Delivery{Body: x.body, Reply: x.answer, NotRun: x.notRun, Begun: x.begin, Deadline: x.deadline, Context: x.ctx}, nil
+		return jsonrpc2.Delivery{
+			Body: x.body, Reply: x.answer, NotRun: x.notRun, Begun: x.begin, Deadline: x.deadline, Context: x.ctx, Origin: x,
+		}, nil
 	case <-ctx.Done():
 		h.stop()
 		return jsonrpc2.Delivery{}, ctx.Err()
@@ -295,6 +299,16 @@ func (h *Handler) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
 // stop refuses further requests.
 func (h *Handler) stop() {
 	h.drain.Do(func() { close(h.drained) })
+}
+
+// Header implements jsonrpc2.Origin.
+func (x *exchange) Header(name string) string {
+	return strings.Join(x.request.Header.Values(name), ",")
+}
+
+// Peer implements jsonrpc2.Origin.
+func (x *exchange) Peer() jsonrpc2.Peer {
+	return jsonrpc2.Peer{Addr: x.request.RemoteAddr, TLS: x.request.TLS}
 }
 
 // begin has notifications that have begun answered with 204.

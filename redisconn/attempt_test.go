@@ -19,7 +19,7 @@ type RetriedArgs struct {
 
 // Attempt returns how often the call was begun.
 func (Retried) Attempt(args RetriedArgs, n *int) error {
-	*n = args.Attempt()
+	*n = jsonrpc2.CallFrom(args).Attempt
 	return nil
 }
 

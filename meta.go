@@ -1,0 +1,116 @@
+package jsonrpc2
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+)
+
+// Meta is what travels with a call or a notification beside its params, such as a tenant, a
+// token or a trace. Each request object carries it as the member meta, an object of
+// strings, of 8 KiB at most: so it survives batches, and brokers that keep requests. Foreign
+// servers ignore it.
+//
+// A client sends what [WithMeta] has put into the ctx. A method gets what came with its own
+// call from [CallFrom]. It comes from strangers, and is never logged. Nor is it passed on
+// when a method makes calls with its Context: a token is for one service alone.
+type Meta map[string]string
+
+// maxMeta is how many bytes of JSON a Meta may be.
+const maxMeta = 8 << 10
+
+type metaKey struct{}
+
+// A sentMeta is the Meta that calls with a context send.
+type sentMeta struct {
+	meta Meta
+	text []byte // as JSON
+}
+
+// WithMeta returns a context with which [Call] and [Notify] send meta, and what ctx had
+// before: an entry of meta takes the place of one with the same key. A call whose Meta is
+// longer than 8 KiB fails with [ErrTooLarge].
+func WithMeta(ctx context.Context, meta Meta) context.Context {
+	all := maps.Clone(metaOf(ctx))
+	if all == nil {
+		all = make(Meta, len(meta))
+	}
+	maps.Copy(all, meta)
+	text, _ := json.Marshal(all) // strings always encode
+	return context.WithValue(ctx, metaKey{}, sentMeta{all, text})
+}
+
+func sentMetaOf(ctx context.Context) sentMeta {
+	out, _ := ctx.Value(metaKey{}).(sentMeta)
+	return out
+}
+
+// metaOf returns what calls with a context send, nil for nothing.
+func metaOf(ctx context.Context) Meta { return sentMetaOf(ctx).meta }
+
+// appendMeta appends the member meta to a request, if its context has any.
+func appendMeta(b []byte, ctx context.Context) ([]byte, error) {
+	out := sentMetaOf(ctx)
+	switch {
+	case len(out.meta) == 0:
+		return b, nil
+	case len(out.text) > maxMeta:
+		return b, fmt.Errorf("%w: metadata of %d bytes exceeds the limit of %d", ErrTooLarge, len(out.text), maxMeta)
+	}
+	return append(append(b, `,"meta":`...), out.text...), nil
+}
+
+var errMeta = errors.New(`member "meta" must be an object of strings, of 8 KiB at most`)
+
+// checkMeta returns what is wrong with a member meta, nil if it may be decoded. No member,
+// and null, are none.
+func checkMeta(raw []byte) error {
+	switch {
+	case kindOf(raw) == 0 || kindOf(raw) == 'n':
+		return nil
+	case kindOf(raw) != '{' || len(raw) > maxMeta:
+		return errMeta
+	}
+	s := scanner{text: raw, maxDepth: headerDepth}
+	return s.object(func([]byte) error {
+		value, err := s.value()
+		if err == nil && kindOf(value) != '"' {
+			err = errMeta
+		}
+		return err
+	})
+}
+
+// decodeMeta decodes a member meta that was checked, nil for none.
+func decodeMeta(raw []byte) Meta {
+	if kindOf(raw) != '{' {
+		return nil
+	}
+	var meta Meta
+	_ = json.Unmarshal(raw, &meta) // it was checked
+	return meta
+}
+
+// traceHeaders are the headers in which a message may carry a trace (W3C Trace Context, and
+// W3C Baggage): those that belong together stand together.
+var traceHeaders = [][]string{{"traceparent", "tracestate"}, {"baggage"}}
+
+// addTrace adds the trace of a message's headers to the Meta of a request that has none.
+func addTrace(meta Meta, header func(name string) string) Meta {
+	for _, names := range traceHeaders {
+		if _, ok := meta[names[0]]; ok || header(names[0]) == "" {
+			continue
+		}
+		if meta == nil {
+			meta = make(Meta)
+		}
+		for _, name := range names {
+			if value := header(name); value != "" {
+				meta[name] = value
+			}
+		}
+	}
+	return meta
+}
