@@ -73,6 +73,13 @@
 // that should stop when nobody waits for its answer takes arguments that embed a
 // [Context].
 //
+// # Metadata and hooks
+//
+// [WithMeta] makes a ctx whose calls carry metadata, such as a tenant or a token, and a
+// method gets it from [CallFrom]. Begin, an option of both ends, is called for each call
+// before it is sent or run, and when it has ended: the place for authentication, limits,
+// logs, traces and metrics. See [BeginFunc] for examples.
+//
 // # Panics
 //
 // A panic in a method ends the process: net/rpc does not recover it, and no codec can.

@@ -3,8 +3,10 @@ package jsonrpc2_test
 import (
 	"bufio"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -273,4 +275,83 @@ func Example_heroku() {
 	go self.Signal(syscall.SIGTERM) // as Heroku would
 	fmt.Println(jsonrpc2.Serve(ctx, rpc.NewServer(), jsonrpc2.NewStreamConn(there), opts))
 	// Output: <nil>
+}
+
+// A Begin that lets in only calls with the right token in their metadata.
+func ExampleBeginFunc_token() {
+	authenticate := func(ctx context.Context, call *jsonrpc2.CallInfo, _ any) (context.Context, func(error), error) {
+		if subtle.ConstantTimeCompare([]byte(call.Meta["token"]), []byte("s3cret")) == 0 {
+			return nil, nil, &jsonrpc2.Error{Code: 401, Message: "who are you?"}
+		}
+		return ctx, nil, nil
+	}
+	client := serveWith(authenticate)
+	defer client.Close()
+
+	ctx := context.Background()
+	_, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+	fmt.Println(err)
+	ctx = jsonrpc2.WithMeta(ctx, jsonrpc2.Meta{"token": "s3cret"})
+	sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+	fmt.Println(sum, err)
+	// Output:
+	// who are you? (JSON-RPC error 401)
+	// 6.1 <nil>
+}
+
+// A Begin that logs each call when it has ended.
+func ExampleBeginFunc_log() {
+	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: withoutTimes}))
+	logCalls := func(_ context.Context, call *jsonrpc2.CallInfo, _ any) (context.Context, func(error), error) {
+		began := time.Now()
+		return nil, func(err error) {
+			log.Info("call", "method", call.Method, "tenant", call.Meta["tenant"], "error", err, "took", time.Since(began))
+		}, nil
+	}
+	client := serveWith(logCalls)
+	defer client.Close()
+
+	ctx := jsonrpc2.WithMeta(context.Background(), jsonrpc2.Meta{"tenant": "7"})
+	_, _ = jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+	_, _ = jsonrpc2.Call[int](ctx, client, "Bank.Withdraw", 700)
+	// Output:
+	// level=INFO msg=call method=Calc.Add tenant=7 error=<nil>
+	// level=INFO msg=call method=Bank.Withdraw tenant=7 error="insufficient funds (JSON-RPC error 402, data {\"balance\":100})"
+}
+
+// withoutTimes leaves out what differs from one run to the next.
+func withoutTimes(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey || a.Key == "took" {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// A Begin that validates the arguments of a method before it runs.
+func ExampleBeginFunc_validation() {
+	validate := func(_ context.Context, _ *jsonrpc2.CallInfo, args any) (context.Context, func(error), error) {
+		if amount, ok := args.(*int); ok && *amount <= 0 {
+			return nil, nil, &jsonrpc2.Error{Code: jsonrpc2.CodeInvalidParams, Message: "the amount must be positive"}
+		}
+		return nil, nil, nil
+	}
+	client := serveWith(validate)
+	defer client.Close()
+
+	_, err := jsonrpc2.Call[int](context.Background(), client, "Bank.Withdraw", -7)
+	fmt.Println(err)
+	// Output: the amount must be positive (JSON-RPC error -32602)
+}
+
+// serveWith serves Calc and Bank with a Begin over a pipe, and returns a client.
+func serveWith(begin jsonrpc2.BeginFunc) *rpc.Client {
+	server := rpc.NewServer()
+	for _, service := range []any{calc.Calc{}, Bank{}} {
+		if err := server.Register(service); err != nil {
+			panic(err)
+		}
+	}
+	there, here := net.Pipe()
+	go jsonrpc2.Serve(context.Background(), server, jsonrpc2.NewStreamConn(there), &jsonrpc2.ServerOptions{Begin: begin})
+	return jsonrpc2.NewClient(jsonrpc2.NewStreamConn(here), nil)
 }

@@ -71,8 +71,10 @@ GOGC=2000 go test -count=1 -timeout=20m ./redisconn/internal/hold/sim -run 'Test
 step tests with the next encoding/json
 GOEXPERIMENT=jsonv2 go test -count=1 -timeout=30m . ./httpconn
 
-step the example of a transport
-(cd examples/natsconn && go vet ./... && go run "$staticcheck" ./... && go test -race -count=1 ./...)
+step the examples that are modules
+for example in natsconn hooks; do
+	(cd examples/$example && go vet ./... && go run "$staticcheck" ./... && go test -race -count=1 ./...)
+done
 
 step the demo
 demo=$(go run ./calc/cmd/calc)

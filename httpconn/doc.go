@@ -82,6 +82,13 @@
 // A notification succeeds with any 2xx, unless the body is a JSON-RPC error. Else it
 // fails with the same errors; where it may have run, with ErrUnconfirmed.
 //
+// # Traces
+//
+// A Handler takes the trace of a request, the headers traceparent, tracestate and baggage,
+// as metadata of those items that have none of their own: see jsonrpc2.CallFrom. A
+// ClientConn sends the trace in the metadata of a single call as these headers, too, so
+// that proxies see it.
+//
 // # Deadlines
 //
 // A ClientConn sends the header [TimeoutHeader]: the milliseconds left until the call's

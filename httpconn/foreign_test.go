@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -118,6 +120,18 @@ func TestRubyClient(t *testing.T) {
 	require.Equal(t, "204\n", rubytest.Run(t, "http_client.rb", s.URL, "!add", "[1,5.1]"))
 }
 
+// Metadata of Ruby programs and ours arrives, and what Begin refuses reaches both.
+func TestRubyMeta(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil, jsonrpc2.ServerOptions{Begin: servicetest.Authenticate})
+	call := func(meta string) string {
+		return strings.TrimPrefix(rubytest.Run(t, "http_client.rb", s.URL, "add", "[1,5.1]", meta), "200\n")
+	}
+	rubytest.RequireError(t, 401, call(`{"token":"guessed"}`))
+	rubytest.RequireResult(t, 6.1, call(`{"token":"s3cret"}`))
+	servicetest.RequireAuthentication(t, dial(t, connect(t, s.URL, nil)))
+}
+
 // requireCalc requires that a foreign server serves calc.
 func requireCalc(t *testing.T, client *calc.Client) {
 	t.Helper()
@@ -139,7 +153,10 @@ func TestSinatraServer(t *testing.T) {
 	requireCalc(t, typed)
 	client := dial(t, connect(t, url, nil))
 	servicetest.RequireManyAdds(t, client, 8, 10)
-	_, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Multiply", [2]float64{1, 5})
+	tenant, err := jsonrpc2.Call[float64](jsonrpc2.WithMeta(t.Context(), jsonrpc2.Meta{"tenant": "7"}), client, "Calc.Tenant", nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 7, tenant)
+	_, err = jsonrpc2.Call[float64](t.Context(), client, "Calc.Multiply", [2]float64{1, 5})
 	servicetest.RequireCode(t, jsonrpc2.CodeMethodNotFound, err)
 	_, err = jsonrpc2.Call[float64](t.Context(), client, "Calc.Add", [2]string{"a", "b"})
 	servicetest.RequireCode(t, jsonrpc2.CodeInvalidParams, err)
@@ -237,4 +254,41 @@ func startNode(t *testing.T, dir string) string {
 	lines := bufio.NewScanner(stdout)
 	require.True(t, lines.Scan(), "server.js ended before it was ready")
 	return "http://127.0.0.1:" + lines.Text()
+}
+
+// A trace travels in the headers of single requests, too, for the proxies between.
+func TestTraceInHeaders(t *testing.T) {
+	t.Parallel()
+	headers := make(chan http.Header, 10)
+	seen := make(chan jsonrpc2.Meta, 10)
+	begin := func(_ context.Context, call *jsonrpc2.CallInfo, _ any) (context.Context, func(error), error) {
+		require.NotEmpty(t, call.Peer.Addr)
+		seen <- call.Meta
+		return nil, nil, nil
+	}
+	s := newSite(t, nil, jsonrpc2.ServerOptions{Begin: begin})
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		headers <- r.Header.Clone()
+		s.handler.ServeHTTP(w, r)
+	}))
+	defer proxy.Close()
+	trace := jsonrpc2.Meta{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=1", "baggage": "b=2", "token": "secret"}
+	client := dial(t, connect(t, proxy.URL, nil))
+	for _, meta := range []jsonrpc2.Meta{nil, trace, {"baggage": "b=3"}} {
+		_, err := jsonrpc2.Call[float64](jsonrpc2.WithMeta(t.Context(), meta), client, "Calc.Add", calc.Args{A: 1})
+		require.NoError(t, err)
+		got := <-headers
+		for _, name := range []string{"traceparent", "tracestate", "baggage"} {
+			require.Equal(t, meta[name], got.Get(name))
+		}
+		require.Empty(t, got.Get("token"))
+		require.Equal(t, meta, <-seen)
+	}
+
+	r := request(t, s.URL, add) // of a foreign client
+	r.Header.Add("Traceparent", trace["traceparent"])
+	r.Header.Add("Tracestate", "a=1")
+	r.Header.Add("Tracestate", "c=2")
+	require.Equal(t, http.StatusOK, s.do(t, r).status)
+	require.Equal(t, jsonrpc2.Meta{"traceparent": trace["traceparent"], "tracestate": "a=1,c=2"}, <-seen)
 }

@@ -144,8 +144,8 @@
 // told from the others. Suspects run before other requests, in the order in which their
 // servers died. After [ListenOptions.MaxAttempts] starts a suspect is given up, and
 // goes to the [DeadList]. Methods should be idempotent. A method learns from
-// jsonrpc2.Context.Attempt how often its request was started; Redis keeps that number
-// beside the request.
+// jsonrpc2.CallFrom how often its request was started; Redis keeps that number beside the
+// request.
 //
 // The servers with AtLeastOnce share these keys, in the queue's slot of a Cluster:
 //

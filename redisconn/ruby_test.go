@@ -66,8 +66,30 @@ func TestRubyServers(t *testing.T) {
 		difference, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Subtract", [2]float64{1, 5})
 		require.NoError(t, err)
 		require.EqualValues(t, -4, difference)
+		tenant, err := jsonrpc2.Call[float64](jsonrpc2.WithMeta(t.Context(), jsonrpc2.Meta{"tenant": "7"}), c.Client, "Calc.Tenant", nil)
+		require.NoError(t, err)
+		require.EqualValues(t, 7, tenant)
 		c.end(t)
 		require.NoError(t, server.Stop())
 		requireEmpty(t, rdb)
 	}
+}
+
+// Metadata of Ruby programs and ours arrives, and what Begin refuses reaches both.
+func TestRubyMeta(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	codec := &jsonrpc2.ServerOptions{Begin: servicetest.Authenticate, Logger: servicetest.Quiet}
+	w := serveWith(t, rdb, nil, codec)
+	call := func(meta string) string {
+		return rubytest.Run(t, "redis_client.rb", broker.URL(), queue, "reply_to", "add", "[1,5.1]", meta)
+	}
+	rubytest.RequireError(t, 401, call(`{"token":"guessed"}`))
+	rubytest.RequireResult(t, 6.1, call(`{"token":"s3cret"}`))
+	c := dial(t, rdb, nil, 0)
+	servicetest.RequireAuthentication(t, c.Client)
+	c.end(t)
+	w.End(t)
+	requireEmpty(t, rdb)
 }

@@ -2,7 +2,7 @@
 
 # Calls a service over RabbitMQ and prints each response on a line.
 #
-#   amqp_client.rb [--timeout S] [--count N] [--passive] URL QUEUE id|late|reply_to METHOD PARAMS
+#   amqp_client.rb [--timeout S] [--count N] [--passive] URL QUEUE id|late|reply_to METHOD PARAMS [META]
 #
 # The style id consumes each response from an auto-delete queue named by the
 # request's id, which no property mentions; late the same, which reply_to names

@@ -2,7 +2,8 @@
 
 require 'json'
 
-# The example service: add and subtract, by position, on numbers.
+# The example service: add and subtract, by position, on numbers, and tenant, which
+# returns the number that the metadata of the call has under this name.
 module Calc
   OPERATORS = { 'add' => :+, 'subtract' => :- }.freeze
 
@@ -14,7 +15,7 @@ module Calc
     request = JSON.parse(text)
     return [{}, response(nil, error(-32600, 'Invalid Request'))] unless request.is_a?(Hash)
 
-    outcome = call(request['method'], request['params'])
+    outcome = call(request)
     [request, request.key?('id') ? response(request['id'], outcome) : nil]
   rescue JSON::ParserError
     [{}, response(nil, error(-32700, 'Parse error'))]
@@ -24,7 +25,10 @@ module Calc
     { id: id, **outcome, jsonrpc: '2.0' }
   end
 
-  def call(method, params)
+  def call(request)
+    method, params = request.values_at('method', 'params')
+    return { result: request.dig('meta', 'tenant').to_f } if method == 'tenant'
+
     operator = OPERATORS[method]
     return error(-32601, 'Method not found') unless operator
     return error(-32602, 'Invalid params') unless two_numbers?(params)

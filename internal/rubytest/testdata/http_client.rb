@@ -2,7 +2,7 @@
 
 # Calls a service over HTTP and prints the status and, below it, the body.
 #
-#   http_client.rb URL METHOD PARAMS
+#   http_client.rb URL METHOD PARAMS [META]
 #
 # It leaves the headers to Net::HTTP, which says that the body is a form. A
 # "!METHOD" is a notification.

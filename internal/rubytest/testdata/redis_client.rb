@@ -2,7 +2,7 @@
 
 # Calls a service over Redis and prints each response on a line.
 #
-#   redis_client.rb [--timeout S] [--count N] URL QUEUE id|reply_to METHOD PARAMS
+#   redis_client.rb [--timeout S] [--count N] URL QUEUE id|reply_to METHOD PARAMS [META]
 #   redis_client.rb [--timeout S] URL QUEUE raw TEXT [REPLY_LIST]
 #
 # The style id pops each response from the list named by the request's id,
