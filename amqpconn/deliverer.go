@@ -43,7 +43,8 @@ func (d *deliverer) deliver(request delivery) jsonrpc2.Delivery {
 		d.countUnanswerable(noAddress)
 		return jsonrpc2.Delivery{Body: body, Header: &d.header, Err: noAddress, Reply: acknowledge}
 	}
-	return jsonrpc2.Delivery{Body: body, Header: &d.header, Deadline: request.deadline, Reply: func(answer []byte) error {
+	from := originOf(request.Headers)
+	return jsonrpc2.Delivery{Body: body, Header: &d.header, Deadline: request.deadline, Origin: from, Reply: func(answer []byte) error {
 		if answer == nil {
 			return acknowledge(nil)
 		}

@@ -108,6 +108,12 @@
 // acknowledged with its answer. If it comes to another server, it runs there, too. So
 // set consumer_timeout to more than a method takes.
 //
+// # Traces
+//
+// A server takes the trace of a message, the headers traceparent, tracestate and baggage,
+// as metadata of those items that have none of their own: see jsonrpc2.CallFrom. A client
+// sends the trace in the metadata of a single call as these headers, too.
+//
 // # Rights
 //
 // A right of RabbitMQ is a regular expression for names that a user may configure,

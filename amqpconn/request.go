@@ -42,6 +42,7 @@ func (r *request) message(replyTo string, persistent bool) amqp.Publishing {
 		ContentType:   "application/json",
 		CorrelationId: r.id,
 		MessageId:     r.id,
+		Headers:       headersOf(r.Request),
 		Body:          r.Body,
 		Expiration:    expiration(r.Deadline()),
 	}

@@ -102,6 +102,9 @@ func TestRubyServers(t *testing.T) {
 			difference, err := jsonrpc2.Call[float64](context.Background(), c.Client, "Calc.Subtract", calc.Args{A: 1, B: 5})
 			require.NoError(t, err)
 			require.EqualValues(t, -4, difference)
+			tenant, err := jsonrpc2.Call[float64](jsonrpc2.WithMeta(t.Context(), jsonrpc2.Meta{"tenant": "7"}), c.Client, "Calc.Tenant", nil)
+			require.NoError(t, err)
+			require.EqualValues(t, 7, tenant)
 			require.NoError(t, server.Stop())
 
 			require.True(t, s.declared(t, false, nil))
@@ -123,4 +126,21 @@ func TestRubyServerBesideOurs(t *testing.T) {
 	c := dial(t, s, nil, 0)
 	servicetest.RequireCalls(t, c.Client, 3)
 	require.Less(t, w.conn.Stats().Requests, c.conn.Stats().Requests)
+}
+
+// Metadata of Ruby programs and ours arrives, and what Begin refuses reaches both.
+func TestRubyMeta(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	w := serveWith(t, s, nil, jsonrpc2.ServerOptions{Begin: servicetest.Authenticate, Logger: servicetest.Quiet})
+	call := func(meta string) string {
+		return rubytest.Run(t, "amqp_client.rb", "--passive", s.url, s.queue, "reply_to", "add", "[1,5.1]", meta)
+	}
+	rubytest.RequireError(t, 401, call(`{"token":"guessed"}`))
+	rubytest.RequireResult(t, 6.1, call(`{"token":"s3cret"}`))
+	c := dial(t, s, nil, 0)
+	servicetest.RequireAuthentication(t, c.Client)
+	c.end(t)
+	w.End(t)
+	s.requireWaiting(t, 0)
 }
