@@ -136,6 +136,24 @@ func testJoinedRequests(t *testing.T, transport Transport) {
 	wg.Wait()
 }
 
+// Metadata arrives with each call, alone and in batches.
+func testMetadata(t *testing.T, transport Transport) {
+	client := newClient(t, jsonrpc2.Batch(transport.Dial(t), nil), patience)
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	serve(t, transport.Listen(t), newEcho(), jsonrpc2.ServerOptions{})
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			tenant := fmt.Sprint(i)
+			ctx := jsonrpc2.WithMeta(t.Context(), jsonrpc2.Meta{"tenant": tenant})
+			got, err := jsonrpc2.Call[string](ctx, client, "Echo.Tenant", nil)
+			assert.NoError(t, err)
+			assert.Equal(t, tenant, got)
+		})
+	}
+	wg.Wait()
+}
+
 func testInterruptedRead(t *testing.T, transport Transport) {
 	conn := dialRaw(t, transport)
 	serve(t, transport.Listen(t), newEcho(), jsonrpc2.ServerOptions{})

@@ -51,6 +51,7 @@ func Run(t *testing.T, connect func(t *testing.T) Transport) {
 		{"NotificationIsSent", testNotificationIsSent},
 		{"RawBatch", testRawBatch},
 		{"JoinedRequests", testJoinedRequests},
+		{"Metadata", testMetadata},
 		{"InterruptedRead", testInterruptedRead},
 		{"DrainIdle", testDrainIdle},
 		{"DrainFinishesCalls", testDrainFinishesCalls},

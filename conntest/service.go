@@ -54,6 +54,12 @@ func (e *echo) Left(args None, left *time.Duration) error {
 	return nil
 }
 
+// Tenant returns what the metadata of its call has under this name.
+func (e *echo) Tenant(args None, tenant *string) error {
+	*tenant = jsonrpc2.CallFrom(args).Meta["tenant"]
+	return nil
+}
+
 var quiet = slog.New(slog.DiscardHandler)
 
 // serving is one Serve under way.
