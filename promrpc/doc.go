@@ -87,12 +87,12 @@
 //
 // The file alerts.yml beside this package has rules for Prometheus: nothing is answered,
 // requests are not sent, time out, fail or expire, answers are lost, connections fail again
-// and again, all places of a server are taken, and a method hangs.
+// and again, all places of a server are taken, and a method hangs. They are tested with
+// promtool, and with a Prometheus 2.42 that scrapes a program.
 //
 // # Costs
 //
-// Begin takes about 0.6 µs of a request and one allocation, on either end; a native
-// histogram adds 0.1 µs. A scrape of a server with ten methods takes 0.15 ms. Each method
-// has a series for each bucket, and three more, of each outcome that it has had: 18 with the
-// default buckets.
+// Begin takes about 0.5 µs of a request, and one allocation, on either end. A scrape of a
+// server with ten methods takes 0.15 ms. For each outcome that it has had, a method has a
+// series for each bucket, and three more: 18 with the default buckets.
 package promrpc

@@ -84,7 +84,7 @@ func TestBuckets(t *testing.T) {
 		native  bool
 	}{
 		"defaults": {promrpc.Options{}, 15, false},
-		"own":      {promrpc.Options{Buckets: []float64{.1, 1}}, 2, false},
+		"own":      {promrpc.Options{Buckets: []float64{1, .1, 1}}, 2, false},
 		"native":   {promrpc.Options{Native: true}, 15, true},
 	} {
 		t.Run(name, func(t *testing.T) {

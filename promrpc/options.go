@@ -1,6 +1,10 @@
 package promrpc
 
-import "github.com/micromessaging/jsonrpc2"
+import (
+	"slices"
+
+	"github.com/micromessaging/jsonrpc2"
+)
 
 const (
 	defaultMaxMethods = 100
@@ -15,8 +19,8 @@ var defaultBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25
 
 // Options are for metrics of either end. nil stands for the zero value.
 type Options struct {
-	// Buckets are the upper bounds of the histogram's buckets, in seconds, in rising
-	// order; 15 from 0.5 ms to 30 s if empty.
+	// Buckets are the upper bounds of the histogram's buckets, in seconds; 15 from 0.5 ms
+	// to 30 s if empty.
 	Buckets []float64
 
 	// Native adds the buckets of a native histogram, each at most a tenth wider than the
@@ -43,6 +47,7 @@ func (o *Options) withDefaults() Options {
 	if len(opts.Buckets) == 0 {
 		opts.Buckets = defaultBuckets
 	}
+	opts.Buckets = slices.Compact(slices.Sorted(slices.Values(opts.Buckets))) // a histogram panics at any other
 	if opts.MaxMethods <= 0 {
 		opts.MaxMethods = defaultMaxMethods
 	}

@@ -8,27 +8,26 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// The values of the label outcome that are not named after a sentinel.
+// Values of the label outcome: the lines of jsonrpc2.ClientCounts and jsonrpc2.ServerCounts.
 const (
-	answered = "answered" // a call, with a result
-	failed   = "error"    // a call that was answered with an error, and on a server also a notification that failed
-	sent     = "sent"     // a notification that the broker or the peer has
-	done     = "done"     // a notification that a server has run
-	expired  = "expired"
-	timeout  = "timeout"
-	canceled = "canceled"
-	unsent   = "unsent"
-	closed   = "closed"
-
+	answered      = "answered"
+	failed        = "error"
+	sent          = "sent"
+	done          = "done"
+	expired       = "expired"
+	timeout       = "timeout"
+	canceled      = "canceled"
+	unsent        = "unsent"
 	replyLost     = "reply_lost"
 	unconfirmed   = "unconfirmed"
 	badReply      = "bad_reply"
 	replyTooLarge = "reply_too_large"
+	closed        = "closed"
 )
 
-// fates are the outcomes that an error of a client may tell. An error may wrap several: that
-// of a timeout says what is wrong with the queue, and what ends with the client is also a
-// lost reply, or unconfirmed. So the first that fits counts.
+// fates are the outcomes that an error of a client may tell. The first that fits counts, as
+// an error may wrap several. That of a timeout also says what is wrong with the queue. That
+// of a call which ends with its client is also a lost reply.
 var fates = []struct {
 	err     error
 	outcome string
