@@ -11,9 +11,9 @@ import (
 // A serverCall is one running call or notification.
 type serverCall struct {
 	exchange *exchange
-	single   exchange // of a message that is no batch
-	id       []byte   // empty: a notification
-	method   string
+	single   exchange    // of a message that is no batch
+	id       []byte      // empty: a notification
+	method   string      // "": net/rpc does not know it, or not yet
 	since    time.Time   // a look of the watch has seen it; zero: none has
 	err      *Error      // found before the method could run
 	cancel   func()      // ends the context of the arguments; nil if they have none

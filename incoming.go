@@ -187,7 +187,7 @@ func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 	if item.id != nil { // copied, since the next message overwrites this one
 		call.id = append(call.id[:0], item.id...)
 	}
-	call.method = r.ServiceMethod
+	call.method = c.in.names[string(item.method)] // "" until net/rpc knows the method: see learn
 	c.in.call, c.running[c.in.seq] = call, call
 	c.arm()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 )
 
 // Meta is what travels with a call or a notification beside its params, such as a tenant, a
@@ -38,8 +39,19 @@ func WithMeta(ctx context.Context, meta Meta) context.Context {
 		all = make(Meta, len(meta))
 	}
 	maps.Copy(all, meta)
-	text, _ := json.Marshal(all) // strings always encode
-	return context.WithValue(ctx, metaKey{}, sentMeta{all, text})
+	return context.WithValue(ctx, metaKey{}, sentMeta{all, encodeMeta(all)})
+}
+
+// encodeMeta returns metadata as an object, with its keys in order.
+func encodeMeta(meta Meta) []byte {
+	var text []byte
+	separator := byte('{')
+	for _, key := range slices.Sorted(maps.Keys(meta)) {
+		text = appendQuoted(append(text, separator), key)
+		text = appendQuoted(append(text, ':'), meta[key])
+		separator = ','
+	}
+	return append(text, '}')
 }
 
 func sentMetaOf(ctx context.Context) sentMeta {

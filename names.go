@@ -25,6 +25,16 @@ func (c *serverCodec) goName(quoted []byte) string {
 	return c.opts.Service + "." + string(unicode.ToUpper(first)) + name[n:]
 }
 
+// learn notes the name of a method of the server's, which the current call is for.
+func (c *serverCodec) learn(name string) {
+	if len(c.in.names) < maxNames {
+		c.in.names[string(c.in.method)] = name
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.in.call.method = name
+}
+
 func (c *serverCodec) notFound(method string) *Error {
 	hint := ""
 	if c.opts.Service == "" && c.opts.Name == nil && !strings.Contains(method, ".") {

@@ -56,6 +56,9 @@ func (s *ServerStats) leave(c *serverCodec) {
 func (c *serverCodec) appendRunning(all []Running) []Running {
 	now := time.Now()
 	for _, call := range c.running {
+		if call.method == "" { // what a stranger has named, perhaps
+			continue
+		}
 		since := call.since
 		if since.IsZero() {
 			since = now

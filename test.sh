@@ -2,7 +2,8 @@
 # Installs what the tests need and is missing (Debian, apt), and runs all of
 # them. What it installs: redis-server and rabbitmq-server, which the tests start
 # privately; Ruby with its clients for both; curl and Node.js with npm, which call
-# over HTTP; a C compiler for the race detector. FAULTS=all makes the faults that
+# over HTTP; Prometheus, which the tests of promrpc start; a C compiler for the race
+# detector. FAULTS=all makes the faults that
 # take long, too: see internal/faulttest.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -21,6 +22,7 @@ missing() {
 	command -v curl >/dev/null || echo curl
 	command -v node >/dev/null || echo nodejs
 	command -v npm >/dev/null || echo npm
+	command -v promtool >/dev/null && command -v prometheus >/dev/null || echo prometheus
 	command -v ruby >/dev/null || echo ruby
 	for library in redis bunny sinatra/base webrick; do # sinatra itself would serve
 		ruby -e "require '$library'" 2>/dev/null || echo "ruby-${library%/*}"
@@ -71,9 +73,9 @@ GOGC=2000 go test -count=1 -timeout=20m ./redisconn/internal/hold/sim -run 'Test
 step tests with the next encoding/json
 GOEXPERIMENT=jsonv2 go test -count=1 -timeout=30m . ./httpconn
 
-step the examples that are modules
-for example in natsconn hooks; do
-	(cd examples/$example && go vet ./... && go run "$staticcheck" ./... && go test -race -count=1 ./...)
+step the modules beside this one
+for module in otelrpc promrpc examples/natsconn examples/hooks; do
+	(cd "$module" && go vet ./... && go run "$staticcheck" ./... && go test -race -count=1 ./...)
 done
 
 step the demo
