@@ -167,7 +167,8 @@ func (c *serverCodec) expire(item *envelope) {
 
 func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 	c.in.seq++
-	r.Seq, r.ServiceMethod = c.in.seq, c.goName(item.method)
+	name, known := c.goName(item.method)
+	r.Seq, r.ServiceMethod = c.in.seq, name
 	c.in.params, c.in.method, c.in.meta = item.params, item.method, item.meta
 	c.in.hasPlace = false
 	c.mu.Lock()
@@ -187,7 +188,9 @@ func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 	if item.id != nil { // copied, since the next message overwrites this one
 		call.id = append(call.id[:0], item.id...)
 	}
-	call.method = c.in.names[string(item.method)] // "" until net/rpc knows the method: see learn
+	if known { // else it is "" until net/rpc knows the method: see learn
+		call.method = name
+	}
 	c.in.call, c.running[c.in.seq] = call, call
 	c.arm()
 }

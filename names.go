@@ -9,24 +9,26 @@ import (
 // maxNames bounds the table of names, which strangers could fill.
 const maxNames = 1024
 
-// goName maps a method's name on the wire, quoted, to one of net/rpc's.
-func (c *serverCodec) goName(quoted []byte) string {
-	if name, ok := c.in.names[string(quoted)]; ok {
-		return name
+// goName maps a method's name on the wire, quoted, to one of net/rpc's. It reports whether
+// net/rpc is known to know that.
+func (c *serverCodec) goName(quoted []byte) (name string, known bool) {
+	if name, known = c.in.names[string(quoted)]; known {
+		return name, true
 	}
-	name := unquote(quoted)
+	name = unquote(quoted)
 	switch {
 	case c.opts.Name != nil:
-		return c.opts.Name(name)
+		return c.opts.Name(name), false
 	case c.opts.Service == "" || strings.Contains(name, "."):
-		return name
+		return name, false
 	}
 	first, n := utf8.DecodeRuneInString(name)
-	return c.opts.Service + "." + string(unicode.ToUpper(first)) + name[n:]
+	return c.opts.Service + "." + string(unicode.ToUpper(first)) + name[n:], false
 }
 
-// learn notes the name of a method of the server's, which the current call is for.
-func (c *serverCodec) learn(name string) {
+// learn notes that net/rpc knows the method of the current call.
+func (c *serverCodec) learn() {
+	name, _ := c.goName(c.in.method)
 	if len(c.in.names) < maxNames {
 		c.in.names[string(c.in.method)] = name
 	}

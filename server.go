@@ -112,8 +112,8 @@ func (c *serverCodec) ReadRequestBody(body any) error {
 		c.in.call.err = c.notFound(unquote(c.in.method))
 		return nil
 	}
-	if _, ok := c.in.names[string(c.in.method)]; !ok {
-		c.learn(c.goName(c.in.method)) // net/rpc knows the method
+	if c.in.call.method == "" {
+		c.learn()
 	}
 	if err := c.in.decoder.decode(c.in.params, body); err != nil {
 		c.in.call.err = err

@@ -14,9 +14,13 @@ import (
 //	expvar.Publish("calc client", expvar.Func(func() any { return stats.Snapshot() }))
 type ClientStats struct {
 	calls, notifications atomic.Int64
+	_                    cacheLine // callers count these, the reading goroutine the others
 	ends                 [clientEnds]atomic.Int64
 	invalid, dropped     atomic.Int64
 }
+
+// A cacheLine keeps counters of different goroutines out of each other's way.
+type cacheLine [64]byte
 
 // A clientEnd says how a call or a notification has ended.
 type clientEnd int
@@ -127,10 +131,11 @@ func endWith(err error) clientEnd {
 // of several to count them together. It must not be copied. Any goroutine may call its
 // methods. It is published as [ClientStats] are.
 type ServerStats struct {
-	calls, notifications          atomic.Int64
-	answered, errors, done        atomic.Int64
-	expired                       atomic.Int64
-	invalid, dropped, lostReplies atomic.Int64
+	calls, notifications      atomic.Int64
+	expired, invalid, dropped atomic.Int64
+	_                         cacheLine // the reading goroutine counts those, methods' the others
+	answered, errors, done    atomic.Int64
+	lostReplies               atomic.Int64
 
 	mu      sync.Mutex                // protects following
 	servers map[*serverCodec]struct{} // that are not closed

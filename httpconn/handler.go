@@ -73,6 +73,7 @@ type Handler struct {
 	opened   atomic.Bool
 	lost     func(body []byte, why error) // set by Open
 	requests chan *exchange               // ReadRequest receives
+	header   jsonrpc2.Header              // of the last request; ReadRequest's own
 
 	start   sync.Once
 	unwatch func() bool // ends the watch of ReadRequest's context
@@ -285,9 +286,14 @@ func (h *Handler) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
 	select {
 	case x := <-h.requests:
 		h.count.requests.Add(1)
-		return jsonrpc2.Delivery{
-			Body: x.body, Reply: x.answer, NotRun: x.notRun, Begun: x.begin, Deadline: x.deadline, Context: x.ctx, Origin: x,
-		}, nil
+		h.header.Scan(x.body)
+		d := jsonrpc2.Delivery{
+			Body: x.body, Header: &h.header, Reply: x.answer, NotRun: x.notRun, Deadline: x.deadline, Context: x.ctx, Origin: x,
+		}
+		if !h.header.WantsAnswer() {
+			d.Begun = x.begin
+		}
+		return d, nil
 	case <-ctx.Done():
 		h.stop()
 		return jsonrpc2.Delivery{}, ctx.Err()
