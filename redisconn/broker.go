@@ -72,7 +72,9 @@ func (b *broker) reload() {
 
 // worked notes that an activity worked.
 func (b *broker) worked(activity string) {
-	b.connected.Store(true)
+	if !b.connected.Load() {
+		b.connected.Store(true)
+	}
 	before := b.state.Recoveries.Load()
 	b.state.Worked(activity)
 	if b.state.Recoveries.Load() != before {
