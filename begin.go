@@ -22,20 +22,24 @@ import (
 // error. An [*Error] reaches the client of a server as it is, any other with [CodeServer].
 //
 // Else the function that it returns is called once with the outcome: nil, the [*Error] of
-// the server, or on a client an error that wraps a sentinel. Of a call whose ctx is done,
-// the client may tell it a moment after the caller. A nil context stands for ctx, and a nil
-// function for none.
+// the server, or on a client the error that [Call] or [Notify] returns. Of a call whose ctx
+// is done, the client may tell it a moment after the caller. A nil context stands for ctx,
+// and a nil function for none.
 //
-// Both functions must be quick: while one runs, net/rpc sends nothing else on this client,
-// or reads nothing else on this server. They must not call over the same client. Several
-// goroutines may call them at once. A panic in them is an error of that call alone.
+// Both functions must be quick. While a BeginFunc runs, a client sends nothing else, and a
+// server reads nothing else. While the function that it returned runs, a client may read no
+// other answer, and a server sends none. They must not call over the same client. Several
+// goroutines may call them at once.
+//
+// A panic in a BeginFunc refuses that call, with [CodeInternal]. A panic in the function
+// that it returned is logged, and changes nothing for the call.
 //
 // One that does nothing, on both ends, costs a call about 1 µs and 9 allocations.
 type BeginFunc func(ctx context.Context, call *CallInfo, args any) (context.Context, func(error), error)
 
 // JoinBegin returns a BeginFunc that calls each of begins in turn, with the context of the
-// one before. If one refuses the call, those before it are told. Outcomes are told in the
-// opposite order.
+// one before. If one refuses the call, those before it are told its error as the outcome.
+// Outcomes are told in the opposite order.
 func JoinBegin(begins ...BeginFunc) BeginFunc {
 	return func(ctx context.Context, call *CallInfo, args any) (context.Context, func(error), error) {
 		var ends []func(error)

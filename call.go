@@ -37,8 +37,8 @@ type call struct {
 // request is known to be withdrawn; Call takes up to half a second more to find that
 // out. If ctx is done before Call begins, Call sends nothing, and the error is an
 // ErrNotRun as well. A call that is canceled does not wait to learn whether it was
-// withdrawn. Any other error is one of the other sentinels or [ErrOpened], or says that args
-// can't be encoded.
+// withdrawn. Any other error is one of the other sentinels, [ErrOpened], that of the
+// client's Begin, or says that args can't be encoded.
 func Call[R any](ctx context.Context, client *rpc.Client, method string, args any) (R, error) {
 	var none R
 	if ctx.Err() != nil {
@@ -151,7 +151,8 @@ type notification struct {
 //
 // After any other error the notification does not run. If ctx is done before Notify
 // begins, Notify sends nothing, and the error wraps ctx.Err() and [ErrNotRun]. Else it is
-// one of the other sentinels or [ErrOpened], or says that args can't be encoded.
+// one of the other sentinels, [ErrOpened], that of the client's Begin, or says that args
+// can't be encoded.
 func Notify(ctx context.Context, client *rpc.Client, method string, args any) error {
 	if ctx.Err() != nil {
 		return notBegun(ctx, method)

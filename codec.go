@@ -56,7 +56,8 @@
 //
 // [Call] returns the *Error that the server answered with. Any other error is one of the
 // sentinels, from [ErrTimeout] to [ErrReplyTooLarge], which tell whether the call may have
-// run; or it is that of the ctx, [ErrOpened], or says that the arguments can't be encoded.
+// run; or it is that of the ctx, [ErrOpened], that of the client's Begin, or says that the
+// arguments can't be encoded.
 //
 // # Deadlines
 //

@@ -213,7 +213,8 @@ func parseSuffix(s string) (*Error, bool) {
 
 // AsError returns the error object that the server answered with. It finds an *Error
 // that err is or wraps, as [Call] returns it, or parses the text that client.Call returns.
-// It reports false for errors that no server sent, such as a timeout.
+// It reports false for errors that are no *Error of a server or of the client's Begin, such
+// as a timeout.
 //
 // A text without a code stands for [CodeServer]. The code and the data in a text are
 // what the server wrote: trust them no more than the server.

@@ -58,7 +58,7 @@ type ClientCounts struct {
 	Sent            int64 `json:"sent"`              // notifications that the broker or the peer has
 	Timeouts        int64 `json:"timeouts"`          // by the client's Timeout, the deadline of a ctx, or the Timeout of an http.Client
 	Canceled        int64 `json:"canceled"`          // by a ctx without its deadline
-	Unsent          int64 `json:"unsent"`            // certainly not run: ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, or args that can't be encoded
+	Unsent          int64 `json:"unsent"`            // certainly not run: ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge, ErrOpened, args that can't be encoded, or refused by Begin
 	RepliesLost     int64 `json:"replies_lost"`      // calls that failed with ErrReplyLost, but for those in Closed
 	Unconfirmed     int64 `json:"unconfirmed"`       // notifications with ErrUnconfirmed that are in no other line
 	BadReplies      int64 `json:"bad_replies"`       // calls that failed with ErrBadReply

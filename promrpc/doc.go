@@ -57,12 +57,14 @@
 //
 // jsonrpc2.ClientCounts and jsonrpc2.ServerCounts tell what each outcome means. What went
 // well is answered, a call with a result, and on a client sent, on a server done, for a
-// notification. error is the server's answer. A client also has timeout, canceled, unsent,
-// reply_lost, unconfirmed, bad_reply, reply_too_large and closed.
+// notification. error is an error object, on a server also a notification that failed. A
+// client also has timeout, canceled, unsent, reply_lost, unconfirmed, bad_reply,
+// reply_too_large and closed.
 //
 // The durations have the same outcomes. But in place of unsent they tell the sentinel:
 // unavailable, no_server, overloaded or too_large. unsent is then left for arguments that
-// can't be encoded and for what another Begin refused. On a server, a request that expired,
+// can't be encoded and for what another Begin refused: with a *jsonrpc2.Error that is error,
+// with a context.Canceled canceled. On a server, a request that expired,
 // and one whose method or params are refused, has no duration.
 //
 // The label method has at most MaxMethods values and "other". On a server only methods that

@@ -245,7 +245,7 @@
 //
 //	~{calc}:servers +zcount
 //
-// To list the servers takes these, and on a Cluster +eval:
+// To list the servers takes these, and on a Cluster +eval and ~calc:
 //
 //	~{calc}:servers +zrangebyscore +time
 //
