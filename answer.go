@@ -74,9 +74,8 @@ func (c *clientCodec) failNamed(body []byte, err error) (failed, late int) {
 	_, _ = scanMessage(body, headerDepth, func(e envelope) error {
 		switch p, ours := c.removeByID(e.id); {
 		case p != nil:
-			c.stats.end(endWith(err))
 			c.mu.Lock()
-			c.failures.calls = append(c.failures.calls, failure{p, err})
+			c.end(p, err)
 			c.mu.Unlock()
 			failed++
 		case ours:
@@ -99,15 +98,13 @@ func (c *clientCodec) failAnswered(err error) (failed int) {
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		switch {
-		case !c.removePending(p, canceled):
-		case p.notification != nil: // of which the Conn has not said that it was sent
-			c.failNotification(p, err)
-		default:
-			c.stats.end(endWith(err))
-			c.failures.calls = append(c.failures.calls, failure{p, err})
+		if !c.removePending(p, canceled) {
+			return
+		}
+		if p.notification == nil {
 			failed++
 		}
+		c.end(p, err) // of a notification the Conn has not said that it was sent
 	})
 	return failed
 }
@@ -175,8 +172,7 @@ func (c *clientCodec) failNameless(e *envelope) {
 	batch := c.onlyBatch()
 	for _, p := range batch {
 		c.remove(p, canceled)
-		c.stats.end(endWith(err))
-		c.failures.calls = append(c.failures.calls, failure{p, err})
+		c.end(p, err)
 	}
 	if len(batch) == 0 {
 		c.pending.nameless = nameless{err, c.pending.sent}

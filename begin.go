@@ -113,7 +113,7 @@ func (c *serverCodec) begin(call *serverCall, args any) error {
 	return nil
 }
 
-// asError returns the error that a method's error is on the wire.
+// asError returns what the caller gets for an error of Begin.
 func asError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) && e != nil {

@@ -222,8 +222,8 @@ type ServerOptions struct {
 	MaxInFlight int
 
 	// MaxMessageSize limits requests and responses, in bytes; 4 MiB if 0. A longer
-	// request is answered with CodeInvalidRequest, over HTTP with status 413. CodeInternal takes the place of a
-	// longer response.
+	// request is answered with CodeInvalidRequest, over HTTP with status 413.
+	// CodeInternal takes the place of a longer response.
 	MaxMessageSize int
 
 	// MaxBatch limits the items of a batch; 1,000 if 0. A longer batch is answered

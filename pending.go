@@ -147,6 +147,12 @@ func (p *pendingCall) fail(err error) {
 	if !c.removePending(p, canceled) {
 		return
 	}
+	c.end(p, err)
+}
+
+// end ends a call or a notification that was removed with the error of its request, and
+// counts it. It is called with c.mu locked.
+func (c *clientCodec) end(p *pendingCall, err error) {
 	if p.notification != nil {
 		c.failNotification(p, err)
 		return

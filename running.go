@@ -29,10 +29,15 @@ func (s *ServerStats) Running() []Running {
 		all = c.appendRunning(all)
 		c.mu.Unlock()
 	}
+	sortRunning(all)
+	return all
+}
+
+// sortRunning puts the oldest first.
+func sortRunning(all []Running) {
 	slices.SortFunc(all, func(a, b Running) int {
 		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Method, b.Method))
 	})
-	return all
 }
 
 // enter has Running show what a server runs, until leave.
@@ -174,7 +179,7 @@ func (c *serverCodec) stopWatch() {
 
 // logRunning logs which methods run, how often and for how long, the oldest first.
 func (c *serverCodec) logRunning(why string, running []Running) {
-	slices.SortFunc(running, func(a, b Running) int { return a.Since.Compare(b.Since) })
+	sortRunning(running)
 	var text strings.Builder
 	calls := 0
 	for i, r := range running {

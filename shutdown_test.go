@@ -162,7 +162,7 @@ func TestShutdownOfAClientThatHasEnded(t *testing.T) {
 	})
 }
 
-// A slowResult is decoded when it is let go.
+// The decoding of a slowResult takes until its gate is closed.
 type slowResult struct{ gate chan struct{} }
 
 func (r *slowResult) UnmarshalJSON([]byte) error {

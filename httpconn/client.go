@@ -264,20 +264,6 @@ func (c *ClientConn) Err() error {
 	return nil
 }
 
-// ClientStats are what a ClientConn has done. Requests only rises; the others are gauges.
-type ClientStats struct {
-	Requests int64 `json:"requests"`  // POSTs, each with a call, a notification or a batch
-	InFlight int64 `json:"in_flight"` // of them, that have no answer yet
-	Bytes    int64 `json:"bytes"`     // in the bodies of those in flight, at most 16 MiB
-}
-
-// Stats returns what the ClientConn has done so far. Any goroutine may call it.
-func (c *ClientConn) Stats() ClientStats {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return ClientStats{c.requests, int64(len(c.underWay)), int64(c.bytes)}
-}
-
 func (c *ClientConn) isClosing() bool {
 	select {
 	case <-c.closing:
