@@ -3,7 +3,6 @@ package amqpconn
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -218,9 +217,7 @@ func (c *ClientConn) Close() error {
 		stopAll(c.flush, c.publisher, c.receiver)
 		c.asker.Close() // the end of the connections ends their questions
 		c.looks.Close()
-		if unsent = c.Stats().Unsent - unsent; unsent > 0 {
-			c.state.Logger.Warn("closed with requests unsent", slog.Int64("requests", unsent), slog.Any("error", c.state.Cause()))
-		}
+		c.state.LogUnsent(c.Stats().Unsent - unsent)
 	})
 	return nil
 }

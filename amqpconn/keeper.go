@@ -26,8 +26,8 @@ type keeper struct {
 	cancel  func()
 	running sync.WaitGroup
 
-	dialing   atomic.Pointer[wire]      // of the connection that is being made, or nil
-	recovered atomic.Pointer[time.Time] // when it last reconnected, or nil
+	dialing     atomic.Pointer[wire] // of the connection that is being made, or nil
+	reconnected link.Recovery        // its second connection, and later ones
 }
 
 // A useFunc uses a connection until it fails or ctx is done. It calls up when all is
@@ -66,7 +66,7 @@ func (k *keeper) run(ctx context.Context) {
 		err := k.once(ctx, n, func() {
 			upSince = time.Now()
 			if n > 0 {
-				k.recovered.Store(&upSince)
+				k.reconnected.Note(upSince)
 			}
 			if flaps == 0 {
 				works()
@@ -147,12 +147,6 @@ func (k *keeper) once(ctx context.Context, n int, up func()) error {
 func (k *keeper) isGreeted() bool {
 	w := k.dialing.Load()
 	return w != nil && w.isHeard()
-}
-
-// hasReconnected reports whether it reconnected no longer than d ago.
-func (k *keeper) hasReconnected(d time.Duration) bool {
-	at := k.recovered.Load()
-	return at != nil && time.Since(*at) < d
 }
 
 // closeSoon closes a connection in good order if the broker answers soon. What

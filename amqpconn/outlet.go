@@ -168,7 +168,7 @@ func (o *outlet) cause() error {
 // served fails the requests that nobody would take, as far as is known. Consumers may
 // need as long as the client to reconnect.
 func (o *outlet) served(work []request) []request {
-	if !o.opts.RequireServer || o.publisher.hasReconnected(reconnectPatience) || o.receiver.hasReconnected(reconnectPatience) {
+	if !o.opts.RequireServer || o.publisher.reconnected.IsWithin(reconnectPatience) || o.receiver.reconnected.IsWithin(reconnectPatience) {
 		return work
 	}
 	queue := o.seen.within(consumersFresh)

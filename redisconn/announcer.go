@@ -24,11 +24,11 @@ type announcer struct {
 
 	// The goroutine's own.
 	member     []byte
-	clock      *clock    // for a Redis that runs no scripts
-	plainUntil time.Time // scripts are not tried before
-	listed     bool      // Redis may have the announcement
-	err        error     // of the last command
-	told       string    // the refusal that was logged last
+	clock      *clock      // for a Redis that runs no scripts
+	plainUntil time.Time   // scripts are not tried before
+	listed     bool        // Redis may have the announcement
+	err        error       // of the last command
+	told       link.Causes // refusals that were logged
 }
 
 const (
@@ -60,7 +60,7 @@ func (a *announcer) run() {
 		pause := a.period
 		switch {
 		case a.err == nil:
-			a.told = ""
+			a.told.Clear()
 			backoff.Reset()
 		case a.isForbidden():
 			a.tell("server can't announce itself: clients can't know that it serves")
@@ -116,8 +116,7 @@ func (a *announcer) isForbidden() bool {
 
 // tell logs a refusal, once. While the connection is impaired its own line tells more.
 func (a *announcer) tell(text string) {
-	if why := a.err.Error(); a.told != why && a.state.Cause() == nil {
-		a.told = why
+	if a.state.Cause() == nil && a.told.IsNew(a.err.Error()) {
 		a.state.Logger.Warn(text, slog.Any("error", a.err))
 	}
 }
@@ -175,11 +174,7 @@ func (a *announcer) withdraw() {
 		if a.isClosed() && (tried || a.timedOut()) {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
-		cmd := newUnrepeated(ctx, "zrem", serversKey(a.queue), a.member)
-		_ = a.rdb.Process(ctx, cmd)
-		cancel()
-		a.err = cmd.Err()
+		a.err = a.ask("zrem", serversKey(a.queue), a.member).Err()
 		switch {
 		case a.err == nil:
 			return

@@ -25,8 +25,8 @@ type broker struct {
 	queue string
 	state *link.State
 
-	connected atomic.Bool               // Redis has answered
-	recovered atomic.Pointer[time.Time] // when the connection last began to work again; nil: never
+	connected atomic.Bool // Redis has answered
+	recovered link.Recovery
 }
 
 func newBroker(rdb redis.UniversalClient, queue string, logger *slog.Logger, role string) *broker {
@@ -75,17 +75,9 @@ func (b *broker) worked(activity string) {
 	if !b.connected.Load() {
 		b.connected.Store(true)
 	}
-	before := b.state.Recoveries.Load()
-	b.state.Worked(activity)
-	if b.state.Recoveries.Load() != before {
-		b.noteRecovery()
+	if b.state.Worked(activity) {
+		b.recovered.Note(time.Now())
 	}
-}
-
-// noteRecovery notes that the connection works again.
-func (b *broker) noteRecovery() {
-	now := time.Now()
-	b.recovered.Store(&now)
 }
 
 // explain returns an error with its cause. go-redis says only that it had no connection in
@@ -107,11 +99,7 @@ func (b *broker) explain(err error) error {
 }
 
 // greet learns whether Redis answers. A pop tells that only when it ends.
-func (b *broker) greet() {
-	if _, err := b.length(); err == nil || isRefused(err) {
-		b.connected.Store(true)
-	}
-}
+func (b *broker) greet() { _, _ = b.length() }
 
 var errConnecting = errors.New("still connecting")
 
@@ -166,11 +154,17 @@ func (b *broker) failure(sentinel, err error) error {
 	return fmt.Errorf("%w: queue %q at %s: %w", sentinel, b.queue, addressOf(b.rdb), err)
 }
 
-// length returns how many requests wait in the queue.
-func (b *broker) length() (int64, error) {
+// ask sends a command, and returns it when Redis has answered, or has not for sendPatience.
+func (b *broker) ask(args ...any) unrepeated {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
-	cmd := newUnrepeated(ctx, "llen", b.queue)
+	cmd := newUnrepeated(ctx, args...)
 	_ = b.rdb.Process(ctx, cmd)
-	return cmd.Int64()
+	if cmd.Err() == nil || isRefused(cmd.Err()) {
+		b.connected.Store(true)
+	}
+	return cmd
 }
+
+// length returns how many requests wait in the queue.
+func (b *broker) length() (int64, error) { return b.ask("llen", b.queue).Int64() }

@@ -124,7 +124,7 @@ func (c *ClientConn) Close() error {
 		unsent := c.outlet.Unsent.Load()
 		c.outlet.Close()
 		c.sending.Wait()
-		c.outlet.LogUnsent(c.state, unsent)
+		c.state.LogUnsent(c.outlet.Unsent.Load() - unsent)
 		woken := c.wake()
 		c.fetching.Wait()
 		c.inquirer.asker.Close()

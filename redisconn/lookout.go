@@ -1,10 +1,11 @@
 package redisconn
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // A lookout looks for announcements of servers before requests are pushed: see
@@ -13,8 +14,8 @@ type lookout struct {
 	*broker
 	clock *clock
 
-	assumed time.Time       // when it last found a server, or could not look
-	told    map[string]bool // refusals that were logged
+	assumed time.Time   // when it last found a server, or could not look
+	told    link.Causes // refusals that were logged
 }
 
 const (
@@ -24,16 +25,13 @@ const (
 	// reannounceTime is how long servers may take to announce themselves again after
 	// Redis has lost their announcements: their longest backoff, and a period.
 	reannounceTime = 15 * time.Second
-
-	// maxTold is how many refusals of looks are logged.
-	maxTold = 10
 )
 
 // errNobody says that a request was not pushed.
 var errNobody = errors.New("no server has announced itself: start one, or unset RequireServer if servers of another kind serve this queue")
 
 func newLookout(b *broker, c *clock) *lookout {
-	return &lookout{broker: b, clock: c, told: make(map[string]bool)}
+	return &lookout{broker: b, clock: c}
 }
 
 // seesNobody reports whether no server has announced itself. If it is not known, seesNobody
@@ -53,7 +51,7 @@ func (l *lookout) seesNobody() bool {
 	case n == 0:
 		return !l.isUnsettled()
 	default:
-		clear(l.told)
+		l.told.Clear()
 	}
 	l.assumed = time.Now()
 	return false
@@ -62,8 +60,7 @@ func (l *lookout) seesNobody() bool {
 // isUnsettled reports whether servers may not have announced themselves again yet, since
 // the connection fails or has failed a short time ago.
 func (l *lookout) isUnsettled() bool {
-	recovered := l.recovered.Load()
-	return l.state.Cause() != nil || recovered != nil && time.Since(*recovered) < reannounceTime
+	return l.state.Cause() != nil || l.recovered.IsWithin(reannounceTime)
 }
 
 // count returns how many servers have announced themselves.
@@ -75,22 +72,17 @@ func (l *lookout) count() (int64, error) {
 	if now == 0 {
 		return 0, errNoTime
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
-	defer cancel()
-	cmd := newUnrepeated(ctx, countServers(l.queue, now)...)
-	_ = l.rdb.Process(ctx, cmd)
-	return cmd.Int64()
+	return l.ask(countServers(l.queue, now)...).Int64()
 }
 
 // failed handles the error of a look. Redis may have lost the announcements if the
 // connection failed, of which the push that follows tells. A refusal is logged once.
 func (l *lookout) failed(err error) {
 	if !errors.Is(err, errNoTime) && faultOf(err) != listFault {
-		l.noteRecovery()
+		l.recovered.Note(time.Now())
 		return
 	}
-	if !l.told[err.Error()] && len(l.told) < maxTold {
-		l.told[err.Error()] = true
+	if l.told.IsNew(err.Error()) {
 		l.state.Logger.Warn("can't look for servers: requests are sent even if there is none", slog.Any("error", err))
 	}
 }

@@ -40,8 +40,7 @@ func TestLookoutAfterReconnect(t *testing.T) {
 	require.False(t, l.seesNobody(), "while it fails")
 	b.worked("sending requests")
 	require.False(t, l.seesNobody(), "when it works again")
-	long := time.Now().Add(-reannounceTime)
-	b.recovered.Store(&long)
+	b.recovered.Note(time.Now().Add(-reannounceTime))
 	require.True(t, l.seesNobody())
 
 	broken := redis.NewClient(&redis.Options{Addr: rdb.Options().Addr})

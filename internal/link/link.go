@@ -66,12 +66,9 @@ type State struct {
 	mu      sync.Mutex // protects following
 	failing map[string]bool
 	since   time.Time
-	cause   error           // the last one; nil while all work
-	logged  map[string]bool // causes of this outage
+	cause   error  // the last one; nil while all work
+	causes  Causes // of this outage
 }
-
-// maxCauses is how many causes of one outage are logged.
-const maxCauses = 10
 
 // NewState returns the State of one end of a queue. It logs to slog.Default() if
 // logger is nil.
@@ -103,12 +100,14 @@ func (s *State) Failed(activity string, err error) {
 		s.Changes.Add(1)
 	}
 	text := causeText(err)
-	switch {
+	if begins {
+		s.since = time.Now()
+		s.causes.Clear()
+	}
+	switch isNew := s.causes.IsNew(text); {
 	case begins:
-		s.since, s.logged = time.Now(), map[string]bool{text: true}
 		s.Logger.Error("connection impaired, trying again", slog.String("while", activity), slog.Any("error", err))
-	case !s.logged[text] && len(s.logged) < maxCauses:
-		s.logged[text] = true
+	case isNew:
 		s.Logger.Error("connection impaired by another cause", slog.String("while", activity), slog.Any("error", err))
 	}
 }
@@ -131,18 +130,27 @@ func (s *State) Cause() error {
 	return s.cause
 }
 
-// Worked notes that an activity worked.
-func (s *State) Worked(activity string) {
+// Worked notes that an activity worked. It reports whether all work again now.
+func (s *State) Worked(activity string) (recovered bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.failing[activity] {
-		return
+		return false
 	}
 	delete(s.failing, activity)
 	s.Changes.Add(1)
-	if len(s.failing) == 0 {
-		s.cause = nil
-		s.Recoveries.Add(1)
-		s.Logger.Info("connection works again", slog.Duration("after", time.Since(s.since).Round(time.Millisecond)))
+	if len(s.failing) > 0 {
+		return false
+	}
+	s.cause = nil
+	s.Recoveries.Add(1)
+	s.Logger.Info("connection works again", slog.Duration("after", time.Since(s.since).Round(time.Millisecond)))
+	return true
+}
+
+// LogUnsent logs how many requests a Close could not send, if any.
+func (s *State) LogUnsent(requests int64) {
+	if requests > 0 {
+		s.Logger.Warn("closed with requests unsent", slog.Int64("requests", requests), slog.Any("error", s.Cause()))
 	}
 }

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"log/slog"
 	"sync/atomic"
 	"time"
 )
@@ -77,13 +76,5 @@ func (r *Requests[T]) Fail(err error, requests ...T) {
 	for _, request := range requests {
 		r.Done(request.Size())
 		request.Fail(err)
-	}
-}
-
-// LogUnsent logs how many requests a Close could not send: those that have been counted
-// since Unsent was before.
-func (r *Requests[T]) LogUnsent(state *State, before int64) {
-	if n := r.Unsent.Load() - before; n > 0 {
-		state.Logger.Warn("closed with requests unsent", slog.Int64("requests", n), slog.Any("error", state.Cause()))
 	}
 }
