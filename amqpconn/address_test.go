@@ -57,7 +57,7 @@ func TestReplyAddress(t *testing.T) {
 		require.Contains(t, string(d.Body), test.reply, test.name)
 	}
 	w.End(t)
-	require.Equal(t, amqpconn.ServerStats{Requests: 11, Replies: 11}, w.conn.Stats())
+	servicetest.EventuallyEqual(t, amqpconn.ServerStats{Requests: 11, Replies: 11}, w.conn.Stats)
 }
 
 // RabbitMQ's own way to be answered without a queue.
@@ -126,7 +126,7 @@ func TestUnusableAddress(t *testing.T) {
 			w.End(t)
 
 			test.want.Requests, test.want.Replies = 2, test.want.Replies+1
-			require.Equal(t, test.want, w.conn.Stats())
+			servicetest.EventuallyEqual(t, test.want, w.conn.Stats)
 			require.Equal(t, test.runs, counter.N.Load())
 			if test.runs == 0 || test.want.Undelivered > 0 {
 				require.Equal(t, 1, log.Count("level=WARN"), &log)
@@ -147,8 +147,8 @@ func TestReplyToAnotherQueue(t *testing.T) {
 	servicetest.Eventually(t, func() bool { return otherWorker.conn.Stats().Requests == 1 })
 	dial(t, s, nil, 0).requireAdds(t)
 	dial(t, other, nil, 0).requireAdds(t)
-	require.Equal(t, amqpconn.ServerStats{Requests: 2, Replies: 2}, w.conn.Stats())
-	require.Equal(t, amqpconn.ServerStats{Requests: 2, Replies: 1}, otherWorker.conn.Stats())
+	servicetest.EventuallyEqual(t, amqpconn.ServerStats{Requests: 2, Replies: 2}, w.conn.Stats)
+	servicetest.EventuallyEqual(t, amqpconn.ServerStats{Requests: 2, Replies: 1}, otherWorker.conn.Stats)
 }
 
 // A server that floods its client is held up by the broker.

@@ -146,7 +146,7 @@ func TestConfirmedReplies(t *testing.T) {
 	}
 	servicetest.Eventually(t, func() bool { return w.conn.Stats().Undelivered == 2*each }, "want %d of %v", 2*each, fmt.Sprint(w.conn.Stats()))
 	w.End(t)
-	require.Equal(t, amqpconn.ServerStats{Requests: 3 * each, Replies: each, Undelivered: 2 * each}, w.conn.Stats())
+	servicetest.EventuallyEqual(t, amqpconn.ServerStats{Requests: 3 * each, Replies: each, Undelivered: 2 * each}, w.conn.Stats)
 	require.Positive(t, log.Count("level=WARN", "nobody waits for the answer"), &log)
 	s.requireWaiting(t, 0)
 }

@@ -51,7 +51,7 @@ func TestExpiresOnTheServer(t *testing.T) {
 			w.End(t)
 			require.EqualValues(t, 1, stats.Snapshot().Expired)
 			require.Zero(t, counter.N.Load())
-			require.Equal(t, amqpconn.ServerStats{Requests: 3, Replies: 2}, w.conn.Stats())
+			servicetest.EventuallyEqual(t, amqpconn.ServerStats{Requests: 3, Replies: 2}, w.conn.Stats)
 			s.requireWaiting(t, 0) // it does not come back
 		})
 	}

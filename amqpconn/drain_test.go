@@ -217,7 +217,7 @@ func TestRollingReplacement(t *testing.T) {
 	require.NoError(t, <-errs)
 	t.Logf("%d calls, %d requests given back", calls.Load(), givenBack)
 	require.Equal(t, calls.Load(), counter.N.Load())
-	require.Equal(t, amqpconn.ClientStats{Requests: calls.Load(), Replies: calls.Load()}, c.conn.Stats())
+	servicetest.EventuallyEqual(t, amqpconn.ClientStats{Requests: calls.Load(), Replies: calls.Load()}, c.conn.Stats)
 	c.end(t)
 	last.End(t)
 	s.requireWaiting(t, 0)

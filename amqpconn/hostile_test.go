@@ -115,8 +115,8 @@ func TestAnswersToAnotherServer(t *testing.T) {
 	w.End(t)
 	otherWorker.End(t)
 	want := amqpconn.ServerStats{Requests: int64(2 * len(requests)), Replies: int64(len(requests))}
-	require.Equal(t, want, w.conn.Stats())
-	require.Equal(t, want, otherWorker.conn.Stats())
+	servicetest.EventuallyEqual(t, want, w.conn.Stats)
+	servicetest.EventuallyEqual(t, want, otherWorker.conn.Stats)
 	s.requireWaiting(t, 0)
 	other.requireWaiting(t, 0)
 }

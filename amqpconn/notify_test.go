@@ -74,7 +74,7 @@ func TestNotificationsToAFullQueue(t *testing.T) {
 			s.requireWaiting(t, 0)
 			require.NoError(t, write(t, conn, note).outcome(t))
 			servicetest.Eventually(t, func() bool { return counter.N.Load() == 2 })
-			require.Equal(t, amqpconn.ClientStats{Requests: 4, Confirmed: 2, Overloaded: 2}, conn.Stats())
+			servicetest.EventuallyEqual(t, amqpconn.ClientStats{Requests: 4, Confirmed: 2, Overloaded: 2}, conn.Stats)
 		})
 	}
 }

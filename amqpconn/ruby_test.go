@@ -74,7 +74,7 @@ func TestRubyClientsThatDeclareLate(t *testing.T) {
 	lines := rubytest.Run(t, "amqp_client.rb", "--passive", "--count", strconv.Itoa(calls), s.url, s.queue, "late", "add", "[1,5.1]")
 	require.Equal(t, calls, strings.Count(lines, `"result":6.1`))
 	w.End(t)
-	require.Equal(t, amqpconn.ServerStats{Requests: calls, Replies: calls}, w.conn.Stats())
+	servicetest.EventuallyEqual(t, amqpconn.ServerStats{Requests: calls, Replies: calls}, w.conn.Stats)
 }
 
 // Ruby's servers declare a plain queue, which our client then uses, and our

@@ -270,7 +270,7 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 		require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 		require.ErrorContains(t, err, "connection refused")
 	}
-	require.Equal(t, amqpconn.ClientStats{Unsent: 3}, conn.Stats())
+	servicetest.EventuallyEqual(t, amqpconn.ClientStats{Unsent: 3}, conn.Stats)
 	require.Equal(t, 1, log.Count("level=WARN", "closed with requests unsent", "queue=calc", "requests=3", "connection refused"), &log)
 }
 

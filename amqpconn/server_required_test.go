@@ -52,7 +52,7 @@ func TestRequireServer(t *testing.T) {
 			require.ErrorContains(t, err, fmt.Sprintf("queue %q at %s", s.queue, brokertest.SharedRabbitMQ(t).Addr))
 			require.ErrorContains(t, err, "it has no consumer; start a server, or clear RequireServer")
 			require.Less(t, time.Since(begin), servicetest.Soon/2)
-			require.Equal(t, amqpconn.ClientStats{NoServer: 1}, c.conn.Stats(), "it was not sent")
+			servicetest.EventuallyEqual(t, amqpconn.ClientStats{NoServer: 1}, c.conn.Stats, "it was not sent")
 
 			w := serve(t, s, nil)
 			servicetest.Eventually(t, func() bool { return c.try(t, notify) == nil })

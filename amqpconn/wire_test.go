@@ -175,7 +175,7 @@ func TestConfirmed(t *testing.T) {
 	}
 	callers.Wait()
 	servicetest.Eventually(t, func() bool { return c.conn.Stats().Confirmed == calls })
-	require.Equal(t, amqpconn.ClientStats{Requests: calls, Confirmed: calls}, c.conn.Stats())
+	servicetest.EventuallyEqual(t, amqpconn.ClientStats{Requests: calls, Confirmed: calls}, c.conn.Stats)
 	s.requireWaiting(t, calls)
 }
 

@@ -31,7 +31,7 @@ func TestMethods(t *testing.T) {
 		require.Equal(t, "POST", got.header.Get("Allow"), method)
 		require.Equal(t, "true", got.header.Get(httpconn.NotBegunHeader), method)
 	}
-	require.Equal(t, httpconn.ServerStats{Refused: int64(len(methods))}, s.handler.Stats())
+	servicetest.EventuallyEqual(t, httpconn.ServerStats{Refused: int64(len(methods))}, s.handler.Stats)
 	s.requireAdds(t)
 }
 
@@ -201,7 +201,7 @@ func TestTooLarge(t *testing.T) {
 			require.NoError(t, response.Body.Close())
 		}
 	}
-	require.Equal(t, httpconn.ServerStats{Requests: 2, Replies: 2, TooLarge: 6}, s.handler.Stats())
+	servicetest.EventuallyEqual(t, httpconn.ServerStats{Requests: 2, Replies: 2, TooLarge: 6}, s.handler.Stats)
 	s.requireAdds(t)
 }
 
@@ -296,8 +296,8 @@ func TestGauges(t *testing.T) {
 	s.slow.Open()
 	require.NoError(t, (<-first.Done).Error)
 	require.NoError(t, (<-second.Done).Error)
-	require.Equal(t, httpconn.ClientStats{Requests: 2}, conn.Stats())
-	require.Equal(t, httpconn.ServerStats{Requests: 2, Replies: 2}, s.handler.Stats())
+	servicetest.EventuallyEqual(t, httpconn.ClientStats{Requests: 2}, conn.Stats)
+	servicetest.EventuallyEqual(t, httpconn.ServerStats{Requests: 2, Replies: 2}, s.handler.Stats)
 }
 
 func TestHandlerStats(t *testing.T) {
@@ -314,7 +314,7 @@ func TestHandlerStats(t *testing.T) {
 	s.end(t)
 	s.post(t, add)
 	want := httpconn.ServerStats{Requests: 3, Replies: 3, Refused: 3, TooLarge: 1, Busy: 1}
-	require.Equal(t, want, s.handler.Stats())
+	servicetest.EventuallyEqual(t, want, s.handler.Stats)
 }
 
 func TestBadListenOptions(t *testing.T) {

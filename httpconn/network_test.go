@@ -86,7 +86,7 @@ func TestConnectionIsCut(t *testing.T) {
 	s.slow.Open()
 	s.requireAdds(t)
 	require.EqualValues(t, 1, s.slow.Ran.Load())
-	require.Equal(t, httpconn.ServerStats{Requests: 2, Replies: 1, Gone: 1}, s.handler.Stats())
+	servicetest.EventuallyEqual(t, httpconn.ServerStats{Requests: 2, Replies: 1, Gone: 1}, s.handler.Stats)
 }
 
 // Serve returns when the last answer is handed over; Shutdown when it is sent.

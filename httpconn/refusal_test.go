@@ -96,7 +96,7 @@ func TestBodyComesTooLate(t *testing.T) {
 				got.requireRefused(t, http.StatusRequestTimeout, "too late")
 				require.Equal(t, "close", got.header.Get("Connection"))
 			}
-			require.Equal(t, httpconn.ServerStats{Late: 4}, s.handler.Stats())
+			servicetest.EventuallyEqual(t, httpconn.ServerStats{Late: 4}, s.handler.Stats)
 			s.requireAdds(t)
 		})
 	}
@@ -202,7 +202,7 @@ func TestBodyBreaks(t *testing.T) {
 			answerOn(t, conn).requireRefused(t, test.status, test.why)
 		})
 	}
-	require.Equal(t, httpconn.ServerStats{Gone: 4, TooLarge: 1}, s.handler.Stats())
+	servicetest.EventuallyEqual(t, httpconn.ServerStats{Gone: 4, TooLarge: 1}, s.handler.Stats)
 }
 
 // A client that closes its sending side still reads: it gets the answer, or learns
@@ -282,7 +282,7 @@ func TestContextEndsBeforeItBegins(t *testing.T) {
 				s.post(t, body).requireRefused(t, http.StatusServiceUnavailable, "not begun")
 			}
 			require.Zero(t, s.slow.Running.Load())
-			require.Equal(t, httpconn.ServerStats{Gone: 3}, s.handler.Stats())
+			servicetest.EventuallyEqual(t, httpconn.ServerStats{Gone: 3}, s.handler.Stats)
 			_, err := servicetest.Add(dial(t, connect(t, s.URL, nil)), 1, 2)
 			requireFailure(t, err, jsonrpc2.ErrOverloaded, "not begun: context canceled")
 		})
@@ -391,7 +391,7 @@ func TestBatchHasBegun(t *testing.T) {
 		s.slow.Open()
 		s.end(t)
 		require.EqualValues(t, 1, s.slow.Ran.Load())
-		require.Equal(t, httpconn.ServerStats{Requests: 1}, s.handler.Stats())
+		servicetest.EventuallyEqual(t, httpconn.ServerStats{Requests: 1}, s.handler.Stats)
 	})
 }
 

@@ -95,7 +95,7 @@ func TestMaxWait(t *testing.T) {
 			v.requireWaiting(t)
 			time.Sleep(time.Nanosecond)
 			v.requireBusy(t, "busy")
-			require.Equal(t, httpconn.ServerStats{Busy: 1}, handler.Stats())
+			servicetest.EventuallyEqual(t, httpconn.ServerStats{Busy: 1}, handler.Stats)
 		}))
 	}
 }
@@ -134,7 +134,7 @@ func TestAllPlacesTaken(t *testing.T) {
 		for _, v := range running {
 			v.requireAnswer(t, passed)
 		}
-		require.Equal(t, httpconn.ServerStats{Requests: 3, Replies: 3, Busy: 1}, s.handler.Stats())
+		servicetest.EventuallyEqual(t, httpconn.ServerStats{Requests: 3, Replies: 3, Busy: 1}, s.handler.Stats)
 	})
 }
 
@@ -152,7 +152,7 @@ func TestClientHangsUpBeforeItIsTaken(t *testing.T) {
 		running.requireAnswer(t, passed)
 		visitOf(s.handler, add).requireAnswer(t, added)
 		require.EqualValues(t, 1, s.slow.Ran.Load(), "the one that is gone does not run")
-		require.Equal(t, httpconn.ServerStats{Requests: 2, Replies: 2, Gone: 1}, s.handler.Stats())
+		servicetest.EventuallyEqual(t, httpconn.ServerStats{Requests: 2, Replies: 2, Gone: 1}, s.handler.Stats)
 	})
 }
 
@@ -173,7 +173,7 @@ func TestClientHangsUpWhileItRuns(t *testing.T) {
 		s.slow.Open()
 		waiting.requireAnswer(t, added)
 		require.EqualValues(t, 1, s.slow.Ran.Load())
-		require.Equal(t, httpconn.ServerStats{Requests: 2, Replies: 1}, s.handler.Stats())
+		servicetest.EventuallyEqual(t, httpconn.ServerStats{Requests: 2, Replies: 1}, s.handler.Stats)
 	})
 }
 
@@ -229,7 +229,7 @@ func TestMaxWaitingOfOneBody(t *testing.T) {
 		_ = w.Close()
 		require.NoError(t, handler.Close())
 		small.requireBusy(t, "shutting down")
-		require.Equal(t, httpconn.ServerStats{Busy: 4}, handler.Stats())
+		servicetest.EventuallyEqual(t, httpconn.ServerStats{Busy: 4}, handler.Stats)
 	})
 }
 
@@ -246,7 +246,7 @@ func TestBodyIsCut(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, v.Code)
 		require.Equal(t, "true", v.Header().Get(httpconn.NotBegunHeader))
 		require.Contains(t, v.Body.String(), "the body broke off: unexpected EOF")
-		require.Equal(t, httpconn.ServerStats{Gone: 1}, s.handler.Stats())
+		servicetest.EventuallyEqual(t, httpconn.ServerStats{Gone: 1}, s.handler.Stats)
 		visitOf(s.handler, add).requireAnswer(t, added) // has room
 	})
 }
@@ -275,7 +275,7 @@ func TestDrain(t *testing.T) {
 		<-s.Done
 		require.NoError(t, s.Err)
 		visitOf(s.handler, add).requireBusy(t, "shutting down")
-		require.Equal(t, httpconn.ServerStats{Requests: 2, Replies: 2, Busy: 3}, s.handler.Stats())
+		servicetest.EventuallyEqual(t, httpconn.ServerStats{Requests: 2, Replies: 2, Busy: 3}, s.handler.Stats)
 	})
 }
 

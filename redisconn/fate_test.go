@@ -169,7 +169,7 @@ func TestCloseEndsRequests(t *testing.T) {
 				requireSentinel(t, jsonrpc2.ErrUnavailable, err)
 				require.ErrorContains(t, err, "connection refused")
 			}
-			require.Equal(t, redisconn.ClientStats{Unsent: 20}, conn.Stats())
+			servicetest.EventuallyEqual(t, redisconn.ClientStats{Unsent: 20}, conn.Stats)
 			require.ErrorIs(t, conn.WriteRequest(jsonrpc2.NewRequest(t.Context(), []byte(aCall), jsonrpc2.Hooks{})), net.ErrClosed)
 		})
 	}

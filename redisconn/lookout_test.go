@@ -49,7 +49,7 @@ func TestRequireServer(t *testing.T) {
 			c := dialServed(t, rdb, opts, 0)
 			requireNoServer(t, c)
 			requireEmpty(t, rdb)
-			require.Equal(t, redisconn.ClientStats{Unsent: 2}, c.conn.Stats())
+			servicetest.EventuallyEqual(t, redisconn.ClientStats{Unsent: 2}, c.conn.Stats)
 			require.NoError(t, c.conn.Err())
 
 			w := serve(t, rdb, nil)

@@ -28,6 +28,18 @@ func Eventually(t *testing.T, condition func() bool, msgAndArgs ...any) {
 	require.Eventually(t, condition, Soon, Tick, msgAndArgs...)
 }
 
+// EventuallyEqual requires that get returns want soon. Counts are compared by it:
+// an end counts a call as done after it has sent the answer, which its caller may
+// see first.
+func EventuallyEqual[T comparable](t *testing.T, want T, get func() T, msgAndArgs ...any) {
+	t.Helper()
+	got := get()
+	for start := time.Now(); got != want && time.Since(start) < Soon; got = get() {
+		time.Sleep(Tick)
+	}
+	require.Equal(t, want, got, msgAndArgs...)
+}
+
 // Bubble makes a test run in a synctest bubble.
 func Bubble(test func(*testing.T)) func(*testing.T) {
 	return func(t *testing.T) { synctest.Test(t, test) }
