@@ -91,7 +91,7 @@ func (c *ClientConn) makeOutlets(opts *DialOptions) {
 			where:     c.outcomes.where,
 			opts:      opts,
 			state:     c.state,
-			requests:  link.NewRequests[request](),
+			requests:  link.NewRequests[request](jsonrpc2.ErrOverloaded),
 			calls:     c.calls,
 			outcomes:  c.outcomes,
 			channel:   channel,

@@ -60,7 +60,7 @@ const (
 
 func (l *lane) init(d *dialer, s *settler) {
 	l.dialer, l.settler = d, s
-	l.outbox = link.NewOutbox[reply](false) // the prefetch limits it
+	l.outbox = link.NewOutbox[reply](nil) // the prefetch limits it
 	l.kick = make(chan struct{}, 1)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 }

@@ -38,7 +38,7 @@ func newReplier(d *dialer, s *settler, confirms bool) *replier {
 	r := &replier{
 		settler:  s,
 		confirms: confirms,
-		outbox:   link.NewOutbox[reply](false), // the prefetch limits it
+		outbox:   link.NewOutbox[reply](nil), // the prefetch limits it
 		channel:  newPublishChannel[reply](confirms, false),
 		directs:  newDirectLane(d, s),
 		lates:    newLateLane(d, s),

@@ -14,7 +14,7 @@ type lane struct {
 }
 
 func newLane(s *sender) *lane {
-	l := &lane{outbox: link.NewOutbox[push](false), sender: s, retrier: newRetrier(s)}
+	l := &lane{outbox: link.NewOutbox[push](nil), sender: s, retrier: newRetrier(s)}
 	l.outbox.LoneCaller = func() bool { return s.places.Taken() <= l.outbox.Len() }
 	return l
 }

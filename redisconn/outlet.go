@@ -30,7 +30,7 @@ type outlet struct {
 func newOutlet(b *broker, opts DialOptions) *outlet {
 	o := &outlet{
 		broker:   b,
-		Requests: link.NewRequests[*request](),
+		Requests: link.NewRequests[*request](jsonrpc2.ErrOverloaded),
 		pushing:  make(chan struct{}, 1),
 		backlog:  backlog{limit: int64(opts.MaxBacklog), ask: b.length},
 	}

@@ -22,13 +22,18 @@ const (
 // A Backoff says how long to wait before the next try. The zero value is ready
 // for use.
 type Backoff struct {
+	Max  time.Duration // the longest delay; 5 s if 0
 	last time.Duration
 }
 
-// Next returns the next delay: twice the one before, from 50 ms to 5 s, less up to a half
+// Next returns the next delay: twice the one before, from 50 ms to Max, less up to a half
 // at random, so that many clients do not come back at once.
 func (b *Backoff) Next() time.Duration {
-	b.last = min(max(2*b.last, minBackoff), maxBackoff)
+	most := b.Max
+	if most == 0 {
+		most = maxBackoff
+	}
+	b.last = min(max(2*b.last, minBackoff), most)
 	return b.last - mathrand.N(b.last/2)
 }
 

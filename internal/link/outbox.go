@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/internal/yield"
 )
 
@@ -19,12 +18,11 @@ const maxSpare = 1024
 // An Outbox holds what waits for a connection's one writer, which takes all of
 // it in one go.
 type Outbox[T any] struct {
-	Limited bool // to 16 MiB: Put then fails
-
 	// LoneCaller, if set before Run, reports whether what waits is all that callers are
 	// about to put. A guess will do.
 	LoneCaller func() bool
 
+	full    error         // what Put fails with beyond 16 MiB; nil: no limit
 	wake    chan struct{} // receives if there may be something to take
 	closing chan struct{} // closed by Close
 
@@ -34,12 +32,13 @@ type Outbox[T any] struct {
 	closed  bool
 }
 
-// NewOutbox returns an empty Outbox.
-func NewOutbox[T any](limited bool) *Outbox[T] {
-	return &Outbox[T]{Limited: limited, wake: make(chan struct{}, 1), closing: make(chan struct{})}
+// NewOutbox returns an empty Outbox. If full is set, its Put fails with it while more than
+// 16 MiB wait.
+func NewOutbox[T any](full error) *Outbox[T] {
+	return &Outbox[T]{full: full, wake: make(chan struct{}, 1), closing: make(chan struct{})}
 }
 
-// Put adds an item of so many bytes, and never blocks. It fails with ErrOverloaded if the
+// Put adds an item of so many bytes, and never blocks. It fails if the
 // outbox is limited and full, and with net.ErrClosed after Close.
 func (o *Outbox[T]) Put(item T, bytes int) error {
 	o.mu.Lock()
@@ -47,8 +46,8 @@ func (o *Outbox[T]) Put(item T, bytes int) error {
 	switch {
 	case o.closed:
 		return net.ErrClosed
-	case o.Limited && o.bytes+bytes > maxWaiting:
-		return jsonrpc2.ErrOverloaded
+	case o.full != nil && o.bytes+bytes > maxWaiting:
+		return o.full
 	}
 	o.waiting = append(o.waiting, item)
 	o.bytes += bytes

@@ -1,18 +1,19 @@
 package link
 
 import (
+	"errors"
 	"net"
 	"runtime"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/micromessaging/jsonrpc2"
 )
 
+var errFull = errors.New("full")
+
 func TestOutbox(t *testing.T) {
-	o := NewOutbox[string](false)
+	o := NewOutbox[string](nil)
 	requireNotReady(t, o.Ready())
 	require.NoError(t, o.Put("a", 1))
 	require.NoError(t, o.Put("b", 1))
@@ -36,7 +37,7 @@ func TestOutbox(t *testing.T) {
 func TestOutboxLone(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // others run only when Take yields
 	for _, lone := range []bool{true, false} {
-		o := NewOutbox[string](false)
+		o := NewOutbox[string](nil)
 		o.LoneCaller = func() bool { return lone }
 		require.NoError(t, o.Put("first", 1))
 		var others sync.WaitGroup
@@ -52,7 +53,7 @@ func TestOutboxLone(t *testing.T) {
 }
 
 func TestOutboxClose(t *testing.T) {
-	o := NewOutbox[string](false)
+	o := NewOutbox[string](nil)
 	require.NoError(t, o.Put("last", 1))
 	o.Close()
 	require.ErrorIs(t, o.Put("late", 1), net.ErrClosed)
@@ -63,18 +64,18 @@ func TestOutboxClose(t *testing.T) {
 }
 
 func TestOutboxLimit(t *testing.T) {
-	o := NewOutbox[string](true)
+	o := NewOutbox[string](errFull)
 	require.NoError(t, o.Put("a", maxWaiting-1))
 	require.NoError(t, o.Put("b", 1))
-	require.ErrorIs(t, o.Put("c", 1), jsonrpc2.ErrOverloaded)
+	require.ErrorIs(t, o.Put("c", 1), errFull)
 	require.NoError(t, o.Put("nothing", 0))
 	_, _ = o.Take(nil)
-	require.ErrorIs(t, o.Put("c", 1), jsonrpc2.ErrOverloaded) // it is not sent yet
+	require.ErrorIs(t, o.Put("c", 1), errFull) // it is not sent yet
 	o.Done(1)
 	require.NoError(t, o.Put("c", 1))
-	require.ErrorIs(t, o.Put("d", 1), jsonrpc2.ErrOverloaded)
+	require.ErrorIs(t, o.Put("d", 1), errFull)
 
-	unlimited := NewOutbox[string](false)
+	unlimited := NewOutbox[string](nil)
 	require.NoError(t, unlimited.Put("giant", 10*maxWaiting))
 	require.NoError(t, unlimited.Put("giant", 10*maxWaiting))
 }
@@ -83,7 +84,7 @@ func TestOutboxLimit(t *testing.T) {
 func TestOutboxConcurrently(t *testing.T) {
 	type item struct{ from, n int }
 	const from, each = 8, 1000
-	o := NewOutbox[item](false)
+	o := NewOutbox[item](nil)
 	var wg sync.WaitGroup
 	for i := range from {
 		wg.Go(func() {

@@ -20,9 +20,9 @@ type Requests[T Sendable] struct {
 	Unsent, Expired, Overloaded atomic.Int64
 }
 
-// NewRequests returns empty Requests.
-func NewRequests[T Sendable]() *Requests[T] {
-	return &Requests[T]{Outbox: NewOutbox[T](true)}
+// NewRequests returns empty Requests. Their Put fails with full while more than 16 MiB wait.
+func NewRequests[T Sendable](full error) *Requests[T] {
+	return &Requests[T]{Outbox: NewOutbox[T](full)}
 }
 
 // Wanted returns the requests whose callers still wait, and drops the others.
