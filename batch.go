@@ -163,10 +163,10 @@ func (b *batchConn) send(requests []*Request) {
 	r := requests[0]
 	if len(requests) > 1 {
 		r = b.join(slices.Clone(requests)) // or one batch would keep all of them alive
-		r.message.Store(r)
+		r.sentAs(r)
 	}
 	for _, part := range requests {
-		part.message.Store(r)
+		part.sentAs(r)
 	}
 	if err := b.ClientConn.WriteRequest(r); err != nil {
 		r.Fail(withSentinel(err, ErrUnavailable))
@@ -177,14 +177,7 @@ func (b *batchConn) join(requests []*Request) *Request {
 	if cap(b.joined) > maxKeptBuffer {
 		b.joined = nil
 	}
-	body := append(b.joined[:0], '[')
-	for i, r := range requests {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = append(body, r.Body...)
-	}
-	b.joined = append(body, ']')
+	b.joined = appendBatch(b.joined[:0], requests)
 	return JoinRequests(b.joined, Hooks{}, requests...)
 }
 

@@ -27,23 +27,24 @@ func JoinRequests(body []byte, hooks Hooks, requests ...*Request) *Request {
 	j.owner, j.ctx, j.Body = j, requests[0].ctx, body
 	j.deadline = latestDeadline(requests)
 	for _, r := range requests {
-		if end := r.join(j); end != underWay {
-			j.partEnded(end)
-		}
+		r.join(j)
 	}
 	return &j.Request
 }
 
-// join makes r a part of j, unless r has ended. It returns how r has ended, or underWay.
-func (r *Request) join(j *joined) int32 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	end := r.end.Load()
-	if end == underWay {
-		w := r.watch()
-		w.joined = append(w.joined, j)
+// appendBatch appends a batch of requests: of one its body alone.
+func appendBatch(b []byte, requests []*Request) []byte {
+	if len(requests) == 1 {
+		return append(b, requests[0].Body...)
 	}
-	return end
+	for i, r := range requests {
+		separator := byte(',')
+		if i == 0 {
+			separator = '['
+		}
+		b = append(append(b, separator), r.Body...)
+	}
+	return append(b, ']')
 }
 
 func latestDeadline(requests []*Request) (latest time.Time) {
@@ -86,21 +87,12 @@ func (j *joined) fail(err error) {
 		j.failParts(err)
 	case !j.finish(canceled):
 	case j.hooks.Fail != nil:
-		j.leaveParts()
+		for _, r := range j.parts {
+			r.leave(j)
+		}
 		j.hooks.Fail(err)
 	default:
 		j.failParts(err)
-	}
-}
-
-// leaveParts removes j from its parts, which are still under way.
-func (j *joined) leaveParts() {
-	for _, r := range j.parts {
-		r.mu.Lock()
-		if w := r.watchers; w != nil && !r.GivenUp() {
-			w.joined = slices.DeleteFunc(w.joined, func(other *joined) bool { return other == j })
-		}
-		r.mu.Unlock()
 	}
 }
 

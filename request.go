@@ -52,9 +52,16 @@ var endErrors = [...]error{underWay: nil, canceled: context.Canceled, overdue: c
 type watchers struct {
 	done   chan struct{} // closed when the request has ended; nil: not asked for
 	after  []*func()     // run when it has ended
-	joined []*joined     // that it is a part of
+	wholes []whole       // that it is a part of
 
 	one [1]*func() // room for after, most often
+}
+
+// A whole is a Request that others are parts of.
+type whole interface {
+	// partEnded says that a part has ended. It is called once for each part, with the
+	// locks of the part's codec held.
+	partEnded(end int32)
 }
 
 // An owner is what made a Request.
@@ -117,7 +124,11 @@ func (r *Request) HasNotification() bool { return r.owner.hasNotification() }
 // has headers: traceparent, tracestate and baggage, where they are in the metadata of r. A
 // batch has none.
 func (r *Request) EachHeader(f func(name, value string)) {
-	if _, ok := r.owner.(*joined); ok {
+	switch o := r.owner.(type) {
+	case *joined:
+		return
+	case *try:
+		o.of.request.EachHeader(f)
 		return
 	}
 	meta := metaOf(r.ctx)
@@ -155,10 +166,34 @@ func (r *Request) finish(end int32) bool {
 	for _, f := range w.after { // nobody adds to them any more
 		go (*f)()
 	}
-	for _, j := range w.joined {
-		j.partEnded(end)
+	for _, whole := range w.wholes {
+		whole.partEnded(end)
 	}
 	return true
+}
+
+// join makes r a part of a whole.
+func (r *Request) join(w whole) {
+	r.mu.Lock()
+	end := r.end.Load()
+	if end == underWay {
+		watchers := r.watch()
+		watchers.wholes = append(watchers.wholes, w)
+	}
+	r.mu.Unlock()
+	if end != underWay {
+		w.partEnded(end)
+	}
+}
+
+// leave makes r no part of a whole any more. The whole may still hear of the end of r if
+// that comes at the same time.
+func (r *Request) leave(w whole) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if watchers := r.watchers; watchers != nil && !r.GivenUp() {
+		watchers.wholes = slices.DeleteFunc(watchers.wholes, func(other whole) bool { return other == w })
+	}
 }
 
 // watch returns the watchers of a request that has not ended. It is called with r.mu
@@ -181,6 +216,17 @@ func (r *Request) eachCall(f func(*pendingCall)) {
 		for _, part := range o.parts {
 			part.eachCall(f)
 		}
+	case *try:
+		o.of.request.eachCall(f)
+	}
+}
+
+// sentAs notes the message that r is sent in: r itself or a batch; nil if it is not sent
+// yet, or is to be sent again.
+func (r *Request) sentAs(message *Request) {
+	r.message.Store(message)
+	if a, ok := r.owner.(*try); ok && !a.of.batched {
+		a.of.request.message.Store(message)
 	}
 }
 

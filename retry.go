@@ -1,0 +1,250 @@
+package jsonrpc2
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// A RetryPolicy says which calls may be sent again although they may have run.
+type RetryPolicy struct {
+	// Idempotent says that a call may run more than once. It is then sent again also
+	// when its reply is known to be lost, or a limit of the Conn's own is over. A
+	// notification is, when it is not known whether it was sent.
+	Idempotent bool
+
+	// After, if more than 0, sends an Idempotent call again that has no answer for so
+	// long. The one before is withdrawn first where the Conn can do that. The first
+	// answer counts. While the Conn does not work, no call is sent again by this.
+	After time.Duration
+}
+
+type policyKey struct{}
+
+// WithRetryPolicy returns a ctx whose calls and notifications have this policy, in place of
+// that in the RetryOptions. It has no effect on a client without [Retry].
+func WithRetryPolicy(ctx context.Context, policy RetryPolicy) context.Context {
+	return context.WithValue(ctx, policyKey{}, policy)
+}
+
+// RetryOptions are the options of Retry. The zero value is useful, and so is a nil pointer
+// to it.
+type RetryOptions struct {
+	// RetryPolicy is that of all requests whose ctx has none.
+	RetryPolicy
+
+	// Stats, if set, counts what is sent again.
+	Stats *RetryStats
+}
+
+// Retry returns a ClientConn around conn that sends again what did certainly not run:
+// requests that fail with [ErrUnavailable], [ErrNoServer] or [ErrOverloaded]. The restart of
+// a broker or a server is then a delay. Closing the result closes conn.
+//
+// A request is sent again under the same id, after a delay of 50 ms that doubles up to 1 s,
+// less up to a half at random. That ends with the deadline of a call and the Timeout of a
+// notification, and when the caller gives up. If the deadline comes before the next try,
+// the call fails at once with the error of the last one. Without any limit, tries go on
+// until the client is closed. Requests may overtake each other.
+//
+// A call that may have run is sent again only if its [RetryPolicy] says that it is
+// Idempotent. The server may then run it twice. To the method the second time shows by the
+// ID of [CallFrom] alone: a service that remembers the ids of some minutes can tell.
+//
+// So that retries don't add to an overload, there is a budget. A call that waits for a
+// connection, while conn's Err is not nil, costs nothing. All other tries beyond the first
+// are at most a tenth of the requests of the last ten seconds or so, and ten a second
+// besides, of which a hundred may come at once. A request that the budget does not allow to
+// be sent again fails with the error of its last try, and is counted as Withheld.
+//
+// An error tells the truth about all tries: if one of them may have run, it is an
+// [ErrReplyLost] or [ErrUnconfirmed] even if the last one did not run.
+//
+// At most 16 MiB of requests wait to be sent again. A request beyond them fails.
+//
+// Retry works with every Conn. With [Batch], write Retry(Batch(conn, nil), nil): then each
+// request has its own tries. In the other order a batch is sent again as a whole, but for
+// those of its requests that have ended, and is Idempotent if all of them are.
+func Retry(conn ClientConn, opts *RetryOptions) ClientConn {
+	if opts == nil {
+		opts = &RetryOptions{}
+	}
+	c := &retryConn{
+		ClientConn: conn,
+		policy:     opts.RetryPolicy,
+		stats:      opts.Stats,
+		wake:       make(chan struct{}, 1),
+		done:       make(chan struct{}),
+		sending:    make(chan struct{}, 1),
+		inquiring:  make(chan struct{}, 1),
+		budget:     newRetryBudget(),
+	}
+	if c.stats == nil {
+		c.stats = new(RetryStats)
+	}
+	go c.run()
+	return c
+}
+
+// A retryConn has a goroutine that decides about the tries that have failed, and makes the
+// next ones; Close waits for it. Another runs while tries are withdrawn. See retried for the
+// states of a request.
+type retryConn struct {
+	ClientConn
+	policy RetryPolicy
+	stats  *RetryStats
+
+	wake       chan struct{}  // receives if there may be something to do
+	done       chan struct{}  // closed when the goroutine has ended
+	sending    chan struct{}  // full while requests are sent again, see Inquire
+	inquiring  chan struct{}  // full while an Inquire of ClientConn runs
+	withdrawal sync.WaitGroup // for the goroutine that withdraws
+
+	unanswered Reply // whose Missing is to be looked at; ReadReply's own
+
+	mu          sync.Mutex // protects following
+	due         dueRequests
+	failed      []*retried // to be decided about
+	overdue     []*retried // to be withdrawn
+	withdrawing bool       // the goroutine that withdraws runs
+	bytes       int        // of those that wait
+	budget      retryBudget
+	closed      bool
+}
+
+// WriteRequest implements ClientConn.
+func (c *retryConn) WriteRequest(r *Request) error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return net.ErrClosed
+	}
+	c.budget.deposit(time.Now())
+	c.mu.Unlock()
+	c.stats.requests.Add(1)
+	r.Keep()
+	rt := newRetried(c, r)
+	r.Handle = rt
+	c.send(rt, r.Body)
+	return nil
+}
+
+// send makes a try.
+func (c *retryConn) send(rt *retried, body []byte) {
+	a := &try{of: rt}
+	a.owner, a.ctx, a.deadline = a, rt.request.ctx, rt.request.deadline
+	a.Body, a.kept = body, true
+	c.mu.Lock()
+	rt.state, rt.attempt = trying, a
+	c.mu.Unlock()
+	rt.request.join(a)
+	if a.GivenUp() {
+		c.mu.Lock()
+		rt.state = waiting // it is not sent
+		c.mu.Unlock()
+		return
+	}
+	if err := c.ClientConn.WriteRequest(&a.Request); err != nil {
+		a.fail(withSentinel(err, ErrUnavailable))
+		return
+	}
+	if rt.policy.After > 0 && !a.IsNotification() {
+		c.watch(rt, a, time.Now().Add(rt.policy.After))
+	}
+}
+
+// watch has run look at a try at a time, if it has no answer until then.
+func (c *retryConn) watch(rt *retried, a *try, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if rt.attempt != a || rt.state != trying || a.GivenUp() || c.closed {
+		return
+	}
+	rt.at = at
+	c.push(rt)
+}
+
+// ReadReply implements ClientConn. What a reply does not answer fails like a try that the
+// Conn fails: when the codec has looked at the reply, as it has when it calls ReadReply for
+// the next one.
+func (c *retryConn) ReadReply(ctx context.Context) (Reply, error) {
+	if last := c.unanswered; last.Request != nil {
+		c.unanswered = Reply{}
+		last.Request.Fail(last.Missing)
+	}
+	reply, err := c.ClientConn.ReadReply(ctx)
+	if reply.Request != nil && reply.Missing != nil {
+		c.unanswered = reply
+		reply.Missing = nil
+	}
+	return reply, err
+}
+
+// Inquire implements ClientConn. A request that waits for its next try has not run, unless
+// an earlier one may have.
+func (c *retryConn) Inquire(ctx context.Context, requests []*Request) []error {
+	c.sending <- struct{}{} // what is being sent again is sent, or given up, then
+	<-c.sending
+	found := make([]error, len(requests))
+	asked := make([]*Request, len(requests))
+	for i, r := range requests {
+		asked[i] = r
+		if rt, ok := r.Handle.(*retried); ok {
+			asked[i], found[i] = rt.inquired()
+		}
+	}
+	answers := c.inquire(ctx, asked)
+	for i, r := range requests {
+		if asked[i] == nil || i >= len(answers) {
+			continue
+		}
+		found[i] = answers[i]
+		if rt, ok := r.Handle.(*retried); ok && rt.ranPerhaps() && errors.Is(found[i], ErrNotRun) {
+			found[i] = errEarlierTry
+		}
+	}
+	return found
+}
+
+var errEarlierTry = errors.New("the last try was withdrawn, but an earlier one may have run")
+
+// inquire asks the Conn about requests, but for those that are nil.
+func (c *retryConn) inquire(ctx context.Context, requests []*Request) []error {
+	var asked []*Request
+	for _, r := range requests {
+		if r != nil {
+			asked = append(asked, r)
+		}
+	}
+	if len(asked) == 0 {
+		return nil
+	}
+	select {
+	case c.inquiring <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	answers := c.ClientConn.Inquire(ctx, asked)
+	<-c.inquiring
+	found, next := make([]error, len(requests)), 0
+	for i, r := range requests {
+		if r != nil && next < len(answers) {
+			found[i] = answers[next]
+			next++
+		}
+	}
+	return found
+}
+
+// Close fails the requests that wait for their next try, and closes the Conn.
+func (c *retryConn) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.signal()
+	<-c.done
+	c.withdrawal.Wait()
+	return c.ClientConn.Close()
+}
