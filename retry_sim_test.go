@@ -41,9 +41,9 @@ type fickle struct {
 
 // A ficklePlan is what becomes of a request.
 type ficklePlan struct {
-	mu         sync.Mutex
-	withdrawn  bool
-	ran, ended bool
+	mu        sync.Mutex
+	withdrawn bool
+	ran       bool
 }
 
 func newFickle(t *testing.T, random *rand.Rand) *fickle {
