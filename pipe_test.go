@@ -18,25 +18,18 @@ import (
 )
 
 func TestPipeConformance(t *testing.T) {
-	for name, wrap := range map[string]func(jsonrpc2.ClientConn) jsonrpc2.ClientConn{
-		"alone": func(conn jsonrpc2.ClientConn) jsonrpc2.ClientConn { return conn },
-		"Retry": func(conn jsonrpc2.ClientConn) jsonrpc2.ClientConn { return jsonrpc2.Retry(conn, nil) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			conntest.Run(t, func(*testing.T) conntest.Transport {
-				dialed := make(chan jsonrpc2.ServerConn, 10)
-				return conntest.Transport{
-					Dial: func(testing.TB) jsonrpc2.ClientConn {
-						here, there := jsonrpc2.Pipe()
-						dialed <- there
-						return wrap(here)
-					},
-					Listen:    func(testing.TB) jsonrpc2.ServerConn { return <-dialed },
-					Deadlines: true,
-				}
-			})
-		})
-	}
+	conntest.Run(t, func(*testing.T) conntest.Transport {
+		dialed := make(chan jsonrpc2.ServerConn, 10)
+		return conntest.Transport{
+			Dial: func(testing.TB) jsonrpc2.ClientConn {
+				here, there := jsonrpc2.Pipe()
+				dialed <- there
+				return here
+			},
+			Listen:    func(testing.TB) jsonrpc2.ServerConn { return <-dialed },
+			Deadlines: true,
+		}
+	})
 }
 
 // A request that waits is withdrawn, and one that has begun learns that its caller is gone.

@@ -38,39 +38,65 @@ type Transport struct {
 
 // Run runs the tests, one after the other, as subtests of t. For each it calls connect,
 // which uses t.Cleanup to release what it has set up. Run closes the Conns. The longest
-// messages that it sends have little more than 3 MiB.
+// messages that it sends have little more than 3 MiB. It runs some tests again with
+// jsonrpc2.Batch and jsonrpc2.Retry around the calling end.
 func Run(t *testing.T, connect func(t *testing.T) Transport) {
-	for _, test := range []struct {
-		name string
-		run  func(t *testing.T, transport Transport)
-	}{
-		{"Echo", testEcho},
-		{"ConcurrentCalls", testConcurrentCalls},
-		{"Deadline", testDeadline},
-		{"Notification", testNotification},
-		{"NotificationIsSent", testNotificationIsSent},
-		{"RawBatch", testRawBatch},
-		{"JoinedRequests", testJoinedRequests},
-		{"Metadata", testMetadata},
-		{"InterruptedRead", testInterruptedRead},
-		{"DrainIdle", testDrainIdle},
-		{"DrainFinishesCalls", testDrainFinishesCalls},
-		{"DrainGivesBack", testDrainGivesBack},
-		{"CloseWhileReading", testCloseWhileReading},
-		{"CloseEndsCalls", testCloseEndsCalls},
-		{"ShutdownFinishesCalls", testShutdownFinishesCalls},
-		{"WriteAfterClose", testWriteAfterClose},
-		{"OpenedOnce", testOpenedOnce},
-		{"Err", testErr},
-		{"GivenUp", testGivenUp},
-		{"Withdrawn", testWithdrawn},
-		{"GiantMessages", testGiantMessages},
-		{"BrokenMessages", testBrokenMessages},
-		{"ReplyOnce", testReplyOnce},
-		{"Limit", testLimit},
-	} {
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, connect(t)) })
+		if !test.wrapped {
+			continue
+		}
+		for _, w := range wrappers {
+			t.Run(test.name+"/"+w.name, func(t *testing.T) {
+				transport := connect(t)
+				dial := transport.Dial
+				transport.Dial = func(t testing.TB) jsonrpc2.ClientConn { return w.wrap(dial(t)) }
+				test.run(t, transport)
+			})
+		}
 	}
+}
+
+var tests = []struct {
+	name    string
+	run     func(t *testing.T, transport Transport)
+	wrapped bool // it needs nothing but a client and a server
+}{
+	{"Echo", testEcho, true},
+	{"ConcurrentCalls", testConcurrentCalls, true},
+	{"Deadline", testDeadline, true},
+	{"Notification", testNotification, false},
+	{"NotificationIsSent", testNotificationIsSent, false},
+	{"RawBatch", testRawBatch, false},
+	{"JoinedRequests", testJoinedRequests, false},
+	{"Metadata", testMetadata, true},
+	{"InterruptedRead", testInterruptedRead, false},
+	{"DrainIdle", testDrainIdle, false},
+	{"DrainFinishesCalls", testDrainFinishesCalls, true},
+	{"DrainGivesBack", testDrainGivesBack, false},
+	{"CloseWhileReading", testCloseWhileReading, false},
+	{"CloseEndsCalls", testCloseEndsCalls, true},
+	{"ShutdownFinishesCalls", testShutdownFinishesCalls, true},
+	{"WriteAfterClose", testWriteAfterClose, true},
+	{"OpenedOnce", testOpenedOnce, true},
+	{"Err", testErr, false},
+	{"GivenUp", testGivenUp, false},
+	{"Withdrawn", testWithdrawn, true},
+	{"GiantMessages", testGiantMessages, false},
+	{"BrokenMessages", testBrokenMessages, false},
+	{"ReplyOnce", testReplyOnce, false},
+	{"Limit", testLimit, false},
+}
+
+var wrappers = []struct {
+	name string
+	wrap func(jsonrpc2.ClientConn) jsonrpc2.ClientConn
+}{
+	{"Batch", func(conn jsonrpc2.ClientConn) jsonrpc2.ClientConn { return jsonrpc2.Batch(conn, nil) }},
+	{"Retry", func(conn jsonrpc2.ClientConn) jsonrpc2.ClientConn { return jsonrpc2.Retry(conn, nil) }},
+	{"RetryBatch", func(conn jsonrpc2.ClientConn) jsonrpc2.ClientConn {
+		return jsonrpc2.Retry(jsonrpc2.Batch(conn, nil), nil)
+	}},
 }
 
 const (
