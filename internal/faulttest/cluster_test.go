@@ -110,15 +110,8 @@ func holderOf(t *testing.T, cluster *brokertest.RedisCluster, admin *redis.Clust
 // The node that leads a quorum queue is killed. What was confirmed runs.
 func TestRabbitMQClusterLeaderKilled(t *testing.T) {
 	slow(t)
-	cluster := brokertest.StartRabbitMQCluster(t, 3)
-	nodes := cluster.Nodes
-	s := newRabbitSite(t, nodes[0])
-	for _, node := range nodes[1:] {
-		s.dialing.URLs = append(s.dialing.URLs, node.URL())
-	}
-	s.dialing.Persistent = true
-	s.listening.URLs = s.dialing.URLs
-	s.listening.Queue.Quorum = true
+	nodes := brokertest.StartRabbitMQCluster(t, 3).Nodes
+	s := quorumSite(t, nodes)
 	tr := &trial{
 		name:    "RabbitMQ cluster, leader of a quorum queue killed",
 		site:    s,
@@ -126,16 +119,33 @@ func TestRabbitMQClusterLeaderKilled(t *testing.T) {
 		allow:   allowed{failed: many, lost: many, again: prefetch},
 		note:    func(tally) string { return "what was confirmed ran" },
 	}
-	tr.run(t, func() {
-		awaitMembers(t, s, len(nodes))
-		leader := leaderOf(t, s, nodes)
-		s.admin = func() *brokertest.RabbitMQ { return otherThan(leader, nodes) }
-		leader.Kill()
-		tr.awaitAnswered(t, enough)
-		leader.Start()
-	})
+	tr.run(t, func() { killLeader(t, s, nodes, func() { tr.awaitAnswered(t, enough) }) })
 	ran := int64(len(tr.ledger.runs(t)) + tr.ledger.notes(t))
 	require.LessOrEqual(t, tr.conn.(*amqpconn.ClientConn).Stats().Confirmed, ran, "confirmed, but did not run")
+}
+
+// quorumSite returns a site on a cluster, with a quorum queue.
+func quorumSite(t *testing.T, nodes []*brokertest.RabbitMQ) *rabbitSite {
+	s := newRabbitSite(t, nodes[0])
+	for _, node := range nodes[1:] {
+		s.dialing.URLs = append(s.dialing.URLs, node.URL())
+	}
+	s.dialing.Persistent = true
+	s.listening.URLs = s.dialing.URLs
+	s.listening.Queue.Quorum = true
+	return s
+}
+
+// killLeader kills the node that leads a quorum queue, and starts it again when meanwhile
+// returns.
+func killLeader(t *testing.T, s *rabbitSite, nodes []*brokertest.RabbitMQ, meanwhile func()) {
+	t.Helper()
+	awaitMembers(t, s, len(nodes))
+	leader := leaderOf(t, s, nodes)
+	s.admin = func() *brokertest.RabbitMQ { return otherThan(leader, nodes) }
+	leader.Kill()
+	meanwhile()
+	leader.Start()
 }
 
 // awaitMembers waits until all members of a quorum queue are there, and for as

@@ -28,7 +28,8 @@ const processVariable = "FAULTTEST_PROCESS"
 // A processConfig says what a process is to do.
 type processConfig struct {
 	RedisAddr string // else RabbitURL
-	RabbitURL string
+	RabbitURL string // else HTTPAddr
+	HTTPAddr  string // to serve at
 	Queue     string
 
 	Ledger string        // of a server
@@ -68,6 +69,12 @@ func (c processConfig) serve(ctx context.Context) error {
 	if err := server.Register(ledger); err != nil {
 		return err
 	}
+	stats := new(jsonrpc2.ServerStats)
+	opts := &jsonrpc2.ServerOptions{Logger: servicetest.Quiet, Stats: stats}
+	if c.HTTPAddr != "" {
+		err = serveHTTP(ctx, server, c.HTTPAddr, opts)
+		return errors.Join(err, ledger.noteCounts(stats))
+	}
 	var conn jsonrpc2.ServerConn
 	if c.RedisAddr != "" {
 		c.Redis.Logger = servicetest.Quiet
@@ -80,8 +87,7 @@ func (c processConfig) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stats := new(jsonrpc2.ServerStats)
-	err = jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet, Stats: stats})
+	err = jsonrpc2.Serve(ctx, server, conn, opts)
 	return errors.Join(err, ledger.noteCounts(stats))
 }
 

@@ -36,7 +36,8 @@ type trial struct {
 	allow   allowed                // what the delivery tables allow
 	note    func(sum tally) string // in the table, may be nil
 	client  jsonrpc2.ClientOptions
-	idle    bool // the service has nothing to do but to note the call
+	idle    bool                   // the service has nothing to do but to note the call
+	retry   *jsonrpc2.RetryOptions // nil: the client has no Retry
 
 	*load
 	ledger *Ledger
@@ -76,8 +77,15 @@ func (tr *trial) prepare(t *testing.T, servers bool) {
 	if tr.timeout == 0 {
 		tr.client.Timeout = 2 * time.Second
 	}
-	client := jsonrpc2.NewClient(tr.conn, &tr.client)
+	conn := tr.conn
+	if tr.retry != nil {
+		conn = jsonrpc2.Retry(conn, tr.retry)
+	}
+	client := jsonrpc2.NewClient(conn, &tr.client)
 	tr.load = newLoad(client)
+	if tr.retry != nil {
+		tr.load.callers = retryCallers
+	}
 	t.Cleanup(func() {
 		tr.stop()
 		_ = client.Close()

@@ -1,0 +1,324 @@
+package faulttest
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/rpc"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
+)
+
+// Faults that a client with a Retry hides: each call is answered, though it may take longer.
+
+const (
+	retryCallers  = 64
+	retryDeadline = 30 * time.Second
+	outage        = 5 * time.Second
+	again         = time.Second // After
+)
+
+// These are the policies of the trials.
+var (
+	onlyUnsent = jsonrpc2.RetryPolicy{}
+	idempotent = jsonrpc2.RetryPolicy{Idempotent: true}
+	after      = jsonrpc2.RetryPolicy{Idempotent: true, After: again}
+)
+
+// bothPolicies are those of trials that show what each of them hides.
+var bothPolicies = map[string]jsonrpc2.RetryPolicy{"only unsent": onlyUnsent, "idempotent": after}
+
+func policyText(p jsonrpc2.RetryPolicy) string {
+	switch {
+	case p.After > 0:
+		return fmt.Sprintf("Idempotent, After %v", p.After)
+	case p.Idempotent:
+		return "Idempotent"
+	}
+	return "neither Idempotent nor After"
+}
+
+// retryTrial returns a trial whose client has a Retry. With a policy for idempotent calls all
+// are to be answered, and some may run twice. With the other, calls fail that may have run,
+// and none runs twice, unless the server runs it twice.
+func retryTrial(name string, s site, policy jsonrpc2.RetryPolicy, twice bool) *trial {
+	stats := new(jsonrpc2.RetryStats)
+	tr := &trial{
+		name: "Retry: " + name, site: s, timeout: retryDeadline,
+		retry: &jsonrpc2.RetryOptions{RetryPolicy: policy, Stats: stats},
+	}
+	if policy.Idempotent || twice {
+		tr.allow.again = many
+	}
+	if !policy.Idempotent {
+		tr.allow.failed, tr.allow.lost = many, many
+		tr.timeout = retryDeadline / 3 // that calls are lost is to be known soon
+		tr.name += ", not Idempotent"
+	}
+	tr.note = func(tally) string {
+		c := stats.Snapshot()
+		return fmt.Sprintf("%s; sent again: %d that did not run, %d that may have; %d withheld", policyText(policy), c.Resent, c.Repeated, c.Withheld)
+	}
+	return tr
+}
+
+// allAnswered allows no call of a trial to fail.
+func allAnswered(tr *trial) *trial {
+	tr.allow.failed, tr.allow.lost = 0, 0
+	return tr
+}
+
+// hide makes a fault under load, which is over when the function returns.
+func (tr *trial) hide(t *testing.T, fault func()) {
+	t.Helper()
+	tr.prepare(t, true)
+	tr.start()
+	tr.awaitAnswered(t, 5*enough)
+	fault()
+	tr.awaitAnswered(t, 5*enough)
+	tr.finish(t)
+}
+
+func TestRetryRedisKilled(t *testing.T) {
+	t.Parallel()
+	for name, policy := range bothPolicies {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker := brokertest.StartRedis(t, "--appendonly", "yes", "--appendfsync", "always")
+			tr := retryTrial("Redis killed for 5 s, with AOF", newRedisSite(t, broker), policy, false)
+			tr.hide(t, func() {
+				broker.Kill()
+				<-time.After(outage)
+				broker.Start()
+			})
+		})
+	}
+}
+
+func TestRetryRedisSuspended(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	tr := retryTrial("Redis suspended for 5 s", newRedisSite(t, broker), after, false)
+	tr.hide(t, func() {
+		broker.Stop()
+		<-time.After(outage)
+		broker.Cont()
+	})
+}
+
+func TestRetryRedisClientCut(t *testing.T) {
+	t.Parallel()
+	s, proxy := redisBehindProxy(t, true)
+	testRetryCut(t, proxy, retryTrial("Redis client's connections cut", s, after, false))
+}
+
+func TestRetryRedisServerCut(t *testing.T) {
+	t.Parallel()
+	s, proxy := redisBehindProxy(t, false)
+	testRetryCut(t, proxy, retryTrial("Redis server's connections cut", s, after, false))
+}
+
+func TestRetryRabbitMQClientCut(t *testing.T) {
+	s, proxy := rabbitBehindProxy(t, true)
+	testRetryCut(t, proxy, retryTrial("RabbitMQ client's connections cut", s, idempotent, true))
+}
+
+func TestRetryRabbitMQServerCut(t *testing.T) {
+	s, proxy := rabbitBehindProxy(t, false)
+	testRetryCut(t, proxy, allAnswered(retryTrial("RabbitMQ server's connections cut", s, onlyUnsent, true)))
+}
+
+func testRetryCut(t *testing.T, proxy *brokertest.Proxy, tr *trial) {
+	tr.hide(t, func() {
+		for range cuts {
+			proxy.Cut()
+			tr.awaitAnswered(t, enough)
+		}
+	})
+}
+
+func TestRetryRabbitMQClosesConnections(t *testing.T) {
+	broker := brokertest.SharedRabbitMQ(t)
+	tr := retryTrial("RabbitMQ closes all connections", newRabbitSite(t, broker), idempotent, true)
+	tr.hide(t, func() {
+		broker.Eval(`[rabbit_networking:close_connection(P, "a test") || P <- rabbit_networking:connections()]`)
+	})
+}
+
+func TestRetryRabbitMQLeaderKilled(t *testing.T) {
+	slow(t)
+	nodes := brokertest.StartRabbitMQCluster(t, 3).Nodes
+	s := quorumSite(t, nodes)
+	tr := retryTrial("RabbitMQ cluster, leader of a quorum queue killed", s, after, true)
+	tr.hide(t, func() { killLeader(t, s, nodes, func() { tr.awaitAnswered(t, enough) }) })
+}
+
+func TestRetrySentinelFailover(t *testing.T) {
+	slow(t)
+	t.Parallel()
+	sentinel := brokertest.StartSentinel(t)
+	tr := retryTrial("Redis Sentinel, planned failover", sentinelSite(t, sentinel), after, false)
+	tr.hide(t, func() {
+		for range 2 {
+			sentinel.Failover()
+			tr.awaitAnswered(t, enough)
+		}
+	})
+}
+
+func TestRetryRollingDeploy(t *testing.T) {
+	slow(t)
+	t.Run("Redis", func(t *testing.T) {
+		s := newRedisSite(t, brokertest.StartRedis(t))
+		testRetryRollingDeploy(t, allAnswered(retryTrial("Redis servers replaced one by one", s, onlyUnsent, false)))
+	})
+	t.Run("RabbitMQ", func(t *testing.T) {
+		s := newRabbitSite(t, brokertest.SharedRabbitMQ(t))
+		testRetryRollingDeploy(t, allAnswered(retryTrial("RabbitMQ servers replaced one by one", s, onlyUnsent, false)))
+	})
+}
+
+func testRetryRollingDeploy(t *testing.T, tr *trial) {
+	tr.hide(t, func() {
+		for range fleet {
+			next := serve(t, tr.site, tr.ledger, tr.codec)
+			tr.server.end(t)
+			tr.server = next
+			tr.awaitAnswered(t, enough)
+		}
+	})
+}
+
+// What a server process had when it was killed is lost at most once, unless the client sends
+// it again.
+func TestRetryServerProcessKilled(t *testing.T) {
+	slow(t)
+	t.Run("Redis", func(t *testing.T) {
+		s := newRedisSite(t, brokertest.StartRedis(t))
+		testRetryServerProcessKilled(t, retryTrial("Redis server process killed", s, after, false))
+	})
+	t.Run("RabbitMQ", func(t *testing.T) {
+		s := newRabbitSite(t, brokertest.SharedRabbitMQ(t))
+		s.listening.Guarantee = jsonrpc2.AtMostOnce
+		testRetryServerProcessKilled(t, retryTrial("RabbitMQ server process killed, at most once", s, after, false))
+	})
+}
+
+func testRetryServerProcessKilled(t *testing.T, tr *trial) {
+	testServerProcessKilled(t, tr)
+}
+
+// A server over HTTP or TCP is killed and started again 5 s later.
+func testRetryServerRestarted(t *testing.T, tr *trial) {
+	tr.prepare(t, false)
+	config := tr.site.config()
+	config.Ledger = tr.ledger.path
+	server := startProcess(t, config)
+	tr.start()
+	for range restarts {
+		tr.awaitAnswered(t, 5*enough)
+		server.Kill()
+		<-time.After(outage / 2)
+		server = startProcess(t, config)
+	}
+	tr.awaitAnswered(t, enough)
+	tr.server = server
+	tr.finish(t)
+}
+
+func TestRetryHTTPServerKilled(t *testing.T) {
+	t.Parallel()
+	for name, policy := range bothPolicies {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testRetryServerRestarted(t, retryTrial("HTTP server process killed for 2.5 s", newWebsite(t), policy, false))
+		})
+	}
+}
+
+// A proxy answers for a server for some time.
+func TestRetryHTTPGateway(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		status int
+		policy jsonrpc2.RetryPolicy
+	}{
+		{http.StatusBadGateway, idempotent},
+		{http.StatusServiceUnavailable, idempotent},
+	} {
+		t.Run(fmt.Sprint(test.status), func(t *testing.T) {
+			t.Parallel()
+			s := newWebsite(t)
+			target, err := url.Parse(s.url)
+			require.NoError(t, err)
+			reverse := httputil.NewSingleHostReverseProxy(target)
+			reverse.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+			proxy := &gateway{next: reverse}
+			front := httptest.NewServer(proxy)
+			t.Cleanup(front.Close)
+			s.url = front.URL
+			tr := retryTrial(fmt.Sprintf("HTTP proxy says %d for 2 s", test.status), s, test.policy, false)
+			tr.prepare(t, false)
+			config := s.config()
+			config.Ledger = tr.ledger.path
+			tr.server = startProcess(t, config)
+			tr.start()
+			tr.awaitAnswered(t, 25*enough)
+			proxy.status.Store(int64(test.status))
+			<-time.After(2 * time.Second)
+			proxy.status.Store(0)
+			tr.awaitAnswered(t, enough)
+			tr.finish(t)
+		})
+	}
+}
+
+// While a broker stays down, tries are few, memory is bounded, and Close is quick.
+func TestRetryBrokerStaysDown(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.StartRedis(t)
+	broker.Kill()
+	s := newRedisSite(t, broker)
+	for name, conn := range map[string]jsonrpc2.ClientConn{
+		"Redis":    s.dial(t),
+		"RabbitMQ": mustDialRabbit(t, "amqp://guest:guest@"+broker.Addr+"/"),
+		"HTTP":     (&website{url: "http://" + broker.Addr}).dial(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stats := new(jsonrpc2.RetryStats)
+			retry := jsonrpc2.Retry(conn, &jsonrpc2.RetryOptions{Stats: stats})
+			client := jsonrpc2.NewClient(retry, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
+			done := make(chan *rpc.Call, retryCallers)
+			for n := range retryCallers {
+				client.Go("Ledger.Run", Task{N: n, Fill: strings.Repeat("x", 1<<20)}, nil, done)
+			}
+			<-time.After(outage)
+			require.GreaterOrEqual(t, len(done), retryCallers-2*16, "16 MiB wait in each of two Conns")
+			before := stats.Snapshot().Resent
+			<-time.After(time.Second)
+			require.LessOrEqual(t, stats.Snapshot().Resent-before, int64(2*retryCallers), "tries a second")
+			begun := time.Now()
+			require.NoError(t, client.Close())
+			require.Less(t, time.Since(begun), 2*time.Second+time.Second/2)
+		})
+	}
+}
+
+func mustDialRabbit(t *testing.T, url string) jsonrpc2.ClientConn {
+	conn, err := amqpconn.Dial(url, "ledger", &amqpconn.DialOptions{Logger: servicetest.Quiet, Config: amqp.Config{}})
+	require.NoError(t, err)
+	return conn
+}

@@ -1,0 +1,79 @@
+package faulttest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/rpc"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/httpconn"
+)
+
+// A website is served over HTTP, by processes that come and go.
+type website struct {
+	url  string
+	addr string // where a process serves
+}
+
+// newWebsite returns a website without a server, at an address that stays free.
+func newWebsite(t *testing.T) *website {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, ln.Close())
+	addr := ln.Addr().String()
+	return &website{url: "http://" + addr, addr: addr}
+}
+
+func (s *website) dial(t *testing.T) jsonrpc2.ClientConn {
+	conn, err := httpconn.Dial(s.url, nil)
+	require.NoError(t, err)
+	return conn
+}
+
+func (s *website) listen(t *testing.T) jsonrpc2.ServerConn {
+	require.FailNow(t, "processes serve it")
+	return nil
+}
+
+func (s *website) waiting() (int, error)   { return 0, nil }
+func (s *website) requireEmpty(*testing.T) {}
+func (s *website) noteVersion(*testing.T)  {}
+func (s *website) config() processConfig   { return processConfig{HTTPAddr: s.addr} }
+
+// serveHTTP serves at an address until ctx is done, and then answers what runs.
+func serveHTTP(ctx context.Context, server *rpc.Server, addr string, opts *jsonrpc2.ServerOptions) error {
+	handler, err := httpconn.Listen(nil)
+	if err != nil {
+		return err
+	}
+	web := &http.Server{Addr: addr, Handler: handler, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	ended := make(chan error, 1)
+	go func() { ended <- web.ListenAndServe() }()
+	served := jsonrpc2.Serve(ctx, server, handler, opts)
+	down := web.Shutdown(context.Background())
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return errors.Join(served, down)
+}
+
+// A gateway is a proxy over HTTP that can fail as such proxies do.
+type gateway struct {
+	next   http.Handler
+	status atomic.Int64 // that it answers with itself; 0: it passes requests on
+}
+
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if status := int(g.status.Load()); status != 0 {
+		http.Error(w, http.StatusText(status), status)
+		return
+	}
+	g.next.ServeHTTP(w, r)
+}
