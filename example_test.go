@@ -156,6 +156,41 @@ func ExampleShutdown() {
 	// Output: <nil> <nil> 6.1
 }
 
+func ExampleRetry() {
+	conn := jsonrpc2.Retry(serveCalc(context.Background()), nil)
+	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
+	defer client.Close()
+
+	// This call may run twice: it is sent again also if its answer is lost, or if none has
+	// come for 2 s. Others are sent again only if they certainly did not run.
+	ctx := jsonrpc2.WithRetryPolicy(context.Background(), jsonrpc2.RetryPolicy{Idempotent: true, After: 2 * time.Second})
+	sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+	fmt.Println(sum, err)
+	// Output: 6.1 <nil>
+}
+
+func ExamplePipe() {
+	server := rpc.NewServer()
+	if err := server.Register(calc.Calc{}); err != nil {
+		panic(err)
+	}
+	here, there := jsonrpc2.Pipe()
+	ctx, drain := context.WithCancel(context.Background())
+	served := make(chan error)
+	go func() { served <- jsonrpc2.Serve(ctx, server, there, nil) }()
+
+	client := jsonrpc2.NewClient(here, nil)
+	difference, err := jsonrpc2.Call[float64](ctx, client, "Calc.Subtract", calc.Args{A: 1, B: 5.1})
+	fmt.Println(difference, err)
+
+	client.Close()
+	drain()
+	fmt.Println(<-served)
+	// Output:
+	// -4.1 <nil>
+	// <nil>
+}
+
 func ExampleNewStreamConn() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
