@@ -15,11 +15,15 @@
 //	sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
 //
 // The packages redisconn, amqpconn and httpconn make the Conns of Redis, RabbitMQ and
-// HTTP. [NewStreamConn] makes one of a TCP or Unix socket, a pipe, or standard input
-// and output. A Conn belongs to one client or to one Serve, which closes it; the calls or
-// the Serve of another fail with [ErrOpened]. A program may call the Conn's Err, for a
-// readiness probe, and its Stats. It closes a Conn itself only if it gives it to no client
-// and no Serve.
+// HTTP. Over TCP, Unix sockets and TLS, [DialStream] makes that of a client, and
+// [ServeListener] serves. [NewStreamConn] makes a Conn of any one stream, such as standard
+// input and output. [Pipe] connects both ends in memory, for tests. A Conn belongs to one
+// client or to one Serve, which closes it; the calls or the Serve of another fail with
+// [ErrOpened]. A program may call the Conn's Err, for a readiness probe, and its Stats. It
+// closes a Conn itself only if it gives it to no client and no Serve.
+//
+// Two Conns go around others: [Retry] sends again what did not run, so that the restart of
+// a broker or a server is only a delay, and [Batch] joins calls that wait into one message.
 //
 // The documentation uses these terms:
 //
