@@ -27,13 +27,15 @@ func streamRows() []row {
 		timeRow("time per call vs stdlib jsonrpc", bound{}, streamOurs.with(64), theirs(streamJSON, 64)),
 		timeRow("time per call vs powerman/rpc-codec", bound{}, streamOurs.with(64), theirs(streamPowerman, 64)),
 		timeRow("time per call vs creachadair/jrpc2", bound{}, streamOurs.with(64), theirs(streamJrpc2, 64)),
+		timeRow("time per call vs a stream without it", bound{}, streamRetry.with(64), streamOurs.with(64)),
 		speedRow("MB/s vs stdlib jsonrpc", atLeast(1.5), streamEcho.with(1), theirs(echo(streamJSON), 1)),
 	}
 }
 
 var (
-	streamOurs = transport{"stream", openStreamOurs}
-	streamEcho = transport{"stream, a string of 1 MiB there and back", echo(openStreamOurs)}
+	streamOurs  = transport{"stream", openStreamOurs}
+	streamRetry = transport{"stream with Retry", openStreamRetry}
+	streamEcho  = transport{"stream, a string of 1 MiB there and back", echo(openStreamOurs)}
 )
 
 // newServer returns the server that all sides made of net/rpc share in kind.
@@ -87,6 +89,13 @@ func openStreamOurs(env *environment, t *target) error {
 	return overTCP(func(t *target, server *rpc.Server, there, here net.Conn) *rpc.Client {
 		serveOurs(t, server, jsonrpc2.NewStreamConn(there))
 		return jsonrpc2.NewClient(jsonrpc2.NewStreamConn(here), nil)
+	})(env, t)
+}
+
+func openStreamRetry(env *environment, t *target) error {
+	return overTCP(func(t *target, server *rpc.Server, there, here net.Conn) *rpc.Client {
+		serveOurs(t, server, jsonrpc2.NewStreamConn(there))
+		return jsonrpc2.NewClient(jsonrpc2.Retry(jsonrpc2.NewStreamConn(here), nil), nil)
 	})(env, t)
 }
 
