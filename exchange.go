@@ -154,8 +154,6 @@ func (c *serverCodec) release(call *serverCall) {
 		call.id = nil
 	}
 	*call = serverCall{id: call.id[:0]}
-	c.mu.Lock()
-	c.spare = append(c.spare, call)
-	c.mu.Unlock()
+	c.calls.Put(call)
 	<-c.places
 }

@@ -171,14 +171,8 @@ func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 	r.Seq, r.ServiceMethod = c.in.seq, name
 	c.in.params, c.in.method, c.in.meta = item.params, item.method, item.meta
 	c.in.hasPlace = false
+	call := c.calls.Get().(*serverCall)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	var call *serverCall
-	if n := len(c.spare); n > 0 {
-		call, c.spare = c.spare[n-1], c.spare[:n-1]
-	} else {
-		call = new(serverCall)
-	}
 	call.exchange = c.in.exchange
 	c.in.exchange.begun = true
 	if !c.in.exchange.batch { // spares an allocation
@@ -192,5 +186,6 @@ func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 		call.method = name
 	}
 	c.in.call, c.running[c.in.seq] = call, call
+	c.mu.Unlock()
 	c.arm()
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,10 +25,8 @@ func (s *ServerStats) Running() []Running {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []Running
-	for c := range s.servers {
-		c.mu.Lock()
-		all = c.appendRunning(all)
-		c.mu.Unlock()
+	for server := range s.servers {
+		all = server.appendRunning(all)
 	}
 	sortRunning(all)
 	return all
@@ -41,42 +40,48 @@ func sortRunning(all []Running) {
 }
 
 // enter has Running show what a server runs, until leave.
-func (s *ServerStats) enter(c *serverCodec) {
+func (s *ServerStats) enter(server *serving) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.servers == nil {
-		s.servers = make(map[*serverCodec]struct{})
+		s.servers = make(map[*serving]struct{})
 	}
-	s.servers[c] = struct{}{}
+	s.servers[server] = struct{}{}
 }
 
-func (s *ServerStats) leave(c *serverCodec) {
+func (s *ServerStats) leave(server *serving) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.servers, c)
+	delete(s.servers, server)
 }
 
 // appendRunning adds what the server runs to what others run.
-// It is called with c.mu locked.
-func (c *serverCodec) appendRunning(all []Running) []Running {
+func (s *serving) appendRunning(all []Running) []Running {
 	now := time.Now()
-	for _, call := range c.running {
-		if call.method == "" { // what a stranger has named, perhaps
-			continue
+	s.eachCodec(func(c *serverCodec) {
+		for _, call := range c.running {
+			all = call.appendTo(all, now)
 		}
-		since := call.since
-		if since.IsZero() {
-			since = now
-		}
-		i := slices.IndexFunc(all, func(r Running) bool { return r.Method == call.method })
-		if i < 0 {
-			all = append(all, Running{call.method, 1, since})
-			continue
-		}
-		all[i].Calls++
-		if since.Before(all[i].Since) {
-			all[i].Since = since
-		}
+	})
+	return all
+}
+
+// appendTo adds a call to those that run.
+func (call *serverCall) appendTo(all []Running, now time.Time) []Running {
+	if call.method == "" { // what a stranger has named, perhaps
+		return all
+	}
+	since := call.since
+	if since.IsZero() {
+		since = now
+	}
+	i := slices.IndexFunc(all, func(r Running) bool { return r.Method == call.method })
+	if i < 0 {
+		return append(all, Running{call.method, 1, since})
+	}
+	all[i].Calls++
+	if since.Before(all[i].Since) {
+		all[i].Since = since
 	}
 	return all
 }
@@ -91,67 +96,78 @@ const (
 // A watch finds out whether the calls of a server hold it up. It looks once a second
 // while calls run: so it also notes since when they do, which spares each call the time.
 type watch struct {
-	timer    *time.Timer    // runs look
-	looks    sync.WaitGroup // for the look under way, or the next
-	armed    bool           // timer will fire
+	armed atomic.Bool    // the timer will fire
+	ended atomic.Uint64  // calls
+	looks sync.WaitGroup // for the look under way, or the next
+
+	mu       sync.Mutex  // protects following
+	timer    *time.Timer // runs look
 	closed   bool
-	ended    uint64    // calls
 	seen     uint64    // ended, at the last look
 	changed  time.Time // when a look last saw that another had ended, or a free place; zero: the watch is new
 	reported bool      // that the server is held up
 }
 
-// arm has the watch look in a second. It is called with c.mu locked.
-func (c *serverCodec) arm() {
-	switch {
-	case c.watch.armed || c.watch.closed:
+// arm has the watch look in a second.
+func (s *serving) arm() {
+	w := &s.watch
+	if w.armed.Load() {
 		return
-	case c.watch.timer == nil:
-		c.watch.timer = time.AfterFunc(watchInterval, c.look)
-	default:
-		c.watch.timer.Reset(watchInterval)
 	}
-	c.watch.looks.Add(1)
-	c.watch.armed = true
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed || w.armed.Load():
+		return
+	case w.timer == nil:
+		w.timer = time.AfterFunc(watchInterval, s.look)
+	default:
+		w.timer.Reset(watchInterval)
+	}
+	w.looks.Add(1)
+	w.armed.Store(true)
 }
 
 // look logs that all places are taken by calls that do not end, or that this is over.
-func (c *serverCodec) look() {
-	defer c.watch.looks.Done()
-	now := time.Now()
-	c.mu.Lock()
-	w := &c.watch
-	w.armed = false
-	for _, call := range c.running {
-		if call.since.IsZero() {
-			call.since = now
+func (s *serving) look() {
+	w := &s.watch
+	defer w.looks.Done()
+	w.armed.Store(false) // first, so that a call that is not seen here arms the watch
+	now, calls := time.Now(), 0
+	s.eachCodec(func(c *serverCodec) {
+		calls += len(c.running)
+		for _, call := range c.running {
+			if call.since.IsZero() {
+				call.since = now
+			}
 		}
-	}
-	begins, ends := w.see(now, len(c.running) == c.opts.MaxInFlight)
+	})
+	begins, ends := w.see(now, calls == s.opts.MaxInFlight)
 	var running []Running
 	if begins {
-		running = c.appendRunning(nil)
+		running = s.appendRunning(nil)
 	}
-	if len(c.running) > 0 {
-		c.arm()
+	if calls > 0 {
+		s.arm()
 	} else {
-		w.changed = time.Time{}
+		w.restart()
 	}
-	c.mu.Unlock()
 	switch {
 	case begins:
-		c.logRunning(fmt.Sprintf("all places are taken, and no call has ended for %v", stallTime), running)
+		s.logRunning(fmt.Sprintf("all places are taken, and no call has ended for %v", stallTime), running)
 	case ends:
-		c.logEndsAgain()
+		s.logEndsAgain()
 	}
 }
 
-func (c *serverCodec) logEndsAgain() { c.log.logger.Info("jsonrpc2: calls end again") }
+func (s *serving) logEndsAgain() { s.log.logger.Info("jsonrpc2: calls end again") }
 
 // see reports whether the server is held up from now on, or is no more.
 func (w *watch) see(now time.Time, full bool) (begins, ends bool) {
-	if w.ended != w.seen || !full || w.changed.IsZero() {
-		w.seen, w.changed = w.ended, now
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if ended := w.ended.Load(); ended != w.seen || !full || w.changed.IsZero() {
+		w.seen, w.changed = ended, now
 		ends, w.reported = w.reported, false
 		return false, ends
 	}
@@ -160,25 +176,32 @@ func (w *watch) see(now time.Time, full bool) (begins, ends bool) {
 	return begins, false
 }
 
+// restart makes the watch new, when no call runs.
+func (w *watch) restart() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.changed = time.Time{}
+}
+
 // stopWatch ends the looks, when no call runs any more.
-func (c *serverCodec) stopWatch() {
-	c.mu.Lock()
-	w := &c.watch
+func (s *serving) stopWatch() {
+	w := &s.watch
+	w.mu.Lock()
 	w.closed = true
 	if w.timer != nil && w.timer.Stop() {
 		w.looks.Done()
 	}
 	ends := w.reported
 	w.reported = false
-	c.mu.Unlock()
+	w.mu.Unlock()
 	w.looks.Wait()
 	if ends {
-		c.logEndsAgain()
+		s.logEndsAgain()
 	}
 }
 
 // logRunning logs which methods run, how often and for how long, the oldest first.
-func (c *serverCodec) logRunning(why string, running []Running) {
+func (s *serving) logRunning(why string, running []Running) {
 	sortRunning(running)
 	var text strings.Builder
 	calls := 0
@@ -191,11 +214,11 @@ func (c *serverCodec) logRunning(why string, running []Running) {
 	if more := len(running) - maxLogged; more > 0 {
 		fmt.Fprintf(&text, "%d more methods, ", more)
 	}
-	c.log.logger.Warn("jsonrpc2: "+why, slog.Int("calls", calls), slog.String("running", strings.TrimSuffix(text.String(), ", ")))
+	s.log.logger.Warn("jsonrpc2: "+why, slog.Int("calls", calls), slog.String("running", strings.TrimSuffix(text.String(), ", ")))
 }
 
 // logDrain logs what a drain waits for, from a second after Grace on.
-func (c *serverCodec) logDrain(ended <-chan struct{}) {
+func (s *serving) logDrain(ended <-chan struct{}) {
 	timer := time.NewTimer(watchInterval)
 	defer timer.Stop()
 	for {
@@ -204,11 +227,8 @@ func (c *serverCodec) logDrain(ended <-chan struct{}) {
 		case <-ended:
 			return
 		}
-		c.mu.Lock()
-		running := c.appendRunning(nil)
-		c.mu.Unlock()
-		if len(running) > 0 {
-			c.logRunning("a drain waits for calls that go on after Grace", running)
+		if running := s.appendRunning(nil); len(running) > 0 {
+			s.logRunning("a drain waits for calls that go on after Grace", running)
 		}
 		timer.Reset(drainLogPause)
 	}

@@ -20,54 +20,37 @@ import (
 //	    WriteResponse         one at a time, on the call's goroutine
 //	      finish                the last item of a message: Delivery.Reply
 type serverCodec struct {
-	ctx        context.Context
+	*serving
 	conn       ServerConn
-	openFailed bool // another codec has conn
-	opts       ServerOptions
-	log        *dropLog
-	stats      *ServerStats
+	isAlone    bool  // the serving is this codec's own, and ends with it
+	openFailed bool  // another codec has conn
 	err        error // what ended conn, or its Close; read when ServeCodec has returned
-
-	places chan struct{} // holds one for each running call, and one if in.hasPlace
-	grace  *grace
 
 	in  incoming // the reading goroutine's own
 	out *encoder // WriteResponse's own
 
 	mu      sync.Mutex // protects following, and the exchanges
 	running map[uint64]*serverCall
-	spare   []*serverCall // to be used again
-	watch   watch
 }
 
+// newServerCodec returns a codec with a serving of its own.
 func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *serverCodec {
-	if opts == nil {
-		opts = &ServerOptions{}
-	}
-	c := &serverCodec{ctx: ctx, conn: conn, opts: *opts}
-	c.opts.MaxInFlight = orDefault(opts.MaxInFlight, DefaultMaxInFlight)
-	c.opts.MaxMessageSize = orDefault(opts.MaxMessageSize, DefaultMaxMessageSize)
-	c.opts.MaxBatch = orDefault(opts.MaxBatch, defaultMaxBatch)
-	c.opts.MaxDepth = depthLimit(opts.MaxDepth)
-	c.log = newDropLog(opts.Logger)
-	c.stats = opts.Stats
-	if c.stats == nil {
-		c.stats = new(ServerStats)
-	}
-	if opts.Grace == 0 {
-		c.opts.Grace = defaultGrace
-	}
-	c.places = make(chan struct{}, c.opts.MaxInFlight)
+	c := newServing(ctx, opts).newCodec(conn)
+	c.isAlone = true
+	return c
+}
+
+func (s *serving) newCodec(conn ServerConn) *serverCodec {
+	c := &serverCodec{serving: s, conn: conn}
 	c.in.names = make(map[string]string)
 	c.in.decoder = newParamsDecoder()
-	c.in.decoder.strict = opts.Strict
+	c.in.decoder.strict = s.opts.Strict
 	c.out = newEncoder()
 	c.running = make(map[uint64]*serverCall)
-	c.in.header.limit = c.opts.MaxBatch
-	c.err = conn.Open(Settings{MessageSize: c.opts.MaxMessageSize, InFlight: c.opts.MaxInFlight, Lost: c.lost})
+	c.in.header.limit = s.opts.MaxBatch
+	c.err = conn.Open(Settings{MessageSize: s.opts.MaxMessageSize, InFlight: s.opts.MaxInFlight, Lost: c.lost})
 	c.openFailed = c.err != nil
-	c.stats.enter(c)
-	c.grace = newGrace(ctx, c.opts.Grace, c.logDrain) // last, since it may look at all else
+	s.enter(c)
 	return c
 }
 
@@ -128,8 +111,8 @@ func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 	c.mu.Lock()
 	call := c.running[r.Seq]
 	delete(c.running, r.Seq)
-	c.watch.ended++
 	c.mu.Unlock()
+	c.watch.ended.Add(1)
 
 	err := call.err
 	if err == nil && r.Error != "" {
@@ -190,17 +173,18 @@ func (c *serverCodec) unsendable(method string, err error) *Error {
 // Close closes the Conn. ServeCodec calls it when the last call is answered, and
 // discards what it returns.
 func (c *serverCodec) Close() error {
-	c.grace.close()
-	c.stopWatch()
-	c.stats.leave(c)
+	c.leave(c)
+	if c.isAlone {
+		c.stop()
+		defer c.log.close()
+	}
 	if c.openFailed {
 		return nil
 	}
 	err := c.conn.Close()
-	if err != nil {
+	if err != nil && c.isAlone {
 		c.log.drop("Conn closed with an error", nil, slog.Any("error", err))
 	}
-	c.log.close()
 	if c.err == nil {
 		c.err = err
 	}

@@ -137,8 +137,8 @@ type ServerStats struct {
 	answered, errors, done    atomic.Int64
 	lostReplies               atomic.Int64
 
-	mu      sync.Mutex                // protects following
-	servers map[*serverCodec]struct{} // that are not closed
+	mu      sync.Mutex            // protects following
+	servers map[*serving]struct{} // that have not ended
 }
 
 // ServerCounts are what ServerStats have counted. Each call and notification is counted
