@@ -25,6 +25,19 @@ type incoming struct {
 	answer   []byte // scratch
 }
 
+// rest comes before the wait for a message. A codec that is alone takes a place before, so
+// that other servers can take the message. One of many must not: it may wait for days.
+func (c *serverCodec) rest() {
+	c.in.items, c.in.params, c.in.method, c.in.meta = nil, nil, nil, nil // they would keep the last message alive
+	switch {
+	case c.isAlone:
+		c.takePlace(c.ctx.Done())
+	case c.in.hasPlace: // the last item did not need it
+		<-c.places
+		c.in.hasPlace = false
+	}
+}
+
 // takePlace waits for a place for the next call, or until done is closed. Within a message
 // done is nil: a batch that has begun is finished.
 func (c *serverCodec) takePlace(done <-chan struct{}) {

@@ -68,8 +68,7 @@ func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
 			}
 			continue
 		}
-		c.takePlace(c.ctx.Done())
-		c.in.items, c.in.params, c.in.method, c.in.meta = nil, nil, nil, nil // they would keep the last message alive
+		c.rest()
 		d, err := c.conn.ReadRequest(c.ctx)
 		if err != nil {
 			c.connEnded(err)

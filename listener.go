@@ -1,0 +1,175 @@
+package jsonrpc2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/rpc"
+	"sync"
+	"time"
+)
+
+// ListenerOptions are the options of a [ServeListener]. The zero value is useful, and so
+// is a nil pointer to it. A negative limit stands for its default.
+type ListenerOptions struct {
+	// ServerOptions hold for all connections together: MaxInFlight calls run at once on
+	// all of them, Stats count those of all, and the Logger gets one line for what holds
+	// them up.
+	ServerOptions
+
+	// MaxConns limits the connections that are open at once; 10,000 if 0. At the limit
+	// no more are accepted until one ends. They wait in the kernel.
+	MaxConns int
+
+	// IdleTimeout closes a connection on which no call runs or waits, and nothing was
+	// read or written for so long. Such connections stay open if it is 0 or negative.
+	IdleTimeout time.Duration
+
+	// MaxUnsent limits the answers that wait for peers that don't read, in bytes and for
+	// all connections together; 64 MiB if 0. When more wait, connections are cut off
+	// until they don't: that with the most bytes first.
+	MaxUnsent int
+
+	// ListenerStats, if set, counts the connections.
+	ListenerStats *ListenerStats
+}
+
+const (
+	defaultMaxConns  = 10_000
+	defaultMaxUnsent = 64 << 20
+)
+
+// ServeListener serves the connections of l with the services of server.
+func ServeListener(ctx context.Context, server *rpc.Server, l net.Listener, opts *ListenerOptions) error {
+	if server == nil {
+		server = rpc.DefaultServer
+	}
+	ctx, drain := context.WithCancel(ctx)
+	s := newListening(ctx, server, l, opts)
+	closed := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(closed)
+		_ = l.Close()
+	})
+	err := s.acceptAll()
+	drain()
+	<-closed
+	s.conns.Wait()
+	s.stop()
+	s.log.close()
+	return err
+}
+
+// A listening is a listener and the connections that it has accepted.
+type listening struct {
+	*serving
+	listener net.Listener
+	server   *rpc.Server
+	limits   ListenerOptions
+	counts   *ListenerStats
+	open     chan struct{} // holds one for each connection
+	conns    sync.WaitGroup
+}
+
+func newListening(ctx context.Context, server *rpc.Server, l net.Listener, opts *ListenerOptions) *listening {
+	if opts == nil {
+		opts = &ListenerOptions{}
+	}
+	s := &listening{server: server, listener: l, limits: *opts, counts: opts.ListenerStats}
+	s.limits.MaxUnsent = orDefault(opts.MaxUnsent, defaultMaxUnsent)
+	if s.counts == nil {
+		s.counts = new(ListenerStats)
+	}
+	s.open = make(chan struct{}, orDefault(opts.MaxConns, defaultMaxConns))
+	s.serving = newServing(ctx, &opts.ServerOptions)
+	return s
+}
+
+// acceptAll accepts connections until the drain, or until Accept fails for good.
+func (s *listening) acceptAll() error {
+	var failures acceptFailures
+	for {
+		select {
+		case s.open <- struct{}{}:
+		case <-s.ctx.Done():
+			return nil
+		}
+		conn, err := s.listener.Accept()
+		if err == nil {
+			failures.pause = 0
+			s.conns.Go(func() { s.serve(conn) })
+			continue
+		}
+		<-s.open
+		if s.ctx.Err() != nil {
+			return nil
+		}
+		s.counts.acceptErrors.Add(1)
+		if !isTemporary(err) {
+			return fmt.Errorf("jsonrpc2: accepting connections at %v: %w", s.listener.Addr(), err)
+		}
+		failures.log(s.log.logger, s.listener.Addr(), err)
+		failures.wait(s.ctx)
+	}
+}
+
+// serve serves a connection to its end.
+func (s *listening) serve(conn net.Conn) {
+	s.counts.accepted.Add(1)
+	codec := s.newCodec(NewStreamConn(conn))
+	s.server.ServeCodec(codec)
+	if codec.err != nil {
+		s.counts.broken.Add(1)
+		s.log.logger.Debug("jsonrpc2: connection broke", slog.Any("peer", conn.RemoteAddr()), slog.Any("error", codec.err))
+	}
+	s.counts.ended.Add(1)
+	<-s.open
+}
+
+// isTemporary reports whether Accept may work again after err, as when the process has no
+// file descriptor left.
+func isTemporary(err error) bool {
+	var temporary interface{ Temporary() bool }
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &temporary) && temporary.Temporary() || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+const (
+	minAcceptPause   = 5 * time.Millisecond
+	maxAcceptPause   = time.Second
+	acceptLogPause   = time.Minute // between two lines of one cause
+	maxAcceptedCause = 10
+)
+
+// acceptFailures are the temporary errors of Accept.
+type acceptFailures struct {
+	pause  time.Duration        // the last one; 0: Accept has worked since
+	logged map[string]time.Time // when each cause was
+}
+
+// log logs a cause that was not logged a short time before: with a file descriptor less
+// than needed, each end of a connection has Accept work once.
+func (f *acceptFailures) log(logger *slog.Logger, addr net.Addr, err error) {
+	cause, now := err.Error(), time.Now()
+	if last, ok := f.logged[cause]; ok && now.Sub(last) < acceptLogPause {
+		return
+	}
+	if f.logged == nil || len(f.logged) >= maxAcceptedCause {
+		f.logged = make(map[string]time.Time)
+	}
+	f.logged[cause] = now
+	logger.Warn("jsonrpc2: no connection accepted, trying again", slog.Any("listener", addr), slog.Any("error", err))
+}
+
+// wait waits before the next try: from 5 ms to 1 s, twice as long each time.
+func (f *acceptFailures) wait(ctx context.Context) {
+	f.pause = min(max(2*f.pause, minAcceptPause), maxAcceptPause)
+	timer := time.NewTimer(f.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
