@@ -1,6 +1,9 @@
 package jsonrpc2
 
-import "bytes"
+import (
+	"bytes"
+	"sync"
+)
 
 // A framer finds where a JSON text ends in a stream, in whatever pieces the text comes. It
 // checks the structure alone: the scanner checks the rest.
@@ -181,14 +184,18 @@ func (f *framer) reset() {
 // codec to answer. After it the stream goes on with the next line.
 type frameReader struct {
 	framer  framer
-	store   []byte // what buf is a part of
-	buf     []byte // what was read and not cut off yet
-	scanned int    // bytes of buf that the framer has seen
-	retried int    // bytes of buf that are scanned once more
-	limit   int    // of a message
+	store   *readBuffer // what buf is a part of; nil: to be had when something comes
+	spare   *sync.Pool  // where buffers come from, and go while nothing comes; nil: it keeps its own
+	buf     []byte      // what was read and not cut off yet
+	scanned int         // bytes of buf that the framer has seen
+	retried int         // bytes of buf that are scanned once more
+	limit   int         // of a message
 	skip    skip
 	atEOF   bool // nothing more comes: a text that is not whole is broken
 }
+
+// A readBuffer is a buffer that many streams may use in turn.
+type readBuffer struct{ b []byte }
 
 type skip int
 
@@ -319,19 +326,43 @@ func (r *frameReader) cut(n int) []byte {
 
 // space returns where to read to, right behind buf. What was cut off is gone.
 func (r *frameReader) space() []byte {
+	if r.store == nil {
+		r.store = r.newBuffer()
+	}
 	if len(r.buf) == 0 {
-		if cap(r.store) > maxKeptReading {
-			r.store = nil
+		if cap(r.store.b) > maxKeptReading {
+			r.store.b = nil
 		}
-		r.buf = r.store[:0]
+		r.buf = r.store.b[:0]
 	}
 	if cap(r.buf)-len(r.buf) < minRead {
-		if need := 2*len(r.buf) + minRead; cap(r.store) < need {
-			r.store = make([]byte, 0, 2*need)
+		if need := 2*len(r.buf) + minRead; cap(r.store.b) < need {
+			r.store.b = make([]byte, 0, 2*need)
 		}
-		r.buf = append(r.store[:0], r.buf...)
+		r.buf = append(r.store.b[:0], r.buf...)
 	}
 	return r.buf[len(r.buf):cap(r.buf)]
+}
+
+func (r *frameReader) newBuffer() *readBuffer {
+	if r.spare != nil {
+		if b, ok := r.spare.Get().(*readBuffer); ok {
+			return b
+		}
+	}
+	return new(readBuffer)
+}
+
+// rest gives back the buffer, if it holds nothing: nothing comes at the moment.
+func (r *frameReader) rest() {
+	if r.spare == nil || r.store == nil || len(r.buf) > 0 {
+		return
+	}
+	if cap(r.store.b) > maxKeptReading {
+		r.store.b = nil
+	}
+	r.spare.Put(r.store)
+	r.store, r.buf = nil, nil
 }
 
 // extend adds the n bytes that were read to the space.

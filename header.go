@@ -46,6 +46,12 @@ func (h *Header) Scan(body []byte) {
 	h.depth = s.deepest
 }
 
+// release lets go of the message, which the Header would keep alive.
+func (h *Header) release() {
+	clear(h.items)
+	h.items, h.body = h.items[:0], nil
+}
+
 func (h *Header) add(e envelope) error {
 	h.count++
 	if len(h.items) < orDefault(h.limit, maxBatchItems) {

@@ -10,7 +10,6 @@ import (
 // An incoming is the message that a server is reading its calls from.
 type incoming struct {
 	hasPlace bool       // a place is taken for the next call
-	header   Header     // of the message, if the Conn has scanned none
 	items    []envelope // of the message
 	next     int        // index of the next item
 	exchange *exchange  // of the message; &single for all but batches
@@ -20,21 +19,47 @@ type incoming struct {
 	method   []byte // of call
 	meta     []byte // of call
 	seq      uint64
-	names    map[string]string // names of methods on the wire to those in Go
-	decoder  *paramsDecoder
-	answer   []byte // scratch
+
+	*scratch // nil while one of many codecs waits for a message
+}
+
+// A scratch is what takes time to make, and is of no use while a codec waits for a message.
+type scratch struct {
+	header  Header            // of the message, if the Conn has scanned none
+	names   map[string]string // names of methods on the wire to those in Go
+	decoder *paramsDecoder
+	answer  []byte
+}
+
+func (s *serving) newScratch() *scratch {
+	t := &scratch{names: make(map[string]string), decoder: newParamsDecoder()}
+	t.decoder.strict = s.opts.Strict
+	t.header.limit = s.opts.MaxBatch
+	return t
 }
 
 // rest comes before the wait for a message. A codec that is alone takes a place before, so
-// that other servers can take the message. One of many must not: it may wait for days.
+// that other servers can take the message. One of many must not: it may wait for days. It
+// also gives back what it does not need meanwhile.
 func (c *serverCodec) rest() {
 	c.in.items, c.in.params, c.in.method, c.in.meta = nil, nil, nil, nil // they would keep the last message alive
-	switch {
-	case c.isAlone:
+	if c.isAlone() {
 		c.takePlace(c.ctx.Done())
-	case c.in.hasPlace: // the last item did not need it
+		return
+	}
+	if c.in.hasPlace { // the last item did not need it
 		<-c.places
 		c.in.hasPlace = false
+	}
+	c.in.header.release()
+	c.scratches.Put(c.in.scratch)
+	c.in.scratch = nil
+}
+
+// resume comes after rest, when there is a message.
+func (c *serverCodec) resume() {
+	if c.in.scratch == nil {
+		c.in.scratch = c.scratches.Get().(*scratch)
 	}
 }
 
@@ -48,6 +73,36 @@ func (c *serverCodec) takePlace(done <-chan struct{}) {
 	case c.places <- struct{}{}:
 		c.in.hasPlace = true
 	case <-done: // ReadRequest then returns
+	}
+}
+
+// takePlaceForItem waits for a place for an item of the message. Among other codecs it does
+// not wait any longer when the peer has gone; nor in a drain, unless a part of the message
+// has begun.
+func (c *serverCodec) takePlaceForItem() {
+	if c.isAlone() {
+		c.takePlace(nil)
+		return
+	}
+	if c.in.hasPlace {
+		return
+	}
+	select {
+	case c.places <- struct{}{}:
+		c.in.hasPlace = true
+		return
+	default:
+	}
+	c.stream.readAhead(c.ctx)
+	drained := c.ctx.Done()
+	if c.in.exchange.begun {
+		drained = nil
+	}
+	select {
+	case c.places <- struct{}{}:
+		c.in.hasPlace = true
+	case <-c.in.exchange.ctx.Done():
+	case <-drained:
 	}
 }
 
@@ -151,10 +206,14 @@ func (c *serverCodec) nextItem(r *rpc.Request) bool {
 		c.finish(c.in.exchange, item.answerID(), c.in.answer, nil)
 		return false
 	}
-	c.takePlace(nil)
+	c.takePlaceForItem()
 	c.stats.begin(item)
-	if c.in.exchange.isGivenUp() { // perhaps while it waited for the place
+	switch {
+	case c.in.exchange.isGivenUp(): // perhaps while it waited for the place
 		c.expire(item)
+		return false
+	case !c.in.hasPlace:
+		c.turnAway(item)
 		return false
 	}
 	c.start(item, r)
@@ -176,6 +235,17 @@ func (c *serverCodec) expire(item *envelope) {
 	}
 	c.in.answer = appendError(c.in.answer[:0], item.id, errorf(CodeServer, "not run: its caller had given up"))
 	c.finish(c.in.exchange, item.id, c.in.answer, nil)
+}
+
+// turnAway answers an item that got no place before the drain.
+func (c *serverCodec) turnAway(item *envelope) {
+	if item.id == nil {
+		c.log.drop("notification not run: the server is shutting down", item.text)
+		c.finish(c.in.exchange, nil, nil, &c.stats.errors)
+		return
+	}
+	c.in.answer = appendError(c.in.answer[:0], item.id, errorf(CodeServer, "not run: the server is shutting down"))
+	c.finish(c.in.exchange, item.id, c.in.answer, &c.stats.errors)
 }
 
 func (c *serverCodec) start(item *envelope, r *rpc.Request) {

@@ -53,6 +53,9 @@ func ServeListener(ctx context.Context, server *rpc.Server, l net.Listener, opts
 		defer close(closed)
 		_ = l.Close()
 	})
+	if opts != nil && opts.IdleTimeout > 0 {
+		s.conns.Go(s.endIdle)
+	}
 	err := s.acceptAll()
 	drain()
 	<-closed
@@ -65,12 +68,14 @@ func ServeListener(ctx context.Context, server *rpc.Server, l net.Listener, opts
 // A listening is a listener and the connections that it has accepted.
 type listening struct {
 	*serving
+	host     *streamHost
 	listener net.Listener
 	server   *rpc.Server
 	limits   ListenerOptions
 	counts   *ListenerStats
-	open     chan struct{} // holds one for each connection
-	conns    sync.WaitGroup
+	open     chan struct{}  // holds one for each connection
+	conns    sync.WaitGroup // for their goroutines
+	relief   sync.Mutex     // held by relieve
 }
 
 func newListening(ctx context.Context, server *rpc.Server, l net.Listener, opts *ListenerOptions) *listening {
@@ -78,12 +83,18 @@ func newListening(ctx context.Context, server *rpc.Server, l net.Listener, opts 
 		opts = &ListenerOptions{}
 	}
 	s := &listening{server: server, listener: l, limits: *opts, counts: opts.ListenerStats}
-	s.limits.MaxUnsent = orDefault(opts.MaxUnsent, defaultMaxUnsent)
 	if s.counts == nil {
 		s.counts = new(ListenerStats)
 	}
 	s.open = make(chan struct{}, orDefault(opts.MaxConns, defaultMaxConns))
 	s.serving = newServing(ctx, &opts.ServerOptions)
+	s.host = &streamHost{
+		began:     time.Now(),
+		graceDone: s.grace.ctx.Done(),
+		maxUnsent: int64(orDefault(opts.MaxUnsent, defaultMaxUnsent)),
+		counts:    s.counts,
+		relieve:   s.relieve,
+	}
 	return s
 }
 
@@ -118,14 +129,30 @@ func (s *listening) acceptAll() error {
 // serve serves a connection to its end.
 func (s *listening) serve(conn net.Conn) {
 	s.counts.accepted.Add(1)
-	codec := s.newCodec(NewStreamConn(conn))
+	stream := newStreamConn(conn, s.host)
+	codec := s.newCodec(stream, stream)
 	s.server.ServeCodec(codec)
-	if codec.err != nil {
-		s.counts.broken.Add(1)
-		s.log.logger.Debug("jsonrpc2: connection broke", slog.Any("peer", conn.RemoteAddr()), slog.Any("error", codec.err))
-	}
+	s.note(stream, codec.err)
 	s.counts.ended.Add(1)
 	<-s.open
+}
+
+// note counts how a connection has ended. What its peer can cause is not worth a warning:
+// there may be ten thousand.
+func (s *listening) note(c *StreamConn, err error) {
+	why := "jsonrpc2: connection broke"
+	switch {
+	case c.reads.idle.Load(), errors.Is(err, errIdle):
+		s.counts.idle.Add(1)
+		why = "jsonrpc2: idle connection closed"
+	case errors.Is(err, errSlow): // counted and logged before
+		return
+	case err == nil:
+		return
+	default:
+		s.counts.broken.Add(1)
+	}
+	s.log.logger.Debug(why, slog.Any("peer", c.rwc.(net.Conn).RemoteAddr()), slog.Any("error", err))
 }
 
 // isTemporary reports whether Accept may work again after err, as when the process has no

@@ -22,12 +22,11 @@ import (
 type serverCodec struct {
 	*serving
 	conn       ServerConn
-	isAlone    bool  // the serving is this codec's own, and ends with it
-	openFailed bool  // another codec has conn
-	err        error // what ended conn, or its Close; read when ServeCodec has returned
+	stream     *StreamConn // conn, where there are other codecs; nil: the serving ends with this one
+	openFailed bool        // another codec has conn
+	err        error       // what ended conn, or its Close; read when ServeCodec has returned
 
-	in  incoming // the reading goroutine's own
-	out *encoder // WriteResponse's own
+	in incoming // the reading goroutine's own
 
 	mu      sync.Mutex // protects following, and the exchanges
 	running map[uint64]*serverCall
@@ -35,19 +34,17 @@ type serverCodec struct {
 
 // newServerCodec returns a codec with a serving of its own.
 func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *serverCodec {
-	c := newServing(ctx, opts).newCodec(conn)
-	c.isAlone = true
-	return c
+	return newServing(ctx, opts).newCodec(conn, nil)
 }
 
-func (s *serving) newCodec(conn ServerConn) *serverCodec {
-	c := &serverCodec{serving: s, conn: conn}
-	c.in.names = make(map[string]string)
-	c.in.decoder = newParamsDecoder()
-	c.in.decoder.strict = s.opts.Strict
-	c.out = newEncoder()
+// isAlone reports whether the serving has no other codec, and ends with this one.
+func (c *serverCodec) isAlone() bool { return c.stream == nil }
+
+// newCodec returns a codec for conn. stream is conn, where there are other codecs, else nil.
+func (s *serving) newCodec(conn ServerConn, stream *StreamConn) *serverCodec {
+	c := &serverCodec{serving: s, conn: conn, stream: stream}
+	c.resume()
 	c.running = make(map[uint64]*serverCall)
-	c.in.header.limit = s.opts.MaxBatch
 	c.err = conn.Open(Settings{MessageSize: s.opts.MaxMessageSize, InFlight: s.opts.MaxInFlight, Lost: c.lost})
 	c.openFailed = c.err != nil
 	s.enter(c)
@@ -74,6 +71,7 @@ func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
 			c.connEnded(err)
 			return io.EOF
 		}
+		c.resume()
 		c.unpack(d)
 	}
 }
@@ -85,6 +83,16 @@ func (c *serverCodec) connEnded(err error) {
 	if !drained && err != io.EOF {
 		c.err = err
 	}
+	if drained && !c.isAlone() && c.runs() {
+		c.stream.noticeEnd()
+	}
+}
+
+// runs reports whether a call runs.
+func (c *serverCodec) runs() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.running) > 0
 }
 
 // ReadRequestBody decodes the params. net/rpc calls it with a nil body if it does not know
@@ -112,6 +120,8 @@ func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 	delete(c.running, r.Seq)
 	c.mu.Unlock()
 	c.watch.ended.Add(1)
+	out := c.encoders.Get().(*encoder)
+	defer c.encoders.Put(out)
 
 	err := call.err
 	if err == nil && r.Error != "" {
@@ -120,7 +130,7 @@ func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 	var answer []byte
 	end := &c.stats.done
 	if len(call.id) > 0 {
-		answer, err = c.response(call, r.ServiceMethod, err, body)
+		answer, err = c.response(out, call, r.ServiceMethod, err, body)
 		end = &c.stats.answered
 	} else if err != nil {
 		c.log.drop("notification failed", nil, slog.String("method", r.ServiceMethod), slog.Any("error", err))
@@ -143,24 +153,24 @@ func (c *serverCodec) tell(call *serverCall, err *Error) {
 	}
 }
 
-// response encodes the response to a call. It also returns the error in it, nil for none.
-func (c *serverCodec) response(call *serverCall, method string, err *Error, result any) ([]byte, *Error) {
-	c.out.reset()
+// response encodes the response to a call into out. It also returns the error in it, nil for none.
+func (c *serverCodec) response(out *encoder, call *serverCall, method string, err *Error, result any) ([]byte, *Error) {
+	out.reset()
 	if err == nil {
-		c.out.b = appendResponse(c.out.b, call.id, "result")
-		if failed := c.out.value(result); failed != nil {
+		out.b = appendResponse(out.b, call.id, "result")
+		if failed := out.value(result); failed != nil {
 			err = c.unsendable(method, failed)
 		}
-		c.out.b = append(c.out.b, '}')
+		out.b = append(out.b, '}')
 	}
 	if err != nil {
-		c.out.b = appendError(c.out.b[:0], call.id, err)
+		out.b = appendError(out.b[:0], call.id, err)
 	}
-	if n, limit := len(c.out.b), c.opts.MaxMessageSize; n > limit {
+	if n, limit := len(out.b), c.opts.MaxMessageSize; n > limit {
 		err = c.unsendable(method, fmt.Errorf("response of %d bytes exceeds the limit of %d", n, limit))
-		c.out.b = appendError(c.out.b[:0], call.id, err)
+		out.b = appendError(out.b[:0], call.id, err)
 	}
-	return c.out.b, err
+	return out.b, err
 }
 
 // unsendable returns the error to send in place of a response that can't be sent.
@@ -172,16 +182,16 @@ func (c *serverCodec) unsendable(method string, err error) *Error {
 // Close closes the Conn. ServeCodec calls it when the last call is answered, and
 // discards what it returns.
 func (c *serverCodec) Close() error {
-	c.leave(c)
-	if c.isAlone {
+	if c.isAlone() {
 		c.stop()
 		defer c.log.close()
 	}
+	defer c.leave(c)
 	if c.openFailed {
 		return nil
 	}
 	err := c.conn.Close()
-	if err != nil && c.isAlone {
+	if err != nil && c.isAlone() {
 		c.log.drop("Conn closed with an error", nil, slog.Any("error", err))
 	}
 	if c.err == nil {

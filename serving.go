@@ -15,7 +15,10 @@ type serving struct {
 	places chan struct{} // holds one for each running call, and for each that a codec has taken before
 	grace  *grace
 	watch  watch
-	calls  sync.Pool // of *serverCall, to be used again
+
+	calls     sync.Pool // of *serverCall
+	scratches sync.Pool // of *scratch
+	encoders  sync.Pool // of *encoder
 
 	codecsMu sync.Mutex // protects codecs; a codec's mu may be locked after it
 	codecs   map[*serverCodec]struct{}
@@ -41,6 +44,8 @@ func newServing(ctx context.Context, opts *ServerOptions) *serving {
 	}
 	s.places = make(chan struct{}, s.opts.MaxInFlight)
 	s.calls.New = func() any { return new(serverCall) }
+	s.scratches.New = func() any { return s.newScratch() }
+	s.encoders.New = func() any { return newEncoder() }
 	s.stats.enter(s)
 	s.grace = newGrace(ctx, s.opts.Grace, s.logDrain) // last, since it may look at all else
 	return s

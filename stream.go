@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,11 +45,14 @@ import (
 // All methods but Err and Close are for the codec.
 type StreamConn struct {
 	rwc    io.ReadWriteCloser
+	host   *streamHost // nil: a stream by itself
 	opened atomic.Bool
 	in     frameReader
 	source source
 	out    streamWriter
 
+	ahead   *aheadReader          // nil: none; the reading goroutine's own
+	reads   readState             // where there is a host
 	readErr atomic.Pointer[error] // what ended the reading; nil while it goes on
 
 	unbroken context.Context // done when a read or a write has failed, or by Close
@@ -72,12 +76,19 @@ var (
 // method and it works, as that of a net.Conn. Any other stream, such as standard input,
 // is read by a goroutine that ends when its Read returns. On some streams Close can't
 // make Read return, and the goroutine may last as long as the process.
-func NewStreamConn(rwc io.ReadWriteCloser) *StreamConn {
-	c := &StreamConn{rwc: rwc, closed: make(chan struct{}), origin: &streamOrigin{rwc}}
+func NewStreamConn(rwc io.ReadWriteCloser) *StreamConn { return newStreamConn(rwc, nil) }
+
+func newStreamConn(rwc io.ReadWriteCloser, host *streamHost) *StreamConn {
+	c := &StreamConn{rwc: rwc, host: host, closed: make(chan struct{}), origin: &streamOrigin{rwc}}
 	c.unbroken, c.breakOff = context.WithCancel(context.Background())
 	c.in.limit = DefaultMaxMessageSize
-	c.source = newSource(rwc, c.unbroken.Done())
-	c.out.init(rwc, c.breakOff)
+	if host != nil {
+		c.in.spare = &host.readBuffers
+	}
+	c.out.moved = host.now()
+	c.reads.last.Store(int64(host.now()))
+	c.source = newSource(rwc, c.unbroken.Done(), host)
+	c.out.init(rwc, host, c.breakOff)
 	return c
 }
 
@@ -145,8 +156,7 @@ func (c *StreamConn) read(ctx context.Context) ([]byte, error) {
 		if err := c.readErr.Load(); err != nil {
 			return nil, *err
 		}
-		n, err := c.source.read(ctx, c.in.space())
-		c.in.extend(n)
+		err := c.fill(ctx)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
@@ -157,16 +167,27 @@ func (c *StreamConn) read(ctx context.Context) ([]byte, error) {
 	}
 }
 
+// fill reads more.
+func (c *StreamConn) fill(ctx context.Context) error {
+	if c.host != nil {
+		c.reads.waits.Store(true)
+		defer c.reads.waits.Store(false)
+		defer func() { c.reads.last.Store(int64(c.host.now())) }()
+	}
+	n, err := c.readMore(ctx)
+	c.in.extend(n)
+	return err
+}
+
 // endReading notes what ended the reading: an error of the source.
 func (c *StreamConn) endReading(err error) {
 	c.source.close()
 	final := c.final(err)
 	c.readErr.Store(&final)
-	if err != io.EOF {
+	if err != io.EOF || c.host != nil {
 		c.breakOff()
-		return
 	}
-	c.in.atEOF = true // perhaps in the middle of a text
+	c.in.atEOF = err == io.EOF // perhaps in the middle of a text
 }
 
 // A valued is a context with the values of another. Its own values come first: by one of
@@ -189,6 +210,9 @@ func (c *StreamConn) final(err error) error {
 	case <-c.closed:
 		return io.EOF
 	default:
+	}
+	if c.reads.idle.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		return io.EOF
 	}
 	if werr := c.out.failure(); werr != nil && err != io.EOF {
 		return werr // a failed write closes the stream
@@ -232,15 +256,26 @@ func (c *StreamConn) Err() error {
 func (c *StreamConn) Close() error {
 	var err error
 	c.closing.Do(func() {
-		c.out.close(closeGrace, func() backlog { return backlogOf(c.rwc) })
+		c.out.close(closeGrace, func() backlog { return backlogOf(c.rwc) }, c.host.graceOver())
 		close(c.closed)
 		c.breakOff()
 		closeErr := c.rwc.Close()
-		<-c.out.done
+		<-c.out.idle
+		if c.host != nil { // else another goroutine may be reading
+			c.waitForReads()
+		}
 		err = c.out.unsentErr()
 		if err == nil && c.readErr.Load() == nil {
 			err = closeErr
 		}
 	})
 	return err
+}
+
+// waitForReads waits for goroutines that read, when the stream is closed.
+func (c *StreamConn) waitForReads() {
+	c.source.wait()
+	if c.ahead != nil {
+		<-c.ahead.done
+	}
 }

@@ -52,11 +52,16 @@ func TestStreamConn(t *testing.T) {
 	}
 }
 
-func unixPair(tb testing.TB) (there, here net.Conn) {
-	dir, err := os.MkdirTemp("", "jsonrpc2") // tb.TempDir's names are too long for a socket
+// shortTempDir returns a directory for sockets: tb.TempDir's names are too long for them.
+func shortTempDir(tb testing.TB) string {
+	dir, err := os.MkdirTemp("", "jsonrpc2")
 	require.NoError(tb, err)
-	defer os.RemoveAll(dir)
-	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func unixPair(tb testing.TB) (there, here net.Conn) {
+	l, err := net.Listen("unix", filepath.Join(shortTempDir(tb), "s"))
 	require.NoError(tb, err)
 	defer l.Close()
 	here, err = net.Dial("unix", l.Addr().String())

@@ -11,18 +11,31 @@ import (
 
 // A source reads from a stream, and stops when a context is done.
 type source interface {
-	read(ctx context.Context, p []byte) (int, error)
+	read(ctx context.Context, in readSpace) (int, error)
 	close() // by the reading goroutine, when it has read its last
+	wait()  // by the reading goroutine, for those of the source, when the stream is closed
 }
 
-func newSource(rwc io.ReadWriteCloser, broken <-chan struct{}) source {
+// A readSpace is where a source reads to.
+type readSpace interface {
+	space() []byte // where what comes next belongs
+	rest()         // nothing comes at the moment; space is called before the next read
+}
+
+// newSource returns a source of rwc. broken is closed when nothing more is wanted.
+func newSource(rwc io.ReadWriteCloser, broken <-chan struct{}, host *streamHost) source {
 	d, ok := rwc.(deadliner)
 	if !ok || d.SetReadDeadline(time.Time{}) != nil {
 		return &pumpSource{r: rwc, broken: broken}
 	}
 	source := &deadlineSource{deadliner: d}
 	if h, ok := rwc.(handshaker); ok {
-		return &handshakeSource{deadlineSource: source, handshaker: h}
+		return &handshakeSource{deadlineSource: source, handshaker: h, limit: host.handshakeTime()}
+	}
+	if host != nil {
+		if socket, ok := newSocketSource(source); ok {
+			return socket
+		}
 	}
 	return source
 }
@@ -38,16 +51,17 @@ type handshaker interface {
 type handshakeSource struct {
 	*deadlineSource
 	handshaker
+	limit  time.Duration // of the handshake; 0: none
 	shaken chan struct{} // closed when the handshake is over; nil before it begins
 	err    error
 }
 
-func (s *handshakeSource) read(ctx context.Context, p []byte) (int, error) {
+func (s *handshakeSource) read(ctx context.Context, in readSpace) (int, error) {
 	if s.shaken == nil {
 		s.shaken = make(chan struct{})
 		go func() {
 			defer close(s.shaken)
-			s.err = s.HandshakeContext(context.Background())
+			s.err = s.handshake()
 		}()
 	}
 	select {
@@ -58,7 +72,23 @@ func (s *handshakeSource) read(ctx context.Context, p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	return s.deadlineSource.read(ctx, p)
+	return s.deadlineSource.read(ctx, in)
+}
+
+func (s *handshakeSource) handshake() error {
+	ctx := context.Background()
+	if s.limit > 0 {
+		limited, cancel := context.WithTimeout(ctx, s.limit)
+		defer cancel()
+		ctx = limited
+	}
+	return s.HandshakeContext(ctx)
+}
+
+func (s *handshakeSource) wait() {
+	if s.shaken != nil {
+		<-s.shaken
+	}
 }
 
 type deadliner interface {
@@ -75,18 +105,25 @@ type deadlineSource struct {
 	fired   chan struct{}   // closed when the watch has set the deadline
 }
 
-func (s *deadlineSource) read(ctx context.Context, p []byte) (int, error) {
-	if s.watched != ctx.Done() {
-		s.watch(ctx)
-	}
-	n, err := s.Read(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
-		return n, ctx.Err()
-	}
-	return n, err
+func (s *deadlineSource) read(ctx context.Context, in readSpace) (int, error) {
+	s.watch(ctx)
+	n, err := s.Read(in.space())
+	return n, interrupted(ctx, err)
 }
 
+// interrupted returns the error of ctx for that of a read which it has interrupted, else that.
+func interrupted(ctx context.Context, err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// watch has the end of ctx interrupt the reads.
 func (s *deadlineSource) watch(ctx context.Context) {
+	if s.watched == ctx.Done() {
+		return
+	}
 	s.close()
 	s.watched = ctx.Done()
 	if s.watched == nil {
@@ -112,6 +149,8 @@ func (s *deadlineSource) close() {
 	s.stop = nil
 }
 
+func (s *deadlineSource) wait() {}
+
 // A pumpSource reads on a goroutine of its own, one piece ahead.
 type pumpSource struct {
 	r       io.Reader
@@ -126,7 +165,7 @@ type piece struct {
 	err  error
 }
 
-func (s *pumpSource) read(ctx context.Context, p []byte) (int, error) {
+func (s *pumpSource) read(ctx context.Context, in readSpace) (int, error) {
 	if s.pieces == nil {
 		s.pieces, s.resume = make(chan piece), make(chan struct{})
 		go s.pump()
@@ -140,7 +179,7 @@ func (s *pumpSource) read(ctx context.Context, p []byte) (int, error) {
 			return 0, ctx.Err()
 		}
 	}
-	n := copy(p, s.current.data)
+	n := copy(in.space(), s.current.data)
 	s.current.data = s.current.data[n:]
 	if len(s.current.data) > 0 {
 		return n, nil
@@ -176,3 +215,6 @@ func (s *pumpSource) pump() {
 }
 
 func (s *pumpSource) close() {}
+
+// wait does not wait: on some streams, Read returns after Close as late as ever.
+func (s *pumpSource) wait() {}

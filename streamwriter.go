@@ -12,27 +12,35 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/yield"
 )
 
-// A streamWriter sends messages on a goroutine of its own: all that wait, in one write.
+// A streamWriter sends messages on a goroutine of its own: all that wait, in one write. The
+// goroutine runs while something waits.
 type streamWriter struct {
 	w      io.WriteCloser
 	piece  int    // bytes written in one go
 	failed func() // called when a write has failed
 	reply  func([]byte) error
-	wake   chan struct{} // receives if there may be something to do
-	done   chan struct{} // closed when the goroutine has ended
+	start  func()      // run
+	host   *streamHost // nil: none
 
 	mu        sync.Mutex          // protects following
-	buf       []byte              // waits
-	messages  []queued            // those in buf
 	tellCodec func([]byte, error) // of an answer that is lost; nil before Open
-	replies   int                 // bytes of answers in buf
+	buffers   *writeBuffers       // nil: to be had when something waits
+	replies   int                 // bytes of answers that wait
 	sending   volume              // being written
 	room      chan struct{}       // closed when something was sent; nil if nobody waits
 	written   int64               // bytes that the stream has taken
-	unsent    int                 // bytes that were given up
-	err       error               // of a write, or of the stream when it was closed
-	stalled   bool                // the peer took no more, so bytes were given up
+	moved     time.Duration       // when the stream last took some, or was empty, by the host's clock
+	end       streamEnd
+	running   bool          // the goroutine does
+	idle      chan struct{} // closed when the goroutine has ended; nil before close
 	closed    bool
+}
+
+// A streamEnd says how a stream has ended for its writer.
+type streamEnd struct {
+	err     error // of a write, or of the stream when it was closed
+	unsent  int   // bytes that were given up
+	stalled bool  // the peer took no more, so bytes were given up
 }
 
 // A volume is so many bytes, and how many of them are of answers.
@@ -42,6 +50,30 @@ type volume struct{ bytes, replies int }
 type queued struct {
 	request *Request // nil: an answer
 	start   int      // where it begins
+}
+
+// outgoing is what is sent in one go.
+type outgoing struct {
+	buf      []byte
+	messages []queued // those in buf
+}
+
+// reset empties the buffers, and drops those that are too large to keep.
+func (o *outgoing) reset() {
+	clear(o.messages) // they would stay alive
+	o.buf, o.messages = o.buf[:0], o.messages[:0]
+	if cap(o.buf) > maxKeptBuffer {
+		o.buf = nil
+	}
+	if cap(o.messages) > maxKeptItems {
+		o.messages = nil
+	}
+}
+
+// writeBuffers are what waits and what is being sent, which change places.
+type writeBuffers struct {
+	queue   outgoing // protected by the writer's mu
+	sending outgoing // the writer's goroutine's own
 }
 
 // pieceFor returns how much is written in one go: each piece that is written is
@@ -57,17 +89,15 @@ func pieceFor(w io.Writer) int {
 	return 4 << 10
 }
 
-func (w *streamWriter) init(wc io.WriteCloser, failed func()) {
-	w.w, w.piece, w.failed = wc, pieceFor(wc), failed
+func (w *streamWriter) init(wc io.WriteCloser, host *streamHost, failed func()) {
+	w.w, w.host, w.piece, w.failed = wc, host, pieceFor(wc), failed
 	w.reply = func(body []byte) error {
 		if body == nil {
 			return nil
 		}
 		return w.write(body, nil)
 	}
-	w.wake = make(chan struct{}, 1)
-	w.done = make(chan struct{})
-	go w.run()
+	w.start = w.run
 }
 
 // open sets what tells the codec of an answer that is lost.
@@ -78,111 +108,133 @@ func (w *streamWriter) open(lost func(body []byte, why error)) {
 }
 
 // write queues a message: a request, or an answer if r is nil. It does not limit answers:
-// waitForRoom holds back the requests that would cause more of them.
+// waitForRoom holds back the requests that would cause more of them, and the host of the
+// stream cuts off peers that don't read.
 func (w *streamWriter) write(body []byte, r *Request) error {
+	tooMuch, err := w.enqueue(body, r)
+	if tooMuch {
+		w.host.relieve()
+	}
+	return err
+}
+
+// enqueue is write. It also reports whether too much waits on all streams of the host.
+func (w *streamWriter) enqueue(body []byte, r *Request) (tooMuch bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	waiting := w.sending.bytes + w.queued()
 	switch {
-	case w.err != nil:
-		return w.err
+	case w.end.err != nil:
+		return false, w.end.err
 	case w.closed:
-		return net.ErrClosed
-	case r != nil && len(w.buf)+w.sending.bytes+len(body) > maxWaiting:
-		return ErrOverloaded
+		return false, net.ErrClosed
+	case r != nil && waiting+len(body) > maxWaiting:
+		return false, ErrOverloaded
 	}
-	w.messages = append(w.messages, queued{r, len(w.buf)})
+	if w.buffers == nil {
+		w.buffers = w.host.newBuffers()
+	}
+	queue := &w.buffers.queue
+	queue.messages = append(queue.messages, queued{r, len(queue.buf)})
+	queue.buf = append(append(queue.buf, body...), '\n')
 	if r == nil {
 		w.replies += len(body)
+		tooMuch = w.host.waits(len(body))
 	}
-	w.buf = append(append(w.buf, body...), '\n')
-	w.signal()
-	return nil
+	if waiting == 0 {
+		w.moved = w.host.now()
+	}
+	if !w.running {
+		w.running = true
+		go w.start()
+	}
+	return tooMuch, nil
 }
 
-func (w *streamWriter) signal() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
+// queued returns how many bytes wait. It is called with w.mu locked.
+func (w *streamWriter) queued() int {
+	if w.buffers == nil {
+		return 0
 	}
-}
-
-// run sends until the stream fails or is closed and all is sent.
-func (w *streamWriter) run() {
-	defer close(w.done)
-	var out outgoing
-	for range w.wake {
-		yield.WhileGrowing(w.waiting)
-		var more bool
-		if out, more = w.take(out); len(out.buf) > 0 {
-			err := w.send(out)
-			clear(out.messages) // they would stay alive
-			more = more && err == nil
-		}
-		if !more {
-			return
-		}
-	}
-}
-
-// outgoing is what is sent in one go.
-type outgoing struct {
-	buf      []byte
-	messages []queued
+	return len(w.buffers.queue.buf)
 }
 
 func (w *streamWriter) waiting() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.buf)
+	return w.queued()
 }
 
-// take takes what waits, and leaves the spare buffers in its place. more reports whether
-// more may come: not after close.
-func (w *streamWriter) take(spare outgoing) (out outgoing, more bool) {
-	if cap(spare.buf) > maxKeptBuffer {
-		spare.buf = nil
+// run sends until nothing waits, or the stream fails.
+func (w *streamWriter) run() {
+	for w.goesOn() {
+		yield.WhileGrowing(w.waiting)
+		out := w.take()
+		w.send(out)
+		out.reset()
 	}
-	if cap(spare.messages) > maxKeptItems {
-		spare.messages = nil
-	}
+}
+
+// goesOn reports whether something waits. If not, the goroutine ends, and another one is
+// started for the next message.
+func (w *streamWriter) goesOn() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out = outgoing{w.buf, w.messages}
-	w.buf, w.messages = spare.buf[:0], spare.messages[:0]
-	w.sending, w.replies = volume{len(out.buf), w.replies}, 0
-	return out, !w.closed
+	if w.queued() > 0 {
+		return true
+	}
+	w.running = false
+	if w.host != nil && w.buffers != nil {
+		w.host.writeBuffers.Put(w.buffers)
+		w.buffers = nil
+	}
+	if w.idle != nil {
+		close(w.idle)
+	}
+	return false
+}
+
+// take takes what waits, and leaves the other buffers in its place.
+func (w *streamWriter) take() *outgoing {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := w.buffers
+	b.queue, b.sending = b.sending, b.queue
+	w.sending, w.replies = volume{len(b.sending.buf), w.replies}, 0
+	return &b.sending
 }
 
 // send writes what was taken, piece by piece, so that progress shows.
-func (w *streamWriter) send(out outgoing) (err error) {
+func (w *streamWriter) send(out *outgoing) {
 	rest := out.buf
+	var err error
 	for len(rest) > 0 && err == nil {
 		var n int
 		n, err = w.w.Write(rest[:min(len(rest), w.piece)])
 		rest = rest[n:]
 		w.mu.Lock()
 		w.written += int64(n)
+		w.moved = w.host.now()
 		w.mu.Unlock()
 	}
-	waiting := w.sent(len(rest), err)
+	waiting, err := w.sent(len(rest), err)
 	if err == nil {
 		for _, m := range out.messages {
 			if m.request != nil {
 				m.request.Sent()
 			}
 		}
-		return nil
+		return
 	}
 	w.fail(out, len(out.buf)-len(rest), err)
-	w.fail(waiting, 0, err)
+	w.fail(&waiting, 0, err)
 	_ = w.w.Close() // so that the reader ends, too
 	w.failed()
-	return err
 }
 
 // fail ends the requests, and tells the codec of the answers, among messages of which so
 // many bytes were written before the stream broke.
-func (w *streamWriter) fail(out outgoing, written int, err error) {
+func (w *streamWriter) fail(out *outgoing, written int, err error) {
 	for i, m := range out.messages {
 		end := len(out.buf)
 		if i+1 < len(out.messages) {
@@ -209,32 +261,33 @@ func lossOf(m queued, written int) error {
 }
 
 // sent notes that all was written, or that the stream failed before the rest. It then
-// returns what waits.
-func (w *streamWriter) sent(rest int, err error) (waiting outgoing) {
+// returns what waits, and why the stream failed.
+func (w *streamWriter) sent(rest int, err error) (waiting outgoing, cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.host.nowait(w.sending.replies)
 	w.sending = volume{}
 	if w.room != nil {
 		close(w.room)
 		w.room = nil
 	}
 	if err == nil {
-		return waiting
+		return waiting, nil
 	}
-	if w.err == nil {
-		w.err = err
+	if w.end.err == nil {
+		w.end.err = err
 	}
-	w.unsent += rest + len(w.buf)
-	waiting = outgoing{w.buf, w.messages}
-	w.buf, w.messages = nil, nil
-	return waiting
+	w.end.unsent += rest + w.queued()
+	w.host.nowait(w.replies)
+	waiting, w.buffers.queue, w.replies = w.buffers.queue, outgoing{}, 0
+	return waiting, w.end.err
 }
 
 // waitForRoom waits while too many answers wait to be sent.
 func (w *streamWriter) waitForRoom(ctx context.Context) error {
 	for {
 		w.mu.Lock()
-		if w.replies+w.sending.replies <= maxReplies || w.err != nil || w.closed {
+		if w.replies+w.sending.replies <= maxReplies || w.end.err != nil || w.closed {
 			w.mu.Unlock()
 			return nil
 		}
@@ -245,8 +298,6 @@ func (w *streamWriter) waitForRoom(ctx context.Context) error {
 		w.mu.Unlock()
 		select {
 		case <-room:
-		case <-w.done:
-			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -256,7 +307,7 @@ func (w *streamWriter) waitForRoom(ctx context.Context) error {
 func (w *streamWriter) failure() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.err
+	return w.end.err
 }
 
 // unsentErr returns an error if something could not be sent. It is called when the goroutine
@@ -265,80 +316,10 @@ func (w *streamWriter) unsentErr() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.unsent == 0:
+	case w.end.unsent == 0:
 		return nil
-	case w.stalled:
-		return fmt.Errorf("jsonrpc2: stream closed with %d bytes unsent: the peer took nothing more for %v", w.unsent, closeGrace)
+	case w.end.stalled:
+		return fmt.Errorf("jsonrpc2: stream closed with %d bytes unsent: the peer took nothing more for %v", w.end.unsent, closeGrace)
 	}
-	return fmt.Errorf("jsonrpc2: stream closed with %d bytes unsent: %w", w.unsent, w.err)
-}
-
-// A backlog is what the system holds of what was written.
-type backlog struct {
-	bytes       int   // that the peer has not taken
-	lostOnClose bool  // they are lost when the stream is closed
-	err         error // why the stream is broken; nil: it is not
-}
-
-// close makes write return net.ErrClosed, and waits until the peer has all that was accepted.
-// It gives up when grace passes without progress.
-func (w *streamWriter) close(grace time.Duration, held func() backlog) {
-	w.mu.Lock()
-	w.closed = true
-	w.mu.Unlock()
-	w.signal()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	done, pause := w.done, time.Millisecond
-	var before progress
-	var since time.Time
-	for {
-		select {
-		case <-done:
-			done = nil
-		case <-timer.C:
-		}
-		held := held()
-		now := progress{w.bytesWritten(), held.bytes}
-		switch {
-		case done == nil && (held.bytes == 0 || !held.lostOnClose):
-			return
-		case held.err != nil:
-			w.giveUp(held, held.err)
-			return
-		case since.IsZero() || now != before:
-			before, since = now, time.Now()
-		case time.Since(since) >= grace:
-			w.giveUp(held, nil)
-			return
-		}
-		timer.Reset(min(pause, grace-time.Since(since)))
-		pause = min(2*pause, grace/20)
-	}
-}
-
-// A progress is how much the peer has taken: it changes while something arrives.
-type progress struct {
-	written int64
-	held    int
-}
-
-func (w *streamWriter) bytesWritten() int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.written
-}
-
-// giveUp notes that the rest is lost: by an error or, if err is nil, because the peer takes
-// no more.
-func (w *streamWriter) giveUp(held backlog, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if held.lostOnClose {
-		w.unsent += held.bytes
-	}
-	w.stalled = err == nil
-	if w.err == nil {
-		w.err = err
-	}
+	return fmt.Errorf("jsonrpc2: stream closed with %d bytes unsent: %w", w.end.unsent, w.end.err)
 }

@@ -1,0 +1,71 @@
+package jsonrpc2
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// relieve cuts off connections until no more answers wait than may.
+func (s *listening) relieve() {
+	s.relief.Lock()
+	defer s.relief.Unlock()
+	for s.host.unsent.Load() > s.host.maxUnsent {
+		slow, waiting := s.slowest()
+		if slow == nil { // the answers that waited are sent
+			return
+		}
+		slow.out.cutOff(errSlow)
+		s.counts.slow.Add(1)
+		s.log.drop("connection cut off, since too many answers wait", nil,
+			slog.Any("peer", slow.rwc.(net.Conn).RemoteAddr()), slog.String("waiting", fmt.Sprintf("%d bytes", waiting)))
+	}
+}
+
+// slowest returns the connection to cut off first, and how many bytes wait for its peer.
+func (s *listening) slowest() (slowest *StreamConn, waiting int) {
+	heaviest := int64(0)
+	s.eachCodec(func(c *serverCodec) {
+		load := c.stream.out.load()
+		if weight := load.weight(); weight > heaviest {
+			slowest, waiting, heaviest = c.stream, load.bytes, weight
+		}
+	})
+	return slowest, waiting
+}
+
+// endIdle ends the connections that are idle for too long, until the drain: it looks when
+// the first of them may be, and not much more often.
+func (s *listening) endIdle() {
+	limit := s.limits.IdleTimeout
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.ctx.Done():
+			return
+		}
+		timer.Reset(max(s.endIdleOnce(limit), limit/16))
+	}
+}
+
+// endIdleOnce ends the connections that are idle for so long, and returns when the next may
+// be.
+func (s *listening) endIdleOnce(limit time.Duration) (next time.Duration) {
+	next = limit
+	now := s.host.now()
+	s.eachCodec(func(c *serverCodec) {
+		since, ok := c.stream.idleSince()
+		left := limit - (now - since)
+		switch {
+		case !ok || len(c.running) > 0:
+		case left > 0:
+			next = min(next, left)
+		default:
+			c.stream.endIdle()
+		}
+	})
+	return next
+}

@@ -1,0 +1,142 @@
+package jsonrpc2
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A streamHost is what the StreamConns of a listener share. It is nil for a stream by
+// itself, which has no such limits.
+type streamHost struct {
+	began     time.Time
+	graceDone <-chan struct{} // closed when the grace of a drain is over
+	maxUnsent int64           // bytes
+	unsent    atomic.Int64    // bytes of answers that wait
+	counts    *ListenerStats
+	relieve   func() // cuts off connections until unsent is no more than maxUnsent
+
+	readBuffers, writeBuffers sync.Pool // of *readBuffer and *writeBuffers
+}
+
+// handshakeLimit is how long the TLS handshake of a listener's connection may take.
+const handshakeLimit = 10 * time.Second
+
+// handshakeTime returns how long a TLS handshake may take; 0: for ever.
+func (h *streamHost) handshakeTime() time.Duration {
+	if h == nil {
+		return 0
+	}
+	return handshakeLimit
+}
+
+// now returns the time since the host began.
+func (h *streamHost) now() time.Duration {
+	if h == nil {
+		return 0
+	}
+	return time.Since(h.began)
+}
+
+func (h *streamHost) newBuffers() *writeBuffers {
+	if h != nil {
+		if b, ok := h.writeBuffers.Get().(*writeBuffers); ok {
+			return b
+		}
+	}
+	return new(writeBuffers)
+}
+
+// graceOver returns a channel that is closed when the grace of a drain is over; nil: never.
+func (h *streamHost) graceOver() <-chan struct{} {
+	if h == nil {
+		return nil
+	}
+	return h.graceDone
+}
+
+// waits notes that so many bytes of answers wait, and nowait that they don't any more. waits
+// reports whether they are too many: relieve is then to be called, with no lock held.
+func (h *streamHost) waits(bytes int) (tooMany bool) {
+	if h == nil {
+		return false
+	}
+	h.counts.unsent.Add(int64(bytes))
+	return h.unsent.Add(int64(bytes)) > h.maxUnsent
+}
+
+func (h *streamHost) nowait(bytes int) {
+	if h != nil && bytes > 0 {
+		h.counts.unsent.Add(-int64(bytes))
+		h.unsent.Add(-int64(bytes))
+	}
+}
+
+// errSlow is why a connection was cut off.
+var errSlow = errors.New("jsonrpc2: connection cut off: too many answers wait, and most for this peer")
+
+// A load is what waits for a peer.
+type load struct {
+	bytes int           // of answers
+	still time.Duration // since the peer last took some
+}
+
+// weight says which connection is cut off first: that with the most bytes. Bytes of a peer
+// that has just taken some weigh little, since it seems to be reading.
+func (l load) weight() int64 {
+	return int64(l.bytes) * int64(min(max(l.still, time.Millisecond), time.Second))
+}
+
+// load returns what waits for the peer.
+func (w *streamWriter) load() load {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return load{w.replies + w.sending.replies, w.host.now() - w.moved}
+}
+
+// cutOff has the writing fail with why. It never blocks: the goroutine of the writer closes
+// the stream.
+func (w *streamWriter) cutOff(why error) {
+	w.mu.Lock()
+	if w.end.err == nil {
+		w.end.err = why
+	}
+	w.host.nowait(w.replies + w.sending.replies)
+	w.replies, w.sending.replies = 0, 0
+	w.mu.Unlock()
+	if conn, ok := w.w.(net.Conn); !ok || conn.SetWriteDeadline(time.Unix(1, 0)) != nil {
+		_ = w.w.Close()
+	}
+}
+
+// A readState says what the reading goroutine of a listener's stream does.
+type readState struct {
+	waits atomic.Bool  // it waits for the peer
+	last  atomic.Int64 // when something came, by the host's clock
+	idle  atomic.Bool  // it is to end, since nothing comes
+}
+
+// idleSince returns since when nothing was read or written, by the host's clock. ok is false
+// if neither is waited for.
+func (c *StreamConn) idleSince() (at time.Duration, ok bool) {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	waits := c.reads.waits.Load() || c.out.sending.bytes > 0
+	return max(time.Duration(c.reads.last.Load()), c.out.moved), waits
+}
+
+// endIdle ends the stream, on which nothing has come or gone for too long.
+func (c *StreamConn) endIdle() {
+	if c.out.load().bytes > 0 {
+		c.out.cutOff(errIdle)
+		return
+	}
+	c.reads.idle.Store(true)
+	if d, ok := c.rwc.(deadliner); !ok || d.SetReadDeadline(time.Unix(1, 0)) != nil {
+		_ = c.rwc.Close()
+	}
+}
+
+var errIdle = errors.New("jsonrpc2: connection cut off: its peer took no answer for too long")
