@@ -2,9 +2,18 @@ package jsonrpc2_test
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -90,12 +99,198 @@ func TestListener(t *testing.T) {
 			s := listen(t, network, jsonrpc2.ListenerOptions{})
 			for range 3 {
 				client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(s.dial(t)), nil)
+				defer client.Close()
 				sum, err := jsonrpc2.Call[float64](t.Context(), client, "Calc.Add", calc.Args{A: 1, B: 5.1})
 				require.NoError(t, err)
 				require.EqualValues(t, 6.1, sum)
-				defer client.Close()
 			}
-			require.EqualValues(t, 3, s.conns.Snapshot().Open)
+			servicetest.EventuallyEqual(t, jsonrpc2.ListenerCounts{Accepted: 3, Open: 3}, s.conns.Snapshot)
 		})
 	}
+}
+
+// Options that are nil, and a nil server, stand for defaults.
+func TestListenerDefaults(t *testing.T) {
+	l := newPipeListener()
+	ctx, drain := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- jsonrpc2.ServeListener(ctx, nil, l, nil) }()
+	c := l.connect(t)
+	c.send(`{"jsonrpc":"2.0","id":1,"method":"Nobody.Knows"}`)
+	require.Contains(t, c.receive(), `"code":-32601`)
+	drain()
+	require.NoError(t, <-done)
+	c.requireEnd()
+}
+
+// Who has methods tell who called.
+type Who struct{}
+
+// Called returns what is known of the caller.
+func (Who) Called(args struct{ jsonrpc2.Context }, reply *string) error {
+	peer := jsonrpc2.CallFrom(args.Context).Peer
+	*reply = fmt.Sprint(peer.Addr, " ", peer.TLS != nil && peer.TLS.HandshakeComplete)
+	return nil
+}
+
+// A method learns the address of its caller, and what TLS knows.
+func TestListenerPeer(t *testing.T) {
+	const who = `{"jsonrpc":"2.0","id":1,"method":"Who.Called"}`
+	answer := func(conn net.Conn, encrypted bool) string {
+		return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"result":"%v %v"}`, conn.LocalAddr(), encrypted)
+	}
+	t.Run("tcp", func(t *testing.T) {
+		c := newCaller(t, listen(t, "tcp", jsonrpc2.ListenerOptions{}, Who{}).dial(t))
+		c.send(who)
+		require.Equal(t, answer(c, false), c.receive())
+	})
+	t.Run("tls", func(t *testing.T) {
+		server, client := tlsConfigs()
+		l, err := tls.Listen("tcp", "127.0.0.1:0", server)
+		require.NoError(t, err)
+		s := serveListener(t, l, jsonrpc2.ListenerOptions{}, Who{})
+		c := newCaller(t, tls.Client(s.dial(t), client))
+		c.send(who)
+		require.Equal(t, answer(c, true), c.receive())
+	})
+}
+
+// tlsConfigs returns those of a server and a client that trusts it.
+func tlsConfigs() (server, client *tls.Config) {
+	certificates := httptest.NewTLSServer(nil)
+	certificates.Close()
+	trusted := certificates.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	return &tls.Config{Certificates: certificates.TLS.Certificates}, &tls.Config{RootCAs: trusted, ServerName: "example.com"}
+}
+
+// A connection's parameters, garbage or end are nobody else's trouble, and no warning for
+// each.
+func TestListenerHostileConnections(t *testing.T) {
+	log := new(recorder)
+	s := listen(t, "tcp", jsonrpc2.ListenerOptions{ServerOptions: jsonrpc2.ServerOptions{Logger: slog.New(log)}})
+	good := newCaller(t, s.dial(t))
+	const each = 20
+	for range each {
+		reset := s.dial(t).(*net.TCPConn)
+		_, err := io.WriteString(reset, `{"jsonrpc":`)
+		require.NoError(t, err)
+		require.NoError(t, reset.SetLinger(0))
+		require.NoError(t, reset.Close())
+
+		garbage := newCaller(t, s.dial(t))
+		garbage.send(strings.Repeat("\x00", 1000))
+		require.Contains(t, garbage.receive(), `"code":-32700`)
+		require.NoError(t, garbage.Close())
+
+		long := newCaller(t, s.dial(t))
+		_, err = io.WriteString(long, `{"jsonrpc":"2.0","id":1,"method":"Odd.Text","params":["`)
+		require.NoError(t, err) // the rest never comes
+
+		good.send(addOne)
+		require.Equal(t, `{"jsonrpc":"2.0","id":1,"result":6.1}`, good.receive())
+	}
+	servicetest.EventuallyEqual(t, 1+each, func() int { return int(s.conns.Snapshot().Open) })
+	counts := s.conns.Snapshot()
+	require.LessOrEqual(t, counts.Broken, int64(each), "some resets come before the server reads")
+	require.Positive(t, counts.Broken)
+	s.end(t)
+	var warnings, broken int
+	for _, line := range log.take() {
+		switch {
+		case line.level == slog.LevelDebug && line.Message == "jsonrpc2: connection broke":
+			broken++
+			require.Contains(t, line.attrs["peer"], "127.0.0.1:")
+			require.Contains(t, line.attrs["error"], "reset")
+		default:
+			warnings++
+		}
+	}
+	require.EqualValues(t, counts.Broken, broken)
+	require.LessOrEqual(t, warnings, 3, "one a second, and how many were left out")
+}
+
+// temporary is an error of Accept as for want of file descriptors.
+type temporary struct{ error }
+
+func (temporary) Temporary() bool { return true }
+
+// Accept is tried again after errors that pass, later each time, and each cause is logged
+// once.
+func TestListenerAcceptErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(recorder)
+		s, l := servePipes(t, jsonrpc2.ListenerOptions{ServerOptions: jsonrpc2.ServerOptions{Logger: slog.New(log)}})
+		many := temporary{errors.New("too many open files")}
+		start := time.Now()
+		for _, pause := range []int{0, 5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000} {
+			l.errs <- many
+			require.Equal(t, time.Duration(pause)*time.Millisecond, time.Since(start))
+			start = time.Now()
+		}
+		l.errs <- &net.DNSError{Err: "no buffer", IsTimeout: true}
+		c := l.connect(t)
+		c.send(addOne)
+		require.Equal(t, `{"jsonrpc":"2.0","id":1,"result":6.1}`, c.receive())
+		synctest.Wait()
+		start = time.Now()
+		l.errs <- many
+		l.errs <- many
+		require.Equal(t, 5*time.Millisecond, time.Since(start), "it has worked since")
+		require.EqualValues(t, 14, s.conns.Snapshot().AcceptErrors)
+
+		logged := func(cause string) line {
+			return line{"jsonrpc2: no connection accepted, trying again", map[string]string{"listener": "the pipe", "error": cause}, slog.LevelWarn}
+		}
+		require.Equal(t, []line{logged("too many open files"), logged("lookup : no buffer")}, log.take())
+		time.Sleep(time.Hour)
+		l.errs <- many
+		synctest.Wait()
+		require.Len(t, log.take(), 1, "it may be for another reason")
+	})
+}
+
+// When Accept fails for good, the server drains and says where.
+func TestListenerAcceptFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, l := newWatch(), newPipeListener()
+		done := make(chan error, 1)
+		go func() {
+			done <- jsonrpc2.ServeListener(t.Context(), newServer(t, w), l, &jsonrpc2.ListenerOptions{
+				ServerOptions: jsonrpc2.ServerOptions{Logger: servicetest.Quiet, Grace: time.Minute},
+			})
+		}()
+		c, idle := l.connect(t), l.connect(t)
+		c.send(watch("Wait", 1))
+		<-w.seen
+		start := time.Now()
+		l.errs <- errBroken
+		idle.requireEnd()
+		require.Zero(t, time.Since(start))
+		require.Equal(t, watched(1, canceled), c.receive())
+		require.Equal(t, time.Minute, time.Since(start))
+		err := <-done
+		require.ErrorIs(t, err, errBroken)
+		require.EqualError(t, err, "jsonrpc2: accepting connections at the pipe: broken")
+	})
+}
+
+// At the limit no connection is accepted until another ends.
+func TestListenerMaxConns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := servePipes(t, jsonrpc2.ListenerOptions{MaxConns: 2})
+		first, second := l.connect(t), l.connect(t)
+		connected := make(chan *caller)
+		go func() { connected <- l.connect(t) }()
+		synctest.Wait()
+		require.Empty(t, connected)
+		require.EqualValues(t, 2, s.conns.Snapshot().Open)
+		require.NoError(t, second.Close())
+		third := <-connected
+		for _, c := range []*caller{first, third} {
+			c.send(addOne)
+			require.Equal(t, `{"jsonrpc":"2.0","id":1,"result":6.1}`, c.receive())
+		}
+		synctest.Wait()
+		require.Equal(t, jsonrpc2.ListenerCounts{Accepted: 3, Open: 2}, s.conns.Snapshot())
+	})
 }

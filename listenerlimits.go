@@ -16,7 +16,9 @@ func (s *listening) relieve() {
 		if slow == nil { // the answers that waited are sent
 			return
 		}
-		slow.out.cutOff(errSlow)
+		if !slow.out.cutOff(errSlow) { // meanwhile all was sent
+			continue
+		}
 		s.counts.slow.Add(1)
 		s.log.drop("connection cut off, since too many answers wait", nil,
 			slog.Any("peer", slow.rwc.(net.Conn).RemoteAddr()), slog.String("waiting", fmt.Sprintf("%d bytes", waiting)))

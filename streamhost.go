@@ -83,32 +83,40 @@ type load struct {
 	still time.Duration // since the peer last took some
 }
 
-// weight says which connection is cut off first: that with the most bytes. Bytes of a peer
-// that has just taken some weigh little, since it seems to be reading.
+// weight says which connection is cut off first: that with the most bytes, where those of a
+// peer that has taken nothing for a second count ten times those of one that has just taken
+// some.
 func (l load) weight() int64 {
-	return int64(l.bytes) * int64(min(max(l.still, time.Millisecond), time.Second))
+	return int64(l.bytes) * int64(min(max(l.still, time.Second/10), time.Second))
 }
 
-// load returns what waits for the peer.
+// load returns what waits for the peer; nothing if the stream ends already.
 func (w *streamWriter) load() load {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.end.err != nil {
+		return load{}
+	}
 	return load{w.replies + w.sending.replies, w.host.now() - w.moved}
 }
 
-// cutOff has the writing fail with why. It never blocks: the goroutine of the writer closes
-// the stream.
-func (w *streamWriter) cutOff(why error) {
+// cutOff has the writing fail with why, if any answer waits. It reports whether one does. It
+// never blocks: the goroutine of the writer closes the stream.
+func (w *streamWriter) cutOff(why error) bool {
 	w.mu.Lock()
-	if w.end.err == nil {
-		w.end.err = why
+	replies := w.replies + w.sending.replies
+	if replies == 0 || w.end.err != nil {
+		w.mu.Unlock()
+		return false
 	}
-	w.host.nowait(w.replies + w.sending.replies)
+	w.end.err, w.end.cutOff = why, true
+	w.host.nowait(replies)
 	w.replies, w.sending.replies = 0, 0
 	w.mu.Unlock()
 	if conn, ok := w.w.(net.Conn); !ok || conn.SetWriteDeadline(time.Unix(1, 0)) != nil {
 		_ = w.w.Close()
 	}
+	return true
 }
 
 // A readState says what the reading goroutine of a listener's stream does.
@@ -129,8 +137,7 @@ func (c *StreamConn) idleSince() (at time.Duration, ok bool) {
 
 // endIdle ends the stream, on which nothing has come or gone for too long.
 func (c *StreamConn) endIdle() {
-	if c.out.load().bytes > 0 {
-		c.out.cutOff(errIdle)
+	if c.out.cutOff(errIdle) {
 		return
 	}
 	c.reads.idle.Store(true)

@@ -39,6 +39,7 @@ type streamWriter struct {
 // A streamEnd says how a stream has ended for its writer.
 type streamEnd struct {
 	err     error // of a write, or of the stream when it was closed
+	cutOff  bool  // by the host, with err
 	unsent  int   // bytes that were given up
 	stalled bool  // the peer took no more, so bytes were given up
 }
@@ -270,6 +271,9 @@ func (w *streamWriter) sent(rest int, err error) (waiting outgoing, cause error)
 	if w.room != nil {
 		close(w.room)
 		w.room = nil
+	}
+	if err == nil && w.end.cutOff { // meanwhile
+		err = w.end.err
 	}
 	if err == nil {
 		return waiting, nil

@@ -28,14 +28,17 @@ func streamRows() []row {
 		timeRow("time per call vs powerman/rpc-codec", bound{}, streamOurs.with(64), theirs(streamPowerman, 64)),
 		timeRow("time per call vs creachadair/jrpc2", bound{}, streamOurs.with(64), theirs(streamJrpc2, 64)),
 		timeRow("time per call vs a stream without it", bound{}, streamRetry.with(64), streamOurs.with(64)),
+		timeRow("time per call vs a stream by itself", atMost(1.05), streamListener.with(64), streamOurs.with(64)),
+		timeRow("time per call vs a stream by itself", bound{}, streamListener.with(1), streamOurs.with(1)),
 		speedRow("MB/s vs stdlib jsonrpc", atLeast(1.5), streamEcho.with(1), theirs(echo(streamJSON), 1)),
 	}
 }
 
 var (
-	streamOurs  = transport{"stream", openStreamOurs}
-	streamRetry = transport{"stream with Retry", openStreamRetry}
-	streamEcho  = transport{"stream, a string of 1 MiB there and back", echo(openStreamOurs)}
+	streamOurs     = transport{"stream", openStreamOurs}
+	streamRetry    = transport{"stream with Retry", openStreamRetry}
+	streamListener = transport{"listener", openStreamListener}
+	streamEcho     = transport{"stream, a string of 1 MiB there and back", echo(openStreamOurs)}
 )
 
 // newServer returns the server that all sides made of net/rpc share in kind.
@@ -97,6 +100,26 @@ func openStreamRetry(env *environment, t *target) error {
 		serveOurs(t, server, jsonrpc2.NewStreamConn(there))
 		return jsonrpc2.NewClient(jsonrpc2.Retry(jsonrpc2.NewStreamConn(here), nil), nil)
 	})(env, t)
+}
+
+// openStreamListener is openStreamOurs with a listener on the serving end.
+func openStreamListener(_ *environment, t *target) error {
+	server, err := newServer()
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.start(func() { _ = jsonrpc2.ServeListener(ctx, server, l, nil) }, cancel)
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return err
+	}
+	t.useClient(jsonrpc2.NewClient(jsonrpc2.NewStreamConn(conn), nil))
+	return nil
 }
 
 // serveOurs serves conn until the target is closed.

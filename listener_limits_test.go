@@ -1,0 +1,172 @@
+package jsonrpc2_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
+)
+
+const added = `{"jsonrpc":"2.0","id":1,"result":6.1}`
+
+// A connection ends when nothing has run, come or gone for IdleTimeout.
+func TestListenerIdleTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = time.Minute
+		w := newWatch()
+		s, l := servePipes(t, jsonrpc2.ListenerOptions{IdleTimeout: limit}, w)
+		silent := l.connect(t)
+		start := time.Now()
+		silent.requireEnd()
+		require.Equal(t, limit, time.Since(start))
+
+		busy, used := l.connect(t), l.connect(t)
+		busy.send(`{"jsonrpc":"2.0","id":1,"method":"Watch.Lazy","params":[1,5]}`)
+		for range 5 {
+			time.Sleep(limit - time.Second)
+			used.send(addOne)
+			require.Equal(t, added, used.receive())
+		}
+		start = time.Now()
+		used.requireEnd()
+		require.InDelta(t, limit, time.Since(start), float64(limit)/16)
+		require.Equal(t, `{"jsonrpc":"2.0","id":1,"result":0}`, busy.receive(), "it ran for an hour")
+		start = time.Now()
+		busy.requireEnd()
+		require.InDelta(t, limit, time.Since(start), float64(limit)/16)
+		synctest.Wait()
+		require.Equal(t, jsonrpc2.ListenerCounts{Accepted: 3, Idle: 3}, s.conns.Snapshot())
+	})
+}
+
+// So does that of a peer that takes no answer, and of one that breaks off a request.
+func TestListenerIdlePeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := servePipes(t, jsonrpc2.ListenerOptions{IdleTimeout: time.Minute})
+		deaf, half := l.connect(t), l.connect(t)
+		deaf.send(addOne)
+		_, err := io.WriteString(half, addOne[:20])
+		require.NoError(t, err)
+		time.Sleep(time.Minute + time.Minute/16 + 3*time.Second)
+		synctest.Wait()
+		require.Equal(t, jsonrpc2.ListenerCounts{Accepted: 2, Idle: 2}, s.conns.Snapshot())
+		require.EqualValues(t, 1, s.calls.Snapshot().LostReplies)
+	})
+}
+
+// A socket that is idle is closed as one in memory is.
+func TestListenerIdleSocket(t *testing.T) {
+	server, client := tlsConfigs()
+	for _, name := range []string{"tcp", "unix", "tls"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			opts := jsonrpc2.ListenerOptions{IdleTimeout: time.Second}
+			var conn net.Conn
+			var s *listener
+			if name == "tls" {
+				l, err := tls.Listen("tcp", "127.0.0.1:0", server)
+				require.NoError(t, err)
+				s = serveListener(t, l, opts)
+				conn = tls.Client(s.dial(t), client)
+			} else {
+				s = listen(t, name, opts)
+				conn = s.dial(t)
+			}
+			c := newCaller(t, conn)
+			c.send(addOne)
+			require.Equal(t, added, c.receive())
+			c.requireEnd()
+			servicetest.EventuallyEqual(t, jsonrpc2.ListenerCounts{Accepted: 1, Idle: 1}, s.conns.Snapshot)
+		})
+	}
+}
+
+// A handshake that does not go on ends its connection, and holds up no other.
+func TestListenerHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, client := tlsConfigs()
+		l := newPipeListener()
+		s := serveListener(t, tls.NewListener(l, server), jsonrpc2.ListenerOptions{})
+		start := time.Now()
+		silent := l.connect(t)
+		there, here := net.Pipe()
+		l.accepted <- there
+		quick := newCaller(t, tls.Client(here, client))
+		quick.send(addOne)
+		require.Equal(t, added, quick.receive())
+		require.Zero(t, time.Since(start))
+		silent.requireEnd()
+		require.Equal(t, 10*time.Second, time.Since(start))
+		quick.send(addOne)
+		require.Equal(t, added, quick.receive())
+		synctest.Wait()
+		require.Equal(t, jsonrpc2.ListenerCounts{Accepted: 2, Open: 1, Broken: 1}, s.conns.Snapshot())
+		half := l.connect(t) // the drain does not wait for it
+		s.end(t)
+		half.requireEnd()
+	})
+}
+
+func repeat(n int) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"Long.Repeat","params":[%d]}`, n)
+}
+
+// When too many answers wait, peers that don't read pay for it, those with the most first,
+// and no other.
+func TestListenerMaxUnsent(t *testing.T) {
+	const limit = 1 << 20
+	const deaf, large = 4, 12_000_000 // more than the kernel takes
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			log := new(recorder)
+			s := listen(t, network, jsonrpc2.ListenerOptions{
+				MaxUnsent:     limit,
+				ServerOptions: jsonrpc2.ServerOptions{Logger: slog.New(log), MaxMessageSize: 2 * large},
+			})
+			good := newCaller(t, s.dial(t))
+			for range deaf {
+				c := newCaller(t, s.dial(t))
+				c.send(repeat(large))
+			}
+			for range 50 {
+				good.send(repeat(200_000))
+				require.Len(t, good.receive(), 200_000+len(`{"jsonrpc":"2.0","id":1,"result":""}`))
+			}
+			servicetest.EventuallyEqual(t, jsonrpc2.ListenerCounts{Accepted: 1 + deaf, Open: 1, Slow: deaf}, s.conns.Snapshot)
+			require.EqualValues(t, deaf, s.calls.Snapshot().LostReplies)
+			require.Equal(t, "jsonrpc2: connection cut off, since too many answers wait", log.take()[0].Message)
+		})
+	}
+}
+
+// That with the most bytes is cut off, though another is the one that exceeds the limit.
+func TestListenerMaxUnsentOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := servePipes(t, jsonrpc2.ListenerOptions{MaxUnsent: 1 << 20})
+		small, large, last := l.connect(t), l.connect(t), l.connect(t)
+		small.send(repeat(300_000))
+		large.send(repeat(500_000))
+		synctest.Wait()
+		time.Sleep(time.Second)
+		require.InDelta(t, 800_000, s.conns.Snapshot().Unsent, 100)
+		last.send(repeat(600_000)) // has waited for no time
+		synctest.Wait()
+		require.EqualValues(t, 1, s.conns.Snapshot().Slow)
+		require.InDelta(t, 900_000, s.conns.Snapshot().Unsent, 100)
+		for _, c := range []*caller{small, last} {
+			require.Contains(t, c.receive(), "xxx")
+			c.send(addOne)
+			require.Equal(t, added, c.receive())
+		}
+		large.requireEnd()
+	})
+}
