@@ -120,26 +120,37 @@ func repeat(n int) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"Long.Repeat","params":[%d]}`, n)
 }
 
+// smallBuffers is a listener for whose connections the kernel holds little.
+type smallBuffers struct{ net.Listener }
+
+func (l smallBuffers) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		err = conn.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(64 << 10)
+	}
+	return conn, err
+}
+
 // When too many answers wait, peers that don't read pay for it, those with the most first,
 // and no other.
 func TestListenerMaxUnsent(t *testing.T) {
-	const limit = 1 << 20
-	const deaf, large = 4, 12_000_000 // more than the kernel takes
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			log := new(recorder)
-			s := listen(t, network, jsonrpc2.ListenerOptions{
-				MaxUnsent:     limit,
-				ServerOptions: jsonrpc2.ServerOptions{Logger: slog.New(log), MaxMessageSize: 2 * large},
+			s := serveListener(t, smallBuffers{newListener(t, network)}, jsonrpc2.ListenerOptions{
+				MaxUnsent:     1 << 20,
+				ServerOptions: jsonrpc2.ServerOptions{Logger: slog.New(log)},
 			})
-			good := newCaller(t, s.dial(t))
+			const deaf = 8
 			for range deaf {
-				c := newCaller(t, s.dial(t))
-				c.send(repeat(large))
+				conn := s.dial(t)
+				require.NoError(t, conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(64<<10))
+				newCaller(t, conn).send(repeat(2_000_000))
 			}
+			good := newCaller(t, s.dial(t))
 			for range 50 {
-				good.send(repeat(200_000))
-				require.Len(t, good.receive(), 200_000+len(`{"jsonrpc":"2.0","id":1,"result":""}`))
+				good.send(repeat(100_000))
+				require.Len(t, good.receive(), 100_000+len(`{"jsonrpc":"2.0","id":1,"result":""}`))
 			}
 			servicetest.EventuallyEqual(t, jsonrpc2.ListenerCounts{Accepted: 1 + deaf, Open: 1, Slow: deaf}, s.conns.Snapshot)
 			require.EqualValues(t, deaf, s.calls.Snapshot().LostReplies)

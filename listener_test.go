@@ -75,13 +75,18 @@ func (s *listener) end(t *testing.T) {
 // listen is serveListener with a listener of its own.
 func listen(t *testing.T, network string, opts jsonrpc2.ListenerOptions, services ...any) *listener {
 	t.Helper()
+	return serveListener(t, newListener(t, network), opts, services...)
+}
+
+func newListener(t *testing.T, network string) net.Listener {
+	t.Helper()
 	address := "127.0.0.1:0"
 	if network == "unix" {
 		address = filepath.Join(shortTempDir(t), "s")
 	}
 	l, err := net.Listen(network, address)
 	require.NoError(t, err)
-	return serveListener(t, l, opts, services...)
+	return l
 }
 
 // dial returns a connection to the listener that is closed at the end of the test.

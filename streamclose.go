@@ -17,18 +17,14 @@ type backlog struct {
 // closed.
 func (w *streamWriter) close(grace time.Duration, held func() backlog, hurry <-chan struct{}) {
 	done, pause := w.refuse(), time.Millisecond
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	var before progress
 	var since, hurried time.Time
+	if isClosed(done) {
+		done = nil
+	}
 	for {
-		select {
-		case <-done:
-			done = nil
-		case <-hurry:
-			hurry, hurried = nil, time.Now()
-		case <-timer.C:
-		}
 		held := held()
 		now := progress{w.bytesWritten(), held.bytes}
 		switch {
@@ -48,6 +44,22 @@ func (w *streamWriter) close(grace time.Duration, held func() backlog, hurry <-c
 		}
 		timer.Reset(min(pause, grace-time.Since(since)))
 		pause = min(2*pause, grace/20)
+		select {
+		case <-done:
+			done = nil
+		case <-hurry:
+			hurry, hurried = nil, time.Now()
+		case <-timer.C:
+		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
