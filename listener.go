@@ -14,25 +14,30 @@ import (
 // ListenerOptions are the options of a [ServeListener]. The zero value is useful, and so
 // is a nil pointer to it. A negative limit stands for its default.
 type ListenerOptions struct {
-	// ServerOptions hold for all connections together: MaxInFlight calls run at once on
-	// all of them, Stats count those of all, and the Logger gets one line for what holds
-	// them up.
+	// ServerOptions hold for all connections together. MaxInFlight limits the calls that
+	// run on all of them, Stats count those of all, and the Logger gets one line for what
+	// holds them up. Only MaxMessageSize, MaxBatch and MaxDepth are limits of one message.
 	ServerOptions
 
 	// MaxConns limits the connections that are open at once; 10,000 if 0. At the limit
-	// no more are accepted until one ends. They wait in the kernel.
+	// no more are accepted until one ends: they wait in the system's queue. A process
+	// needs a file descriptor for each.
 	MaxConns int
 
-	// IdleTimeout closes a connection on which no call runs or waits, and nothing was
-	// read or written for so long. Such connections stay open if it is 0 or negative.
+	// IdleTimeout closes a connection on which no call runs or waits for a place, and
+	// nothing was read or written for so long, or for up to a sixteenth longer. A peer
+	// that breaks off a request, or takes no answer, is idle, too. If it is 0 or
+	// negative, connections may stay open for ever.
 	IdleTimeout time.Duration
 
-	// MaxUnsent limits the answers that wait for peers that don't read, in bytes and for
+	// MaxUnsent limits the answers that wait for peers that don't read, in bytes and on
 	// all connections together; 64 MiB if 0. When more wait, connections are cut off
-	// until they don't: that with the most bytes first.
+	// until they don't: first those with the most bytes, where the bytes of a peer that
+	// has taken nothing for a second count ten times. The Logger gets a warning, and
+	// their answers are counted as LostReplies.
 	MaxUnsent int
 
-	// ListenerStats, if set, counts the connections.
+	// ListenerStats, if set, count the connections.
 	ListenerStats *ListenerStats
 }
 
@@ -41,7 +46,48 @@ const (
 	defaultMaxUnsent = 64 << 20
 )
 
-// ServeListener serves the connections of l with the services of server.
+// ServeListener serves the connections that l accepts with the services of server
+// (rpc.DefaultServer if nil), until ctx is done. It closes l before it returns. Each
+// connection carries messages as a [StreamConn] does, also over TLS, if l is one of
+// tls.Listen. A method learns from [CallFrom] who calls. ServeListener may be called for
+// several listeners with the same server at once.
+//
+// The end of ctx begins the drain: no more connections are accepted, and those on which
+// nothing runs are closed. Calls that run are finished and answered, however long they
+// take; their contexts end after Grace. A batch that has begun is finished whole. A request
+// that waits for one of the MaxInFlight places is not run, and answered with an error that
+// says so. A peer that does not take its answers holds up the drain for up to 2 s, one
+// that takes them slowly until 2 s after Grace.
+//
+// ServeListener returns nil after a drain, when all its goroutines have ended. If Accept
+// fails for good, it drains as well, and returns an error that says where. Temporary errors
+// of Accept, as for want of file descriptors, are logged, each cause once a minute at most;
+// Accept is tried again after 5 ms, and up to 1 s later if that does not help. A connection
+// that breaks is a debug line in the Logger.
+//
+// A connection takes a place for each call or item of a batch, once it was read, and gives
+// it back when that has ended. Connections that wait for places get them in turn, so that
+// one that sends many calls keeps no other waiting for more than its turn.
+//
+// As with net/http, the [Context] of each call is done when its connection is reset, and
+// also when the peer has ended what it sends. Calls that run then are still answered, since
+// the peer may still read. A request that waits for a place is not run any more, and counted
+// as Expired. ServeListener does not notice that a peer has gone while more than 1 MiB of
+// answers wait for it, and while a request of its waits for a place and more than 4 KiB of
+// others have come behind that.
+//
+// Where strangers connect, these limits say what they can cost:
+//
+//   - An idle connection takes about 11 KiB of memory. Over TLS, and where l accepts
+//     connections of a type of its own, it takes some 10 KiB more.
+//   - A TLS handshake that takes more than 10 s ends its connection.
+//   - A connection that sends a message takes up to four times MaxMessageSize while it comes,
+//     and while it waits for a place. MaxConns times that should fit into the memory.
+//   - Answers that wait for peers take MaxUnsent. That limit is exceeded only by those
+//     that are being made: MaxInFlight times MaxMessageSize. A connection takes no more
+//     requests while more than 1 MiB of answers wait for its peer.
+//   - A peer that sends a byte now and then stays connected for ever, with or without
+//     IdleTimeout.
 func ServeListener(ctx context.Context, server *rpc.Server, l net.Listener, opts *ListenerOptions) error {
 	if server == nil {
 		server = rpc.DefaultServer
@@ -164,10 +210,10 @@ func isTemporary(err error) bool {
 }
 
 const (
-	minAcceptPause   = 5 * time.Millisecond
-	maxAcceptPause   = time.Second
-	acceptLogPause   = time.Minute // between two lines of one cause
-	maxAcceptedCause = 10
+	minAcceptPause  = 5 * time.Millisecond
+	maxAcceptPause  = time.Second
+	acceptLogPause  = time.Minute // between two lines of one cause
+	maxAcceptCauses = 10
 )
 
 // acceptFailures are the temporary errors of Accept.
@@ -183,7 +229,7 @@ func (f *acceptFailures) log(logger *slog.Logger, addr net.Addr, err error) {
 	if last, ok := f.logged[cause]; ok && now.Sub(last) < acceptLogPause {
 		return
 	}
-	if f.logged == nil || len(f.logged) >= maxAcceptedCause {
+	if f.logged == nil || len(f.logged) >= maxAcceptCauses {
 		f.logged = make(map[string]time.Time)
 	}
 	f.logged[cause] = now

@@ -14,7 +14,8 @@ import (
 
 // A StreamConn carries messages over a stream: a TCP or Unix socket, a pipe, or standard
 // input and output. It is a [ClientConn] and a [ServerConn]: give it to [NewClient] or to
-// [Serve]. A server makes a StreamConn, and calls Serve, for each connection.
+// [Serve]. [ServeListener] makes one for each connection that a listener accepts; for other
+// streams, call Serve for each.
 //
 // Messages follow one another. The Conn writes a newline after each, and needs none to
 // read. A server answers a broken text with CodeParse and a null id; a client drops it.
