@@ -21,7 +21,7 @@ const (
 	CodeMethodNotFound = -32601 // the server has no such service or method
 	CodeInvalidParams  = -32602 // the params don't fit the method's argument
 	CodeInternal       = -32603 // the answer can't be sent, or a JSON method of a type panicked
-	CodeServer         = -32000 // the method returned an error that is no *Error, or the request was given up
+	CodeServer         = -32000 // the method returned an error that is no *Error, or the request was not run
 )
 
 // These errors are the sentinels. They say why a call or a notification failed, if the
