@@ -103,7 +103,9 @@ func TestListenerIdleConnections(t *testing.T) {
 	if raceEnabled {
 		conns = 500
 	}
-	s := listen(t, "tcp", jsonrpc2.ListenerOptions{})
+	s := listen(t, "tcp", jsonrpc2.ListenerOptions{
+		ServerOptions: jsonrpc2.ServerOptions{MaxInFlight: 4}, // so that some wait for a place before
+	})
 	before := inUse()
 	stop := startClients(t, s.addr, conns)
 	require.EqualValues(t, conns, s.conns.Snapshot().Open)

@@ -276,7 +276,5 @@ func (c *StreamConn) Close() error {
 // waitForReads waits for goroutines that read, when the stream is closed.
 func (c *StreamConn) waitForReads() {
 	c.source.wait()
-	if c.ahead != nil {
-		<-c.ahead.done
-	}
+	c.endAhead()
 }

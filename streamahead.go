@@ -2,25 +2,23 @@ package jsonrpc2
 
 import (
 	"context"
-	"sync"
+	"errors"
 )
 
-// maxAhead is how many bytes a stream reads ahead.
-const maxAhead = 4 << 10
+// maxAhead is how many bytes a stream reads ahead. A frameReader has room for them.
+const maxAhead = minRead
 
 // An aheadReader reads on a goroutine of its own while the codec waits for something else,
 // so that the end of the stream does not go unnoticed. It stops when maxAhead bytes have
-// come. When the codec reads again, it takes what has come, and stops with the next bytes.
+// come, or when the codec reads again.
 type aheadReader struct {
-	come chan struct{} // receives if there may be news
+	ctx  context.Context // done when the goroutine is to end
+	stop context.CancelFunc
 	done chan struct{} // closed when the goroutine has ended
 
-	mu       sync.Mutex // protects following
-	buf      [maxAhead]byte
-	from, to int // what has come and was not taken; behind it is the goroutine's own
-	err      error
-	wanted   bool // the codec reads again
-	ended    bool // nothing more comes
+	buf [maxAhead]byte // the goroutine's own until done is closed, as the following
+	n   int            // bytes that have come
+	err error          // why no more have
 }
 
 // readAhead begins to read ahead, unless that goes on from before. It is for the goroutine
@@ -29,78 +27,61 @@ func (c *StreamConn) readAhead(ctx context.Context) {
 	if c.ahead != nil || c.readErr.Load() != nil {
 		return
 	}
-	c.ahead = &aheadReader{come: make(chan struct{}, 1), done: make(chan struct{})}
-	go c.ahead.run(ctx, c.source, c.breakOff)
+	a := &aheadReader{done: make(chan struct{})}
+	a.ctx, a.stop = context.WithCancel(ctx)
+	c.ahead = a
+	go a.run(c.source, c.breakOff)
 }
 
 // noticeEnd reads on in a drain, since calls that run need not go on when their peer has
 // gone. What comes is of no use.
 func (c *StreamConn) noticeEnd() {
-	if c.ahead != nil { // it ends with the drain
-		<-c.ahead.done
-		c.ahead = nil
-	}
+	c.endAhead()
+	c.ahead = nil
 	c.readAhead(context.Background())
+}
+
+// endAhead ends what readAhead has begun.
+func (c *StreamConn) endAhead() {
+	if c.ahead != nil {
+		c.ahead.stop()
+		<-c.ahead.done
+	}
 }
 
 // readMore is a read of the source, or takes what was read ahead.
 func (c *StreamConn) readMore(ctx context.Context) (int, error) {
 	if c.ahead != nil {
-		if n, ok, err := c.ahead.take(c.in.space()); ok {
-			return n, err
-		}
+		c.endAhead()
+		a := c.ahead
 		c.ahead = nil
+		n := copy(c.in.space(), a.buf[:a.n])
+		if n > 0 || a.err != nil {
+			return n, a.err
+		}
 	}
 	return c.source.read(ctx, &c.in)
 }
 
 // run reads. It calls broken if the stream ends.
-func (a *aheadReader) run(ctx context.Context, source source, broken func()) {
+func (a *aheadReader) run(source source, broken func()) {
 	defer close(a.done)
-	for last := false; !last; {
-		n, err := source.read(ctx, a)
-		if err != nil && ctx.Err() == nil {
-			broken()
-		}
-		last = a.add(n, err)
+	for a.err == nil && a.n < maxAhead {
+		var n int
+		n, a.err = source.read(a.ctx, a)
+		a.n += n
+	}
+	switch stopped := a.ctx.Err(); {
+	case a.err == nil:
+	case stopped != nil && errors.Is(a.err, stopped):
+		a.err = nil
+	default:
+		broken()
 	}
 }
 
-// space implements readSpace. Only the goroutine itself changes to.
-func (a *aheadReader) space() []byte { return a.buf[a.to:] }
+// space implements readSpace.
+func (a *aheadReader) space() []byte { return a.buf[a.n:] }
 
 // rest implements readSpace.
 func (a *aheadReader) rest() {}
-
-// add adds what was read, and reports whether that was the last.
-func (a *aheadReader) add(n int, err error) (last bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.to += n
-	a.err = err
-	a.ended = err != nil || a.wanted || a.to == maxAhead
-	select {
-	case a.come <- struct{}{}:
-	default:
-	}
-	return a.ended
-}
-
-// take waits for what has come, and its error. ok is false if nothing more comes from here.
-func (a *aheadReader) take(p []byte) (n int, ok bool, err error) {
-	for {
-		a.mu.Lock()
-		a.wanted = true
-		n = copy(p, a.buf[a.from:a.to])
-		a.from += n
-		ended := a.ended
-		if ended && a.from == a.to {
-			err = a.err
-		}
-		a.mu.Unlock()
-		if n > 0 || ended {
-			return n, n > 0 || err != nil, err
-		}
-		<-a.come
-	}
-}
