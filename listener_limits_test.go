@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,4 +182,43 @@ func TestListenerMaxUnsentOrder(t *testing.T) {
 		}
 		large.requireEnd()
 	})
+}
+
+// Connections that come, break, wait and go at once, while limits are exceeded, leave
+// nothing behind: serveListener's cleanup requires it.
+func TestListenerChurn(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			s := serveListener(t, smallBuffers{newListener(t, network)}, jsonrpc2.ListenerOptions{
+				MaxConns: 20, MaxUnsent: 500_000, IdleTimeout: 5 * time.Millisecond,
+				ServerOptions: jsonrpc2.ServerOptions{MaxInFlight: 3, Grace: time.Second},
+			}, newWatch())
+			var churning sync.WaitGroup
+			for n := range 30 {
+				churning.Go(func() {
+					random := rand.New(rand.NewPCG(1, uint64(n)))
+					for range 30 {
+						conn, err := net.Dial(network, s.addr)
+						if err != nil { // it drains
+							return
+						}
+						for range random.IntN(5) { // the server may have closed it
+							_, _ = io.WriteString(conn, repeat(random.IntN(400_000)))
+						}
+						switch random.IntN(3) {
+						case 0:
+							_ = conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+							_, _ = io.Copy(io.Discard, conn)
+						case 1:
+							_, _ = io.ReadFull(conn, make([]byte, random.IntN(100_000)+1))
+						}
+						_ = conn.Close()
+					}
+				})
+			}
+			time.AfterFunc(2*time.Second, s.drain) // perhaps in the middle
+			churning.Wait()
+		})
+	}
 }

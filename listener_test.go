@@ -1,6 +1,7 @@
 package jsonrpc2_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,10 +13,12 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -110,6 +113,37 @@ func TestListener(t *testing.T) {
 				require.EqualValues(t, 6.1, sum)
 			}
 			servicetest.EventuallyEqual(t, jsonrpc2.ListenerCounts{Accepted: 3, Open: 3}, s.conns.Snapshot)
+		})
+	}
+}
+
+// Connections share buffers, but each gets the answers to its own requests, however those
+// are cut into pieces.
+func TestListenerManyAtOnce(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			s := listen(t, network, jsonrpc2.ListenerOptions{ServerOptions: jsonrpc2.ServerOptions{MaxInFlight: 3}})
+			var calling sync.WaitGroup
+			for n := range 16 {
+				conn := s.dial(t)
+				calling.Go(func() {
+					answers := bufio.NewReader(conn)
+					for size := 1; size < 300_000; size *= 5 {
+						text := strings.Repeat(string(rune('a'+n)), size)
+						request := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"Odd.Text","params":[%q]}`+"\n", n, text)
+						for _, piece := range []string{request[:10], request[10 : len(request)/2], request[len(request)/2:] + request} {
+							_, err := io.WriteString(conn, piece)
+							assert.NoError(t, err)
+						}
+						for range 2 {
+							answer, err := answers.ReadString('\n')
+							assert.NoError(t, err)
+							assert.Equal(t, fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"result":%q}`+"\n", n, text), answer)
+						}
+					}
+				})
+			}
+			calling.Wait()
 		})
 	}
 }
