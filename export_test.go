@@ -1,6 +1,11 @@
 package jsonrpc2
 
-import "net/rpc"
+import (
+	"io"
+	"math"
+	"net/rpc"
+	"time"
+)
 
 // Pending returns how many calls a codec made by NewClientCodec waits for, and
 // how many failures it has still to tell.
@@ -32,3 +37,10 @@ const (
 	DefaultBatchItems = defaultBatchItems
 	DefaultBatchBytes = defaultBatchBytes
 )
+
+// NewHostedStreamConn returns a StreamConn as those that ServeListener makes.
+func NewHostedStreamConn(rwc io.ReadWriteCloser) *StreamConn {
+	return newStreamConn(rwc, &streamHost{
+		began: time.Now(), maxUnsent: math.MaxInt64, counts: new(ListenerStats), relieve: func() {},
+	})
+}

@@ -34,7 +34,8 @@ type ListenerOptions struct {
 	// all connections together; 64 MiB if 0. When more wait, connections are cut off
 	// until they don't: first those with the most bytes, where the bytes of a peer that
 	// has taken nothing for a second count ten times. The Logger gets a warning, and
-	// their answers are counted as LostReplies.
+	// their answers are counted as LostReplies. It should be several times MaxMessageSize:
+	// an answer that is longer than it cuts off its own connection.
 	MaxUnsent int
 
 	// ListenerStats, if set, count the connections.

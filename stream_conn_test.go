@@ -30,22 +30,31 @@ import (
 )
 
 func TestStreamConn(t *testing.T) {
-	for name, connect := range map[string]func(testing.TB) (there, here io.ReadWriteCloser){
-		"pipe":  func(tb testing.TB) (_, _ io.ReadWriteCloser) { return pipePair(tb) },
-		"tcp":   func(tb testing.TB) (_, _ io.ReadWriteCloser) { return tcpPair(tb) },
-		"unix":  func(tb testing.TB) (_, _ io.ReadWriteCloser) { return unixPair(tb) },
-		"stdio": stdioPair,
+	pipes := func(tb testing.TB) (_, _ io.ReadWriteCloser) { return pipePair(tb) }
+	tcp := func(tb testing.TB) (_, _ io.ReadWriteCloser) { return tcpPair(tb) }
+	unix := func(tb testing.TB) (_, _ io.ReadWriteCloser) { return unixPair(tb) }
+	for name, test := range map[string]struct {
+		connect func(testing.TB) (there, here io.ReadWriteCloser)
+		serving func(io.ReadWriteCloser) *jsonrpc2.StreamConn
+	}{
+		"pipe":          {pipes, jsonrpc2.NewStreamConn},
+		"tcp":           {tcp, jsonrpc2.NewStreamConn},
+		"unix":          {unix, jsonrpc2.NewStreamConn},
+		"stdio":         {stdioPair, jsonrpc2.NewStreamConn},
+		"listener/pipe": {pipes, jsonrpc2.NewHostedStreamConn},
+		"listener/tcp":  {tcp, jsonrpc2.NewHostedStreamConn},
+		"listener/unix": {unix, jsonrpc2.NewHostedStreamConn},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conntest.Run(t, func(t *testing.T) conntest.Transport {
 				dialed := make(chan io.ReadWriteCloser, 10)
 				return conntest.Transport{
 					Dial: func(t testing.TB) jsonrpc2.ClientConn {
-						there, here := connect(t)
+						there, here := test.connect(t)
 						dialed <- there
 						return jsonrpc2.NewStreamConn(here)
 					},
-					Listen: func(testing.TB) jsonrpc2.ServerConn { return jsonrpc2.NewStreamConn(<-dialed) },
+					Listen: func(testing.TB) jsonrpc2.ServerConn { return test.serving(<-dialed) },
 				}
 			})
 		})
