@@ -153,8 +153,8 @@ func TestListenerPlaces(t *testing.T) {
 		greedy, modest := l.connect(t), l.connect(t)
 		for n := range 6 {
 			greedy.send(slowCall(n))
+			synctest.Wait()
 		}
-		synctest.Wait()
 		modest.send(slowCall(10))
 		synctest.Wait()
 		for range 3 {
