@@ -38,6 +38,13 @@ const (
 	DefaultBatchBytes = defaultBatchBytes
 )
 
+// Tracked returns how many requests a Conn keeps that were given to its stream.
+func Tracked(c *RedialConn) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.stream.underWay.requests)
+}
+
 // NewHostedStreamConn returns a StreamConn as those that ServeListener makes.
 func NewHostedStreamConn(rwc io.ReadWriteCloser) *StreamConn {
 	return newStreamConn(rwc, &streamHost{

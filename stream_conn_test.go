@@ -61,6 +61,17 @@ func TestStreamConn(t *testing.T) {
 	}
 }
 
+func TestDialStreamConn(t *testing.T) {
+	conntest.Run(t, func(t *testing.T) conntest.Transport {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		return conntest.Transport{
+			Dial:   func(testing.TB) jsonrpc2.ClientConn { return jsonrpc2.DialStream(dialTCP(l.Addr().String()), nil) },
+			Listen: func(testing.TB) jsonrpc2.ServerConn { return jsonrpc2.NewStreamConn(newAccepted(l)) },
+		}
+	})
+}
+
 // shortTempDir returns a directory for sockets: tb.TempDir's names are too long for them.
 func shortTempDir(tb testing.TB) string {
 	dir, err := os.MkdirTemp("", "jsonrpc2")
