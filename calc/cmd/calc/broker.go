@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/rpc"
 	"net/url"
 	"strconv"
 
@@ -18,17 +19,30 @@ import (
 
 // A broker is what -broker names.
 type broker struct {
-	name   string // Redis, RabbitMQ or HTTP
+	name   string // Redis or RabbitMQ; "" for what has no broker
 	scheme string // of its URL
 	where  string // its URL, without what could be a secret
 	served string // where requests come in, if not to a queue; set by listen
 	dial   func() (jsonrpc2.ClientConn, error)
-	listen func(ctx context.Context, stderr io.Writer) (jsonrpc2.ServerConn, error)
+	listen func(ctx context.Context, stderr io.Writer) (serving, error)
 	ping   func(context.Context) error
 	close  func() error
 
 	// refusal says what the broker refuses, if that is the error of ping.
 	refusal func(error) string
+}
+
+// A serving serves until ctx is done, and then until the running calls are answered.
+type serving func(ctx context.Context, server *rpc.Server, opts *jsonrpc2.ServerOptions) error
+
+// over returns what serves a Conn.
+func over(conn jsonrpc2.ServerConn, err error) (serving, error) {
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, server *rpc.Server, opts *jsonrpc2.ServerOptions) error {
+		return jsonrpc2.Serve(ctx, server, conn, opts)
+	}, nil
 }
 
 // newBroker returns the broker at the URL of -broker. Its errors show nothing of the URL
@@ -46,6 +60,8 @@ func (f flags) newBroker() (*broker, error) {
 		return f.newRedis(u)
 	case "amqp", "amqps":
 		return f.newRabbitMQ(u)
+	case "tcp", "unix":
+		return f.newStream(u)
 	default:
 		return f.newHTTP(u)
 	}
@@ -54,13 +70,19 @@ func (f flags) newBroker() (*broker, error) {
 // fit returns an error if a flag is not for the broker of a scheme.
 func (f flags) fit(scheme string) error {
 	name, _ := kind(scheme)
+	isStream := scheme == "tcp" || scheme == "unix"
+	hasBroker := name == "Redis" || name == "RabbitMQ"
 	switch {
 	case name != "RabbitMQ" && (f.durable || f.quorum):
 		return misused("-durable and -quorum are for RabbitMQ: write -broker amqp://localhost:5672, for example")
-	case name == "HTTP" && f.atLeastOnce:
-		return misused("-at-least-once needs a broker that keeps the calls, HTTP has none: write -broker %s, for example", exampleURL)
-	case name == "HTTP" && f.prefetch != 0:
-		return misused("-prefetch is for brokers, with HTTP no calls wait: write -broker %s, for example", exampleURL)
+	case !hasBroker && f.atLeastOnce:
+		return misused("-at-least-once needs a broker that keeps the calls, %s has none: write -broker %s, for example", name, exampleURL)
+	case !hasBroker && f.prefetch != 0:
+		return misused("-prefetch is for brokers, with %s no calls wait: write -broker %s, for example", name, exampleURL)
+	case isStream && f.queue != defaultQueue:
+		return misused("-queue is for brokers, with %s the address stands for it: write -broker %s, for example", name, exampleURL)
+	case isStream && f.reply == "id":
+		return misused("-reply id is for brokers, with %s answers come back on the connection: write -broker %s, for example", name, exampleURL)
 	case f.lease != 0 && (name != "Redis" || !f.atLeastOnce):
 		return misused("-lease is for Redis and -at-least-once: write -broker %s -at-least-once, for example", exampleURL)
 	}
@@ -78,10 +100,10 @@ func (f flags) newRedis(u *url.URL) (*broker, error) {
 		dial: func() (jsonrpc2.ClientConn, error) {
 			return redisconn.Dial(rdb, f.queue, &redisconn.DialOptions{ReplyPerCall: f.reply == "id"})
 		},
-		listen: func(context.Context, io.Writer) (jsonrpc2.ServerConn, error) {
-			return redisconn.Listen(rdb, f.queue, &redisconn.ListenOptions{
+		listen: func(context.Context, io.Writer) (serving, error) {
+			return over(redisconn.Listen(rdb, f.queue, &redisconn.ListenOptions{
 				Guarantee: f.guarantee(), Lease: f.lease, Prefetch: f.prefetch,
-			})
+			}))
 		},
 		ping:  func(ctx context.Context) error { return pingRedis(ctx, *opts) },
 		close: rdb.Close,
@@ -100,10 +122,10 @@ func (f flags) newRabbitMQ(u *url.URL) (*broker, error) {
 		dial: func() (jsonrpc2.ClientConn, error) {
 			return amqpconn.Dial(f.broker, f.queue, &amqpconn.DialOptions{ReplyPerCall: f.reply == "id"})
 		},
-		listen: func(ctx context.Context, stderr io.Writer) (jsonrpc2.ServerConn, error) {
+		listen: func(ctx context.Context, stderr io.Writer) (serving, error) {
 			declare := func(kind amqpconn.Queue) error { return declareQueue(ctx, f.broker, f.queue, kind) }
 			kind := chooseKind(f.kind(), f.queue, declare, stderr)
-			return amqpconn.Listen(f.broker, f.queue, &amqpconn.ListenOptions{Queue: kind, Guarantee: f.guarantee(), Prefetch: f.prefetch})
+			return over(amqpconn.Listen(f.broker, f.queue, &amqpconn.ListenOptions{Queue: kind, Guarantee: f.guarantee(), Prefetch: f.prefetch}))
 		},
 		ping:  func(ctx context.Context) error { return pingRabbitMQ(ctx, f.broker) },
 		close: func() error { return nil }, // the Conns own their connections

@@ -9,8 +9,10 @@ import (
 	"time"
 )
 
-// exampleURL is what messages propose for -broker.
-const exampleURL = "redis://localhost:6379"
+const (
+	exampleURL   = "redis://localhost:6379" // what messages propose for -broker
+	defaultQueue = "calc"
+)
 
 // flagKinds are the flags that a command has.
 type flagKinds int
@@ -22,9 +24,10 @@ const (
 )
 
 const brokerUsage = `  -broker URL    redis://host:port/db, amqp://host:port/vhost, rediss://…, amqps://…,
-                 or http://host:port/path, to call https://… too
+                 or without a broker http://host:port/path, to call https://… too,
+                 tcp://host:port or unix:///path/to.sock
                  (default $BROKER_URL, then $REDIS_URL, then $CLOUDAMQP_URL)
-  -queue NAME    the queue's name (default "calc"); with HTTP the URL's path stands for it
+  -queue NAME    the queue's name (default "calc"); without a broker the URL stands for it
 `
 
 const callUsage = `  -timeout D     how long a call may take, such as 500ms or 1m (default 30s)
@@ -76,7 +79,7 @@ func (f *flags) define(set *flag.FlagSet, kinds flagKinds) {
 			f.broker, f.source = url, "-broker"
 			return nil
 		})
-		set.StringVar(&f.queue, "queue", "calc", "calc")
+		set.StringVar(&f.queue, "queue", defaultQueue, defaultQueue)
 	}
 	if kinds&callFlags != 0 {
 		f.timeout = 30 * time.Second

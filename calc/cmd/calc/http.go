@@ -30,9 +30,10 @@ func (f flags) newHTTP(u *url.URL) (*broker, error) {
 		ping:  func(context.Context) error { return nil },
 		close: web.close,
 	}
-	b.listen = func(context.Context, io.Writer) (conn jsonrpc2.ServerConn, err error) {
-		conn, b.served, err = web.listen()
-		return conn, err
+	b.listen = func(context.Context, io.Writer) (serving, error) {
+		conn, served, err := web.listen()
+		b.served = served
+		return over(conn, err)
 	}
 	return b, nil
 }

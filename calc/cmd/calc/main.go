@@ -1,4 +1,4 @@
-// Command calc serves the example service over a broker, and calls it.
+// Command calc serves the example service over a broker, HTTP or a socket, and calls it.
 //
 //	calc                        show it all on an embedded broker
 //	calc serve [flags]          serve until SIGINT or SIGTERM

@@ -28,10 +28,10 @@ func serve(ctx context.Context, in invocation) (err error) {
 	if b.await(ctx, in.stderr) != nil {
 		return nil // stopped before it began
 	}
-	conn, err := b.listen(ctx, in.stderr)
+	serving, err := b.listen(ctx, in.stderr)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(in.stderr, "calc: ready: serving add and subtract %s\n", b.place(in.flags.queue))
-	return jsonrpc2.Serve(ctx, server, conn, &jsonrpc2.ServerOptions{Service: service})
+	return serving(ctx, server, &jsonrpc2.ServerOptions{Service: service})
 }

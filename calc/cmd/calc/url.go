@@ -21,7 +21,7 @@ func (f flags) brokerURL() (*url.URL, error) {
 	case slashes && name != "":
 		return u, nil
 	case slashes:
-		return nil, misused("%s: there is no broker for %q: there are redis://, rediss://, amqp://, amqps://, http:// and https://", f.source, u.Scheme)
+		return nil, misused("%s: there is no broker for %q: there are redis://, rediss://, amqp://, amqps://, http://, https://, tcp:// and unix://", f.source, u.Scheme)
 	case name != "":
 		return nil, f.badURL(u)
 	default:
@@ -57,6 +57,10 @@ func kind(scheme string) (name, shape string) {
 		return "RabbitMQ", "[user:password@]host[:port][/vhost]"
 	case "http", "https":
 		return "HTTP", "host[:port]/path"
+	case "tcp":
+		return "TCP", "host:port"
+	case "unix":
+		return "Unix", "/path/to.sock"
 	default:
 		return "", ""
 	}
@@ -67,6 +71,10 @@ func kind(scheme string) (name, shape string) {
 func suggest(text string) string {
 	if strings.Contains(text, "://") || strings.ContainsAny(text, "@?") {
 		return ""
+	}
+	path, isUnix := strings.CutPrefix(text, "unix:")
+	if path = strings.TrimLeft(path, "/"); path != "" && (isUnix || isPath(text)) {
+		return "unix:///" + path
 	}
 	scheme, address, _ := strings.Cut(text, ":")
 	name, _ := kind(scheme)
@@ -89,9 +97,16 @@ func suggest(text string) string {
 		return "amqps://" + address
 	case u.Port() == "5672":
 		return "amqp://" + address
-	default:
+	case u.Port() == "" || u.Path != "":
 		return "redis://" + address + " for Redis, amqp://" + address + " for RabbitMQ or http://" + address + " for HTTP"
+	default:
+		return "redis://" + address + " for Redis, amqp://" + address + " for RabbitMQ, http://" + address + " for HTTP or tcp://" + address + " for TCP"
 	}
+}
+
+// isPath reports whether text is the path of a file, and no address that lacks its scheme.
+func isPath(text string) bool {
+	return strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//")
 }
 
 // shown returns a URL with the address that it stands for, and without what could
