@@ -29,7 +29,8 @@ const processVariable = "FAULTTEST_PROCESS"
 type processConfig struct {
 	RedisAddr string // else RabbitURL
 	RabbitURL string // else HTTPAddr
-	HTTPAddr  string // to serve at
+	HTTPAddr  string // to serve at; else TCPAddr
+	TCPAddr   string // so, too
 	Queue     string
 
 	Ledger string        // of a server
@@ -71,10 +72,18 @@ func (c processConfig) serve(ctx context.Context) error {
 	}
 	stats := new(jsonrpc2.ServerStats)
 	opts := &jsonrpc2.ServerOptions{Logger: servicetest.Quiet, Stats: stats}
-	if c.HTTPAddr != "" {
+	switch {
+	case c.HTTPAddr != "":
 		err = serveHTTP(ctx, server, c.HTTPAddr, opts)
-		return errors.Join(err, ledger.noteCounts(stats))
+	case c.TCPAddr != "":
+		err = serveTCP(ctx, server, c.TCPAddr, opts)
+	default:
+		err = c.serveQueue(ctx, server, opts)
 	}
+	return errors.Join(err, ledger.noteCounts(stats))
+}
+
+func (c processConfig) serveQueue(ctx context.Context, server *rpc.Server, opts *jsonrpc2.ServerOptions) (err error) {
 	var conn jsonrpc2.ServerConn
 	if c.RedisAddr != "" {
 		c.Redis.Logger = servicetest.Quiet
@@ -87,8 +96,7 @@ func (c processConfig) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = jsonrpc2.Serve(ctx, server, conn, opts)
-	return errors.Join(err, ledger.noteCounts(stats))
+	return jsonrpc2.Serve(ctx, server, conn, opts)
 }
 
 // call makes all calls at once.

@@ -8,6 +8,7 @@ import (
 	"net/http/httputil"
 	"net/rpc"
 	"net/url"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -248,6 +249,16 @@ func TestRetryHTTPServerKilled(t *testing.T) {
 	}
 }
 
+func TestRetryTCPServerKilled(t *testing.T) {
+	t.Parallel()
+	for name, policy := range bothPolicies {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testRetryServerRestarted(t, retryTrial("TCP server process killed for 2.5 s", newTCPSite(t), policy, false))
+		})
+	}
+}
+
 // A proxy answers for a server for some time.
 func TestRetryHTTPGateway(t *testing.T) {
 	t.Parallel()
@@ -290,11 +301,18 @@ func TestRetryBrokerStaysDown(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
 	broker.Kill()
+	t.Cleanup(func() { // go-redis looks only once a second whether a client is closed
+		servicetest.Eventually(t, func() bool {
+			var stacks strings.Builder
+			return pprof.Lookup("goroutine").WriteTo(&stacks, 2) == nil && !strings.Contains(stacks.String(), "tryDial")
+		})
+	})
 	s := newRedisSite(t, broker)
 	for name, conn := range map[string]jsonrpc2.ClientConn{
 		"Redis":    s.dial(t),
 		"RabbitMQ": mustDialRabbit(t, "amqp://guest:guest@"+broker.Addr+"/"),
 		"HTTP":     (&website{url: "http://" + broker.Addr}).dial(t),
+		"TCP":      (&tcpSite{addr: broker.Addr}).dial(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -3,6 +3,7 @@ package faulttest
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,21 +15,65 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // A website is served over HTTP, by processes that come and go.
 type website struct {
+	noBroker
 	url  string
 	addr string // where a process serves
 }
 
-// newWebsite returns a website without a server, at an address that stays free.
+// newWebsite returns a website without a server.
 func newWebsite(t *testing.T) *website {
+	addr := freeAddr(t)
+	return &website{url: "http://" + addr, addr: addr}
+}
+
+// freeAddr returns an address at which a server may listen.
+func freeAddr(t *testing.T) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, ln.Close())
-	addr := ln.Addr().String()
-	return &website{url: "http://" + addr, addr: addr}
+	return ln.Addr().String()
+}
+
+// A noBroker is what sites have in common that have none.
+type noBroker struct{}
+
+func (noBroker) listen(t *testing.T) jsonrpc2.ServerConn {
+	require.FailNow(t, "processes serve it")
+	return nil
+}
+
+func (noBroker) waiting() (int, error)   { return 0, nil }
+func (noBroker) requireEmpty(*testing.T) {}
+func (noBroker) noteVersion(*testing.T)  {}
+
+// A tcpSite is served over TCP, by processes that come and go.
+type tcpSite struct {
+	noBroker
+	addr string
+}
+
+func newTCPSite(t *testing.T) *tcpSite { return &tcpSite{addr: freeAddr(t)} }
+
+func (s *tcpSite) dial(*testing.T) jsonrpc2.ClientConn {
+	return jsonrpc2.DialStream(func(ctx context.Context) (io.ReadWriteCloser, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", s.addr)
+	}, &jsonrpc2.DialStreamOptions{Logger: servicetest.Quiet})
+}
+
+func (s *tcpSite) config() processConfig { return processConfig{TCPAddr: s.addr} }
+
+// serveTCP serves at an address until ctx is done, and then answers what runs.
+func serveTCP(ctx context.Context, server *rpc.Server, addr string, opts *jsonrpc2.ServerOptions) error {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	return jsonrpc2.ServeListener(ctx, server, ln, &jsonrpc2.ListenerOptions{ServerOptions: *opts})
 }
 
 func (s *website) dial(t *testing.T) jsonrpc2.ClientConn {
@@ -37,15 +82,7 @@ func (s *website) dial(t *testing.T) jsonrpc2.ClientConn {
 	return conn
 }
 
-func (s *website) listen(t *testing.T) jsonrpc2.ServerConn {
-	require.FailNow(t, "processes serve it")
-	return nil
-}
-
-func (s *website) waiting() (int, error)   { return 0, nil }
-func (s *website) requireEmpty(*testing.T) {}
-func (s *website) noteVersion(*testing.T)  {}
-func (s *website) config() processConfig   { return processConfig{HTTPAddr: s.addr} }
+func (s *website) config() processConfig { return processConfig{HTTPAddr: s.addr} }
 
 // serveHTTP serves at an address until ctx is done, and then answers what runs.
 func serveHTTP(ctx context.Context, server *rpc.Server, addr string, opts *jsonrpc2.ServerOptions) error {
