@@ -22,8 +22,8 @@
 // [ErrOpened]. A program may call the Conn's Err, for a readiness probe, and its Stats. It
 // closes a Conn itself only if it gives it to no client and no Serve.
 //
-// Two Conns go around others: [Retry] sends again what did not run, so that the restart of
-// a broker or a server is only a delay, and [Batch] joins calls that wait into one message.
+// Two Conns go around others: [Retry] sends again what certainly did not run, as while a
+// broker or a server restarts, and [Batch] joins calls that wait into one message.
 //
 // The documentation uses these terms:
 //
@@ -284,8 +284,8 @@ func NewClientCodec(conn ClientConn, opts *ClientOptions) rpc.ClientCodec {
 
 // NewClient returns a client that calls over conn. Any number of goroutines may use it.
 // Its Close closes conn. The calls that wait then fail: a [Call] with [ErrReplyLost], a
-// [Notify] with [ErrUnconfirmed], a plain client.Call with rpc.ErrShutdown. They may run.
-// [Shutdown] waits for them.
+// [Notify] with [ErrUnconfirmed], a plain client.Call with rpc.ErrShutdown. They may run,
+// unless their error is an [ErrUnavailable]. [Shutdown] waits for them.
 //
 // Prefer [Call] to the client's own Call. It takes a context, returns a typed result,
 // and its errors work with errors.Is and errors.As. A result that doesn't fit its type

@@ -29,9 +29,9 @@ const (
 	earlyEnd       = 5 * time.Second         // a stream that ends sooner was of no use, if it brought nothing
 )
 
-// DialStream returns a client's end of a stream that survives its server: a TCP or Unix
-// socket, TLS, or whatever dial returns. It does not wait for a connection. The servers are
-// those of [ServeListener] and of [NewStreamConn].
+// DialStream returns a ClientConn over the streams that dial opens, such as TCP, Unix sockets
+// or TLS. When one ends, it opens the next, so that it survives its server. DialStream does
+// not wait for a connection. The servers are those of [ServeListener] and of [NewStreamConn].
 //
 //	var d net.Dialer
 //	conn := jsonrpc2.DialStream(func(ctx context.Context) (io.ReadWriteCloser, error) {
@@ -42,18 +42,19 @@ const (
 // A Unix socket is DialContext(ctx, "unix", "/run/calc.sock"). For TLS a [tls.Dialer] takes the
 // place of the [net.Dialer].
 //
-// dial is called by one goroutine at a time. Its ctx is done after 5 s, when dial has
-// returned, and when the Conn is closed. dial must return soon then: requests wait for it,
-// and Close does, for 2 s. A Conn owns the stream that dial returns, and closes it. As for
-// NewStreamConn, a Close of the stream must make a Read and a Write that hang return.
+// dial is called by one goroutine at a time. ctx limits dial alone: it is done after 5 s,
+// when the Conn is closed, and as soon as dial returns. So the stream must not depend on it.
+// dial must return soon after: requests wait for it, and Close waits for up to 2 s. A Conn
+// owns the stream that dial returns, and closes it. A Close of the stream must make a Read and
+// a Write that hang return.
 //
 // # Connecting
 //
 // The Conn connects when the first request comes, and again after the connection has failed,
 // until it succeeds. Requests wait meanwhile, in their order. They fail with ErrOverloaded
-// while 16 MiB wait. A request fails with ErrUnavailable, and the cause, when it has waited
-// for 1.2 s and a try has failed: that is after about 5 s where nobody refuses the connection,
-// as in a network that drops everything. A request whose caller has given up is dropped; if it
+// while 16 MiB wait. A request that has waited for 1.2 s fails with ErrUnavailable and the
+// cause, once there is one: the end of the last connection, or a try that has failed. At the
+// first connection to a network that drops everything that takes 5 s. A request whose caller has given up is dropped; if it
 // had timed out, its error also matches ErrNotRun.
 //
 // Between two tries the Conn pauses, from 50 ms to 5 s, less up to a half at random, and
@@ -65,8 +66,8 @@ const (
 // When the connection ends, the calls that were written fail with ErrReplyLost at once: they
 // may have run. Those of which nothing was written fail with ErrUnavailable. Both tell the
 // cause. A notification has succeeded when it was written. If it was written in part, it
-// fails with ErrUnconfirmed. None of them is sent again. Also a call that is written just when
-// the server closes an idle connection fails with ErrReplyLost.
+// fails with ErrUnconfirmed. None of them is sent again, see [Retry]. A call that is written
+// just as the server closes an idle connection also fails with ErrReplyLost.
 //
 // The Conn then connects again at once, without waiting for a request, so that Err, as a
 // readiness probe asks for it, returns nil as soon as the server is back. There are two
@@ -88,8 +89,8 @@ const (
 //
 // # Other limits
 //
-// Deadlines don't travel over streams, and a request that was written is not withdrawn. What is
-// said of a client at [StreamConn] holds, but for the end of the stream.
+// Deadlines don't travel over streams, and a request that was written is not withdrawn.
+// Otherwise the Conn behaves like a [StreamConn] on a client.
 func DialStream(dial func(ctx context.Context) (io.ReadWriteCloser, error), opts *DialStreamOptions) *RedialConn {
 	if opts == nil {
 		opts = &DialStreamOptions{}
@@ -110,10 +111,11 @@ func DialStream(dial func(ctx context.Context) (io.ReadWriteCloser, error), opts
 }
 
 // A RedialConn is a [ClientConn] over one stream after another. [DialStream] makes it; give it
-// to one codec, as [NewClient] does. Err and Stats are for any goroutine, the other methods
-// are for the codec.
+// to one codec, as [NewClient] does. Err, Stats and Close are for any goroutine, the other
+// methods are for the codec.
 //
-// It is in one of five states. The connector is a goroutine that lives from the time when a
+// It is in one of five states. A stream has ended early if it brought nothing and lasted for
+// less than 5 s. The connector is a goroutine that lives from the time when a
 // connection is wanted until there is one.
 //
 //	state       what happens                             next state
@@ -257,8 +259,8 @@ func (c *RedialConn) current() *dialedStream {
 	return c.stream
 }
 
-// Inquire implements ClientConn. It knows of a request that was given to no stream that it did
-// not run.
+// Inquire implements ClientConn. It returns an ErrNotRun for each request that was given to no
+// stream.
 func (c *RedialConn) Inquire(_ context.Context, requests []*Request) []error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -281,7 +283,7 @@ func because(cause error) string {
 // Err implements ClientConn. It returns nil while the Conn is connected, and while it has no
 // connection and nothing is known to be wrong: before the first request, and after the server
 // has closed an idle connection. Otherwise it returns why the last try has failed or the
-// last connection has ended.
+// last connection has ended; after Close, net.ErrClosed.
 func (c *RedialConn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -299,8 +301,8 @@ func (c *RedialConn) Err() error {
 }
 
 // Close implements ClientConn. If the Conn is connected, Close sends what was accepted, as
-// that of a StreamConn does, and returns an error if it could not. If not, it gives up a dial
-// at once, and the requests that wait fail.
+// that of a StreamConn does, and returns an error if it could not. Otherwise it ends the ctx
+// of dial, waits for dial for up to 2 s, and fails the requests that wait with ErrUnavailable.
 func (c *RedialConn) Close() (err error) {
 	c.closing.Do(func() {
 		stream, waiting := c.stop()

@@ -11,8 +11,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/calc"
 )
 
-// A server on TCP. For TLS, l is one of tls.Listen, for a Unix socket one of
-// net.Listen("unix", path). In a program, ctx is one of signal.NotifyContext.
+// A server on TCP. For TLS, take l from tls.Listen, for a Unix socket from
+// net.Listen("unix", path). In a program, take ctx from signal.NotifyContext.
 func ExampleServeListener() {
 	server := rpc.NewServer()
 	if err := server.Register(calc.Calc{}); err != nil {
@@ -39,7 +39,7 @@ func ExampleServeListener() {
 	}
 	client := jsonrpc2.NewClient(jsonrpc2.NewStreamConn(conn), &jsonrpc2.ClientOptions{Service: "Calc"})
 	defer client.Close()
-	sum, err := jsonrpc2.Call[float64](ctx, client, "Calc.Add", calc.Args{A: 1, B: 5.1})
+	sum, err := jsonrpc2.Call[float64](context.Background(), client, "Calc.Add", calc.Args{A: 1, B: 5.1})
 	fmt.Println(sum, err)
 	fmt.Println(conns.Snapshot().Open)
 

@@ -32,10 +32,10 @@ type ListenerOptions struct {
 
 	// MaxUnsent limits the answers that wait for peers that don't read, in bytes and on
 	// all connections together; 64 MiB if 0. When more wait, connections are cut off
-	// until they don't: first those with the most bytes, where the bytes of a peer that
+	// until no more do: first those with the most bytes, where the bytes of a peer that
 	// has taken nothing for a second count ten times. The Logger gets a warning, and
-	// their answers are counted as LostReplies. It should be several times MaxMessageSize:
-	// an answer that is longer than it cuts off its own connection.
+	// the answers are counted as LostReplies. MaxUnsent should be several times
+	// MaxMessageSize: an answer longer than MaxUnsent cuts off its own connection.
 	MaxUnsent int
 
 	// ListenerStats, if set, count the connections.
@@ -49,33 +49,35 @@ const (
 
 // ServeListener serves the connections that l accepts with the services of server
 // (rpc.DefaultServer if nil), until ctx is done. It closes l before it returns. Each
-// connection carries messages as a [StreamConn] does, also over TLS, if l is one of
+// connection carries messages as a [StreamConn] does, also over TLS, if l comes from
 // tls.Listen. A method learns from [CallFrom] who calls. ServeListener may be called for
 // several listeners with the same server at once.
 //
 // The end of ctx begins the drain: no more connections are accepted, and those on which
 // nothing runs are closed. Calls that run are finished and answered, however long they
-// take; their contexts end after Grace. A batch that has begun is finished whole. A request
-// that waits for one of the MaxInFlight places is not run, and answered with an error that
-// says so. A peer that does not take its answers holds up the drain for up to 2 s, one
+// take; their contexts end after Grace. A batch that has begun is finished whole. The first
+// request of a connection that waits for a place is answered with CodeServer, "not run: the
+// server is shutting down". Requests behind it, and behind calls that run, are not read: their
+// calls fail with ErrReplyLost when the connection closes. A peer that does not take its answers holds up the drain for up to 2 s, one
 // that takes them slowly until 2 s after Grace.
 //
 // ServeListener returns nil after a drain, when all its goroutines have ended. If Accept
-// fails for good, it drains as well, and returns an error that says where. Temporary errors
-// of Accept, as for want of file descriptors, are logged, each cause once a minute at most;
-// Accept is tried again after 5 ms, and up to 1 s later if that does not help. A connection
-// that breaks is a debug line in the Logger.
+// fails for good, it drains as well, and returns an error that names the address. Temporary
+// errors of Accept, as for want of file descriptors, are logged, each cause once a minute at
+// most; Accept is tried again after 5 ms, and then after pauses that double up to 1 s. A
+// connection that breaks is a debug line in the Logger.
 //
-// A connection takes a place for each call or item of a batch, once it was read, and gives
-// it back when that has ended. Connections that wait for places get them in turn, so that
-// one that sends many calls keeps no other waiting for more than its turn.
+// A place is one of the MaxInFlight calls that may run at once. A connection takes one for
+// each call or item of a batch, once it was read, and gives it back when that has ended.
+// Connections that wait get one place each in turn, so that one with many calls does not hold
+// up the others.
 //
 // As with net/http, the [Context] of each call is done when its connection is reset, and
 // also when the peer has ended what it sends. Calls that run then are still answered, since
-// the peer may still read. A request that waits for a place is not run any more, and counted
-// as Expired. ServeListener does not notice that a peer has gone while more than 1 MiB of
-// answers wait for it, and while a request of its waits for a place and more than 4 KiB of
-// others have come behind that.
+// the peer may still read. A request that still waits for a place then is not run, and is
+// counted as Expired. ServeListener does not notice that a peer has gone in two cases: more
+// than 1 MiB of answers wait for the peer; or one of its requests waits for a place, and more
+// than 4 KiB have come behind it.
 //
 // Where strangers connect, these limits say what they can cost:
 //
@@ -83,7 +85,8 @@ const (
 //     accepts connections of a type of its own, and on Windows.
 //   - A TLS handshake that takes more than 10 s ends its connection.
 //   - A connection that sends a message takes up to four times MaxMessageSize while it comes,
-//     and while it waits for a place. MaxConns times that should fit into the memory.
+//     and while it waits for a place. With the defaults that is 16 MiB, and 160 GB for 10,000
+//     hostile connections: set MaxConns and MaxMessageSize lower where strangers connect.
 //   - Answers that wait for peers take MaxUnsent. That limit is exceeded only by those
 //     that are being made: MaxInFlight times MaxMessageSize. A connection takes no more
 //     requests while more than 1 MiB of answers wait for its peer.

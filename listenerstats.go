@@ -13,8 +13,8 @@ type ListenerStats struct {
 }
 
 // ListenerCounts are what ListenerStats have counted. Each connection is counted once in
-// Accepted, and is in Open until it has ended. If the server has ended it, it is counted
-// in Idle or in Slow, too; if it broke, in Broken. All but Open and Unsent only rise.
+// Accepted, and is in Open until it has ended. It is then counted in Idle, Slow or Broken, or
+// in none of them if it ended in good order, as in a drain. All but Open and Unsent only rise.
 type ListenerCounts struct {
 	Accepted     int64 `json:"accepted"`
 	Open         int64 `json:"open"`          // connections; a gauge

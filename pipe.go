@@ -16,11 +16,11 @@ import (
 //	go jsonrpc2.Serve(ctx, server, there, nil)
 //	client := jsonrpc2.NewClient(here, nil)
 //
-// Calls have all that a transport can give them: their deadlines travel, the [Context] of a
-// method is done when its caller gives up, and what has not begun is withdrawn. A call that
-// the server has not taken when it closes fails with [ErrUnavailable]. A notification is
-// sent at once. On the client a request fails with [ErrOverloaded] while 16 MiB wait for the
-// server to take them.
+// Deadlines travel, the [Context] of a method is done when its caller gives up, and what has
+// not begun is withdrawn. There is no Peer. [Notify] returns at once; its notification is
+// lost if the server closes before it has taken it. A call fails then with [ErrUnavailable],
+// and with [ErrReplyLost] if the server had taken it. On the client a request fails with
+// [ErrOverloaded] while 16 MiB wait for the server to take them.
 func Pipe() (ClientConn, ServerConn) {
 	p := &pipe{
 		requested: make(chan struct{}, 1),

@@ -11,9 +11,9 @@ type RedialStats struct {
 	DialErrors int64 `json:"dial_errors"` // tries that failed
 	Reconnects int64 `json:"reconnects"`  // times the connection failed and worked again
 
-	// Requests that were given to a connection. One of which the connection took nothing
-	// before it ended is not counted here: it fails with ErrUnavailable.
-	Lost int64 `json:"lost"` // that failed with ErrReplyLost, as their connection ended
+	// Lost counts requests that were written whole, and failed with ErrReplyLost as their
+	// connection ended. Those that were written in part, or not at all, are in Requests only.
+	Lost int64 `json:"lost"`
 
 	// Requests that were given to none.
 	Unsent     int64 `json:"unsent"`     // waited in vain, or until Close

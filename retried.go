@@ -87,6 +87,23 @@ func (c *retryConn) policyOf(r *Request) RetryPolicy {
 	return policy
 }
 
+// limitOf returns when a request ends by itself, the zero time if it does not. Of a batch with
+// a notification that is not known.
+func limitOf(r *Request) time.Time {
+	switch o := r.owner.(type) {
+	case *try:
+		return limitOf(o.of.request)
+	case *joined:
+		return r.deadline
+	case *pendingCall:
+		if !o.expires.IsZero() {
+			return o.expires
+		}
+	}
+	limit, _ := r.ctx.Deadline()
+	return limit
+}
+
 // body returns the message of the next try: of a batch, what has not ended. It returns nil
 // if there is nothing left, or if the requests in a batch are not known.
 func (rt *retried) body() []byte {

@@ -10,14 +10,15 @@ import (
 
 // A RetryPolicy says which calls may be sent again although they may have run.
 type RetryPolicy struct {
-	// Idempotent says that a call may run more than once. It is then sent again also
-	// when its reply is known to be lost, or a limit of the Conn's own is over. A
-	// notification is, when it is not known whether it was sent.
+	// Idempotent says that a request may run more than once. A call is then also sent
+	// again after ErrReplyLost, and after an ErrTimeout of the Conn itself, such as that
+	// of an http.Client; a notification is after ErrUnconfirmed.
 	Idempotent bool
 
-	// After, if more than 0, sends an Idempotent call again that has no answer for so
-	// long. The one before is withdrawn first where the Conn can do that. The first
-	// answer counts. While the Conn does not work, no call is sent again by this.
+	// After, if more than 0, also sends an Idempotent call again each time that a try has
+	// had no answer for so long. The try is withdrawn first where the Conn can do that.
+	// The first answer counts. While conn's Err is not nil, After waits. Without
+	// Idempotent, and for a notification, it has no effect.
 	After time.Duration
 }
 
@@ -39,30 +40,34 @@ type RetryOptions struct {
 	Stats *RetryStats
 }
 
-// Retry returns a ClientConn around conn that sends again what did certainly not run:
-// requests that fail with [ErrUnavailable], [ErrNoServer] or [ErrOverloaded]. The restart of
-// a broker or a server is then a delay. Closing the result closes conn.
+// Retry returns a ClientConn around conn that sends again what certainly did not run:
+// requests that fail with [ErrUnavailable], [ErrNoServer] or [ErrOverloaded]. To a call that
+// had not begun, the restart of a broker or a server is then only a delay. Closing the result
+// closes conn.
 //
 // A request is sent again under the same id, after a delay of 50 ms that doubles up to 1 s,
-// less up to a half at random. That ends with the deadline of a call and the Timeout of a
-// notification, and when the caller gives up. If the deadline comes before the next try,
-// the call fails at once with the error of the last one. Without any limit, tries go on
-// until the client is closed. Requests may overtake each other.
+// less up to a half at random. The tries end with the deadline or the Timeout of the request,
+// and when its caller gives up. If that comes before the next try, the request fails at once
+// with the error of the last one. Without any limit, the tries go on until the client is
+// closed. Requests may overtake each other.
 //
-// A call that may have run is sent again only if its [RetryPolicy] says that it is
-// Idempotent. The server may then run it twice. To the method the second time shows by the
-// ID of [CallFrom] alone: a service that remembers the ids of some minutes can tell.
+// A request that may have run is sent again only if its [RetryPolicy] says that it is
+// Idempotent. The server may then run it twice. The method can tell a repeat only by the ID
+// of [CallFrom], which all tries of a call share: a service may remember the ids for longer
+// than its callers wait. Notifications have none. Over a stream, and on RabbitMQ, all calls
+// that wait for their answers may have run when the connection ends.
 //
-// So that retries don't add to an overload, there is a budget. A call that waits for a
-// connection, while conn's Err is not nil, costs nothing. All other tries beyond the first
-// are at most a tenth of the requests of the last ten seconds or so, and ten a second
-// besides, of which a hundred may come at once. A request that the budget does not allow to
-// be sent again fails with the error of its last try, and is counted as Withheld.
+// So that retries don't add to an overload, each Retry has a budget: a try for ten requests
+// of about the last ten seconds, and besides ten tries a second, of which up to a hundred are
+// saved. A try that waits for a connection costs nothing: one after an ErrUnavailable while
+// conn's Err is not nil. A request that the budget does not allow to be sent again fails with
+// the error of its last try, and is counted as Withheld.
 //
-// An error tells the truth about all tries: if one of them may have run, it is an
-// [ErrReplyLost] or [ErrUnconfirmed] even if the last one did not run.
+// If one of the tries may have run, and the last one did not, the error of the request is an
+// [ErrReplyLost], of a notification an [ErrUnconfirmed].
 //
-// At most 16 MiB of requests wait to be sent again. A request beyond them fails.
+// At most 16 MiB of requests wait to be sent again. A request beyond them fails with the
+// error of its last try. A call costs about 1 µs more.
 //
 // Retry works with every Conn. With [Batch], write Retry(Batch(conn, nil), nil): then each
 // request has its own tries. In the other order a batch is sent again as a whole, but for

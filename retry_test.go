@@ -1,6 +1,7 @@
 package jsonrpc2_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/rpc"
@@ -291,9 +292,17 @@ func TestRetryGivenUp(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		s := newRetrying(t, jsonrpc2.RetryOptions{}, refusing(1000, jsonrpc2.ErrUnavailable, false))
-		err := jsonrpc2.Notify(t.Context(), s.client, "Test.Call", nil)
-		require.ErrorIs(t, err, jsonrpc2.ErrUnconfirmed, "notifications are not withdrawn")
-		require.Equal(t, jsonrpc2.DefaultTimeout, time.Since(s.begun))
+		for _, limit := range []time.Duration{0, 5 * time.Second} {
+			ctx, cancel := t.Context(), context.CancelFunc(func() {})
+			if limit > 0 {
+				ctx, cancel = context.WithTimeout(ctx, limit)
+			}
+			begun := time.Now()
+			err := jsonrpc2.Notify(ctx, s.client, "Test.Call", nil)
+			cancel()
+			require.ErrorIs(t, err, jsonrpc2.ErrUnavailable, "it certainly was not sent")
+			require.InDelta(t, cmp.Or(limit, jsonrpc2.DefaultTimeout).Seconds()-0.5, time.Since(begun).Seconds(), 0.5)
+		}
 	})
 }
 

@@ -61,10 +61,10 @@ type RetryStats struct {
 }
 
 // RetryCounts are what RetryStats have counted. The tries are Requests + Resent + Repeated,
-// but for those that were due when their request ended. All only rise.
+// less those that were still waiting when their request ended. All only rise.
 type RetryCounts struct {
 	Requests int64 `json:"requests"` // calls, notifications and batches that came from the client
-	Resent   int64 `json:"resent"`   // sent again after a try that did certainly not run
+	Resent   int64 `json:"resent"`   // sent again after a try that certainly did not run
 	Repeated int64 `json:"repeated"` // sent again after a try that may have run
 	Withheld int64 `json:"withheld"` // not sent again, since that would have exceeded the budget
 }

@@ -122,14 +122,14 @@ var (
 // refusal returns why a request may not be sent again. If it may, refusal takes what that
 // costs, and sets the time. It is called with c.mu locked.
 func (c *retryConn) refusal(rt *retried, now time.Time, notRun, away bool) error {
-	deadline := rt.request.Deadline()
+	limit := limitOf(rt.request)
 	rt.at = now.Add(rt.backoff.Next())
 	switch {
 	case !mayRetry(rt.err), !notRun && !rt.policy.Idempotent:
 		return errFinal
 	case rt.request.GivenUp():
 		return errAllEnded
-	case !deadline.IsZero() && !rt.at.Before(deadline):
+	case !limit.IsZero() && !rt.at.Before(limit):
 		return errNoTime
 	case c.bytes+len(rt.request.Body) > maxWaiting:
 		return errManyWait

@@ -27,15 +27,15 @@ import (
 // calls that wait fail with ErrReplyLost, notifications with ErrUnconfirmed. On the server,
 // the [Context] of each running call is done.
 //
-// When the peer ends what it sends, a client ends, too. A server still answers the calls
-// that run, since the peer may still read.
+// When the peer ends what it sends, a client ends, too: its calls fail with ErrReplyLost. A
+// server still answers the calls that run, since the peer may still read.
 //
-// The Conn notices that a stream is broken only when it reads or writes. A server does
-// not read while MaxInFlight calls run, in a drain, and after the peer has closed its
-// sending side.
+// The Conn notices that a stream is broken only when it reads or writes. Under Serve, a
+// server does not read while MaxInFlight calls run, in a drain, and after the peer has closed
+// its sending side. [ServeListener] notices more.
 //
-// In a drain, requests that have come and have not begun end with the stream: their calls
-// fail with ErrReplyLost. On a client, a request fails with ErrOverloaded while 16 MiB
+// In a drain, requests that have come and have not begun are not run: their calls fail with
+// ErrReplyLost. On a client, a request fails with ErrOverloaded while 16 MiB
 // wait to be written.
 //
 // A server takes no more requests while more than 1 MiB of answers wait for a peer that

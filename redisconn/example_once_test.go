@@ -12,11 +12,11 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// Accounts is a service whose deposits happen once, however often their calls run: it
-// remembers in Redis for ten minutes what each id has brought about.
+// Accounts is a service whose deposits happen once if all tries of a call come within ten
+// minutes: for so long it remembers in Redis what each id has brought about.
 type Accounts struct{ rdb redis.UniversalClient }
 
-// A Deposit is for an account.
+// A Deposit is the argument of Accounts.Deposit.
 type Deposit struct {
 	jsonrpc2.Context
 
@@ -36,13 +36,16 @@ var depositOnce = redis.NewScript(`
 // Deposit adds to an account, and returns its balance after that.
 func (a *Accounts) Deposit(d *Deposit, balance *int64) (err error) {
 	id := jsonrpc2.CallFrom(d).ID // the same for each try of a call, and no other call's
+	if id == "" {
+		return &jsonrpc2.Error{Code: jsonrpc2.CodeInvalidRequest, Message: "a deposit is no notification"}
+	}
 	keys := []string{"{" + d.Account + "}", "{" + d.Account + "}:done:" + id}
 	*balance, err = depositOnce.Run(d, a.rdb, keys, d.Amount).Int64()
 	return err
 }
 
 // A client with jsonrpc2.Retry may send a call again that has run, if its policy says that
-// it is Idempotent. This service remembers the ids of ten minutes, so its methods are.
+// it is Idempotent. This service remembers the ids of ten minutes, so its methods are idempotent.
 // Here the same request comes twice.
 func ExampleListen_remember() {
 	broker, err := miniredis.Run()

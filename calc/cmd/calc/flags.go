@@ -27,17 +27,17 @@ const brokerUsage = `  -broker URL    redis://host:port/db, amqp://host:port/vho
                  or without a broker http://host:port/path, to call https://… too,
                  tcp://host:port or unix:///path/to.sock
                  (default $BROKER_URL, then $REDIS_URL, then $CLOUDAMQP_URL)
-  -queue NAME    the queue's name (default "calc"); without a broker the URL stands for it
+  -queue NAME    with a broker: the queue's name (default "calc")
 `
 
 const callUsage = `  -timeout D     how long a call may take, such as 500ms or 1m (default 30s)
-  -reply list    one reply list or queue for all calls (the default), or
+  -reply list    with a broker: one reply list or queue for all calls (the default), or
   -reply id      one for each, for servers that know no other way
 `
 
-const serveUsage = `  -prefetch N    how many calls serve takes at once (default 64)
-  -at-least-once keeps each call until it is answered, so that another server runs it
-                 again if this one dies; with RabbitMQ that is always so
+const serveUsage = `  -prefetch N    with a broker: how many calls serve takes at once (default 64)
+  -at-least-once with a broker: keeps each call until it is answered, so that another
+                 server runs it again if this one dies; with RabbitMQ that is always so
   -lease D       with Redis and -at-least-once: for how long a server may be silent
                  before others run what it had taken (default 30s)
   -durable       serve creates a missing RabbitMQ queue durable, not plain, or
