@@ -56,18 +56,6 @@ func (p *pipe) open(opened *bool) error {
 	return nil
 }
 
-// shut closes an end, and reports whether it was open.
-func (p *pipe) shut(failure *error, closed chan struct{}) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if *failure != nil {
-		return false
-	}
-	*failure = net.ErrClosed
-	close(closed)
-	return true
-}
-
 // err returns what is wrong with an end, if the other is closed by peer.
 func (p *pipe) err(failure *error, peer <-chan struct{}) error {
 	p.mu.Lock()
@@ -135,9 +123,8 @@ func (c *pipeClient) ReadReply(ctx context.Context) (Reply, error) {
 			c.mu.Unlock()
 			return reply, nil
 		}
-		ended := c.failure.client != nil || c.failure.server != nil
 		c.mu.Unlock()
-		if ended && ctx.Err() == nil {
+		if (isClosed(c.hungUp) || isClosed(c.served)) && ctx.Err() == nil {
 			return Reply{}, io.EOF
 		}
 		select {
@@ -170,7 +157,12 @@ func (c *pipeClient) Err() error { return c.err(&c.failure.client, c.served) }
 
 // Close implements ClientConn. The server can still take what was accepted.
 func (c *pipeClient) Close() error {
-	c.shut(&c.failure.client, c.hungUp)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failure.client == nil {
+		c.failure.client = net.ErrClosed
+		close(c.hungUp)
+	}
 	return nil
 }
 
@@ -255,17 +247,29 @@ func (s *pipeServer) reply(r *Request, body []byte) error {
 // Err implements ServerConn.
 func (s *pipeServer) Err() error { return s.err(&s.failure.server, s.hungUp) }
 
-// Close implements ServerConn. Calls that were not taken fail.
+// Close implements ServerConn. Calls that were not taken fail before ReadReply ends: the
+// client does not know of those that are left then whether they have run.
 func (s *pipeServer) Close() error {
-	if !s.shut(&s.failure.server, s.served) {
+	requests, first := s.refuse()
+	if !first {
 		return nil
 	}
-	s.mu.Lock()
-	requests := s.requests
-	s.requests, s.bytes = nil, 0
-	s.mu.Unlock()
 	for _, r := range requests {
 		r.Fail(errPipeClosed)
 	}
+	close(s.served)
 	return nil
+}
+
+// refuse has later requests refused, and returns those that were not taken. first is false
+// if that was done before.
+func (s *pipeServer) refuse() (requests []*Request, first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure.server != nil {
+		return nil, false
+	}
+	s.failure.server = net.ErrClosed
+	requests, s.requests, s.bytes = s.requests, nil, 0
+	return requests, true
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,4 +132,27 @@ func TestPipeOverloaded(t *testing.T) {
 	}
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	require.Equal(t, 16, taken)
+}
+
+// A call that the server has not taken fails before the client learns that the server has
+// closed: it failed as one that may have run, at times.
+func TestPipeClosesLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := jsonrpc2.Pipe()
+		var ended atomic.Bool
+		go func() {
+			_, _ = here.ReadReply(context.Background())
+			ended.Store(true)
+		}()
+		failed := false
+		waiting := jsonrpc2.NewRequest(t.Context(), []byte(addOne), jsonrpc2.Hooks{Fail: func(error) {
+			synctest.Wait()
+			failed = !ended.Load()
+		}})
+		require.NoError(t, here.WriteRequest(waiting))
+		require.NoError(t, there.Close())
+		require.True(t, failed)
+		synctest.Wait()
+		require.True(t, ended.Load())
+	})
 }
