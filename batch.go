@@ -182,7 +182,8 @@ func (b *batchConn) join(requests []*Request) *Request {
 }
 
 // Inquire implements ClientConn. Of a request that was not sent it knows that it did not
-// run. A batch is inquired of as a whole if all of it was given up.
+// run. A batch is inquired of as a whole if all of it was given up. One with a notification
+// is not, since the Conn may withdraw it: the notification may have ended by being sent.
 func (b *batchConn) Inquire(ctx context.Context, requests []*Request) []error {
 	select { // what is being sent is sent, or dropped, then
 	case b.sending <- struct{}{}:
@@ -199,7 +200,7 @@ func (b *batchConn) Inquire(ctx context.Context, requests []*Request) []error {
 		case message == nil:
 			found[i] = fmt.Errorf("%w: it had not been sent", ErrNotRun)
 			continue
-		case !message.GivenUp():
+		case !message.GivenUp(), message != r && message.HasNotification():
 			message = r
 		}
 		if places[message] == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -302,4 +303,43 @@ func TestBatchConnEnds(t *testing.T) {
 		require.Error(t, b.client.Call("Test.C", nil, nil))
 		require.NoError(t, b.codec.Close())
 	})
+}
+
+// A notification that was sent runs, though the calls of its batch are given up: the batch was
+// withdrawn with all that was in it, or not begun.
+func TestBatchNotificationOutlivesCalls(t *testing.T) {
+	for name, wrap := range map[string]func(jsonrpc2.ClientConn) jsonrpc2.ClientConn{
+		"Batch":        func(c jsonrpc2.ClientConn) jsonrpc2.ClientConn { return jsonrpc2.Batch(c, nil) },
+		"Retry(Batch)": func(c jsonrpc2.ClientConn) jsonrpc2.ClientConn { return jsonrpc2.Retry(jsonrpc2.Batch(c, nil), nil) },
+		"Batch(Retry)": func(c jsonrpc2.ClientConn) jsonrpc2.ClientConn { return jsonrpc2.Batch(jsonrpc2.Retry(c, nil), nil) },
+	} {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
+			here, there := jsonrpc2.Pipe()
+			client := jsonrpc2.NewClient(wrap(here), &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
+			defer client.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			var callers sync.WaitGroup
+			for range 4 {
+				callers.Go(func() {
+					_, err := jsonrpc2.Call[any](ctx, client, "Watch.Add", nil)
+					require.ErrorIs(t, err, context.Canceled)
+				})
+				callers.Go(func() { require.NoError(t, jsonrpc2.Notify(t.Context(), client, "Watch.Add", nil)) })
+			}
+			synctest.Wait()
+			cancel()
+			callers.Wait()
+			synctest.Wait()
+			w := newWatch()
+			serving, drain := context.WithCancel(t.Context())
+			served := make(chan error, 1)
+			go func() {
+				served <- jsonrpc2.Serve(serving, newServer(t, w), there, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
+			}()
+			time.Sleep(time.Second)
+			drain()
+			require.NoError(t, <-served)
+			require.GreaterOrEqual(t, w.ran.Load(), int64(4))
+		}))
+	}
 }

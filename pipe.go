@@ -216,7 +216,7 @@ func (s *pipeServer) delivery(r *Request, ctx context.Context) Delivery {
 		Deadline: r.Deadline(),
 		Reply:    func(body []byte) error { return s.reply(r, body) },
 	}
-	if !r.IsNotification() { // its Context ends when it is sent
+	if !r.HasNotification() { // which runs though the Context ends: it has when it was sent
 		d.Context = pipeContext{(*requestContext)(r), ctx}
 	}
 	return d

@@ -3,6 +3,7 @@ package jsonrpc2_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
@@ -84,4 +86,35 @@ func TestRetryBatchPolicy(t *testing.T) {
 			require.Equal(t, test.tries, conn.tries(t))
 		}))
 	}
+}
+
+// A batch with a notification that was sent is not withdrawn by After: the batch that was sent
+// in its place had only the calls.
+func TestRetryAfterKeepsNotifications(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := jsonrpc2.Pipe()
+		policy := jsonrpc2.RetryPolicy{Idempotent: true, After: time.Second}
+		conn := jsonrpc2.Batch(jsonrpc2.Retry(here, &jsonrpc2.RetryOptions{RetryPolicy: policy}), nil)
+		client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
+		defer client.Close()
+		var callers sync.WaitGroup
+		for range 4 {
+			callers.Go(func() {
+				_, err := jsonrpc2.Call[any](t.Context(), client, "Calc.Add", calc.Args{})
+				require.NoError(t, err)
+			})
+			callers.Go(func() { require.NoError(t, jsonrpc2.Notify(t.Context(), client, "Watch.Add", nil)) })
+		}
+		time.Sleep(3 * time.Second)
+		w := newWatch()
+		serving, drain := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() {
+			served <- jsonrpc2.Serve(serving, newServer(t, w), there, &jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
+		}()
+		callers.Wait()
+		drain()
+		require.NoError(t, <-served)
+		require.EqualValues(t, 4, w.ran.Load())
+	})
 }

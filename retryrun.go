@@ -237,7 +237,9 @@ func (c *retryConn) withdraw() {
 		}
 		requests := make([]*Request, len(overdue))
 		for i, rt := range overdue {
-			requests[i] = &rt.attempt.Request
+			if !rt.request.HasNotification() { // else one that was sent would be withdrawn
+				requests[i] = &rt.attempt.Request
+			}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), inquiryTime)
 		found := c.inquire(ctx, requests)
