@@ -187,8 +187,8 @@ func (c *clientCodec) failNameless(e *envelope) {
 // failUnanswered fails the calls that the current message should have answered and has
 // not, if no other message will.
 func (c *clientCodec) failUnanswered() {
-	if c.in.missing != nil {
-		c.failAnswered(c.in.missing)
+	if c.in.missing != nil && c.in.answered != nil {
+		c.in.answered.Fail(c.in.missing) // a Conn around the Conn may send them again
 	}
 	c.in.missing, c.in.answered = nil, nil
 }

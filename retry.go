@@ -107,8 +107,6 @@ type retryConn struct {
 	inquiring  chan struct{}  // full while an Inquire of ClientConn runs
 	withdrawal sync.WaitGroup // for the goroutine that withdraws
 
-	unanswered Reply // whose Missing is to be looked at; ReadReply's own
-
 	mu          sync.Mutex // protects following
 	due         dueRequests
 	failed      []*retried // to be decided about
@@ -169,22 +167,6 @@ func (c *retryConn) watch(rt *retried, a *try, at time.Time) {
 	}
 	rt.at = at
 	c.push(rt)
-}
-
-// ReadReply implements ClientConn. What a reply does not answer fails like a try that the
-// Conn fails: when the codec has looked at the reply, as it has when it calls ReadReply for
-// the next one.
-func (c *retryConn) ReadReply(ctx context.Context) (Reply, error) {
-	if last := c.unanswered; last.Request != nil {
-		c.unanswered = Reply{}
-		last.Request.Fail(last.Missing)
-	}
-	reply, err := c.ClientConn.ReadReply(ctx)
-	if reply.Request != nil && reply.Missing != nil {
-		c.unanswered = reply
-		reply.Missing = nil
-	}
-	return reply, err
 }
 
 // Inquire implements ClientConn. A request that waits for its next try has not run, unless
