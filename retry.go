@@ -17,8 +17,9 @@ type RetryPolicy struct {
 
 	// After, if more than 0, also sends an Idempotent call again each time that a try has
 	// had no answer for so long. The try is withdrawn first where the Conn can do that.
-	// The first answer counts. While conn's Err is not nil, After waits. Without
-	// Idempotent, and for a notification, it has no effect.
+	// The first answer counts. While conn's Err is not nil, After waits. If the budget
+	// of Retry does not allow the next try, the call waits for as long again. Without
+	// Idempotent, and for a notification, After has no effect.
 	After time.Duration
 }
 

@@ -207,8 +207,9 @@ func (c *retryConn) overdueTry(rt *retried) {
 	c.mu.Lock()
 	allowed := c.budget.withdraw(now)
 	c.mu.Unlock()
-	if !allowed { // its answer may still come
+	if !allowed { // later, perhaps; its answer may still come
 		c.stats.withheld.Add(1)
+		c.watch(rt, a, now.Add(rt.policy.After))
 		return
 	}
 	if !a.finish(canceled) { // it has ended meanwhile
