@@ -345,5 +345,5 @@ func (c *RedialConn) failUnsent(w *unsentRequest, cause error) {
 		return
 	}
 	c.count.unsent.Add(1)
-	w.Fail(fmt.Errorf("%w: no connection: %w", ErrUnavailable, cause))
+	w.Fail(unseenError{fmt.Errorf("%w: no connection: %w", ErrUnavailable, cause)})
 }

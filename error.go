@@ -104,6 +104,17 @@ func certainlyNotRun(err error) bool {
 // isUnconfirmed reports whether the error of a request says that it may have been sent.
 func isUnconfirmed(err error) bool { return err != nil && sentinelOf(err.Error()) == ErrUnconfirmed }
 
+// An unseenError is an ErrUnavailable of a request of which no peer has seen anything.
+type unseenError struct{ error }
+
+// Unwrap serves errors.Is and errors.As.
+func (e unseenError) Unwrap() error { return e.error }
+
+func isUnseen(err error) bool {
+	var unseen unseenError
+	return errors.As(err, &unseen)
+}
+
 // An Error is the error object of a response (specification, section 5.1). A method
 // returns a *Error to choose the code and the data. Any other error is sent as
 // [CodeServer] with its text. A nil *Error is an error as well, and sent as

@@ -189,6 +189,7 @@ func (c *RedialConn) use(rwc io.ReadWriteCloser) {
 	c.log.Worked("calling")
 	c.log.Worked("connecting")
 	s := &dialedStream{StreamConn: NewStreamConn(rwc), since: time.Now()}
+	s.out.lost = &c.count.lost
 	if !c.attach(s) {
 		s.end()
 	}

@@ -11,8 +11,8 @@ type RedialStats struct {
 	DialErrors int64 `json:"dial_errors"` // tries that failed
 	Reconnects int64 `json:"reconnects"`  // times the connection failed and worked again
 
-	// Lost counts requests that were written whole, and failed with ErrReplyLost as their
-	// connection ended. Those that were written in part, or not at all, are in Requests only.
+	// Lost counts requests that failed with ErrReplyLost as their connection ended. Those of
+	// which nothing was written fail with ErrUnavailable, and are in Requests only.
 	Lost int64 `json:"lost"`
 
 	// Requests that were given to none.

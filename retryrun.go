@@ -89,7 +89,7 @@ func (c *retryConn) failAll(failed []*retried) {
 func (c *retryConn) decide(rt *retried) {
 	now := time.Now()
 	notRun := certainlyNotRun(rt.err)
-	away := notRun && sentinelOf(rt.err.Error()) == ErrUnavailable && c.ClientConn.Err() != nil
+	away := notRun && sentinelOf(rt.err.Error()) == ErrUnavailable && (isUnseen(rt.err) || c.ClientConn.Err() != nil)
 	c.mu.Lock()
 	rt.mayHaveRun = rt.mayHaveRun || !notRun
 	why := c.refusal(rt, now, notRun, away)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2/internal/yield"
@@ -19,8 +20,9 @@ type streamWriter struct {
 	piece  int    // bytes written in one go
 	failed func() // called when a write has failed
 	reply  func([]byte) error
-	start  func()      // run
-	host   *streamHost // nil: none
+	start  func()        // run
+	host   *streamHost   // nil: none
+	lost   *atomic.Int64 // counts the requests that fail with ErrReplyLost; nil: nobody counts
 
 	mu        sync.Mutex          // protects following
 	tellCodec func([]byte, error) // of an answer that is lost; nil before Open
@@ -243,11 +245,22 @@ func (w *streamWriter) fail(out *outgoing, written int, err error) {
 		}
 		switch {
 		case m.request != nil:
-			m.request.Fail(fmt.Errorf("%w: the stream broke: %w", lossOf(m, written), err))
+			w.failRequest(m.request, lossOf(m, written), err)
 		case end > written && w.tellCodec != nil:
 			w.tellCodec(out.buf[m.start:end-len("\n")], err)
 		}
 	}
+}
+
+func (w *streamWriter) failRequest(r *Request, loss, cause error) {
+	if w.lost != nil && loss == ErrReplyLost && !r.GivenUp() {
+		w.lost.Add(1)
+	}
+	err := fmt.Errorf("%w: the stream broke: %w", loss, cause)
+	if loss == ErrUnavailable {
+		err = unseenError{err}
+	}
+	r.Fail(err)
 }
 
 // lossOf returns what the failure of a request is, as far as it was written.
