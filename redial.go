@@ -273,9 +273,9 @@ func causeOfEnd(s *dialedStream, why error) error {
 
 // closeAbruptly closes a stream that is of no use, without the last words of a TLS
 // connection, which may take 5 s.
-func closeAbruptly(rwc io.ReadWriteCloser) {
-	if outer, ok := rwc.(interface{ NetConn() net.Conn }); ok {
+func closeAbruptly(stream io.Closer) {
+	if outer, ok := stream.(interface{ NetConn() net.Conn }); ok {
 		_ = outer.NetConn().Close()
 	}
-	_ = rwc.Close()
+	_ = stream.Close()
 }

@@ -231,7 +231,7 @@ func (w *streamWriter) send(out *outgoing) {
 	}
 	w.fail(out, len(out.buf)-len(rest), err)
 	w.fail(&waiting, 0, err)
-	_ = w.w.Close() // so that the reader ends, too
+	closeAbruptly(w.w) // so that the reader ends, too
 	w.failed()
 }
 
