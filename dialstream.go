@@ -27,6 +27,7 @@ const (
 	redialPatience = 1200 * time.Millisecond // of a request, once a try has failed
 	hurriedPause   = redialPatience / 2      // the longest pause before a try while requests wait
 	earlyEnd       = 5 * time.Second         // a stream that ends sooner was of no use, if it brought nothing
+	minRedialTime  = 50 * time.Millisecond   // between two streams that fail, in which one more is dialed at once
 )
 
 // DialStream returns a ClientConn over the streams that dial opens, such as TCP, Unix sockets
@@ -59,7 +60,7 @@ const (
 //
 // Between two tries the Conn pauses, from 50 ms to 5 s, less up to a half at random, and
 // at most 0.6 s while requests wait. It goes back to 50 ms when a stream has brought a message
-// or has lasted for 5 s.
+// while a call waited for its answer, or has lasted for 5 s.
 //
 // # The end of a connection
 //
@@ -73,8 +74,9 @@ const (
 // readiness probe asks for it, returns nil as soon as the server is back. There are two
 // exceptions. If the server has closed the connection and no request was under way, as at an
 // idle limit or in a drain, nothing is wrong: the Conn connects when the next request comes.
-// And if the stream brought nothing and lasted for less than 5 s, the Conn pauses first, as
-// after a try that failed.
+// And if the stream lasted for less than 5 s and brought nothing, or nothing that a call waited
+// for, the Conn pauses first, as after a try that failed. Where streams fail one after another
+// although they bring something, no more than two are made in 50 ms.
 //
 // # Dead peers
 //
@@ -146,7 +148,9 @@ type RedialConn struct {
 
 	// The connector's own. While there is none, they belong to who holds mu.
 	backoff link.Backoff
-	early   bool // the last stream was of no use
+	early   bool      // the last stream was of no use
+	last    time.Time // when it was there
+	before  time.Time // when the one before was
 
 	mu sync.Mutex // protects following
 	redialState
@@ -235,7 +239,7 @@ func (c *RedialConn) ReadReply(ctx context.Context) (Reply, error) {
 			reply, err := s.ReadReply(ctx)
 			switch {
 			case err == nil:
-				s.brought = true
+				s.brought = s.brought || c.isAwaited(s)
 				c.count.replies.Add(1)
 				return reply, nil
 			case ctx.Err() != nil && errors.Is(err, ctx.Err()):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/micromessaging/jsonrpc2/internal/link"
@@ -25,9 +26,7 @@ func (c *RedialConn) connector(cause error) {
 	if cause != nil {
 		c.log.Failed("calling", cause)
 	}
-	if !c.early {
-		c.backoff.Reset()
-	} else if !c.pause(c.backoff.Next()) {
+	if !c.pause(c.firstPause(cause)) {
 		return
 	}
 	for {
@@ -44,6 +43,19 @@ func (c *RedialConn) connector(cause error) {
 			return
 		}
 	}
+}
+
+// firstPause returns how long to wait before the first try, after a stream that cause has
+// ended.
+func (c *RedialConn) firstPause(cause error) time.Duration {
+	if c.early {
+		return c.backoff.Next()
+	}
+	c.backoff.Reset()
+	if cause == nil {
+		return 0
+	}
+	return minRedialTime - time.Since(c.before)
 }
 
 // A dialed stream, or the error in its place, is what dial returned.
@@ -172,8 +184,15 @@ func (c *RedialConn) failImpatient() (after time.Duration) {
 type dialedStream struct {
 	*StreamConn
 	since    time.Time
-	brought  bool            // it has brought a message; the reading goroutine's own
+	brought  bool            // it has brought a message to a call; the reading goroutine's own
 	underWay writtenRequests // protected by the Conn's mutex
+}
+
+// isAwaited reports whether a call waits for an answer from the stream.
+func (c *RedialConn) isAwaited(s *dialedStream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(s.underWay.requests, func(r *Request) bool { return !r.GivenUp() && !r.IsNotification() })
 }
 
 // end closes a stream at once. The requests of which nothing was written fail.
@@ -250,6 +269,7 @@ func (c *RedialConn) detach(s *dialedStream, cause error, clean bool) (requests 
 		return nil, false
 	}
 	c.tasks.Add(1)
+	c.before, c.last = c.last, s.since
 	c.early = !s.brought && time.Since(s.since) < earlyEnd
 	requests = s.underWay.unended()
 	if clean && len(requests) == 0 && len(c.waiting.requests) == 0 {
