@@ -37,7 +37,7 @@ type clientCodec struct {
 	// WriteRequest's own.
 	out     *encoder
 	names   map[string]string // names of methods in Go to those on the wire
-	writing sync.Mutex        // held during conn.WriteRequest, see ask
+	writing sync.Mutex        // held during conn.WriteRequest, see ask and connEnded
 
 	in arriving // the reading goroutine's own
 
@@ -150,20 +150,11 @@ func (c *clientCodec) send(p *pendingCall, method string, args any) error {
 	if err := c.encode(p, method, args); err != nil {
 		return err
 	}
-	if err := c.add(p); err != nil {
+	added, err := c.write(p)
+	switch {
+	case !added:
 		return err
-	}
-	p.Body = c.out.b
-	if p.call != nil {
-		p.call.sent = true // before the call can end
-	}
-	c.writing.Lock()
-	err := c.conn.WriteRequest(&p.Request)
-	c.writing.Unlock()
-	if !p.kept {
-		p.Body = nil
-	}
-	if err == nil || !c.complete(p) { // it may have ended meanwhile, and is counted then
+	case err == nil, !c.complete(p): // it may have ended meanwhile, and is counted then
 		return nil
 	}
 	if p.call != nil {
@@ -174,6 +165,25 @@ func (c *clientCodec) send(p *pendingCall, method string, args any) error {
 		err = notificationError(err)
 	}
 	return err
+}
+
+// write notes a request as pending, and hands it to the Conn. added is false if the request
+// is not pending.
+func (c *clientCodec) write(p *pendingCall) (added bool, err error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if err := c.add(p); err != nil {
+		return false, err
+	}
+	p.Body = c.out.b
+	if p.call != nil {
+		p.call.sent = true // before the call can end
+	}
+	err = c.conn.WriteRequest(&p.Request)
+	if !p.kept {
+		p.Body = nil
+	}
+	return true, err
 }
 
 // newCall returns the call that net/rpc makes with args, and its arguments.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/rpc"
 	"slices"
 	"strconv"
@@ -184,28 +185,33 @@ func (c *clientCodec) fail(p *pendingCall, err error) {
 }
 
 // connEnded fails what waits, as conn has ended with cause. While the client is being
-// closed, net/rpc does that.
+// closed, net/rpc does that. connEnded first waits until the WriteRequest under way has
+// returned: if the Conn refuses that request, it has certainly not run.
 func (c *clientCodec) connEnded(cause error) {
 	if cause == io.EOF {
 		cause = io.ErrUnexpectedEOF // as net/rpc calls it
 	}
-	c.mu.Lock()
-	c.connErr = cause
-	var waiting []*pendingCall
-	if !c.closing {
-		for _, p := range c.pending.bySeq {
-			waiting = append(waiting, p)
-		}
-	}
-	c.mu.Unlock()
-	slices.SortFunc(waiting, func(a, b *pendingCall) int { return cmp.Compare(a.seq, b.seq) })
-	for _, p := range waiting {
+	for _, p := range c.refuse(cause) {
 		sentinel := ErrReplyLost
 		if p.notification != nil {
 			sentinel = ErrUnconfirmed
 		}
 		p.fail(fmt.Errorf("%w: the connection has ended: %w", sentinel, cause))
 	}
+}
+
+// refuse has later requests refused, since conn has ended with cause, and returns what waits,
+// but not while the client is being closed.
+func (c *clientCodec) refuse(cause error) (waiting []*pendingCall) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.connErr = cause
+	if !c.closing {
+		waiting = slices.SortedFunc(maps.Values(c.pending.bySeq), func(a, b *pendingCall) int { return cmp.Compare(a.seq, b.seq) })
+	}
+	return waiting
 }
 
 // endAll ends the requests that still wait when the client is closed. net/rpc ends their
