@@ -243,3 +243,38 @@ func TestListenerPeerGoneInDrain(t *testing.T) {
 		})
 	}
 }
+
+// A lastWords' Read returns the end together with the last bytes, as an io.Reader may.
+type lastWords struct {
+	net.Conn
+	written chan string
+	read    bool
+}
+
+func (c *lastWords) Read(p []byte) (int, error) {
+	if c.read {
+		return 0, io.EOF
+	}
+	c.read = true
+	return copy(p, addOne), io.EOF
+}
+
+func (c *lastWords) Write(p []byte) (int, error) {
+	c.written <- string(p)
+	return len(p), nil
+}
+
+// A request that comes together with the end of what its peer sends runs, like one that comes
+// just before it: it was not begun, since its peer had gone.
+func TestListenerRequestWithEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l := servePipes(t, jsonrpc2.ListenerOptions{})
+		there, here := net.Pipe()
+		defer here.Close()
+		c := &lastWords{Conn: there, written: make(chan string, 1)}
+		l.accepted <- c
+		synctest.Wait()
+		require.Len(t, c.written, 1)
+		require.Equal(t, added+"\n", <-c.written)
+	})
+}

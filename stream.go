@@ -177,6 +177,9 @@ func (c *StreamConn) fill(ctx context.Context) error {
 	}
 	n, err := c.readMore(ctx)
 	c.in.extend(n)
+	if n > 0 && err == io.EOF { // the next read returns it: what came first is served first
+		return nil
+	}
 	return err
 }
 
