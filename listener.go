@@ -88,8 +88,9 @@ const (
 //     and while it waits for a place. With the defaults that is 16 MiB, and 160 GB for 10,000
 //     hostile connections: set MaxConns and MaxMessageSize lower where strangers connect.
 //   - Answers that wait for peers take MaxUnsent. That limit is exceeded only by those
-//     that are being made: MaxInFlight times MaxMessageSize. A connection takes no more
-//     requests while more than 1 MiB of answers wait for its peer.
+//     that are being made: MaxInFlight times MaxMessageSize, and MaxMessageSize for each
+//     connection with a batch that has begun: its answers wait for the last of them. A
+//     connection takes no more requests while more than 1 MiB of answers wait for its peer.
 //   - A peer that sends a byte now and then stays connected for ever, with or without
 //     IdleTimeout.
 func ServeListener(ctx context.Context, server *rpc.Server, l net.Listener, opts *ListenerOptions) error {

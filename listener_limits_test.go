@@ -222,3 +222,49 @@ func TestListenerChurn(t *testing.T) {
 		})
 	}
 }
+
+// A TLS connection that is cut off is gone at once: the goodbye of TLS took 5 s, for which its
+// answers stayed in memory and its place was taken.
+func TestListenerCutOffTLS(t *testing.T) {
+	t.Parallel()
+	server, client := tlsConfigs()
+	l := tls.NewListener(smallBuffers{newListener(t, "tcp")}, server)
+	s := serveListener(t, l, jsonrpc2.ListenerOptions{MaxUnsent: 3 << 20})
+	socket := s.dial(t)
+	require.NoError(t, socket.(*net.TCPConn).SetReadBuffer(4<<10))
+	deaf := newCaller(t, tls.Client(socket, client))
+	deaf.send(repeat(2_000_000), repeat(2_000_000))
+	servicetest.Eventually(t, func() bool { return s.conns.Snapshot().Slow == 1 })
+	cut := time.Now()
+	servicetest.Eventually(t, func() bool { return s.conns.Snapshot().Open == 0 })
+	require.Less(t, time.Since(cut), 3*time.Second)
+}
+
+// SlowResult takes a while to encode.
+type SlowResult struct{}
+
+// MarshalJSON implements json.Marshaler.
+func (SlowResult) MarshalJSON() ([]byte, error) {
+	time.Sleep(20 * time.Second)
+	return []byte("1"), nil
+}
+
+type Slow struct{}
+
+func (Slow) Run(struct{}, *SlowResult) error {
+	time.Sleep(110 * time.Second)
+	return nil
+}
+
+// A connection whose call has just run is not idle, though its answer is still being made: it was
+// closed behind the answer.
+func TestListenerNotIdleBeforeAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l := servePipes(t, jsonrpc2.ListenerOptions{IdleTimeout: time.Minute}, Slow{})
+		c := l.connect(t)
+		c.send(`{"jsonrpc":"2.0","id":1,"method":"Slow.Run","params":{}}`)
+		require.Equal(t, `{"jsonrpc":"2.0","id":1,"result":1}`, c.receive())
+		c.send(addOne)
+		require.Equal(t, added, c.receive())
+	})
+}

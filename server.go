@@ -115,6 +115,9 @@ func (c *serverCodec) ReadRequestBody(body any) error {
 // WriteResponse answers a call, or finishes a notification. net/rpc discards its error,
 // so what goes wrong is logged here.
 func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
+	if !c.isAlone() {
+		c.stream.stir() // before the call runs no more
+	}
 	c.mu.Lock()
 	call := c.running[r.Seq]
 	delete(c.running, r.Seq)

@@ -122,7 +122,7 @@ func (w *streamWriter) cutOff(why error) bool {
 // A readState says what the reading goroutine of a listener's stream does.
 type readState struct {
 	waits atomic.Bool  // it waits for the peer
-	last  atomic.Int64 // when something came, by the host's clock
+	last  atomic.Int64 // when something came or a call ended, by the host's clock
 	idle  atomic.Bool  // it is to end, since nothing comes
 }
 
@@ -134,6 +134,10 @@ func (c *StreamConn) idleSince() (at time.Duration, ok bool) {
 	waits := c.reads.waits.Load() || c.out.sending.bytes > 0
 	return max(time.Duration(c.reads.last.Load()), c.out.moved), waits
 }
+
+// stir notes that a call has ended: its answer may take a while, and the stream is not idle
+// meanwhile.
+func (c *StreamConn) stir() { c.reads.last.Store(int64(c.host.now())) }
 
 // endIdle ends the stream, on which nothing has come or gone for too long.
 func (c *StreamConn) endIdle() {
