@@ -48,16 +48,13 @@ func Batch(conn ClientConn, opts *BatchOptions) ClientConn {
 	if opts == nil {
 		opts = &BatchOptions{}
 	}
-	b := &batchConn{
+	return &batchConn{
 		ClientConn: conn,
 		maxItems:   min(orDefault(opts.MaxItems, defaultBatchItems), maxBatchItems),
 		maxBytes:   orDefault(opts.MaxBytes, defaultBatchBytes),
 		wake:       make(chan struct{}, 1),
-		done:       make(chan struct{}),
 		sending:    make(chan struct{}, 1),
 	}
-	go b.run()
-	return b
 }
 
 // A batchConn has one goroutine, which Close awaits. It sends what waits.
@@ -65,15 +62,24 @@ type batchConn struct {
 	ClientConn
 	maxItems, maxBytes int
 
-	wake    chan struct{} // receives if there may be something to send
-	done    chan struct{} // closed when the goroutine has ended
-	sending chan struct{} // full while requests are handed to ClientConn, see Inquire
-	joined  []byte        // the goroutine's own
+	wake    chan struct{}  // receives if there may be something to send
+	running sync.WaitGroup // for the goroutine, which Open starts
+	sending chan struct{}  // full while requests are handed to ClientConn, see Inquire
+	joined  []byte         // the goroutine's own
 
 	mu      sync.Mutex // protects following
 	waiting []*Request
 	bytes   int // of what waits
 	closed  bool
+}
+
+// Open implements ClientConn.
+func (b *batchConn) Open(s Settings) error {
+	err := b.ClientConn.Open(s)
+	if err == nil {
+		b.running.Go(b.run)
+	}
+	return err
 }
 
 func (b *batchConn) WriteRequest(r *Request) error {
@@ -100,7 +106,6 @@ func (b *batchConn) signal() {
 }
 
 func (b *batchConn) run() {
-	defer close(b.done)
 	for range b.wake {
 		yield.WhileGrowing(b.waitingItems)
 		if !b.sendAll() {
@@ -225,6 +230,6 @@ func (b *batchConn) Close() error {
 	b.closed = true
 	b.mu.Unlock()
 	b.signal()
-	<-b.done
+	b.running.Wait()
 	return b.ClientConn.Close()
 }

@@ -13,7 +13,7 @@ func (s *listening) relieve() {
 	defer s.relief.Unlock()
 	for s.host.unsent.Load() > s.host.maxUnsent {
 		slow, waiting := s.slowest()
-		if slow == nil { // the answers that waited are sent
+		if slow == nil || s.host.unsent.Load() <= s.host.maxUnsent { // answers were sent meanwhile
 			return
 		}
 		if !slow.out.cutOff(errSlow) { // meanwhile all was sent

@@ -61,8 +61,9 @@ type RetryOptions struct {
 // So that retries don't add to an overload, each Retry has a budget: a try for ten requests
 // of about the last ten seconds, and besides ten tries a second, of which up to a hundred are
 // saved. A try that waits for a connection costs nothing: one after an ErrUnavailable while
-// conn's Err is not nil, or of a stream that ended before anything was written. A request that the budget does not allow to be sent again fails with
-// the error of its last try, and is counted as Withheld.
+// conn's Err is not nil, or of a stream that ended before anything was written. A request
+// that the budget does not allow to be sent again fails with the error of its last try, and
+// is counted as Withheld.
 //
 // If one of the tries may have run, and the last one did not, the error of the request is an
 // [ErrReplyLost], of a notification an [ErrUnconfirmed].
@@ -82,7 +83,6 @@ func Retry(conn ClientConn, opts *RetryOptions) ClientConn {
 		policy:     opts.RetryPolicy,
 		stats:      opts.Stats,
 		wake:       make(chan struct{}, 1),
-		done:       make(chan struct{}),
 		sending:    make(chan struct{}, 1),
 		inquiring:  make(chan struct{}, 1),
 		budget:     newRetryBudget(),
@@ -90,7 +90,6 @@ func Retry(conn ClientConn, opts *RetryOptions) ClientConn {
 	if c.stats == nil {
 		c.stats = new(RetryStats)
 	}
-	go c.run()
 	return c
 }
 
@@ -103,7 +102,7 @@ type retryConn struct {
 	stats  *RetryStats
 
 	wake       chan struct{}  // receives if there may be something to do
-	done       chan struct{}  // closed when the goroutine has ended
+	running    sync.WaitGroup // for the goroutine, which Open starts
 	sending    chan struct{}  // full while requests are sent again, see Inquire
 	inquiring  chan struct{}  // full while an Inquire of ClientConn runs
 	withdrawal sync.WaitGroup // for the goroutine that withdraws
@@ -116,6 +115,15 @@ type retryConn struct {
 	bytes       int        // of those that wait
 	budget      retryBudget
 	closed      bool
+}
+
+// Open implements ClientConn.
+func (c *retryConn) Open(s Settings) error {
+	err := c.ClientConn.Open(s)
+	if err == nil {
+		c.running.Go(c.run)
+	}
+	return err
 }
 
 // WriteRequest implements ClientConn.
@@ -232,7 +240,7 @@ func (c *retryConn) Close() error {
 	c.closed = true
 	c.mu.Unlock()
 	c.signal()
-	<-c.done
+	c.running.Wait()
 	c.withdrawal.Wait()
 	return c.ClientConn.Close()
 }

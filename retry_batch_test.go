@@ -26,6 +26,7 @@ func TestRetryBatchLeavesOutWhatEnded(t *testing.T) {
 			return nil
 		}
 		retry := jsonrpc2.Retry(conn, nil)
+		require.NoError(t, retry.Open(jsonrpc2.Settings{}))
 		defer retry.Close()
 		var parts []*jsonrpc2.Request
 		var cancels []context.CancelFunc
@@ -73,6 +74,7 @@ func TestRetryBatchPolicy(t *testing.T) {
 				return nil
 			}
 			retry := jsonrpc2.Retry(conn, nil)
+			require.NoError(t, retry.Open(jsonrpc2.Settings{}))
 			defer retry.Close()
 			var parts []*jsonrpc2.Request
 			for _, policy := range test.policies {
@@ -116,5 +118,26 @@ func TestRetryAfterKeepsNotifications(t *testing.T) {
 		drain()
 		require.NoError(t, <-served)
 		require.EqualValues(t, 4, w.ran.Load())
+	})
+}
+
+// What goes around a Conn that another codec has ends with its client, and leaves the Conn
+// to that codec.
+func TestWrappersOfAnOpenedConn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := jsonrpc2.Pipe()
+		first := jsonrpc2.NewClient(here, nil)
+		ctx, drain := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- jsonrpc2.Serve(ctx, newServer(t), there, nil) }()
+		second := jsonrpc2.NewClient(jsonrpc2.Retry(jsonrpc2.Batch(here, nil), nil), nil)
+		require.ErrorIs(t, callTest(t.Context(), second), jsonrpc2.ErrOpened)
+		require.NoError(t, second.Close())
+		sum, err := jsonrpc2.Call[int](t.Context(), first, "Calc.Add", []int{1, 2})
+		require.NoError(t, err)
+		require.Equal(t, 3, sum)
+		require.NoError(t, first.Close())
+		drain()
+		require.NoError(t, <-served)
 	})
 }

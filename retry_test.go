@@ -316,10 +316,11 @@ func TestRetryInquiry(t *testing.T) {
 		"may have run":           {jsonrpc2.ErrReplyLost, false},
 	} {
 		t.Run(name, servicetest.Bubble(func(t *testing.T) {
-			s := newRetrying(t, jsonrpc2.RetryOptions{RetryPolicy: jsonrpc2.RetryPolicy{Idempotent: true}}, nil)
-			s.conn.withdraws = jsonrpc2.ErrNotRun
-			codec := jsonrpc2.Retry(s.conn, &jsonrpc2.RetryOptions{RetryPolicy: jsonrpc2.RetryPolicy{Idempotent: true}})
-			s.conn.handle = func(n int, r *jsonrpc2.Request) error {
+			conn := newMoodyConn()
+			conn.withdraws = jsonrpc2.ErrNotRun
+			retry := jsonrpc2.Retry(conn, &jsonrpc2.RetryOptions{RetryPolicy: jsonrpc2.RetryPolicy{Idempotent: true}})
+			require.NoError(t, retry.Open(jsonrpc2.Settings{}))
+			conn.handle = func(n int, r *jsonrpc2.Request) error {
 				if n == 1 {
 					r.Fail(test.first)
 				}
@@ -327,19 +328,19 @@ func TestRetryInquiry(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			r := jsonrpc2.NewRequest(ctx, []byte(addOne), jsonrpc2.Hooks{})
-			require.NoError(t, codec.WriteRequest(r))
+			require.NoError(t, retry.WriteRequest(r))
 			time.Sleep(time.Second)
-			require.Equal(t, 2, s.conn.tries(t))
+			require.Equal(t, 2, conn.tries(t))
 			cancel()
 			synctest.Wait()
-			found := codec.Inquire(t.Context(), []*jsonrpc2.Request{r})
+			found := retry.Inquire(t.Context(), []*jsonrpc2.Request{r})
 			require.Len(t, found, 1)
 			if test.notRun {
 				require.ErrorIs(t, found[0], jsonrpc2.ErrNotRun)
 			} else {
 				require.EqualError(t, found[0], "the last try was withdrawn, but an earlier one may have run")
 			}
-			require.NoError(t, codec.Close())
+			require.NoError(t, retry.Close())
 		}))
 	}
 }

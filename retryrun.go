@@ -38,7 +38,6 @@ func (c *retryConn) tryFailed(rt *retried, err error) {
 
 // run decides about the tries that have failed, and makes those that are due, until Close.
 func (c *retryConn) run() {
-	defer close(c.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
