@@ -90,6 +90,8 @@
 // A panic in a method ends the process: net/rpc does not recover it, and no codec can.
 // A request that kills each server in turn is given up by redisconn with [AtLeastOnce],
 // after its MaxAttempts, and by the quorum queues of RabbitMQ, after their delivery limit.
+// A [DeadList] then shows it, and has it queued again when the server is mended: on Redis
+// always, on RabbitMQ with amqpconn's Queue.DeadLetter.
 // A classic queue of RabbitMQ, the default, delivers it until it expires. A
 // panic in a MarshalJSON or UnmarshalJSON method is recovered and answered with
 // [CodeInternal].
