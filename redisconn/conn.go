@@ -75,6 +75,8 @@ func checkLease(rdb redis.UniversalClient, queue string, opts *ListenOptions) er
 		return fmt.Errorf("redisconn: queue %q: Lease is %v, less than %v", queue, opts.Lease, minLease)
 	case opts.MaxAttempts < 0:
 		return fmt.Errorf("redisconn: queue %q: MaxAttempts is %d, less than 0", queue, opts.MaxAttempts)
+	case opts.MaxDead < 0:
+		return fmt.Errorf("redisconn: queue %q: MaxDead is %d, less than 0", queue, opts.MaxDead)
 	}
 	return nil
 }

@@ -3,41 +3,44 @@ package redisconn
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2"
 )
 
-// A DeadList holds the requests of a queue that were given up: see
-// ListenOptions.MaxAttempts. They stay until Requeue or Delete removes them; of more
-// than MaxDead the oldest are dropped. Its methods may be called by any goroutine. Their
-// errors are those of Redis.
+// A DeadList is the jsonrpc2.DeadList of a queue: it holds the requests that were given up
+// after ListenOptions.MaxAttempts, of which ListenOptions.MaxDead are kept. Len, and a List of
+// a few requests, cost Redis the same however many requests wait or are dead. The Handle of a
+// request is its entry in the list. The errors are those of Redis.
 type DeadList struct {
 	rdb   redis.UniversalClient
 	queue string
 	list  string
 }
 
+var _ jsonrpc2.DeadList = (*DeadList)(nil)
+
 // NewDeadList returns the DeadList of a queue. It does not connect.
 func NewDeadList(rdb redis.UniversalClient, queue string) *DeadList {
 	return &DeadList{rdb: rdb, queue: queue, list: ownPrefix(queue) + "dead"}
 }
 
-// A DeadRequest is a request that was given up. List returns it; Requeue and Delete take
-// it.
-type DeadRequest struct {
-	Time     time.Time // when it was given up, by the clock of Redis
-	Attempts int       // how often it was started
-	Reason   string    // why it was given up, or why its entry in the list can't be read
-	Request  []byte    // the message as its client pushed it
-
-	entry string // as it stands in the list
+// Len implements jsonrpc2.DeadList.
+func (d *DeadList) Len(ctx context.Context) (int, error) {
+	n, err := d.rdb.LLen(ctx, d.list).Result()
+	if err != nil {
+		return 0, d.failed("length", err)
+	}
+	return int(n), nil
 }
 
-// List returns the n newest requests, newest first; all of them if n is negative.
-func (d *DeadList) List(ctx context.Context, n int) ([]DeadRequest, error) {
+// List implements jsonrpc2.DeadList.
+func (d *DeadList) List(ctx context.Context, n int) ([]jsonrpc2.DeadRequest, error) {
 	last := int64(n) - 1
 	switch {
 	case n == 0:
@@ -49,7 +52,7 @@ func (d *DeadList) List(ctx context.Context, n int) ([]DeadRequest, error) {
 	if err != nil {
 		return nil, d.failed("list", err)
 	}
-	dead := make([]DeadRequest, len(entries))
+	dead := make([]jsonrpc2.DeadRequest, len(entries))
 	for i, entry := range entries {
 		dead[i] = parseDead(entry)
 	}
@@ -57,8 +60,8 @@ func (d *DeadList) List(ctx context.Context, n int) ([]DeadRequest, error) {
 }
 
 // parseDead parses an entry: a line of JSON, and the request as it was. A broken entry, which
-// we have not written, is returned, too: so it can be seen and deleted.
-func parseDead(entry string) DeadRequest {
+// we have not written, is returned, too, and its Reason says so: it can be seen and deleted.
+func parseDead(entry string) jsonrpc2.DeadRequest {
 	var header struct {
 		Time     int64  `json:"time"`
 		Attempts int    `json:"attempts"`
@@ -72,13 +75,16 @@ func parseDead(entry string) DeadRequest {
 	case !ok:
 		header.Reason = "the entry ends with its header"
 	}
-	return DeadRequest{
-		Time:     time.UnixMilli(header.Time),
+	dead := jsonrpc2.DeadRequest{
 		Attempts: header.Attempts,
 		Reason:   header.Reason,
 		Request:  []byte(request),
-		entry:    entry,
+		Handle:   entry,
 	}
+	if header.Time != 0 {
+		dead.Time = time.UnixMilli(header.Time)
+	}
+	return dead
 }
 
 // requeueScript moves an entry back into the queue, as the last to be served. LLEN fails
@@ -89,45 +95,67 @@ local removed = redis.call('LREM', KEYS[1], 1, ARGV[1])
 if removed == 1 then redis.call('LPUSH', KEYS[2], ARGV[2]) end
 return removed`)
 
-// Requeue moves a request back into the queue, as a new one without a deadline. Its
-// caller already has an error, and does not wait for the answer. It reports whether the
-// request was still in the list. A request that is no JSON is an error, too.
-func (d *DeadList) Requeue(ctx context.Context, dead DeadRequest) (bool, error) {
-	request, err := withoutDeadline(dead.Request)
-	if err != nil {
-		return false, d.failed("requeue", err)
-	}
-	removed, err := requeueScript.run(ctx, d.rdb, []string{d.list, d.queue}, dead.entry, request).Int()
-	if err != nil {
-		return false, d.failed("requeue", err)
-	}
-	return removed == 1, nil
-}
-
-// withoutDeadline returns a request, or a batch, without its member deadline_ms.
-func withoutDeadline(request []byte) ([]byte, error) {
-	var items []map[string]json.RawMessage
-	if err := json.Unmarshal(request, &items); err == nil {
-		for _, item := range items {
-			delete(item, "deadline_ms")
+// Requeue implements jsonrpc2.DeadList. The callers already have an error, and don't wait for
+// the answers. A request that is no JSON is an error, too, and stays in the list; the others
+// are moved.
+func (d *DeadList) Requeue(ctx context.Context, dead ...jsonrpc2.DeadRequest) (moved int, err error) {
+	var broken []error
+	for _, r := range dead {
+		request, err := withoutDeadline(parseDead(r.Handle).Request)
+		if err != nil {
+			broken = append(broken, d.failed("requeue", err))
+			continue
 		}
-		return json.Marshal(items)
+		n, err := requeueScript.runOnce(ctx, d.rdb, []string{d.list, d.queue}, r.Handle, request).Int()
+		if err != nil {
+			return moved, errors.Join(append(broken, d.failed("requeue", err))...)
+		}
+		moved += n
 	}
-	var item map[string]json.RawMessage
-	if err := json.Unmarshal(request, &item); err != nil {
-		return nil, err
-	}
-	delete(item, "deadline_ms")
-	return json.Marshal(item)
+	return moved, errors.Join(broken...)
 }
 
-// Delete removes a request. It reports whether the request was still in the list.
-func (d *DeadList) Delete(ctx context.Context, dead DeadRequest) (bool, error) {
-	removed, err := d.rdb.LRem(ctx, d.list, 1, dead.entry).Result()
-	if err != nil {
-		return false, d.failed("delete", err)
+// withoutDeadline returns a request, or a batch, without its members deadline_ms.
+func withoutDeadline(request []byte) ([]byte, error) {
+	if !json.Valid(request) {
+		return nil, errors.New("the request is no JSON")
 	}
-	return removed == 1, nil
+	var items []json.RawMessage
+	if json.Unmarshal(request, &items) != nil {
+		return itemWithoutDeadline(request)
+	}
+	for i := range items {
+		var err error
+		if items[i], err = itemWithoutDeadline(items[i]); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(items)
+}
+
+// itemWithoutDeadline leaves what is no object, or has no deadline, as it is.
+func itemWithoutDeadline(item []byte) ([]byte, error) {
+	var members map[string]json.RawMessage
+	_ = json.Unmarshal(item, &members)
+	if _, ok := members["deadline_ms"]; !ok {
+		return item, nil
+	}
+	delete(members, "deadline_ms")
+	return json.Marshal(members)
+}
+
+// Delete implements jsonrpc2.DeadList.
+func (d *DeadList) Delete(ctx context.Context, dead ...jsonrpc2.DeadRequest) (removed int, err error) {
+	for _, r := range dead {
+		lrem := newUnrepeated(ctx, "lrem", d.list, 1, r.Handle)
+		_ = d.rdb.Process(ctx, lrem)
+		n, err := lrem.Int()
+		if err != nil {
+			return removed, d.failed("delete", err)
+		}
+		removed += n
+	}
+	return removed, nil
 }
 
 func (d *DeadList) failed(what string, err error) error {

@@ -51,11 +51,15 @@
 //	~calc ~{calc}:* ~jsonrpc2:reply:* +blmpop +rpush +pexpire +del +time
 //	+evalsha +eval +pttl +lrem +llen +lrange +persist
 //
-// For a server with AtLeastOnce, or for a program that uses a [DeadList] and needs less:
+// For a server with AtLeastOnce:
 //
 //	~calc ~{calc}:* ~jsonrpc2:reply:* +blmove +rpush +pexpire +del +time
 //	+evalsha +eval +pttl +lrem +llen +lrange +persist +client|id +client|unblock +rpop +lpush
 //	+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys +memory|usage
+//
+// For a program that uses a [DeadList]; to look at it takes ~{calc}:dead +llen +lrange alone:
+//
+//	~calc ~{calc}:dead +llen +lrange +lrem +lpush +evalsha +eval
 //
 // On a Cluster each user also needs +cluster|slots, by which go-redis finds the nodes, and
 // +command, without which go-redis logs a line for each command. A client there needs +eval,
@@ -143,7 +147,9 @@
 // server. Each server runs one suspect at a time, so that the one that kills can be
 // told from the others. Suspects run before other requests, in the order in which their
 // servers died. After [ListenOptions.MaxAttempts] starts a suspect is given up, and
-// goes to the [DeadList]. Methods should be idempotent. A method learns from
+// goes to the [DeadList], with its reply list and without its deadline. There it stays until a
+// program has it queued again or deletes it, or it is the oldest of more than
+// [ListenOptions.MaxDead]. Methods should be idempotent. A method learns from
 // jsonrpc2.CallFrom how often its request was started; Redis keeps that number beside the
 // request.
 //
@@ -154,7 +160,7 @@
 //	{calc}:suspects   suspects that no server has taken
 //	{calc}:held:…     the requests that one server has
 //	{calc}:workers    the servers, and the layout of these keys
-//	{calc}:dead       the DeadList, of MaxDead requests at most
+//	{calc}:dead       the DeadList, of [ListenOptions.MaxDead] requests at most
 //
 // If the queue's name has a hash tag, as {shop}calc has, the keys begin with the name:
 // {shop}calc:ready.

@@ -71,5 +71,5 @@ func (e *events) Died(request string, attempts int) {
 // Dropped implements hold.Events.
 func (e *events) Dropped(dead int) {
 	e.deadDropped.Add(int64(dead))
-	e.state.Logger.Error("the oldest dead requests dropped: there are too many", slog.Int("requests", dead), slog.Int("limit", MaxDead))
+	e.state.Logger.Error("the oldest dead requests dropped: there are too many", slog.Int("requests", dead), slog.Int("limit", e.opts.MaxDead))
 }

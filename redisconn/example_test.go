@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/rpc"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -115,4 +116,30 @@ func ExampleServers() {
 	for _, s := range servers {
 		fmt.Printf("%s, process %d: %d places, since %v\n", s.Host, s.PID, s.Places, s.Since)
 	}
+}
+
+// Requests that killed their servers, queued again now that the servers are mended. Those that
+// are a day old are deleted.
+func ExampleNewDeadList() {
+	rdb := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+	defer rdb.Close()
+	list := redisconn.NewDeadList(rdb, "calc")
+	ctx := context.Background()
+	dead, err := list.List(ctx, -1)
+	if err != nil {
+		panic(err)
+	}
+	var old, young []jsonrpc2.DeadRequest
+	for _, d := range dead {
+		fmt.Println(d.ID(), d.Time, d.Method(), d.Reason)
+		if time.Since(d.Time) > 24*time.Hour {
+			old = append(old, d)
+		} else {
+			young = append(young, d)
+		}
+	}
+	deleted, err := list.Delete(ctx, old...)
+	fmt.Println(deleted, err)
+	moved, err := list.Requeue(ctx, young...)
+	fmt.Println(moved, err)
 }

@@ -47,7 +47,7 @@ func (h *held) start() {
 		Name:      link.NewName(),
 		Lease:     h.opts.Lease,
 		MaxStarts: h.opts.MaxAttempts,
-		MaxDead:   MaxDead,
+		MaxDead:   h.opts.MaxDead,
 		MaxBytes:  maxScriptBytes,
 		Block:     blockTime,
 		Events:    h.events,

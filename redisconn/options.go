@@ -12,18 +12,14 @@ const (
 	defaultReplyTTL    = 30 * time.Second
 	defaultLease       = 30 * time.Second
 	defaultMaxAttempts = 5
+	defaultMaxDead     = 10_000
 )
 
-const (
-	// MaxDead is how many requests a DeadList has at most.
-	MaxDead = 10_000
-
-	// DefaultReplyPrefix begins the names of reply lists. Name no other key so: a
-	// server that answers on such a list may make it expire, whatever it holds. On a
-	// list of another name it first checks, by a script where Redis runs scripts, that
-	// the list is new or expires anyway.
-	DefaultReplyPrefix = "jsonrpc2:reply:"
-)
+// DefaultReplyPrefix begins the names of reply lists. Name no other key so: a
+// server that answers on such a list may make it expire, whatever it holds. On a
+// list of another name it first checks, by a script where Redis runs scripts, that
+// the list is new or expires anyway.
+const DefaultReplyPrefix = "jsonrpc2:reply:"
 
 const (
 	// blockTime is how long a pop blocks: an idle Conn sends 12 commands a
@@ -120,6 +116,12 @@ type ListenOptions struct {
 	// had taken count as started, even those that were not. So with 1, up to Prefetch
 	// harmless requests are given up together with the one that kills.
 	MaxAttempts int
+
+	// MaxDead is, with AtLeastOnce, how many requests the queue's DeadList keeps; 10,000
+	// if 0. When a server adds one to as many, the oldest is dropped, which is logged and
+	// counted as DeadDropped. If servers of a queue have different limits, each keeps to its
+	// own one: the list has about as many as the lowest of them.
+	MaxDead int
 
 	// Logger gets a line when the connection fails and when it works again;
 	// slog.Default() if nil.

@@ -36,11 +36,14 @@ const (
 	listRights     = "~{calc}:servers +zrangebyscore +time" // to list them
 )
 
+// deadRights are those of a program that uses a DeadList.
+const deadRights = "~calc ~{calc}:dead +llen +lrange +lrem +lpush +evalsha +eval"
+
 func TestRightsAreDocumented(t *testing.T) {
 	source, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
 	doc := strings.Join(strings.Fields(strings.ReplaceAll(string(source), "//", " ")), " ")
-	for _, rights := range []string{clientRights, serverRights, atLeastOnceRights, announceRights, lookRights, listRights} {
+	for _, rights := range []string{clientRights, serverRights, atLeastOnceRights, announceRights, lookRights, listRights, deadRights} {
 		require.Contains(t, doc, rights)
 	}
 }

@@ -48,3 +48,15 @@ func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []strin
 	}
 	return cmd
 }
+
+// runOnce is run for a script that must not run twice: go-redis does not send it again, so
+// after a fault it may have run.
+func (s script) runOnce(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) *redis.Cmd {
+	cmd := newUnrepeated(ctx, s.args(true, keys, args)...)
+	_ = rdb.Process(ctx, cmd)
+	if isRefusal(cmd.Err(), "NOSCRIPT") {
+		cmd = newUnrepeated(ctx, s.args(false, keys, args)...)
+		_ = rdb.Process(ctx, cmd)
+	}
+	return cmd.Cmd
+}

@@ -68,6 +68,7 @@ func withDefaults(opts ListenOptions) ListenOptions {
 	opts.ReplyTTL = cmp.Or(opts.ReplyTTL, defaultReplyTTL)
 	opts.Lease = cmp.Or(opts.Lease, defaultLease)
 	opts.MaxAttempts = cmp.Or(opts.MaxAttempts, defaultMaxAttempts)
+	opts.MaxDead = cmp.Or(opts.MaxDead, defaultMaxDead)
 	return opts
 }
 

@@ -114,6 +114,12 @@ func TestReap(t *testing.T) {
 			calls: []call{reaps("g", silent, int64(0), int64(0), int64(1), int64(3), "a")},
 			after: keys{"dead": list{"3, why\na", "y"}},
 		}, {
+			name: "all that are over a limit that is lower than before are dropped",
+			before: keys{"workers": rowOf, "dead": list{"z", "y", "x", "w"}, "held:g": hash{
+				"s4.1.1": "a", "ns4.1.1": "3", "last": "4", "next": "5", "moment": "1.1"}},
+			calls: []call{reaps("g", silent, int64(0), int64(0), int64(3), int64(3), "a")},
+			after: keys{"dead": list{"3, why\na", "z"}},
+		}, {
 			name:   "it can't be pushed: it is still held",
 			before: keys{"workers": rowOf, "held:g": bothKinds, "dead": hash{"x": "y"}},
 			calls:  []call{refuses(reaps("g", silent), "WRONGTYPE")},

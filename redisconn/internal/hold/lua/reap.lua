@@ -41,7 +41,7 @@ for i, entry in ipairs(fields) do
     local time = redis.call('TIME')
     local header = cjson.encode({time = time[1] * 1000 + math.floor(time[2] / 1000), attempts = count, reason = ARGV[7]})
     local length = redis.call('LPUSH', dead, header .. '\n' .. body)
-    if length > tonumber(ARGV[6]) then
+    for _ = 1, math.min(length - tonumber(ARGV[6]), enough) do -- more than one if the limit is lower than before
       redis.call('RPOP', dead)
       result[3] = result[3] + 1
     end
