@@ -95,18 +95,50 @@
 //
 // If a request kills its server, the broker delivers it to the next one. Quorum queues
 // count the deliveries. After [ListenOptions.MaxDeliveries] of them, or the queue's own
-// delivery limit, the request is logged and goes to the queue's dead-letter exchange,
-// if there is one. A queue that this package creates with [Queue.Quorum] has such a
-// limit. All other requests that the dead server held are counted, too; with a
-// [ListenOptions.Prefetch] of 1 there are none. Old versions of RabbitMQ also count
-// what a drain gives back. Classic queues do not count: such a request comes back until
-// it expires. Set a message-ttl by a policy there, or purge the queue by hand.
+// delivery limit, the request is logged and leaves the queue: see "Dead requests". A queue
+// that this package creates with [Queue.Quorum] has such a limit. All other requests that
+// the dead server held are counted, too; with a [ListenOptions.Prefetch] of 1 there are
+// none. Old versions of RabbitMQ also count what a drain gives back. Classic queues do not
+// count: such a request comes back until it expires. Set a message-ttl by a policy there, or
+// purge the queue by hand.
 //
 // RabbitMQ waits for an acknowledgement for its consumer_timeout, half an hour by
 // default. Then it closes the channel and delivers again all that was not acknowledged.
 // If a running request comes back to its own process, it is not started again: it is
 // acknowledged with its answer. If it comes to another server, it runs there, too. So
 // set consumer_timeout to more than a method takes.
+//
+// # Dead requests
+//
+// With [Queue.DeadLetter], best together with [Queue.Quorum], a queue keeps the requests that
+// leave it because of the delivery limit, or because a server rejects them, as this package's
+// servers do after MaxDeliveries. Requests that expire are not kept, nor are those that are
+// too much for an x-max-length. A [DeadList] shows what is kept, deletes it, or has it queued
+// again. For a queue calc these are created before the queue itself:
+//
+//	calc.dead, a queue      durable and classic, for 10,000 requests; of more the oldest
+//	                        are dropped
+//	calc.dead, an exchange  of the type headers: calc gives it what leaves, and it passes on
+//	                        what left for the reason rejected or delivery_limit
+//
+// While a DeadList looks at calc.dead it has a queue calc.dead.look, so that no other one
+// looks.
+//
+// A queue that exists is used as it is, and nothing is created beside it. To change it, wait
+// until it is empty, delete it, and have it created again. RabbitMQ before 3.10 can't tell
+// the reasons apart: a server that is to create the queue there logs that, and does not serve.
+//
+// Nobody is told when a request dies: its caller waits for his timeout. If it is queued again
+// before that, its caller gets the answer. RabbitMQ tells of a dead request the second in
+// which it died, and no number of attempts. It moves a request to calc.dead without a
+// confirm, so that one may be lost if the broker crashes in that moment. There the request
+// survives a restart of the broker if it was sent with Persistent. A request that has died
+// elsewhere before, as by the expiry of a queue that delays it, keeps its first reason: it is
+// dropped.
+//
+// Only a DeadList should consume calc.dead: what another consumer has taken is not seen. A
+// calc.dead that was created by hand must be a classic queue. A look at a quorum queue counts
+// as a delivery, so that some looks would end its requests.
 //
 // # Traces
 //
@@ -137,10 +169,20 @@
 //	    with a dead-     configure  ^calc$
 //	    letter exchange  write      ^(amq\.default|name of the exchange)$
 //	                     read       ^calc$
+//	    with DeadLetter  configure  ^calc(\.dead)?$
+//	                     write      ^(amq\.default|calc\.dead)$
+//	                     read       ^calc(\.dead)?$
+//	DeadList             configure  ^calc\.dead\.look$
+//	                     write      ^$
+//	                     read       ^calc\.dead$
+//	  Requeue            configure  ^calc\.dead\.look$
+//	                     write      ^amq\.default$
+//	                     read       ^calc\.dead$
 //
-// No other option needs more. An error or a log line names the right that is missing. A
-// server without the right to write still takes requests, but no more than Prefetch in
-// 30 s.
+// A client whose Declare has DeadLetter needs the rights of such a server, too. Len of a
+// DeadList needs none. No other option needs more. An error or a log line names the right
+// that is missing. A server without the right to write still takes requests, but no more
+// than Prefetch in 30 s.
 //
 // # Faults
 //

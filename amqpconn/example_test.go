@@ -7,8 +7,7 @@ import (
 	"net/rpc"
 	"os"
 	"os/signal"
-
-	amqp "github.com/rabbitmq/amqp091-go"
+	"time"
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
@@ -23,7 +22,7 @@ func ExampleListen() {
 		log.Fatal(err)
 	}
 	conn, err := amqpconn.Listen("amqp://localhost", "calc", &amqpconn.ListenOptions{
-		Queue: amqpconn.Queue{Quorum: true, Args: amqp.Table{"x-dead-letter-exchange": "dead"}},
+		Queue: amqpconn.Queue{Quorum: true, DeadLetter: true},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -48,4 +47,31 @@ func ExampleDial() {
 	defer client.Close()
 	sum, err := jsonrpc2.Call[float64](context.Background(), client, "Calc.Add", calc.Args{A: 1, B: 5.1})
 	fmt.Println(sum, err)
+}
+
+// Requests that killed their servers, queued again now that the servers are mended. Those that
+// are a day old are deleted.
+func ExampleNewDeadList() {
+	list, err := amqpconn.NewDeadList("amqp://localhost", "calc", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	dead, err := list.List(ctx, -1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var old, young []jsonrpc2.DeadRequest
+	for _, d := range dead {
+		fmt.Println(d.ID(), d.Time, d.Method(), d.Reason)
+		if time.Since(d.Time) > 24*time.Hour {
+			old = append(old, d)
+		} else {
+			young = append(young, d)
+		}
+	}
+	deleted, err := list.Delete(ctx, old...)
+	fmt.Println(deleted, err)
+	moved, err := list.Requeue(ctx, young...)
+	fmt.Println(moved, err)
 }

@@ -2,6 +2,7 @@ package amqpconn
 
 import (
 	"errors"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -43,3 +44,9 @@ const (
 	DefaultPrefetch      = defaultPrefetch
 	DefaultMaxDeliveries = defaultMaxDeliveries
 )
+
+// MaxDead is how many requests a DeadList keeps.
+const MaxDead = maxDead
+
+// SetPatience changes for how long a look waits for another one.
+func (d *DeadList) SetPatience(patience time.Duration) { d.patience = patience }

@@ -112,14 +112,37 @@ func testDiskAlarm(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	testAlarm(t, s, broker.DiskAlarm)
 }
 
+// testRequeueInAlarm has a dead request requeued while the broker takes nothing from
+// publishers: that fails soon, and the request stays dead.
+func testRequeueInAlarm(t *testing.T, s site) {
+	list := s.deadList(t)
+	dead, err := list.List(t.Context(), 1)
+	require.NoError(t, err)
+	require.Len(t, dead, 1)
+	begin := time.Now()
+	moved, err := list.Requeue(t.Context(), dead...)
+	require.ErrorContains(t, err, "the broker takes no messages now: low on ")
+	require.Zero(t, moved)
+	require.Less(t, time.Since(begin), 2*closeTime)
+	servicetest.EventuallyEqual(t, 1, func() int {
+		n, err := list.Len(t.Context())
+		require.NoError(t, err)
+		return n
+	})
+}
+
 // testAlarm has the broker take nothing from publishers for a while. What was
 // running is acknowledged nevertheless, calls end in time, and so does Close.
 func testAlarm(t *testing.T, s site, alarm func(on bool)) {
+	s.declare(t, true, false, nil)
+	site{s.url, s.deadQueue()}.declare(t, true, false, nil)
+	site{s.url, s.deadQueue()}.publish(t, s.channel(t), amqp.Publishing{Body: []byte(request(0))})
 	f := newFaulty(t, s, amqp.Config{})
 	late := f.wait(1)
 	f.slow.RequireRunning(t, 1)
 	alarm(true)
 	defer alarm(false)
+	testRequeueInAlarm(t, s)
 	servicetest.Eventually(t, func() bool {
 		_ = f.caller.conn.WriteRequest(newRequest(note)) // who publishes is told
 		err := f.caller.conn.Err()

@@ -94,9 +94,10 @@ type ListenOptions struct {
 	ConfirmReplies bool
 
 	// MaxDeliveries is how often a request may be delivered without being acknowledged;
-	// 20 if 0, no limit if negative. Then it is dropped to the queue's dead-letter
-	// exchange, if it has one, and its caller waits for his timeout. Only quorum queues
-	// count deliveries.
+	// 20 if 0, no limit if negative. Then it leaves the queue, and its caller waits for his
+	// timeout. With Queue.DeadLetter it goes to the queue's DeadList, else to another
+	// dead-letter exchange of the queue, if it has one, or it is dropped. Only quorum
+	// queues count deliveries.
 	MaxDeliveries int
 
 	// Logger gets a line when a connection fails and when all works again;

@@ -13,6 +13,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 	"github.com/micromessaging/jsonrpc2/calc"
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/deadtest"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
@@ -21,7 +22,7 @@ import (
 const (
 	serveURL   = "AMQPCONN_TEST_SERVE_URL"
 	serveQueue = "AMQPCONN_TEST_SERVE_QUEUE"
-	serveDead  = "AMQPCONN_TEST_SERVE_DEAD"
+	serveDead  = "AMQPCONN_TEST_SERVE_DEAD" // a queue for dead requests, in place of DeadLetter
 )
 
 // deliveryLimit is how often the broker delivers a request again.
@@ -29,12 +30,14 @@ const deliveryLimit = 3
 
 // servePoison is the server process.
 func servePoison() {
+	queue := amqpconn.Queue{Quorum: true, Args: amqp.Table{"x-delivery-limit": int32(deliveryLimit)}}
+	if dead := os.Getenv(serveDead); dead != "" {
+		queue.Args["x-dead-letter-exchange"], queue.Args["x-dead-letter-routing-key"] = "", dead
+	} else {
+		queue.DeadLetter = true
+	}
 	conn, err := amqpconn.Listen(os.Getenv(serveURL), os.Getenv(serveQueue), &amqpconn.ListenOptions{
-		Queue: amqpconn.Queue{Quorum: true, Args: amqp.Table{
-			"x-delivery-limit":          int32(deliveryLimit),
-			"x-dead-letter-exchange":    "",
-			"x-dead-letter-routing-key": os.Getenv(serveDead),
-		}},
+		Queue:    queue,
 		Prefetch: 1, // what is delivered together is delivered again together
 		Logger:   servicetest.Quiet,
 	})
@@ -80,4 +83,28 @@ func TestPoisonKillsProcesses(t *testing.T) {
 	v.Drain()
 	require.Equal(t, 1+deliveryLimit, v.Deaths(), "the others end in good order")
 	s.requireWaiting(t, 0)
+}
+
+// Requests that killed their servers are found, run by a mended server, or deleted. A caller
+// that still waits gets its answer.
+func TestPoisonOperated(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	t.Cleanup(func() { s.deleteDead(t) })
+	v := brokertest.Supervise(t, 1, "panic: poison", serveURL+"="+s.url, serveQueue+"="+s.queue)
+	s.requireConsumers(t, 1)
+	c := dial(t, s, nil, servicetest.Soon)
+	var calls []*rpc.Call
+	for n := range 2 {
+		calls = append(calls, c.Go("Poison.Take", struct{}{}, new(int), nil))
+		s.requireDead(t, n+1)
+	}
+	v.Drain()
+	require.Equal(t, 2*(1+deliveryLimit), v.Deaths())
+	deadtest.Operate(t, s.deadList(t), func(mended *deadtest.Poison) { serve(t, s, nil, mended) })
+	<-calls[0].Done
+	require.NoError(t, calls[0].Error)
+	require.Equal(t, 1, *calls[0].Reply.(*int))
+	c.requireAdds(t)
+	require.Len(t, calls[1].Done, 0, "its caller waits for his timeout")
 }

@@ -19,6 +19,14 @@ type Queue struct {
 	// DialOptions.Declare.
 	Quorum bool
 
+	// DeadLetter keeps the requests that are given up: see "Dead requests" in the
+	// package's documentation. It creates, beside the queue calc, the queue calc.dead and
+	// the exchange calc.dead, which brings them there; a DeadList shows them. It excludes
+	// Plain, and an x-dead-letter-exchange in Args. Without Quorum only what programs in
+	// other languages reject is kept: this package's servers reject nothing that comes from
+	// a classic queue. It needs RabbitMQ 3.10.
+	DeadLetter bool
+
 	deliveryLimit int // none if not positive
 
 	// Args are further arguments of the queue, such as x-message-ttl, x-max-length or
@@ -43,6 +51,21 @@ func (q *Queue) check(queue string) error {
 	if err := q.Args.Validate(); err != nil {
 		return fmt.Errorf("amqpconn: queue %q: %w", queue, err)
 	}
+	if q.DeadLetter {
+		return q.checkDeadLetter(queue)
+	}
+	return nil
+}
+
+func (q *Queue) checkDeadLetter(queue string) error {
+	switch _, other := q.Args[deadLetterExchange]; {
+	case q.Plain:
+		return fmt.Errorf("amqpconn: queue %q: a queue with DeadLetter can't be plain", queue)
+	case other:
+		return fmt.Errorf("amqpconn: queue %q: DeadLetter excludes an x-dead-letter-exchange in Args", queue)
+	case len(queue) > maxDeadName:
+		return fmt.Errorf("amqpconn: queue %q: with DeadLetter its name is longer than %d bytes", queue, maxDeadName)
+	}
 	return nil
 }
 
@@ -57,6 +80,24 @@ func (q *Queue) ensure(conn *amqp.Connection, name string) error {
 	if !isCode(err, amqp.NotFound) {
 		return lacking(err, configure, name)
 	}
+	if q.DeadLetter { // first, so that nothing dies before it is kept
+		if err := ensureDead(conn, name); err != nil {
+			return err
+		}
+	}
+	args := q.arguments(name)
+	err = onChannel(conn, func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclare(name, !q.Plain, false, false, false, args)
+		return err
+	})
+	if _, ok := args[deadLetterExchange]; ok && isCode(err, amqp.AccessRefused) {
+		return fmt.Errorf("the right to configure %q is missing, or the right to read it or the right to write to its dead-letter exchange: %w", name, err)
+	}
+	return lacking(err, configure, name)
+}
+
+// arguments returns those with which the queue is created.
+func (q *Queue) arguments(name string) amqp.Table {
 	args := amqp.Table{}
 	for key, value := range q.Args {
 		args[key] = value
@@ -67,14 +108,10 @@ func (q *Queue) ensure(conn *amqp.Connection, name string) error {
 			args[deliveryLimit] = int64(q.deliveryLimit)
 		}
 	}
-	err = onChannel(conn, func(ch *amqp.Channel) error {
-		_, err := ch.QueueDeclare(name, !q.Plain, false, false, false, args)
-		return err
-	})
-	if _, ok := args["x-dead-letter-exchange"]; ok && isCode(err, amqp.AccessRefused) {
-		return fmt.Errorf("the right to configure %q is missing, or the right to read it or the right to write to its dead-letter exchange: %w", name, err)
+	if q.DeadLetter {
+		args[deadLetterExchange] = name + deadSuffix
 	}
-	return lacking(err, configure, name)
+	return args
 }
 
 // deliveryLimit is the argument of a queue that says how often it delivers a

@@ -106,11 +106,16 @@ func TestRightsOfAServer(t *testing.T) {
 		"creates":  {false, amqpconn.ListenOptions{}, [3]string{"^QUEUE$", byDefault, "^QUEUE$"}},
 		"creates with a dead-letter exchange": {false, amqpconn.ListenOptions{Queue: amqpconn.Queue{Args: amqp.Table{"x-dead-letter-exchange": "amq.fanout"}}},
 			[3]string{"^QUEUE$", `^amq\.(default|fanout)$`, "^QUEUE$"}},
+		"creates with dead requests": {false, amqpconn.ListenOptions{Queue: amqpconn.Queue{DeadLetter: true, Quorum: true}},
+			[3]string{`^QUEUE(\.dead)?$`, `^(amq\.default|QUEUE\.dead)$`, `^QUEUE(\.dead)?$`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			as := func(p [3]string) site { return s.as(t, broker, s.fill(p[0]), s.fill(p[1]), s.fill(p[2])) }
+			if test.opts.Queue.DeadLetter {
+				t.Cleanup(func() { s.deleteDead(t) })
+			}
 			if test.exists {
 				s.declare(t, true, false, nil)
 			}
@@ -124,6 +129,9 @@ func TestRightsOfAServer(t *testing.T) {
 				if !test.exists {
 					s.delete(t)
 				}
+				if test.opts.Queue.DeadLetter {
+					s.deleteDead(t)
+				}
 			})
 			opts := test.opts
 			opts.Logger = servicetest.Quiet
@@ -135,6 +143,40 @@ func TestRightsOfAServer(t *testing.T) {
 			require.NoError(t, err)
 			s.publish(t, ch, amqp.Publishing{ReplyTo: direct, Body: []byte(add("1"))})
 			require.Equal(t, six("1"), string(take(t, answers).Body))
+		})
+	}
+}
+
+// A DeadList works with the rights that are documented, and with one less its errors name that.
+func TestRightsOfADeadList(t *testing.T) {
+	t.Parallel()
+	broker := brokertest.SharedRabbitMQ(t)
+	s := newDeadSite(t, amqpconn.Queue{DeadLetter: true})
+	use := func(p [3]string, requeue bool) error {
+		s.Bury(t, request(0), request(1))
+		list := s.as(t, broker, s.fill(p[0]), s.fill(p[1]), s.fill(p[2])).deadList(t)
+		n, err := list.Len(t.Context())
+		require.NoError(t, err, "needs no right")
+		require.NotZero(t, n)
+		dead, err := list.List(t.Context(), 2)
+		if err == nil && requeue {
+			_, err = list.Requeue(t.Context(), dead[0])
+		}
+		if err == nil {
+			_, err = list.Delete(t.Context(), dead[1])
+		}
+		return err
+	}
+	for _, requeue := range []bool{false, true} {
+		patterns := [3]string{`^QUEUE\.dead\.look$`, nothing, `^QUEUE\.dead$`}
+		if requeue {
+			patterns[1] = byDefault
+		}
+		require.NoError(t, use(patterns, requeue))
+		lesser(patterns, func(right string, patterns [3]string) {
+			err := use(patterns, requeue)
+			require.ErrorContains(t, err, right)
+			require.ErrorContains(t, err, "403")
 		})
 	}
 }
