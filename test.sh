@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 fuzztime=${FUZZTIME:-5000x} # for each target: a count, or a time such as 10m
-histories=${HISTORIES:-60000}
+histories=${HISTORIES:-40000}
 
 step() { printf '\n== %s\n' "$*"; }
 
