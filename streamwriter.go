@@ -30,12 +30,17 @@ type streamWriter struct {
 	replies   int                 // bytes of answers that wait
 	sending   volume              // being written
 	room      chan struct{}       // closed when something was sent; nil if nobody waits
-	written   int64               // bytes that the stream has taken
-	moved     time.Duration       // when the stream last took some, or was empty, by the host's clock
-	end       streamEnd
-	running   bool          // the goroutine does
-	idle      chan struct{} // closed when the goroutine has ended; nil before close
-	closed    bool
+	movement
+	end     streamEnd
+	running bool          // the goroutine does
+	idle    chan struct{} // closed when the goroutine has ended; nil before close
+	closed  bool
+}
+
+// A movement is what a stream has taken.
+type movement struct {
+	written int64         // bytes
+	moved   time.Duration // when it last took some, or was empty, by the host's clock
 }
 
 // A streamEnd says how a stream has ended for its writer.
