@@ -42,6 +42,8 @@ type retried struct {
 	at         time.Time // of the next step
 	index      int       // in conn.due; -1: not there
 	mayHaveRun bool
+	repeats    bool // the last try may have run
+	unpaid     bool // the next try costs some of the budget
 }
 
 type retryState int

@@ -62,8 +62,8 @@ type RetryOptions struct {
 // of about the last ten seconds, and besides ten tries a second, of which up to a hundred are
 // saved. A try that waits for a connection costs nothing: one after an ErrUnavailable while
 // conn's Err is not nil, or of a stream that ended before anything was written. A request
-// that the budget does not allow to be sent again fails with the error of its last try, and
-// is counted as Withheld.
+// that the budget does not allow to be sent again waits for its next turn, and is counted as
+// Withheld.
 //
 // If one of the tries may have run, and the last one did not, the error of the request is an
 // [ErrReplyLost], of a notification an [ErrUnconfirmed].

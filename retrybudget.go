@@ -66,7 +66,7 @@ type RetryCounts struct {
 	Requests int64 `json:"requests"` // calls, notifications and batches that came from the client
 	Resent   int64 `json:"resent"`   // sent again after a try that certainly did not run
 	Repeated int64 `json:"repeated"` // sent again after a try that may have run
-	Withheld int64 `json:"withheld"` // times that a request was not sent again, since that would have exceeded the budget
+	Withheld int64 `json:"withheld"` // tries that were put off, since they would have exceeded the budget
 }
 
 // Snapshot returns what has been counted so far.

@@ -91,20 +91,14 @@ func (c *retryConn) decide(rt *retried) {
 	away := notRun && sentinelOf(rt.err.Error()) == ErrUnavailable && (isUnseen(rt.err) || c.ClientConn.Err() != nil)
 	c.mu.Lock()
 	rt.mayHaveRun = rt.mayHaveRun || !notRun
-	why := c.refusal(rt, now, notRun, away)
-	if why == nil {
-		rt.state = waiting
-		c.bytes += len(rt.request.Body)
-		c.push(rt)
+	rt.repeats, rt.unpaid = !notRun, !away
+	why := errFinal
+	if mayRetry(rt.err) && (notRun || rt.policy.Idempotent) {
+		why = c.schedule(rt, now)
 	}
 	c.mu.Unlock()
-	switch {
-	case why != nil:
+	if why != nil {
 		c.fail(rt, why)
-	case notRun:
-		c.stats.resent.Add(1)
-	default:
-		c.stats.repeated.Add(1)
 	}
 }
 
@@ -118,24 +112,22 @@ var (
 	errConnClosed = fmt.Errorf("the client has ended: %w", net.ErrClosed)
 )
 
-// refusal returns why a request may not be sent again. If it may, refusal takes what that
-// costs, and sets the time. It is called with c.mu locked.
-func (c *retryConn) refusal(rt *retried, now time.Time, notRun, away bool) error {
+// schedule has a request wait for its next try. It returns why that can't be. It is called
+// with c.mu locked.
+func (c *retryConn) schedule(rt *retried, now time.Time) error {
 	limit := limitOf(rt.request)
 	rt.at = now.Add(rt.backoff.Next())
 	switch {
-	case !mayRetry(rt.err), !notRun && !rt.policy.Idempotent:
-		return errFinal
 	case rt.request.GivenUp():
 		return errAllEnded
 	case !limit.IsZero() && !rt.at.Before(limit):
 		return errNoTime
 	case c.bytes+len(rt.request.Body) > maxWaiting:
 		return errManyWait
-	case !away && !c.budget.withdraw(now):
-		c.stats.withheld.Add(1)
-		return errWithheld
 	}
+	rt.state = waiting
+	c.bytes += len(rt.request.Body)
+	c.push(rt)
 	return nil
 }
 
@@ -168,11 +160,33 @@ func (c *retryConn) makeDue() time.Duration {
 	}
 }
 
+// sendAgain makes the next try of a request, or puts it off if the budget does not allow it.
 func (c *retryConn) sendAgain(rt *retried) {
-	if body := rt.body(); body != nil {
+	body, now := rt.body(), time.Now()
+	c.mu.Lock()
+	rt.unpaid = rt.unpaid && !c.budget.withdraw(now)
+	var why error
+	switch {
+	case body == nil:
+		why = errAllEnded
+	case rt.unpaid:
+		c.stats.withheld.Add(1)
+		if c.schedule(rt, now) != nil {
+			why = errWithheld
+		}
+	}
+	unpaid := rt.unpaid
+	c.mu.Unlock()
+	switch {
+	case why != nil:
+		c.fail(rt, why)
+	case unpaid:
+	case rt.repeats:
+		c.stats.repeated.Add(1)
 		c.send(rt, body)
-	} else {
-		c.fail(rt, errAllEnded)
+	default:
+		c.stats.resent.Add(1)
+		c.send(rt, body)
 	}
 }
 
@@ -262,6 +276,7 @@ func (c *retryConn) takeOverdue() (overdue []*retried) {
 func (c *retryConn) withdrawn(rt *retried, notRun bool) {
 	c.mu.Lock()
 	rt.mayHaveRun = rt.mayHaveRun || !notRun
+	rt.repeats, rt.unpaid = !notRun, false // it was paid for when its time was over
 	rt.state = waiting
 	closed := c.closed
 	if !closed {
@@ -270,12 +285,7 @@ func (c *retryConn) withdrawn(rt *retried, notRun bool) {
 		c.push(rt)
 	}
 	c.mu.Unlock()
-	switch {
-	case closed:
+	if closed {
 		c.fail(rt, errConnClosed)
-	case notRun:
-		c.stats.resent.Add(1)
-	default:
-		c.stats.repeated.Add(1)
 	}
 }

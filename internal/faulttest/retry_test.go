@@ -280,7 +280,7 @@ func TestRetryHTTPGateway(t *testing.T) {
 			front := httptest.NewServer(proxy)
 			t.Cleanup(front.Close)
 			s.url = front.URL
-			tr := retryTrial(fmt.Sprintf("HTTP proxy says %d for 2 s", test.status), s, test.policy, false)
+			tr := retryTrial(fmt.Sprintf("HTTP proxy says %d for 1 s", test.status), s, test.policy, false)
 			tr.prepare(t, false)
 			config := s.config()
 			config.Ledger = tr.ledger.path
@@ -288,7 +288,7 @@ func TestRetryHTTPGateway(t *testing.T) {
 			tr.start()
 			tr.awaitAnswered(t, 25*enough)
 			proxy.status.Store(int64(test.status))
-			<-time.After(2 * time.Second)
+			<-time.After(time.Second)
 			proxy.status.Store(0)
 			tr.awaitAnswered(t, enough)
 			tr.finish(t)
