@@ -110,7 +110,10 @@ func limitOf(r *Request) time.Time {
 // if there is nothing left, or if the requests in a batch are not known.
 func (rt *retried) body() []byte {
 	j, ok := rt.request.owner.(*joined)
-	if !ok {
+	switch {
+	case rt.request.GivenUp():
+		return nil
+	case !ok:
 		return rt.request.Body
 	}
 	var left []*Request

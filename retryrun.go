@@ -164,11 +164,12 @@ func (c *retryConn) makeDue() time.Duration {
 func (c *retryConn) sendAgain(rt *retried) {
 	body, now := rt.body(), time.Now()
 	c.mu.Lock()
-	rt.unpaid = rt.unpaid && !c.budget.withdraw(now)
 	var why error
 	switch {
 	case body == nil:
 		why = errAllEnded
+	case rt.unpaid && c.budget.withdraw(now):
+		rt.unpaid = false
 	case rt.unpaid:
 		c.stats.withheld.Add(1)
 		if c.schedule(rt, now) != nil {
