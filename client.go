@@ -151,11 +151,8 @@ func (c *clientCodec) send(p *pendingCall, method string, args any) error {
 		return err
 	}
 	added, err := c.write(p)
-	switch {
-	case !added:
+	if !added || err == nil {
 		return err
-	case err == nil, !c.complete(p): // it may have ended meanwhile, and is counted then
-		return nil
 	}
 	if p.call != nil {
 		p.call.sent = false
@@ -167,8 +164,8 @@ func (c *clientCodec) send(p *pendingCall, method string, args any) error {
 	return err
 }
 
-// write notes a request as pending, and hands it to the Conn. added is false if the request
-// is not pending.
+// write notes a request as pending, and hands it to the Conn. If that refuses it, it is pending
+// no more. added is false if it never was.
 func (c *clientCodec) write(p *pendingCall) (added bool, err error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -182,6 +179,9 @@ func (c *clientCodec) write(p *pendingCall) (added bool, err error) {
 	err = c.conn.WriteRequest(&p.Request)
 	if !p.kept {
 		p.Body = nil
+	}
+	if err != nil && !c.complete(p) { // it has ended meanwhile, and is counted
+		err = nil
 	}
 	return true, err
 }
