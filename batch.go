@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/micromessaging/jsonrpc2/internal/link"
 	"github.com/micromessaging/jsonrpc2/internal/yield"
 )
 
@@ -94,15 +95,8 @@ func (b *batchConn) WriteRequest(r *Request) error {
 	r.Keep()
 	b.waiting = append(b.waiting, r)
 	b.bytes += len(r.Body)
-	b.signal()
+	link.Signal(b.wake)
 	return nil
-}
-
-func (b *batchConn) signal() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
 }
 
 func (b *batchConn) run() {
@@ -229,7 +223,7 @@ func (b *batchConn) Close() error {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
-	b.signal()
+	link.Signal(b.wake)
 	b.running.Wait()
 	return b.ClientConn.Close()
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"slices"
 	"sync"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // Pipe returns both ends of a connection in memory: for tests of a service, without a
@@ -71,13 +73,6 @@ func (p *pipe) err(failure *error, peer <-chan struct{}) error {
 	}
 }
 
-func wakeUp(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
 // A pipeClient is the calling end of a pipe.
 type pipeClient struct{ *pipe }
 
@@ -107,7 +102,7 @@ func (c *pipeClient) put(r *Request) error {
 	r.Keep()
 	c.requests = append(c.requests, r)
 	c.bytes += len(r.Body)
-	wakeUp(c.requested)
+	link.Signal(c.requested)
 	return nil
 }
 
@@ -240,7 +235,7 @@ func (s *pipeServer) reply(r *Request, body []byte) error {
 		return io.ErrClosedPipe
 	}
 	s.replies = append(s.replies, Reply{Body: slices.Clone(body), Request: r})
-	wakeUp(s.replied)
+	link.Signal(s.replied)
 	return nil
 }
 

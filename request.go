@@ -221,8 +221,7 @@ func (r *Request) eachCall(f func(*pendingCall)) {
 	}
 }
 
-// sentAs notes the message that r is sent in: r itself or a batch; nil if it is not sent
-// yet, or is to be sent again.
+// sentAs notes the message that r is sent in: r itself or a batch.
 func (r *Request) sentAs(message *Request) {
 	r.message.Store(message)
 	if a, ok := r.owner.(*try); ok && !a.of.batched {

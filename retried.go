@@ -215,7 +215,8 @@ func (a *try) fail(err error) {
 	a.of.conn.tryFailed(a.of, withSentinel(err, ErrReplyLost))
 }
 
-// unsend notes that the request is not sent yet, after a try.
+// unsend notes that the request is not sent yet, after a try. Of the try it stays known: a
+// Batch below is still to be asked what became of it.
 func (a *try) unsend() {
 	if !a.of.batched {
 		a.of.request.message.Store(nil)
@@ -258,7 +259,7 @@ func (d *dueRequests) Pop() any {
 func (c *retryConn) push(rt *retried) {
 	heap.Push(&c.due, rt)
 	if rt.index == 0 {
-		c.signal()
+		link.Signal(c.wake)
 	}
 }
 

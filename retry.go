@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
 // A RetryPolicy says which calls may be sent again although they may have run.
@@ -239,7 +241,7 @@ func (c *retryConn) Close() error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	c.signal()
+	link.Signal(c.wake)
 	c.running.Wait()
 	c.withdrawal.Wait()
 	return c.ClientConn.Close()

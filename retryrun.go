@@ -7,14 +7,9 @@ import (
 	"fmt"
 	"net"
 	"time"
-)
 
-func (c *retryConn) signal() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
 
 // tryFailed notes that a try has failed. It is called with the locks of the Conn held, so run
 // decides what follows; after Close the request fails.
@@ -33,7 +28,7 @@ func (c *retryConn) tryFailed(rt *retried, err error) {
 	}
 	c.failed = append(c.failed, rt)
 	c.mu.Unlock()
-	c.signal()
+	link.Signal(c.wake)
 }
 
 // run decides about the tries that have failed, and makes those that are due, until Close.

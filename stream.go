@@ -210,10 +210,8 @@ func (v valued) Value(key any) any {
 
 // final returns the error that ReadReply and ReadRequest return for one of the source.
 func (c *StreamConn) final(err error) error {
-	select {
-	case <-c.closed:
+	if isClosed(c.closed) {
 		return io.EOF
-	default:
 	}
 	if c.reads.idle.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 		return io.EOF
@@ -235,10 +233,8 @@ func (c *StreamConn) Inquire(context.Context, []*Request) []error { return nil }
 // Err implements ClientConn and ServerConn. It returns io.EOF when the peer has closed its
 // sending side.
 func (c *StreamConn) Err() error {
-	select {
-	case <-c.closed:
+	if isClosed(c.closed) {
 		return net.ErrClosed
-	default:
 	}
 	if err := c.out.failure(); err != nil {
 		return err
