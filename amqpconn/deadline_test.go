@@ -88,7 +88,7 @@ func (w *Watch) Left(args *WatchArgs, left *time.Duration) error {
 func TestContextOfACall(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	w := &Watch{make(chan error, 1)}
+	w := &Watch{make(chan error)} // so that it ends after its caller
 	serve(t, s, nil, w)
 	c := dial(t, s, nil, -1)
 	left := func(timeout time.Duration) time.Duration {
@@ -109,6 +109,7 @@ func TestContextOfACall(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // in which it begins
 	defer cancel()
 	_, err := jsonrpc2.Call[bool](ctx, c.Client, "Watch.Wait", nil)
+	ended := <-w.ended
 	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
-	require.ErrorIs(t, <-w.ended, context.DeadlineExceeded)
+	require.ErrorIs(t, ended, context.DeadlineExceeded)
 }
