@@ -155,7 +155,7 @@ func (d *DeadList) Delete(ctx context.Context, dead ...jsonrpc2.DeadRequest) (re
 func (d *DeadList) connected(ctx context.Context, doing string, f func(context.Context, *amqp.Connection) error) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	conn, err := d.dial(ctx)
+	conn, err := d.dialer.dialFirst(ctx)
 	if err == nil {
 		err = d.use(ctx, giveUp, conn, f)
 	}
@@ -170,22 +170,6 @@ func (d *DeadList) connected(ctx context.Context, doing string, f func(context.C
 
 func (d *DeadList) failed(doing string, err error) error {
 	return fmt.Errorf("amqpconn: %s of the dead requests of %s: %w", doing, d.dialer.where(), err)
-}
-
-// dial connects to the first node that can be reached.
-func (d *DeadList) dial(ctx context.Context) (conn *amqp.Connection, err error) {
-	for n := range d.dialer.urls {
-		conn, _, failed := d.dialer.dial(ctx, n, func(*wire) {})
-		switch {
-		case failed == nil:
-			return conn, nil
-		case err == nil:
-			err = d.dialer.located(n, failed)
-		default:
-			err = fmt.Errorf("%w; %w", err, d.dialer.located(n, failed))
-		}
-	}
-	return nil, err
 }
 
 // use calls f with a connection, and closes it. It gives up if the broker takes nothing from

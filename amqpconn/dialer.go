@@ -93,6 +93,22 @@ func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.
 	return conn, w, err
 }
 
+// dialFirst connects to the first node that can be reached.
+func (d *dialer) dialFirst(ctx context.Context) (conn *amqp.Connection, err error) {
+	for n := range d.urls {
+		conn, _, failed := d.dial(ctx, n, func(*wire) {})
+		switch {
+		case failed == nil:
+			return conn, nil
+		case err == nil:
+			err = d.located(n, failed)
+		default:
+			err = fmt.Errorf("%w; %w", err, d.located(n, failed))
+		}
+	}
+	return nil, err
+}
+
 // address returns where the n'th try connects to, as host:port/vhost.
 func (d *dialer) address(n int) string {
 	uri := d.uris[n%len(d.uris)]

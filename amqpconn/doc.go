@@ -179,10 +179,10 @@
 //	                     write      ^amq\.default$
 //	                     read       ^calc\.dead$
 //
-// A client whose Declare has DeadLetter needs the rights of such a server, too. Len of a
-// DeadList needs none. No other option needs more. An error or a log line names the right
-// that is missing. A server without the right to write still takes requests, but no more
-// than Prefetch in 30 s.
+// A client whose Declare has DeadLetter needs the rights of such a server, too. [Look], and
+// Len of a DeadList, need none. No other option needs more. An error or a log line names the
+// right that is missing. A server without the right to write still takes requests, but no
+// more than Prefetch in 30 s.
 //
 // # Faults
 //

@@ -166,7 +166,7 @@ func brokerTime(ctx context.Context, rdb redis.UniversalClient, queue string) (t
 		cmd := newUnrepeated(ctx, command...)
 		_ = rdb.Process(ctx, cmd)
 		t, err := timeOf(cmd)
-		if err != nil && !isRefusal(err, "") {
+		if err != nil && (!isRefusal(err, "") || isRefusal(err, "NOAUTH", "WRONGPASS")) {
 			return time.Time{}, err
 		}
 		if !t.IsZero() {

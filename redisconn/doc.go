@@ -61,6 +61,10 @@
 //
 //	~calc ~{calc}:dead +llen +lrange +lrem +lpush +evalsha +eval
 //
+// For [Look]:
+//
+//	~calc ~{calc}:* +time +llen +lindex +hkeys +zcount
+//
 // On a Cluster each user also needs +cluster|slots, by which go-redis finds the nodes, and
 // +command, without which go-redis logs a line for each command. A client there needs +eval,
 // too: it asks for the time by a script. Without that its calls carry no deadline.

@@ -36,6 +36,9 @@ const (
 	listRights     = "~{calc}:servers +zrangebyscore +time" // to list them
 )
 
+// stateRights are those of a Look.
+const stateRights = "~calc ~{calc}:* +time +llen +lindex +hkeys +zcount"
+
 // deadRights are those of a program that uses a DeadList.
 const deadRights = "~calc ~{calc}:dead +llen +lrange +lrem +lpush +evalsha +eval"
 
@@ -43,7 +46,7 @@ func TestRightsAreDocumented(t *testing.T) {
 	source, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
 	doc := strings.Join(strings.Fields(strings.ReplaceAll(string(source), "//", " ")), " ")
-	for _, rights := range []string{clientRights, serverRights, atLeastOnceRights, announceRights, lookRights, listRights, deadRights} {
+	for _, rights := range []string{clientRights, serverRights, atLeastOnceRights, announceRights, lookRights, listRights, stateRights, deadRights} {
 		require.Contains(t, doc, rights)
 	}
 }

@@ -25,6 +25,26 @@ func (k Keys) held(gen string) string { return k.Own + "held:" + gen }
 // Dead returns the key of the requests that were given up.
 func (k Keys) Dead() string { return k.Own + "dead" }
 
+// Waiting returns the keys of the lists whose requests no worker has.
+func (k Keys) Waiting() []string { return []string{k.Queue, k.ready(), k.suspects()} }
+
+// Workers returns the key of the hash that has a field for each worker, and two others.
+func (k Keys) Workers() string { return k.workers() }
+
+// HeldBy returns the key of what the worker of a field of Workers holds. There is none for
+// the other fields.
+func (k Keys) HeldBy(field string) string { return k.held(field) }
+
+// CountHeld returns how many requests there are, by the fields of a HeldBy.
+func CountHeld(fields []string) (requests int) {
+	for _, field := range fields {
+		if _, ok := tokenOf(field); ok {
+			requests++
+		}
+	}
+	return requests
+}
+
 // Options are the options of a Worker.
 type Options struct {
 	Keys      Keys
