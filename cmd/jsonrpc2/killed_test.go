@@ -142,6 +142,7 @@ func TestKilled(t *testing.T) {
 	t.Parallel()
 	eachGraveyard(t, func(t *testing.T, g graveyard) {
 		g.bury(t, deadAdd, deadNotice, deadBatch)
+		first := 0 // step
 		for _, command := range []struct {
 			args    string
 			mayWait bool
@@ -151,14 +152,17 @@ func TestKilled(t *testing.T) {
 			{"requeue --all --yes", true, []string{deadAdd, deadNotice, deadBatch}},
 			{"delete 7 --yes", false, []string{deadAdd, deadNotice}},
 		} {
-			step := 0
+			step := first
 			for g.runUntil(t, step, strings.Fields(command.args)...) {
 				g.requireKept(t, command.mayWait, command.kept...)
 				step++
 			}
 			g.requireKept(t, command.mayWait, command.kept...)
 			require.Greater(t, step, 2)
-			t.Logf("%s: killed at each of %d steps", command.args, step)
+			t.Logf("%s: killed at each of the steps %d to %d", command.args, first, step-1)
+			if first == 0 {
+				first = step / 2 // the others begin with a list
+			}
 		}
 	})
 }
