@@ -73,7 +73,7 @@ step tests with the next encoding/json
 GOEXPERIMENT=jsonv2 go test -count=1 -timeout=30m . ./httpconn
 
 step the modules beside this one
-for module in otelrpc promrpc examples/natsconn examples/hooks; do
+for module in otelrpc promrpc cmd/jsonrpc2 examples/natsconn examples/hooks; do
 	(cd "$module" && go vet ./... && go run "$staticcheck" ./... && go test -race -count=1 ./...)
 done
 
