@@ -13,26 +13,33 @@ import (
 // Brokers are those of the environment variables, or private ones that are
 // started when first asked for.
 type brokers struct {
-	redis, amqp string // URLs, once known
-	harness     harness
+	redis, amqp, nats string // URLs, once known
+	harness           harness
 }
 
 // redisURL returns the URL of a Redis.
-func (b *brokers) redisURL() (url string, err error) {
-	b.redis = cmp.Or(b.redis, os.Getenv("REDIS_URL"))
-	if b.redis == "" {
-		err = b.harness.try(func() { b.redis = brokertest.StartRedis(&b.harness).URL() })
-	}
-	return b.redis, err
+func (b *brokers) redisURL() (string, error) {
+	return b.urlOf(&b.redis, "REDIS_URL", func() string { return brokertest.StartRedis(&b.harness).URL() })
 }
 
 // amqpURL returns the URL of a RabbitMQ.
-func (b *brokers) amqpURL() (url string, err error) {
-	b.amqp = cmp.Or(b.amqp, os.Getenv("AMQP_URL"))
-	if b.amqp == "" {
-		err = b.harness.try(func() { b.amqp = brokertest.StartRabbitMQ(&b.harness).URL() })
+func (b *brokers) amqpURL() (string, error) {
+	return b.urlOf(&b.amqp, "AMQP_URL", func() string { return brokertest.StartRabbitMQ(&b.harness).URL() })
+}
+
+// natsURL returns the URL of a NATS server.
+func (b *brokers) natsURL() (string, error) {
+	return b.urlOf(&b.nats, "NATS_URL", func() string { return startNATS(&b.harness) })
+}
+
+// urlOf returns a broker's URL, which may be known already. If no environment variable
+// holds it either, it starts a broker.
+func (b *brokers) urlOf(known *string, variable string, start func() string) (url string, err error) {
+	*known = cmp.Or(*known, os.Getenv(variable))
+	if *known == "" {
+		err = b.harness.try(func() { *known = start() })
 	}
-	return b.amqp, err
+	return *known, err
 }
 
 // close ends the private brokers. They would also end with this process.

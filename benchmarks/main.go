@@ -1,6 +1,6 @@
 // Command benchmarks measures jsonrpc2 beside what one would take in its place:
-// the codecs of net/rpc, other JSON-RPC 2.0 packages, and loops written by hand
-// around the clients of the brokers.
+// the codecs of net/rpc, other JSON-RPC 2.0 packages, NATS, and loops written by
+// hand around the clients of the brokers.
 //
 //	go run .                  every row: name, value, bound, ok or short
 //	go run . -quick           the same with fewer calls, within two minutes
@@ -14,8 +14,9 @@
 // both alike. Behind the verdict stand the least and the greatest of the ratios
 // and both sides' own figures. Rows without a bound are there to be read.
 //
-// The brokers are those in REDIS_URL and AMQP_URL; where one is not set, a
-// private one is started (redis-server, rabbitmq-server) and ended. A Redis that
+// The brokers are those in REDIS_URL, AMQP_URL and NATS_URL; where one is not
+// set, a private one is started and ended: redis-server and rabbitmq-server as
+// they are installed, nats-server built of its module by go tool. A Redis that
 // others use, too, has their commands counted in the row of the idle pair. The
 // rows with Ruby need ruby and its packages redis and bunny.
 //

@@ -19,6 +19,7 @@ func TestMain(m *testing.M) {
 		"parent":   playParent,
 		"old":      func() error { return errors.New("flag provided but not defined: -measure") },
 		"deaf":     playDeaf,
+		"nats":     playNATS,
 	}[os.Getenv(playVariable)]
 	if !ok {
 		goleak.VerifyTestMain(m)

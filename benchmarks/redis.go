@@ -17,7 +17,7 @@ import (
 )
 
 func redisRows() []row {
-	return []row{
+	rows := []row{
 		timeRow("time per call vs naive loop", atMost(1.2), redisOurs.with(1), theirs(redisNaive, 1)),
 		speedRow("calls/s vs naive loop", atLeast(4), redisOurs.with(64), theirs(redisNaive, 64)),
 		speedRow("calls/s vs best loop", atLeast(0.9), redisOurs.with(64), theirs(redisBest, 64)),
@@ -27,6 +27,13 @@ func redisRows() []row {
 		timeRow("time per call vs at most once", atMost(1.5), redisTenIdle.with(1), redisOurs.with(1)),
 		speedRow("calls/s vs at most once", atLeast(0.74), redisAtLeastOnce.with(64), redisOurs.with(64)),
 	}
+	for _, n := range []struct {
+		callers int
+		bound   float64
+	}{{1, 0.87}, {8, 1}, {64, 1.3}, {512, 1.2}, {4096, 1.2}} {
+		rows = append(rows, speedRow("calls/s vs NATS micro", atLeast(n.bound), redisOurs.with(n.callers), natsMicro.with(n.callers)))
+	}
+	return rows
 }
 
 var (
