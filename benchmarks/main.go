@@ -1,6 +1,6 @@
 // Command benchmarks measures jsonrpc2 beside what one would take in its place:
-// the codecs of net/rpc, other JSON-RPC 2.0 packages, NATS, and loops written by
-// hand around the clients of the brokers.
+// the codecs of net/rpc, other JSON-RPC 2.0 packages, gRPC, NATS, and loops
+// written by hand around the clients of the brokers.
 //
 //	go run .                  every row: name, value, bound, ok or short
 //	go run . -quick           the same with fewer calls, within two minutes

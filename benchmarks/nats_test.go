@@ -12,17 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestNATSMicro(t *testing.T) {
-	env := &environment{ctx: t.Context()}
-	defer env.close()
-	target, err := open(env, natsMicro.with(8))
-	require.NoError(t, err)
-	defer target.close()
-	s, err := target.times(t.Context(), 100)
-	require.NoError(t, err)
-	require.Equal(t, 100, s.calls)
-}
-
 func TestNATSServerInUse(t *testing.T) {
 	server := startNATS(t)
 	t.Setenv("NATS_URL", server)

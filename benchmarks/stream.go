@@ -27,6 +27,8 @@ func streamRows() []row {
 		timeRow("time per call vs stdlib jsonrpc", bound{}, streamOurs.with(64), theirs(streamJSON, 64)),
 		timeRow("time per call vs powerman/rpc-codec", bound{}, streamOurs.with(64), theirs(streamPowerman, 64)),
 		timeRow("time per call vs creachadair/jrpc2", bound{}, streamOurs.with(64), theirs(streamJrpc2, 64)),
+		speedRow("calls/s vs gRPC-Go", atLeast(3.3), streamOurs.with(64), grpcGo.with(64)),
+		speedRow("calls/s vs gRPC-Go", atLeast(5.5), streamOurs.with(512), grpcGo.with(512)),
 		timeRow("time per call vs a stream without it", bound{}, streamRetry.with(64), streamOurs.with(64)),
 		timeRow("time per call vs a stream by itself", atMost(1.05), streamListener.with(64), streamOurs.with(64)),
 		timeRow("time per call vs a stream by itself", bound{}, streamListener.with(1), streamOurs.with(1)),
