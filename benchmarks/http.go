@@ -15,6 +15,7 @@ func httpRows() []row {
 		timeRow("time per call vs powerman/rpc-codec", atMost(0.8), httpOurs.with(2), theirs(httpPowerman, 2)),
 		speedRow("calls/s vs powerman/rpc-codec", bound{}, httpOurs.with(64), theirs(httpPowerman, 64)),
 		speedRow("calls/s vs powerman/rpc-codec", atLeast(5), httpBatch.with(64), theirs(httpPowerman, 64)),
+		speedRow("calls/s vs 64 callers", atLeast(0.95), httpOurs.with(512), httpOurs.with(64)),
 	}
 }
 

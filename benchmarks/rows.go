@@ -24,6 +24,12 @@ type bound struct {
 func atMost(limit float64) bound  { return bound{"≤", limit} }
 func atLeast(limit float64) bound { return bound{"≥", limit} }
 
+// An at is a limit at a number of callers.
+type at struct {
+	callers int
+	limit   float64
+}
+
 func (b bound) String() string {
 	if b.sign == "" {
 		return "-"

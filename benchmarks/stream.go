@@ -20,9 +20,9 @@ import (
 
 func streamRows() []row {
 	return []row{
-		allocationRow("allocations per call, both sides", atMost(13), streamOurs.with(64)),
+		allocationRow("allocations per call, both sides", atMost(10), streamOurs.with(64)),
 		allocationRow("allocations per call, both sides", bound{}, streamOurs.with(1)),
-		timeRow("time per call vs stdlib gob", atMost(0.6), streamOurs.with(64), theirs(streamGob, 64)),
+		timeRow("time per call vs stdlib gob", atMost(0.42), streamOurs.with(64), theirs(streamGob, 64)),
 		timeRow("time per call vs stdlib gob", atMost(0.9), streamOurs.with(2), theirs(streamGob, 2)),
 		timeRow("time per call vs stdlib jsonrpc", bound{}, streamOurs.with(64), theirs(streamJSON, 64)),
 		timeRow("time per call vs powerman/rpc-codec", bound{}, streamOurs.with(64), theirs(streamPowerman, 64)),
