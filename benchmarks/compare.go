@@ -1,14 +1,11 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
 	"regexp"
 	"slices"
-	"time"
 )
 
 // compare prints how this checkout does beside another, a row for each side of
@@ -33,8 +30,9 @@ type programs [2]string
 // with the other.
 func (p programs) rows(within float64) (rows []row) {
 	for _, s := range ourSides() {
+		of := 2 * sliceOf(s.callers)
 		rows = append(rows, s.row("time per call", atMost(within), func(env *environment) (outcome, error) {
-			pairs, err := p.measure(env, s)
+			pairs, err := contest{{p[0], s}, {p[1], s}}.measure(env, env.effort.compare, of, of/turnsOfPair)
 			if err != nil {
 				return outcome{}, err
 			}
@@ -44,108 +42,10 @@ func (p programs) rows(within float64) (rows []row) {
 	return rows
 }
 
-// pairsOfProcesses is how many pairs two processes measure before new ones take
-// their place: a process may be fast or slow all its life by chance.
-const pairsOfProcesses = 4
-
-func (p programs) measure(env *environment, s side) (*pairs, error) {
-	variables, err := brokersFor(env, s)
-	if err != nil {
-		return nil, err
-	}
-	all := &pairs{of: 2 * sliceOf(s.callers)}
-	for range env.effort.processes {
-		if err := p.measureOnce(env.ctx, s, variables, all); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-}
-
-// measureOnce starts a process of each checkout and adds what they measure.
-func (p programs) measureOnce(ctx context.Context, s side, variables []string, to *pairs) error {
-	var measurers [2]*measurer
-	for i, program := range p {
-		m, err := startMeasurer(ctx, program, variables...)
-		if err != nil {
-			return err
-		}
-		defer m.end()
-		warmUp := order{Open: s.String(), For: to.of}
-		if _, err := m.measure(warmUp); err != nil {
-			return err
-		}
-		measurers[i] = m
-	}
-	for range pairsOfProcesses {
-		err := to.add(func(i int, d time.Duration) (report, error) { return measurers[i].measure(order{For: d}) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// brokersFor starts the brokers that a side needs, by opening it once, and
-// returns the environment variables with their URLs.
-func brokersFor(env *environment, s side) (variables []string, err error) {
-	t, err := open(env, s)
-	if err != nil {
-		return nil, err
-	}
-	t.close()
-	if env.redis != "" {
-		variables = append(variables, "REDIS_URL="+env.redis)
-	}
-	if env.amqp != "" {
-		variables = append(variables, "AMQP_URL="+env.amqp)
-	}
-	return variables, nil
-}
-
-// Pairs are what the two checkouts did in turns.
-type pairs struct {
-	of          time.Duration // how long either of a pair is called, at least
-	turns       int           // taken by each
-	this, other []report      // one of each is a pair
-}
-
 // turnsOfPair is how many turns make up a side of a pair, fewer where a call takes
 // longer than a turn. Turns are short, so that what else the machine does meets
 // both sides alike.
 const turnsOfPair = 8
-
-// add adds a pair. The turns go A B, B A, A B and so on: neither side is always
-// the later one, and a drift of the machine's speed cancels out.
-func (p *pairs) add(measure func(i int, d time.Duration) (report, error)) error {
-	var pair [2]report
-	for min(pair[0].Elapsed, pair[1].Elapsed) < p.of {
-		for i := range pair {
-			i = (i + p.turns) % 2
-			r, err := measure(i, p.of/turnsOfPair)
-			if err != nil {
-				return err
-			}
-			pair[i].add(r)
-		}
-		p.turns++
-	}
-	if pair[0].Calls == 0 || pair[1].Calls == 0 {
-		return errors.New("no call within " + p.of.String())
-	}
-	p.this, p.other = append(p.this, pair[0]), append(p.other, pair[1])
-	return nil
-}
-
-// ratios returns the time per call of this checkout to that of the other, pair
-// by pair.
-func (p *pairs) ratios() []float64 {
-	ratios := make([]float64, len(p.this))
-	for i := range ratios {
-		ratios[i] = p.this[i].perCall() / p.other[i].perCall()
-	}
-	return ratios
-}
 
 func (p *pairs) outcome() outcome {
 	ratios := p.ratios()

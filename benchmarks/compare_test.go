@@ -20,7 +20,7 @@ func TestTurns(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			p := pairs{of: turnsOfPair * time.Second}
+			p := pairs{of: 8 * time.Second, turn: time.Second}
 			var order string
 			for range 2 {
 				require.NoError(t, p.add(func(i int, d time.Duration) (report, error) {
@@ -36,7 +36,7 @@ func TestTurns(t *testing.T) {
 }
 
 func TestPairThatFails(t *testing.T) {
-	p := pairs{of: time.Second}
+	p := pairs{of: time.Second, turn: time.Second}
 	broken := errors.New("broken")
 	require.Equal(t, broken, p.add(func(int, time.Duration) (report, error) { return report{}, broken }))
 	require.EqualError(t, p.add(func(i int, d time.Duration) (report, error) {
@@ -94,7 +94,7 @@ func TestOurSides(t *testing.T) {
 
 // Both children use the one broker, which leaves nothing behind.
 func TestCompareWithItself(t *testing.T) {
-	env := &environment{ctx: t.Context(), effort: effort{processes: 1}}
+	env := &environment{ctx: t.Context(), effort: effort{compare: repeats{processes: 1, pairs: 4}}}
 	defer env.close()
 	require.NoError(t, compare(env, "..", 1000, regexp.MustCompile("^(stream, 2|Redis, 1) ")))
 }

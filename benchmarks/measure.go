@@ -14,20 +14,35 @@ import (
 
 // An effort says how long to measure.
 type effort struct {
-	slices    int           // of a side in each of its turns
-	warmUp    time.Duration // before the first turn
-	heapCalls int           // over which the heap must not grow
-	idle      time.Duration // over which an idle pair is watched
-	processes int           // of either checkout, one after the other
+	rounds     int           // of which a row is the median
+	slices     int           // of a side in each round
+	warmUp     time.Duration // before the first round
+	heapCalls  int           // over which the heap must not grow
+	settle     time.Duration // after the last call of what is idle
+	idle       time.Duration // over which it is watched then
+	compare    repeats       // of a contest with another checkout
+	growth     repeats       // of a contest with fewer callers
+	growthTurn time.Duration // of either in that
+}
+
+// Repeats are how often a contest of two processes is held.
+type repeats struct {
+	processes int // of either, one after the other
+	pairs     int // that two of them measure
 }
 
 var (
-	fullEffort  = effort{slices: 10, warmUp: time.Second, heapCalls: 5_000_000, idle: time.Minute, processes: 5}
-	quickEffort = effort{slices: 2, warmUp: 100 * time.Millisecond, heapCalls: 200_000, idle: 6 * time.Second, processes: 2}
+	fullEffort = effort{
+		rounds: 5, slices: 10, warmUp: time.Second, heapCalls: 5_000_000,
+		settle: 30 * time.Second, idle: time.Minute,
+		compare: repeats{processes: 5, pairs: 4}, growth: repeats{processes: 5, pairs: 4}, growthTurn: time.Second,
+	}
+	quickEffort = effort{
+		rounds: 3, slices: 2, warmUp: 100 * time.Millisecond, heapCalls: 200_000,
+		settle: 3 * time.Second, idle: 6 * time.Second,
+		compare: repeats{processes: 2, pairs: 4}, growth: repeats{processes: 1, pairs: 3}, growthTurn: 500 * time.Millisecond,
+	}
 )
-
-// rounds is how many ratios a row is the median of.
-const rounds = 5
 
 // sliceOf returns how long so many callers call without a break: short, so that
 // what else the machine does meets both sides, but long enough that thousands
@@ -158,7 +173,6 @@ func (t *target) callWhile(more func() bool) (sample, error) {
 // A duel is what the rounds of two sides showed.
 type duel struct {
 	ours, theirs []float64 // calls per second
-	conns        [2]int    // afterwards, where the targets tell
 }
 
 // fight has two sides take turns. Where ours is not there, theirs has them all.
@@ -175,14 +189,9 @@ func fight(env *environment, ours, theirs side) (d duel, err error) {
 		return d, err
 	}
 	defer b.close()
-	for range rounds {
+	for range env.effort.rounds {
 		if err := d.round(env, a, b); err != nil {
 			return d, err
-		}
-	}
-	for i, t := range []*target{a, b} {
-		if t != nil && t.conns != nil {
-			d.conns[i] = t.conns()
 		}
 	}
 	return d, nil
@@ -271,7 +280,7 @@ func allocations(env *environment, s side) (float64, error) {
 	}
 	defer t.close()
 	var perCall []float64
-	for range rounds {
+	for range env.effort.rounds {
 		before := mallocs()
 		var turn sample
 		for range env.effort.slices {

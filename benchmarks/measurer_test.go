@@ -134,11 +134,13 @@ func TestProtocol(t *testing.T) {
 	require.NoError(t, e.Encode(order{Open: "stream, 2 callers", For: time.Second}))
 	require.NoError(t, e.Encode(order{For: time.Millisecond}))
 	require.NoError(t, e.Encode(report{Calls: 3, Elapsed: time.Second, Allocations: 4}))
+	require.NoError(t, e.Encode(report{Conns: 5}))
 	require.NoError(t, e.Encode(report{Error: "no"}))
 	require.Equal(t, `{"version":1}
 {"open":"stream, 2 callers","for":1000000000}
 {"for":1000000}
 {"calls":3,"elapsed":1000000000,"allocations":4}
+{"calls":0,"elapsed":0,"allocations":0,"conns":5}
 {"calls":0,"elapsed":0,"allocations":0,"error":"no"}
 `, lines.String())
 }

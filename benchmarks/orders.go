@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 )
 
@@ -30,8 +31,9 @@ type order struct {
 // A report is the line that answers an order.
 type report struct {
 	Calls       int           `json:"calls"`
-	Elapsed     time.Duration `json:"elapsed"`     // in nanoseconds
-	Allocations uint64        `json:"allocations"` // at both ends
+	Elapsed     time.Duration `json:"elapsed"`         // in nanoseconds
+	Allocations uint64        `json:"allocations"`     // at both ends
+	Conns       int           `json:"conns,omitempty"` // to the broker, afterwards, where the side tells
 	Error       string        `json:"error,omitempty"`
 }
 
@@ -39,10 +41,13 @@ func (r *report) add(more report) {
 	r.Calls += more.Calls
 	r.Elapsed += more.Elapsed
 	r.Allocations += more.Allocations
+	r.Conns = more.Conns
 }
 
 // perCall returns the seconds per call.
 func (r report) perCall() float64 { return r.Elapsed.Seconds() / float64(r.Calls) }
+
+func (r report) callsPerSecond() float64 { return 1 / r.perCall() }
 
 func (r report) allocationsPerCall() float64 { return float64(r.Allocations) / float64(r.Calls) }
 
@@ -134,19 +139,35 @@ func (s *openSide) measure(next order) (r report, err error) {
 	defer runtime.GC()
 	before := mallocs()
 	turn, err := s.target.during(s.env.ctx, next.For)
-	return report{Calls: turn.calls, Elapsed: turn.elapsed, Allocations: mallocs() - before}, err
+	r = report{Calls: turn.calls, Elapsed: turn.elapsed, Allocations: mallocs() - before}
+	if s.target.conns != nil {
+		r.Conns = s.target.conns()
+	}
+	return r, err
 }
 
 // open opens the side of ours with a name, in place of the one that is open.
-func (s *openSide) open(name string) (err error) {
+func (s *openSide) open(name string) error {
 	s.close()
+	ours, err := sideNamed(name)
+	if err != nil {
+		return err
+	}
+	s.target, err = open(s.env, ours)
+	return err
+}
+
+// sideNamed returns the side of ours with a name. Its transport is one that rows
+// measure; it may have any number of callers.
+func sideNamed(name string) (side, error) {
 	for _, ours := range ourSides() {
-		if ours.String() == name {
-			s.target, err = open(s.env, ours)
-			return err
+		var callers int
+		_, _ = fmt.Sscanf(strings.TrimPrefix(name, ours.name), ", %d caller", &callers)
+		if s := ours.with(callers); callers > 0 && s.String() == name {
+			return s, nil
 		}
 	}
-	return fmt.Errorf("there is no side %q", name)
+	return side{}, fmt.Errorf("there is no side %q", name)
 }
 
 func (s *openSide) close() {

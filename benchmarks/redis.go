@@ -22,7 +22,6 @@ func redisRows() []row {
 		speedRow("calls/s vs naive loop", atLeast(4), redisOurs.with(64), theirs(redisNaive, 64)),
 		speedRow("calls/s vs best loop", atLeast(0.9), redisOurs.with(64), theirs(redisBest, 64)),
 		speedRow("calls/s vs best loop", atLeast(0.9), redisOurs.with(512), theirs(redisBest, 512)),
-		noMoreConns(speedRow("calls/s vs 512, on no more connections", atLeast(0.9), redisOurs.with(4096), redisOurs.with(512))),
 		timeRow("time per call vs at most once", atMost(1.35), redisAtLeastOnce.with(1), redisOurs.with(1)),
 		timeRow("time per call vs at most once", atMost(1.5), redisTenIdle.with(1), redisOurs.with(1)),
 		speedRow("calls/s vs at most once", atLeast(0.8), redisAtLeastOnce.with(64), redisOurs.with(64)),
@@ -44,19 +43,6 @@ var (
 
 	atLeastOnce = &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce}
 )
-
-// noMoreConns makes a row short where our side keeps more connections to the
-// broker than the other.
-func noMoreConns(r row) row {
-	measure := r.measure
-	r.measure = func(env *environment) (outcome, error) {
-		o, err := measure(env)
-		o.failed = o.conns[0] > o.conns[1]
-		o.note += fmt.Sprintf(", %d and %d connections", o.conns[0], o.conns[1])
-		return o, err
-	}
-	return r
-}
 
 // A redisPair is what a service on a list has of Redis: a client for each end,
 // as if they were on two machines, and a queue of its own.

@@ -54,9 +54,8 @@ func (b bound) verdict(o outcome) string {
 type outcome struct {
 	value   float64
 	note    string
-	missing bool   // our side is not there
-	failed  bool   // short, whatever the value
-	conns   [2]int // to the broker, of either side
+	missing bool // our side is not there
+	failed  bool // short, whatever the value
 }
 
 func (o outcome) shown() string {
@@ -90,7 +89,7 @@ func printRows(env *environment, rows []row, wanted *regexp.Regexp) error {
 }
 
 func allRows() []row {
-	return slices.Concat(streamRows(), redisRows(), rabbitRows(), httpRows(), rubyRows(), steadyRows())
+	return slices.Concat(streamRows(), redisRows(), rabbitRows(), httpRows(), rubyRows(), growthRows(), steadyRows())
 }
 
 // row returns a row that measures a side of ours. Its name begins with the
@@ -140,15 +139,18 @@ func allocationRow(what string, b bound, ours side) row {
 }
 
 func (d *duel) outcome(ratios []float64) outcome {
-	theirs := fmt.Sprintf("theirs %.0f/s", median(d.theirs))
 	if len(ratios) == 0 {
-		return outcome{missing: true, note: theirs}
+		return outcome{missing: true, note: fmt.Sprintf("theirs %.0f/s", median(d.theirs))}
 	}
+	return speedOutcome(ratios, median(d.ours), median(d.theirs))
+}
+
+// speedOutcome returns the outcome of some ratios, with both sides' calls per
+// second.
+func speedOutcome(ratios []float64, ours, theirs float64) outcome {
 	return outcome{
-		conns: d.conns,
 		value: median(ratios),
-		note: fmt.Sprintf("%.2f to %.2f, ours %.0f/s, %s",
-			slices.Min(ratios), slices.Max(ratios), median(d.ours), theirs),
+		note:  fmt.Sprintf("%.2f to %.2f, ours %.0f/s, theirs %.0f/s", slices.Min(ratios), slices.Max(ratios), ours, theirs),
 	}
 }
 

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestGrowth(t *testing.T) {
+	p := pairs{
+		this:  []report{{Calls: 10, Elapsed: time.Second, Conns: 3}, {Calls: 30, Elapsed: time.Second, Conns: 2}, {Calls: 20, Elapsed: time.Second}},
+		other: []report{{Calls: 20, Elapsed: time.Second, Conns: 3}, {Calls: 20, Elapsed: time.Second, Conns: 3}, {Calls: 20, Elapsed: time.Second}},
+	}
+	o := p.growth()
+	require.Equal(t, outcome{value: 1, note: "0.50 to 1.50, ours 20/s, theirs 20/s, 3 and 3 connections"}, o)
+
+	p.this[1].Conns = 4
+	o = p.growth()
+	require.Equal(t, "short", atLeast(0.9).verdict(o), "it takes more connections")
+}
+
+// Both sides are opened in processes of their own, though no other row measures the
+// one with fewer callers.
+func TestGrowthRow(t *testing.T) {
+	env := &environment{ctx: t.Context(), effort: effort{growth: repeats{processes: 1, pairs: 1}, growthTurn: 200 * time.Millisecond}}
+	o, err := growthRow(httpBatch, bound{}).measure(env)
+	require.NoError(t, err)
+	require.Positive(t, o.value)
+}
