@@ -61,15 +61,6 @@ func (p *pairs) outcome() outcome {
 	}
 }
 
-// medianOf returns the median of a figure.
-func medianOf(reports []report, figure func(report) float64) float64 {
-	var values []float64
-	for _, r := range reports {
-		values = append(values, figure(r))
-	}
-	return median(values)
-}
-
 // medianWithin returns the two values between which the median of what they are
 // drawn from lies, with a probability of 95 %. It supposes no distribution: of n
 // values, the number below that median is binomial, about n/2 ± 1.96 √n/2.

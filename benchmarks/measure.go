@@ -263,6 +263,19 @@ func median(values []float64) float64 {
 	return sorted[n/2]
 }
 
+// medianOf returns the median of a figure of each item.
+func medianOf[T any](items []T, figure func(T) float64) float64 {
+	return median(figures(items, figure))
+}
+
+// figures returns a figure of each item.
+func figures[T any](items []T, figure func(T) float64) (values []float64) {
+	for _, item := range items {
+		values = append(values, figure(item))
+	}
+	return values
+}
+
 // quantile returns the value that a share q of the values does not exceed.
 func quantile[T float64 | time.Duration](values []T, q float64) T {
 	if len(values) == 0 {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
@@ -66,34 +65,6 @@ func measureCurve(env *environment, t transport) (curve, error) {
 			t.name, callers, l.rate, l.p50.Round(time.Microsecond), l.p99.Round(time.Microsecond))
 	}
 	return c, nil
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-// A latency is what one caller among many sees.
-type latency struct {
-	rate     float64 // of all callers, per second
-	p50, p99 time.Duration
-}
-
-// measureLatency times each call of a side.
-func measureLatency(env *environment, s side) (latency, error) {
-	t, err := warm(env, s)
-	if err != nil {
-		return latency{}, err
-	}
-	defer t.close()
-	times := make([][]time.Duration, s.callers)
-	call := t.call
-	t.call = func(caller int) error {
-		start := time.Now()
-		err := call(caller)
-		times[caller] = append(times[caller], time.Since(start))
-		return err
-	}
-	turn, err := t.during(env.ctx, time.Duration(2*env.effort.slices)*sliceOf(s.callers))
-	all := slices.Concat(times...)
-	return latency{turn.rate(), quantile(all, 0.5), quantile(all, 0.99)}, err
 }
 
 // A panel is one of the plots that stand side by side.

@@ -15,8 +15,9 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 )
 
-// loopPrefetch is how many requests the loops on RabbitMQ have under way.
-const loopPrefetch = 64
+// defaultPrefetch is how many requests a server of ours takes from a broker and has
+// under way, unless told otherwise. The loops have as many.
+const defaultPrefetch = 64
 
 func rabbitRows() []row {
 	return []row{
@@ -132,7 +133,7 @@ type rabbitServer struct {
 // serveRabbit consumes and publishes on two connections, as one should: see
 // RabbitMQ's advice on flow control.
 func serveRabbit(t *target, url, queue string, ack func(*rabbitServer)) error {
-	s := &rabbitServer{answered: make(chan uint64, loopPrefetch)}
+	s := &rabbitServer{answered: make(chan uint64, defaultPrefetch)}
 	for _, channel := range []**amqp.Channel{&s.in, &s.out} {
 		conn, err := dialRabbit(t, url)
 		if err != nil {
@@ -146,7 +147,7 @@ func serveRabbit(t *target, url, queue string, ack func(*rabbitServer)) error {
 	if err != nil {
 		return err
 	}
-	if err := s.in.Qos(loopPrefetch, 0, false); err != nil {
+	if err := s.in.Qos(defaultPrefetch, 0, false); err != nil {
 		return err
 	}
 	if s.requests, err = s.in.Consume(queue, queue, false, false, false, false, nil); err != nil {
@@ -193,7 +194,7 @@ func (s *rabbitServer) ackMany() {
 	next := uint64(1)
 	for tag := range s.answered {
 		done[tag] = true
-		for _, tag := range drain(s.answered, loopPrefetch) {
+		for _, tag := range drain(s.answered, defaultPrefetch) {
 			done[tag] = true
 		}
 		first := next

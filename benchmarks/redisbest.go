@@ -8,9 +8,6 @@ import (
 	"sync/atomic"
 )
 
-// maxRunning is how many requests a best loop runs at once: as many as redisconn.
-const maxRunning = 64
-
 // redisBest is the best that one writes by hand for this one method: loops that
 // send and take all there is at once, and on the server each request on a
 // goroutine of its own, so many at once as redisconn runs.
@@ -19,7 +16,7 @@ func redisBest(env *environment, t *target) error {
 	if err != nil {
 		return err
 	}
-	s := &bestServer{loopServer: newLoopServer(p, maxRunning)}
+	s := &bestServer{loopServer: newLoopServer(p, defaultPrefetch)}
 	s.serve = func(request string) { s.running.Go(func() { s.answer(request) }) }
 	s.start(t, s.running.Wait)
 	c := &bestClient{loopClient: newLoopClient(env.ctx, p), waiting: make(map[string]chan loopResponse)}

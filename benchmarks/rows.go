@@ -89,7 +89,8 @@ func printRows(env *environment, rows []row, wanted *regexp.Regexp) error {
 }
 
 func allRows() []row {
-	return slices.Concat(streamRows(), redisRows(), rabbitRows(), httpRows(), rubyRows(), growthRows(), steadyRows())
+	return slices.Concat(streamRows(), redisRows(), rabbitRows(), httpRows(), rubyRows(),
+		growthRows(), tailRows(), slowRows(), steadyRows())
 }
 
 // row returns a row that measures a side of ours. Its name begins with the

@@ -46,7 +46,7 @@ var (
 // newServer returns the server that all sides made of net/rpc share in kind.
 func newServer() (*rpc.Server, error) {
 	server := rpc.NewServer()
-	return server, errors.Join(server.Register(calc.Calc{}), server.Register(Echo{}))
+	return server, errors.Join(server.Register(calc.Calc{}), server.Register(Echo{}), server.Register(Slow{}))
 }
 
 // Echo is the service for large values.
@@ -81,9 +81,14 @@ func overTCP(connect connector) opener {
 func (t *target) useClient(client *rpc.Client) {
 	t.client = client
 	t.onClose(func() { _ = client.Close() })
+	t.use("Calc.Add")
+}
+
+// use has the target's client add by a method.
+func (t *target) use(method string) {
 	t.call = func(int) error {
 		var sum float64
-		if err := client.Call("Calc.Add", calc.Args{A: 1, B: 5.1}, &sum); err != nil {
+		if err := t.client.Call(method, calc.Args{A: 1, B: 5.1}, &sum); err != nil {
 			return err
 		}
 		return checkSum(sum)

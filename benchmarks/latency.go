@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// tailRows tell how much longer than most calls the slow ones take.
+func tailRows() []row {
+	return []row{
+		tailRow(atMost(4), streamOurs.with(64)),
+		tailRow(atMost(3), redisOurs.with(64)),
+		tailRow(atMost(2.3), rabbitOurs.with(64)),
+		tailRow(atMost(4), httpOurs.with(64)),
+	}
+}
+
+// tailRow compares quantiles of the time of a call.
+func tailRow(b bound, ours side) row {
+	return ours.row("time of a call, 99th percentile vs median", b, func(env *environment) (outcome, error) {
+		all, err := measureLatencies(env, ours, env.effort.rounds, time.Duration(env.effort.slices)*sliceOf(ours.callers))
+		if err != nil {
+			return outcome{}, err
+		}
+		ratio := func(l latency) float64 { return l.p99.Seconds() / l.p50.Seconds() }
+		p50 := medianOf(all, func(l latency) float64 { return milliseconds(l.p50) })
+		ratios := figures(all, ratio)
+		return outcome{
+			value: median(ratios),
+			note:  fmt.Sprintf("%.2f to %.2f, median %.3g ms", slices.Min(ratios), slices.Max(ratios), p50),
+		}, nil
+	})
+}
+
+// A latency is what one caller among many sees.
+type latency struct {
+	rate     float64 // of all callers, per second
+	p50, p99 time.Duration
+}
+
+// measureLatency times each call of a side, for long enough to draw it.
+func measureLatency(env *environment, s side) (latency, error) {
+	all, err := measureLatencies(env, s, 1, time.Duration(2*env.effort.slices)*sliceOf(s.callers))
+	if err != nil {
+		return latency{}, err
+	}
+	return all[0], nil
+}
+
+// measureLatencies times each call of a side, in so many rounds.
+func measureLatencies(env *environment, s side, rounds int, of time.Duration) (all []latency, err error) {
+	t, err := warm(env, s)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	times := make([][]time.Duration, s.callers)
+	call := t.call
+	t.call = func(caller int) error {
+		start := time.Now()
+		err := call(caller)
+		times[caller] = append(times[caller], time.Since(start))
+		return err
+	}
+	for range rounds {
+		turn, err := t.during(env.ctx, of)
+		if err != nil {
+			return nil, err
+		}
+		round := slices.Concat(times...)
+		all = append(all, latency{turn.rate(), quantile(round, 0.5), quantile(round, 0.99)})
+		clear(times)
+	}
+	return all, nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
