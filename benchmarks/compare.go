@@ -4,13 +4,12 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"regexp"
 	"slices"
 )
 
 // compare prints how this checkout does beside another, a row for each side of
 // ours.
-func compare(env *environment, other string, within float64, wanted *regexp.Regexp) error {
+func compare(env *environment, other string, within float64) error {
 	dir, err := os.MkdirTemp("", "benchmarks")
 	if err != nil {
 		return err
@@ -20,7 +19,7 @@ func compare(env *environment, other string, within float64, wanted *regexp.Rege
 	if err != nil {
 		return err
 	}
-	return printRows(env, programs.rows(within), wanted)
+	return printRows(env, programs.rows(within))
 }
 
 // programs are what measures this checkout, and what measures the other.

@@ -16,8 +16,8 @@
 //
 // The brokers are those in REDIS_URL, AMQP_URL and NATS_URL; where one is not
 // set, a private one is started and ended: redis-server and rabbitmq-server as
-// they are installed, nats-server built of its module by go tool. A Redis that
-// others use, too, has their commands counted in the row of the idle pair. The
+// they are installed, nats-server built of its module by go tool. The rows that
+// count the commands of idle ends start a Redis of their own in any case. The
 // rows with Ruby need ruby and its packages redis and bunny.
 //
 // # Comparing two checkouts
@@ -105,15 +105,15 @@ func run(ctx context.Context, args []string) (err error) {
 		measureOnOrder(ctx, os.Stdin, os.Stdout)
 		return nil
 	}
-	env := &environment{ctx: ctx, effort: fullEffort}
+	env := &environment{ctx: ctx, effort: fullEffort, wanted: wanted}
 	if *quick {
 		env.effort = quickEffort
 	}
 	defer env.close()
 	if *other != "" {
-		return compare(env, *other, *within, wanted)
+		return compare(env, *other, *within)
 	}
-	err = printRows(env, allRows(), wanted)
+	err = printRows(env, allRows())
 	if *file != "" && ctx.Err() == nil {
 		err = errors.Join(err, drawPlot(env, *file))
 	}
@@ -124,5 +124,11 @@ func run(ctx context.Context, args []string) (err error) {
 type environment struct {
 	ctx    context.Context
 	effort effort
+	wanted *regexp.Regexp // names of rows; nil: all
 	brokers
+}
+
+// wants reports whether the row with a name is to be measured.
+func (e *environment) wants(name string) bool {
+	return e.wanted == nil || e.wanted.MatchString(name)
 }

@@ -37,6 +37,9 @@ func TestMeasurer(t *testing.T) {
 		require.Positive(t, r.Elapsed)
 		require.Greater(t, r.Allocations, uint64(r.Calls))
 	}
+	r, err := m.measure(order{For: d, Idle: true})
+	require.NoError(t, err)
+	require.Equal(t, report{Elapsed: d, CPU: r.CPU}, r)
 	m.end()
 	require.True(t, m.cmd.ProcessState.Success(), "it ends by itself")
 }
@@ -133,14 +136,16 @@ func TestProtocol(t *testing.T) {
 	require.NoError(t, e.Encode(greeting{Version: 1}))
 	require.NoError(t, e.Encode(order{Open: "stream, 2 callers", For: time.Second}))
 	require.NoError(t, e.Encode(order{For: time.Millisecond}))
+	require.NoError(t, e.Encode(order{For: time.Millisecond, Idle: true}))
 	require.NoError(t, e.Encode(report{Calls: 3, Elapsed: time.Second, Allocations: 4}))
-	require.NoError(t, e.Encode(report{Conns: 5}))
+	require.NoError(t, e.Encode(report{Conns: 5, CPU: 6}))
 	require.NoError(t, e.Encode(report{Error: "no"}))
 	require.Equal(t, `{"version":1}
 {"open":"stream, 2 callers","for":1000000000}
 {"for":1000000}
+{"for":1000000,"idle":true}
 {"calls":3,"elapsed":1000000000,"allocations":4}
-{"calls":0,"elapsed":0,"allocations":0,"conns":5}
+{"calls":0,"elapsed":0,"allocations":0,"conns":5,"cpu":6}
 {"calls":0,"elapsed":0,"allocations":0,"error":"no"}
 `, lines.String())
 }

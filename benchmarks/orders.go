@@ -22,10 +22,11 @@ type greeting struct {
 }
 
 // An order is a line that a measuring process reads. It has a side called for a
-// while: the side that it opens, or else the one that is open.
+// while, or left idle: the side that it opens, or else the one that is open.
 type order struct {
 	Open string        `json:"open,omitempty"`
 	For  time.Duration `json:"for"` // in nanoseconds
+	Idle bool          `json:"idle,omitempty"`
 }
 
 // A report is the line that answers an order.
@@ -34,6 +35,7 @@ type report struct {
 	Elapsed     time.Duration `json:"elapsed"`         // in nanoseconds
 	Allocations uint64        `json:"allocations"`     // at both ends
 	Conns       int           `json:"conns,omitempty"` // to the broker, afterwards, where the side tells
+	CPU         time.Duration `json:"cpu,omitempty"`   // processor time of the idle process
 	Error       string        `json:"error,omitempty"`
 }
 
@@ -125,8 +127,7 @@ func (s *openSide) carryOut(next order) report {
 	return r
 }
 
-// measure calls the side for a while, and opens it before if the order says so.
-// It leaves no work to the collector: the other process has the next turn.
+// measure has the side called or idle, and opens it before if the order says so.
 func (s *openSide) measure(next order) (r report, err error) {
 	if next.Open != "" {
 		if err := s.open(next.Open); err != nil {
@@ -136,9 +137,29 @@ func (s *openSide) measure(next order) (r report, err error) {
 	if s.target == nil {
 		return r, errors.New("no side is open")
 	}
+	if next.Idle {
+		return s.idle(next.For)
+	}
+	return s.call(next.For)
+}
+
+// idle takes the processor time of this process over a while.
+func (s *openSide) idle(d time.Duration) (r report, err error) {
+	before, err := cpuTime()
+	if err != nil {
+		return r, err
+	}
+	pause(s.env.ctx, d)
+	after, err := cpuTime()
+	return report{Elapsed: d, CPU: after - before}, err
+}
+
+// call has the side called for a while. It leaves no work to the collector: the other
+// process has the next turn.
+func (s *openSide) call(d time.Duration) (r report, err error) {
 	defer runtime.GC()
 	before := mallocs()
-	turn, err := s.target.during(s.env.ctx, next.For)
+	turn, err := s.target.during(s.env.ctx, d)
 	r = report{Calls: turn.calls, Elapsed: turn.elapsed, Allocations: mallocs() - before}
 	if s.target.conns != nil {
 		r.Conns = s.target.conns()

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"regexp"
-	"strconv"
 	"sync"
 	"time"
 
@@ -211,54 +209,4 @@ func (p *redisPair) callNaively(int) error {
 		return err
 	}
 	return response.check()
-}
-
-// idleCommands returns how many commands a minute an idle client and server
-// send.
-func idleCommands(env *environment) (float64, error) {
-	t, err := open(env, redisOurs.with(1))
-	if err != nil {
-		return 0, err
-	}
-	defer t.close()
-	if err := t.call(0); err != nil {
-		return 0, err
-	}
-	url, err := env.redisURL()
-	if err != nil {
-		return 0, err
-	}
-	opts, err := redis.ParseURL(url)
-	if err != nil {
-		return 0, err
-	}
-	rdb := redis.NewClient(opts)
-	defer rdb.Close()
-	before, err := commands(env.ctx, rdb)
-	if err != nil {
-		return 0, err
-	}
-	select {
-	case <-time.After(env.effort.idle):
-	case <-env.ctx.Done():
-	}
-	after, err := commands(env.ctx, rdb)
-	own := 1 // the one that asked before
-	return float64(after-before-own) / env.effort.idle.Minutes(), err
-}
-
-// commands returns how many commands a Redis has run.
-func commands(ctx context.Context, rdb *redis.Client) (n int, err error) {
-	info, err := rdb.Info(ctx, "commandstats").Result()
-	if err != nil {
-		return 0, err
-	}
-	for _, match := range regexp.MustCompile(`:calls=(\d+)`).FindAllStringSubmatch(info, -1) {
-		calls, err := strconv.Atoi(match[1])
-		if err != nil {
-			return 0, err
-		}
-		n += calls
-	}
-	return n, nil
 }

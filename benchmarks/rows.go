@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 )
 
@@ -65,13 +64,12 @@ func (o outcome) shown() string {
 	return fmt.Sprintf("%.4g", o.value)
 }
 
-// printRows measures the rows whose names match, and prints each when it is
-// done.
-func printRows(env *environment, rows []row, wanted *regexp.Regexp) error {
+// printRows measures the rows that are wanted, and prints each when it is done.
+func printRows(env *environment, rows []row) error {
 	var failures []error
 	fmt.Printf("%-78s %8s %8s  %s\n", "row", "value", "bound", "verdict")
 	for _, r := range rows {
-		if !wanted.MatchString(r.name) {
+		if !env.wants(r.name) {
 			continue
 		}
 		o, err := r.measure(env)
@@ -90,7 +88,7 @@ func printRows(env *environment, rows []row, wanted *regexp.Regexp) error {
 
 func allRows() []row {
 	return slices.Concat(streamRows(), redisRows(), rabbitRows(), httpRows(), rubyRows(),
-		growthRows(), tailRows(), slowRows(), steadyRows())
+		growthRows(), tailRows(), slowRows(), steadyRows(), idleRows())
 }
 
 // row returns a row that measures a side of ours. Its name begins with the
@@ -163,13 +161,5 @@ func steadyRows() []row {
 			value, err := heapGrowth(env, stream)
 			return outcome{value: value, note: fmt.Sprintf("over %d calls", env.effort.heapCalls)}, err
 		}),
-		{
-			name:  "Redis, idle client and server, broker commands per minute",
-			bound: atMost(60),
-			measure: func(env *environment) (outcome, error) {
-				value, err := idleCommands(env)
-				return outcome{value: value, note: fmt.Sprintf("over %v", env.effort.idle)}, err
-			},
-		},
 	}
 }

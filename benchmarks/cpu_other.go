@@ -1,0 +1,11 @@
+//go:build !unix
+
+package main
+
+import (
+	"errors"
+	"time"
+)
+
+// cpuTime returns an error: only Unix tells.
+func cpuTime() (time.Duration, error) { return 0, errors.ErrUnsupported }
