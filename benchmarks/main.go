@@ -3,7 +3,7 @@
 // written by hand around the clients of the brokers.
 //
 //	go run .                  every row: name, value, bound, ok or short
-//	go run . -quick           the same with fewer calls, within two minutes
+//	go run . -quick           the same with fewer calls, within three minutes
 //	go run . -rows 'Redis'    the rows whose names match
 //	go run . -plot FILE.svg   the rows, and throughput and latency over the
 //	                          number of callers, drawn into a file

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net/rpc"
 	"runtime"
 	"slices"
@@ -39,7 +40,7 @@ var (
 	}
 	quickEffort = effort{
 		rounds: 3, slices: 2, warmUp: 100 * time.Millisecond, heapCalls: 200_000,
-		settle: 3 * time.Second, idle: 6 * time.Second,
+		settle: 3 * time.Second, idle: 10 * time.Second,
 		compare: repeats{processes: 2, pairs: 4}, growth: repeats{processes: 1, pairs: 3}, growthTurn: 500 * time.Millisecond,
 	}
 )
@@ -285,7 +286,8 @@ func quantile[T float64 | time.Duration](values []T, q float64) T {
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }
 
-// allocations returns the allocations per call of a target, both ends.
+// allocations returns the allocations per call of a target, both ends, to a tenth:
+// those of the callers' own goroutines are some hundredths.
 func allocations(env *environment, s side) (float64, error) {
 	t, err := warm(env, s)
 	if err != nil {
@@ -295,15 +297,13 @@ func allocations(env *environment, s side) (float64, error) {
 	var perCall []float64
 	for range env.effort.rounds {
 		before := mallocs()
-		var turn sample
-		for range env.effort.slices {
-			if err := turn.add(env, t); err != nil {
-				return 0, err
-			}
+		turn, err := t.during(env.ctx, time.Duration(env.effort.slices)*sliceOf(s.callers))
+		if err != nil {
+			return 0, err
 		}
 		perCall = append(perCall, float64(mallocs()-before)/float64(turn.calls))
 	}
-	return median(perCall), nil
+	return math.Round(10*median(perCall)) / 10, nil
 }
 
 // mallocs returns how many allocations this process has made.
