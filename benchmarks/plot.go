@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"image/color"
 	"math"
 	"os"
 	"strconv"
@@ -15,9 +17,29 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// plottedTransports are those with a curve in the plot.
-func plottedTransports() []transport {
-	return []transport{streamOurs, redisOurs, rabbitOurs, rabbitBatch, httpOurs, httpBatch}
+// A plotted is a transport with a curve in the plot.
+type plotted struct {
+	transport
+	color color.Color
+	rival bool // not ours: dashed
+}
+
+func plottedTransports() []plotted {
+	return []plotted{
+		{transport: streamOurs, color: rgb(0x1b7837)},
+		{transport: redisOurs, color: rgb(0xe31a1c)},
+		{transport: redisBatch, color: rgb(0x8c0d25)},
+		{transport: rabbitOurs, color: rgb(0xe08214)},
+		{transport: rabbitBatch, color: rgb(0x8c510a)},
+		{transport: httpOurs, color: rgb(0x3690c0)},
+		{transport: httpBatch, color: rgb(0x08306b)},
+		{transport: natsMicro, color: rgb(0x525252), rival: true},
+		{transport: grpcGo, color: rgb(0x88419d), rival: true},
+	}
+}
+
+func rgb(hex uint32) color.Color {
+	return color.RGBA{R: uint8(hex >> 16), G: uint8(hex >> 8), B: uint8(hex), A: 0xff}
 }
 
 // plottedCallers are the numbers of callers that the plot is over.
@@ -25,7 +47,7 @@ func plottedCallers() []int { return []int{1, 8, 64, 512, 4096} }
 
 // A curve is what one transport does, over the number of callers.
 type curve struct {
-	name           string
+	plotted
 	rate, p50, p99 plotter.XYs // calls per second, milliseconds
 }
 
@@ -39,9 +61,14 @@ func drawPlot(env *environment, file string) error {
 		}
 		curves = append(curves, c)
 	}
+	return drawCurves(curves, file)
+}
+
+// drawCurves draws curves into an SVG file.
+func drawCurves(curves []curve, file string) error {
 	var plots []*plot.Plot
-	for i, p := range panels() {
-		drawn, err := p.draw(curves, i == 0)
+	for _, p := range panels() {
+		drawn, err := p.draw(curves)
 		if err != nil {
 			return err
 		}
@@ -50,8 +77,8 @@ func drawPlot(env *environment, file string) error {
 	return save(file, plots...)
 }
 
-func measureCurve(env *environment, t transport) (curve, error) {
-	c := curve{name: t.name}
+func measureCurve(env *environment, t plotted) (curve, error) {
+	c := curve{plotted: t}
 	for _, callers := range plottedCallers() {
 		l, err := measureLatency(env, t.with(callers))
 		if err != nil {
@@ -67,51 +94,54 @@ func measureCurve(env *environment, t transport) (curve, error) {
 	return c, nil
 }
 
-// A panel is one of the plots that stand side by side.
+// A panel is one of the plots that stand one below the other.
 type panel struct {
-	title, y string
-	of       func(curve) plotter.XYs
+	title string
+	of    func(curve) plotter.XYs
 }
 
 func panels() []panel {
 	return []panel{
-		{"Throughput", "calls per second", func(c curve) plotter.XYs { return c.rate }},
-		{"Latency, median", "milliseconds", func(c curve) plotter.XYs { return c.p50 }},
-		{"Latency, 99th percentile", "milliseconds", func(c curve) plotter.XYs { return c.p99 }},
+		{"Calls per second", func(c curve) plotter.XYs { return c.rate }},
+		{"Time of a call, median, ms", func(c curve) plotter.XYs { return c.p50 }},
+		{"Time of a call, 99th percentile, ms", func(c curve) plotter.XYs { return c.p99 }},
 	}
 }
 
-// draw draws the curves of a panel. The legend of the first is for all.
-func (p panel) draw(curves []curve, legend bool) (*plot.Plot, error) {
-	drawn := newPlot(p.title, p.y)
+// draw draws the curves of a panel, each with its name.
+func (p panel) draw(curves []curve) (*plot.Plot, error) {
+	drawn := newPlot(p.title)
+	var names endLabels
 	for i, c := range curves {
 		line, points, err := plotter.NewLinePoints(p.of(c))
 		if err != nil {
 			return nil, err
 		}
-		line.Color, points.Color = plotutil.Color(i), plotutil.Color(i)
+		line.Color, points.Color = c.color, c.color
 		line.Width, points.Shape = vg.Points(1.5), plotutil.Shape(i)
-		drawn.Add(line, points)
-		if legend {
-			drawn.Legend.Add(c.name, line, points)
+		if c.rival {
+			line.Dashes = []vg.Length{vg.Points(5), vg.Points(3)}
 		}
+		drawn.Add(line, points)
+		names = append(names, endLabel{c.name, c.color, line.XYs[len(line.XYs)-1]})
 	}
+	drawn.Add(names)
 	wholeDecades(drawn)
 	return drawn, nil
 }
 
 // newPlot returns a plot with logarithmic axes, over the number of callers.
-func newPlot(title, y string) *plot.Plot {
+func newPlot(title string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text = title
 	p.X.Label.Text = "callers"
-	p.Y.Label.Text = y
+	p.Title.TextStyle.Font = fontOf(16)
+	p.Title.Padding = vg.Points(6)
+	p.X.Label.TextStyle.Font = fontOf(14)
+	p.X.Tick.Label.Font, p.Y.Tick.Label.Font = fontOf(14), fontOf(14)
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker = callerTicks()
 	p.Y.Tick.Marker = plot.TickerFunc(decadeTicks)
-	p.Legend.TextStyle.Font.Size = vg.Points(9)
-	p.Legend.Padding = vg.Points(2)
-	p.Legend.Left, p.Legend.XOffs = true, vg.Points(100) // below the curves
 	p.Add(plotter.NewGrid())
 	return p
 }
@@ -122,16 +152,28 @@ func wholeDecades(p *plot.Plot) {
 	p.Y.Max = math.Pow(10, math.Ceil(math.Log10(p.Y.Max)))
 }
 
-// decadeTicks labels the powers of ten in full.
+// decadeTicks labels the powers of ten.
 func decadeTicks(low, high float64) (ticks []plot.Tick) {
 	for exponent := math.Round(math.Log10(low)); exponent <= math.Log10(high)+0.5; exponent++ {
 		decade := math.Pow(10, exponent)
-		ticks = append(ticks, plot.Tick{Value: decade, Label: strconv.FormatFloat(decade, 'f', -1, 64)})
+		ticks = append(ticks, plot.Tick{Value: decade, Label: shortened(decade)})
 		for minor := 2.0; minor < 10; minor++ {
 			ticks = append(ticks, plot.Tick{Value: minor * decade})
 		}
 	}
 	return ticks
+}
+
+// shortened writes a power of ten, in thousands or millions from there on.
+func shortened(n float64) string {
+	unit := ""
+	switch {
+	case n >= 1e6:
+		n, unit = n/1e6, "M"
+	case n >= 1e3:
+		n, unit = n/1e3, "k"
+	}
+	return strconv.FormatFloat(n, 'f', -1, 64) + unit
 }
 
 func callerTicks() plot.ConstantTicks {
@@ -142,21 +184,27 @@ func callerTicks() plot.ConstantTicks {
 	return ticks
 }
 
-// save draws the plots side by side.
+// The size of a panel. At the width of a phone's page, which is about as wide, the
+// letters keep their size.
+const (
+	panelWidth  = 5 * vg.Inch
+	panelHeight = 4.2 * vg.Inch
+)
+
+// save draws the plots one below the other.
 func save(file string, plots ...*plot.Plot) error {
-	canvas := vgsvg.New(vg.Length(len(plots))*4*vg.Inch, 4*vg.Inch)
-	tiles := draw.Tiles{Rows: 1, Cols: len(plots), PadX: vg.Points(20), PadTop: vg.Points(6), PadBottom: vg.Points(6), PadLeft: vg.Points(6), PadRight: vg.Points(12)}
-	row := [][]*plot.Plot{plots}
-	for i, cell := range plot.Align(row, tiles, draw.New(canvas))[0] {
-		plots[i].Draw(cell)
+	canvas := vgsvg.New(panelWidth, vg.Length(len(plots))*panelHeight)
+	tiles := draw.Tiles{Rows: len(plots), Cols: 1, PadY: vg.Points(16), PadTop: vg.Points(6), PadBottom: vg.Points(6), PadLeft: vg.Points(4), PadRight: vg.Points(4)}
+	var column [][]*plot.Plot
+	for _, p := range plots {
+		column = append(column, []*plot.Plot{p})
 	}
-	f, err := os.Create(file)
-	if err != nil {
+	for i, cells := range plot.Align(column, tiles, draw.New(canvas)) {
+		plots[i].Draw(cells[0])
+	}
+	var text bytes.Buffer
+	if _, err := canvas.WriteTo(&text); err != nil {
 		return err
 	}
-	if _, err := canvas.WriteTo(f); err != nil {
-		_ = f.Close()
-		return err
-	}
-	return f.Close()
+	return os.WriteFile(file, withFallbacks(text.Bytes()), 0o644)
 }
