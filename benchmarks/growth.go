@@ -21,7 +21,7 @@ func growthRows() (rows []row) {
 
 // growthRow compares calls per second. Either side has a process of its own, so that
 // the collector does not scan the stacks of the many in the turns of the fewer. The
-// row is short where the many need more connections to the broker.
+// row is short where the many have more connections to the broker.
 func growthRow(t transport, b bound) row {
 	ours, fewer := t.with(moreCallers), t.with(fewerCallers)
 	return ours.row(fmt.Sprintf("calls/s vs %d callers", fewerCallers), b, func(env *environment) (outcome, error) {
@@ -45,16 +45,10 @@ func (p *pairs) growth() outcome {
 		ratios[i] = 1 / r
 	}
 	o := speedOutcome(ratios, medianOf(p.this, report.callsPerSecond), medianOf(p.other, report.callsPerSecond))
-	if conns := [2]int{mostConns(p.this), mostConns(p.other)}; conns[0] > 0 {
-		o.failed = conns[0] > conns[1]
-		o.note += fmt.Sprintf(", %d and %d connections", conns[0], conns[1])
+	conns := medianOf(p.this, report.conns)
+	if fewer := medianOf(p.other, report.conns); fewer > 0 {
+		o.failed = conns > fewer
+		o.note += fmt.Sprintf(", %.3g and %.3g connections", conns, fewer)
 	}
 	return o
-}
-
-func mostConns(reports []report) (most int) {
-	for _, r := range reports {
-		most = max(most, r.Conns)
-	}
-	return most
 }

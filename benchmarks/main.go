@@ -2,7 +2,8 @@
 // the codecs of net/rpc, other JSON-RPC 2.0 packages, gRPC, NATS, and loops
 // written by hand around the clients of the brokers.
 //
-//	go run .                  every row: name, value, bound, ok or short
+//	go run .                  every row: name, value, bound, ok or short; it
+//	                          takes twenty minutes
 //	go run . -quick           the same with fewer calls, within three minutes
 //	go run . -rows 'Redis'    the rows whose names match
 //	go run . -plot FILE.svg   the rows, and throughput and latency over the
@@ -13,6 +14,12 @@
 // median of the ratios of neighbours, so that what else the machine does meets
 // both alike. Behind the verdict stand the least and the greatest of the ratios
 // and both sides' own figures. Rows without a bound are there to be read.
+//
+// Other rows look at a transport of ours alone: what 4,096 callers reach of the
+// calls per second of 512, either in a process of its own; how much longer the
+// slowest hundredth of the calls takes than most; whether slow methods are in all
+// places of a server; and what idle ends cost. The idle rows share one window of
+// time, in which nothing is called.
 //
 // The brokers are those in REDIS_URL, AMQP_URL and NATS_URL; where one is not
 // set, a private one is started and ended: redis-server and rabbitmq-server as

@@ -51,6 +51,8 @@ func (r report) perCall() float64 { return r.Elapsed.Seconds() / float64(r.Calls
 
 func (r report) callsPerSecond() float64 { return 1 / r.perCall() }
 
+func (r report) conns() float64 { return float64(r.Conns) }
+
 func (r report) allocationsPerCall() float64 { return float64(r.Allocations) / float64(r.Calls) }
 
 // measureOnOrder carries out the orders from in until in ends or ctx is done. Then it
