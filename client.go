@@ -103,8 +103,15 @@ func newClientCodec(conn ClientConn, opts *ClientOptions) *clientCodec {
 			c.stats.dropped.Add(1)
 			c.log.drop("message lost", body, slog.Any("error", why))
 		},
+		UnderWay: c.underWay,
 	})
 	return c
+}
+
+func (c *clientCodec) underWay() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending.bySeq)
 }
 
 // newIDPrefix makes ids unique among all clients, as they share a broker.

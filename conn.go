@@ -103,7 +103,7 @@ type ServerConn interface {
 var ErrOpened = errors.New("jsonrpc2: Conn already belongs to a codec")
 
 // Settings are for those who write a transport: what a codec tells its Conn. The codec
-// sets every field.
+// sets every field that is for its kind of Conn.
 type Settings struct {
 	// MessageSize is the limit of a message, in bytes. Of a longer message the Conn
 	// may return only the beginning, of more than MessageSize bytes: the codec refuses
@@ -118,6 +118,12 @@ type Settings struct {
 	// or a request that could not be given back. body is its text. Any goroutine may
 	// call Lost, with locks held. It never blocks, and keeps neither argument.
 	Lost func(body []byte, why error)
+
+	// UnderWay returns how many calls and notifications have begun and not ended: a Conn
+	// need not look for answers while there are none. A call has begun before its request
+	// is written. UnderWay is nil for a ServerConn. Any goroutine may call it, with no
+	// locks held that WriteRequest needs.
+	UnderWay func() int
 }
 
 // A Reply is for those who write a transport: a message with answers.

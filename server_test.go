@@ -524,6 +524,37 @@ func TestSettings(t *testing.T) {
 	conn := newScriptedClient()
 	require.NoError(t, jsonrpc2.NewClient(conn, nil).Close())
 	requireSettings(t, conn.settings, 4<<20, 0)
+	require.Zero(t, conn.settings.UnderWay())
+}
+
+// An underWayConn notes what is under way when it gets a request.
+type underWayConn struct {
+	*scriptedClient
+	seen chan int
+}
+
+func (c underWayConn) WriteRequest(r *jsonrpc2.Request) error {
+	c.seen <- c.settings.UnderWay()
+	return c.scriptedClient.WriteRequest(r)
+}
+
+// A call is under way before the Conn has its request, and until it has ended.
+func TestUnderWay(t *testing.T) {
+	conn := underWayConn{newScriptedClient(), make(chan int, 1)}
+	client := jsonrpc2.NewClient(conn, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := jsonrpc2.Call[int](ctx, client, "Calc.Add", nil)
+		ended <- err
+	}()
+	require.Equal(t, 1, <-conn.seen)
+	<-conn.written
+	require.Equal(t, 1, conn.settings.UnderWay())
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	require.Zero(t, conn.settings.UnderWay())
+	require.NoError(t, client.Close())
 }
 
 func requireSettings(t *testing.T, got jsonrpc2.Settings, messageSize, inFlight int) {

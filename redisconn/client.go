@@ -22,7 +22,7 @@ import (
 //
 //	WriteRequest  on a caller's goroutine: put a request into the outlet
 //	  send          add the reply list and the deadline, push all requests that wait
-//	  fetch         pop all answers that are there
+//	  fetch         pop all answers that are there; rest while nothing is under way
 //	ReadReply     on the codec's goroutine: return one answer
 //	Inquire       on another of the codec's: withdraw requests
 type ClientConn struct {
@@ -33,6 +33,7 @@ type ClientConn struct {
 	inbox    *inbox
 	perCall  *perCall // nil: all answers come on our list
 	inquirer *inquirer
+	rest     *rest
 
 	closing  sync.Once
 	closed   chan struct{} // closed when the sender has ended, which ends the reading
@@ -47,11 +48,12 @@ func newClientConn(rdb redis.UniversalClient, queue string, opts DialOptions) *C
 		list:   cmp.Or(opts.ReplyPrefix, DefaultReplyPrefix) + link.NewName(),
 		outlet: newOutlet(b, opts),
 		closed: make(chan struct{}),
+		rest:   &rest{over: make(chan struct{}, 1)},
 	}
 	c.inbox = newInbox(c.closed)
 	c.inquirer = newInquirer(b, c.outlet.pushing, c.outlet.clock)
 	c.outlet.LoneCaller = func() bool { return c.inbox.poppedOne.Load() && c.outlet.Len() <= 1 }
-	list := &replyList{broker: b, name: c.list, popper: popper{rdb: rdb}, inbox: c.inbox}
+	list := &replyList{broker: b, name: c.list, popper: popper{rdb: rdb}, inbox: c.inbox, rest: c.rest}
 	fetch := list.fetch
 	if opts.ReplyPerCall {
 		c.perCall = newPerCall(list)
@@ -70,9 +72,12 @@ func newClientConn(rdb redis.UniversalClient, queue string, opts DialOptions) *C
 }
 
 // Open implements jsonrpc2.ClientConn.
-func (c *ClientConn) Open(jsonrpc2.Settings) error {
+func (c *ClientConn) Open(settings jsonrpc2.Settings) error {
 	if c.opened.Swap(true) {
 		return jsonrpc2.ErrOpened
+	}
+	if settings.UnderWay != nil {
+		c.rest.underWay.Store(&settings.UnderWay)
 	}
 	return nil
 }
@@ -91,6 +96,7 @@ func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 	if err := c.outlet.Put(own, len(r.Body)); err != nil {
 		return fmt.Errorf("%w: queue %q", err, c.queue)
 	}
+	c.rest.end()
 	return nil
 }
 
@@ -107,11 +113,13 @@ func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) 
 }
 
 // Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works. It is
-// not nil before the broker has answered.
+// not nil before the broker has answered. A client without calls under way asks Redis nothing
+// after 5 s. Err then returns what it knows, and has the client ask, for the next Err.
 func (c *ClientConn) Err() error {
 	if c.inbox.isClosed() {
 		return net.ErrClosed
 	}
+	c.rest.end()
 	return c.impairment()
 }
 

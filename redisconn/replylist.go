@@ -1,6 +1,10 @@
 package redisconn
 
-import "github.com/micromessaging/jsonrpc2/internal/link"
+import (
+	"sync/atomic"
+
+	"github.com/micromessaging/jsonrpc2/internal/link"
+)
 
 // A replyList takes answers from the client's own list.
 type replyList struct {
@@ -8,6 +12,7 @@ type replyList struct {
 	name   string
 	popper popper
 	inbox  *inbox
+	rest   *rest
 }
 
 const (
@@ -30,6 +35,36 @@ func (l *replyList) fetch() {
 		backoff.Reset()
 		n = nextPop(n, values)
 		l.inbox.hand(answers{bodies: values})
+		if len(values) == 0 {
+			l.rest.take(l.inbox.closed)
+		}
+	}
+}
+
+// A rest is when a client that has nothing under way does not look for answers.
+type rest struct {
+	underWay atomic.Pointer[func() int] // of the codec; nil: not known
+	taken    atomic.Bool
+	over     chan struct{} // receives if answers may be due
+}
+
+// take waits, if nothing is under way, until end is called or closed is closed.
+func (r *rest) take(closed <-chan struct{}) {
+	r.taken.Store(true) // before underWay is called: a call begins before it calls end
+	defer r.taken.Store(false)
+	if underWay := r.underWay.Load(); underWay == nil || (*underWay)() > 0 {
+		return
+	}
+	select {
+	case <-r.over:
+	case <-closed:
+	}
+}
+
+// end ends a rest.
+func (r *rest) end() {
+	if r.taken.Load() {
+		link.Signal(r.over)
 	}
 }
 
