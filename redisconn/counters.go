@@ -38,7 +38,7 @@ type ServerStats struct {
 	Dead        int64 `json:"dead"`         // requests given up after MaxAttempts
 	DeadDropped int64 `json:"dead_dropped"` // requests dropped from the DeadList, the oldest of more than MaxDead
 
-	InFlight int64 `json:"in_flight"` // requests that were taken and are not done with, at most Prefetch
+	InFlight int64 `json:"in_flight"` // requests that were taken and whose methods have not returned, at most Prefetch
 }
 
 // counters are what the ServerStats are made of. Whoever does a thing counts it.

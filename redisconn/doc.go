@@ -95,9 +95,10 @@
 // or [ListenOptions.ReplyTTL] is over.
 //
 // By default requests run at most once: a pop removes them from Redis. A server that
-// crashes loses the requests that it has taken, at most [ListenOptions.Prefetch]. A
-// connection that is cut loses the requests that Redis has sent on it. An answer may
-// arrive twice; the client drops the second one.
+// crashes loses the requests that it has taken, at most [ListenOptions.Prefetch], and the
+// answers that it was about to push, as many at most. A connection that is cut loses the
+// requests that Redis has sent on it. An answer may arrive twice; the client drops the
+// second one.
 //
 //	event                               requests                  answers
 //	server drained (ctx done)           given back, none lost     none lost
@@ -268,8 +269,11 @@
 // is forbidden, the answer is dropped at once. If Redis refuses this answer alone, for
 // example because it is over Redis's own limit, its caller gets an error in its place.
 // Both are logged and counted as Undelivered. On a Cluster, answers to one node wait
-// for that node alone. Up to 16 MiB of answers that wait so do not count towards
-// Prefetch.
+// for that node alone.
+//
+// Answers that wait to be pushed, or for their list or node, do not count towards Prefetch
+// while they have at most 16 MiB. Without a Cluster those that wait to be pushed are also at
+// most Prefetch, so that a server takes no more where Redis gives requests and refuses answers.
 //
 // Both ends reconnect by themselves, with a backoff of 50 ms to 5 s, and go on with
 // what waited. They log one line when something begins to fail and one when it works

@@ -15,7 +15,7 @@ type lane struct {
 
 func newLane(s *sender) *lane {
 	l := &lane{outbox: link.NewOutbox[push](nil), sender: s, retrier: newRetrier(s)}
-	l.outbox.LoneCaller = func() bool { return s.places.Taken() <= l.outbox.Len() }
+	l.outbox.LoneCaller = func() bool { return s.places.Taken() == 0 }
 	return l
 }
 

@@ -17,10 +17,16 @@ type ledger struct {
 	settler       settler
 	settleRequest func(*hold.Request) // without an answer; the replier's
 	parked        atomic.Int64        // bytes of answers without a place
+	parkedAnswers atomic.Int64
 }
 
-// maxParked is how many bytes of answers may wait for their lists without a place.
+// maxParked is how many bytes of answers may wait to be sent without a place.
 const maxParked = 16 << 20
+
+// parkedPerPlace is how many answers for each place may wait for the one node without a
+// place. While some are sent, as many again can be made. But where Redis gives requests and
+// refuses answers, the server has to stop.
+const parkedPerPlace = 1
 
 // claim settles the requests of answers, unless the script that pushes the answers does. It
 // drops answers to requests that had been taken over, and returns the other pushes. With an
@@ -135,23 +141,31 @@ func (l *ledger) drop(p push, why error) {
 	l.settleRequest(p.held)
 }
 
-// park frees the place of an answer that waits only for its list, if the bytes of such
-// answers do not exceed maxParked. Otherwise the answers to one list would stop the server.
+// park frees the place of an answer that waits to be sent, if the bytes of such answers do not
+// exceed maxParked. Otherwise the answers to one list would stop the server, and running
+// requests would wait for the answers of others.
 func (l *ledger) park(p push) push {
 	size := len(p.body)
 	if p.kind != pushReply || p.parked > 0 || l.parked.Load()+int64(size) > maxParked {
 		return p
 	}
 	l.parked.Add(int64(size))
+	l.parkedAnswers.Add(1)
 	p.parked = size
 	l.places.Free(1)
 	return p
+}
+
+// mayPark reports whether one more answer may wait for the one node without a place.
+func (l *ledger) mayPark() bool {
+	return l.parkedAnswers.Load() < int64(parkedPerPlace*l.opts.Prefetch)
 }
 
 // free frees the place or the memory of an answer that is sent or dropped.
 func (l *ledger) free(p push) {
 	if p.parked > 0 {
 		l.parked.Add(-int64(p.parked))
+		l.parkedAnswers.Add(-1)
 	} else {
 		l.places.Free(1)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	defaultPrefetch    = 64
+	defaultPrefetch    = 128
 	defaultReplyTTL    = 30 * time.Second
 	defaultLease       = 30 * time.Second
 	defaultMaxAttempts = 5
@@ -22,9 +22,9 @@ const (
 const DefaultReplyPrefix = "jsonrpc2:reply:"
 
 const (
-	// blockTime is how long a pop blocks: an idle Conn sends 12 commands a
-	// minute. It is also how late a dead connection is found to be one, less
-	// the 10 s that go-redis adds.
+	// blockTime is how long a pop blocks: an idle server sends 12 commands a
+	// minute, and an idle client rests after one. It is also how late a dead
+	// connection is found to be one, less the 10 s that go-redis adds.
 	blockTime = 5 * time.Second
 
 	// sendPatience is how long a request waits for a broker that refuses it. A
@@ -80,10 +80,11 @@ type DialOptions struct {
 // ListenOptions are the options of Listen. The zero value is useful, and so is
 // a nil pointer to it.
 type ListenOptions struct {
-	// Prefetch limits the messages that a server has taken and not yet answered; 64 if
-	// 0. ServerOptions.MaxInFlight limits them, too: a server takes no more than it can
-	// start, so that none waits here while another server is idle. With AtLeastOnce
-	// each beat lists all of them: tens of thousands cost Redis much of its time.
+	// Prefetch limits the messages that a server has taken and whose methods have not
+	// returned; 128 if 0. ServerOptions.MaxInFlight limits them, too: a server takes no
+	// more than it can start, so that none waits here while another server is idle. With
+	// AtLeastOnce each beat lists all that is held: tens of thousands cost Redis much of
+	// its time.
 	Prefetch int
 
 	// ReplyTTL is for how long a server tries to push an answer, and after how long a

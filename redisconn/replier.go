@@ -98,7 +98,7 @@ func (r *replier) put(p push) error {
 func (r *replier) reply(request *hold.Request, list string, body []byte) error {
 	until := time.Now().Add(r.opts.ReplyTTL)
 	p := push{kind: pushReply, list: list, body: append([]byte(nil), body...), held: request, until: until}
-	if r.cluster != nil { // the other nodes may work meanwhile
+	if r.cluster != nil || r.ledger.mayPark() { // in a Cluster the other nodes may work meanwhile
 		p = r.ledger.park(p)
 	}
 	err := r.put(p)

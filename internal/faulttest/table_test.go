@@ -11,8 +11,9 @@ import (
 	"sync"
 )
 
-// prefetch is how many requests a server has at most by default.
-const prefetch = 64
+// prefetch is how many requests a server has at most by default: over Redis, over RabbitMQ
+// half as many.
+const prefetch = 128
 
 // A table has a row for each fault, and the versions of the brokers.
 type table struct {

@@ -1,6 +1,10 @@
 package link
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/micromessaging/jsonrpc2/internal/yield"
+)
 
 // Places are the places for requests that were fetched and are not settled.
 type Places struct {
@@ -16,7 +20,8 @@ func NewPlaces(n int) *Places {
 	return &Places{all: n, freed: make(chan struct{}, 1), free: n}
 }
 
-// Wait waits for free places and returns their number, or 0 once done is closed.
+// Wait waits for free places and returns their number, or 0 once done is closed. It first
+// yields to requests that are about to free theirs, so that many are fetched in one go.
 func (p *Places) Wait(done <-chan struct{}) int {
 	for {
 		select {
@@ -24,10 +29,10 @@ func (p *Places) Wait(done <-chan struct{}) int {
 			return 0
 		default:
 		}
-		p.mu.Lock()
-		free := p.free
-		p.mu.Unlock()
-		if free > 0 {
+		if free := p.countFree(); 0 < free && free < p.all {
+			yield.WhileGrowing(p.countFree)
+		}
+		if free := p.countFree(); free > 0 {
 			return free
 		}
 		select {
@@ -38,10 +43,12 @@ func (p *Places) Wait(done <-chan struct{}) int {
 }
 
 // Taken returns how many places are taken.
-func (p *Places) Taken() int {
+func (p *Places) Taken() int { return p.all - p.countFree() }
+
+func (p *Places) countFree() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.all - p.free
+	return p.free
 }
 
 // Take takes n places, which Wait said are free.

@@ -35,7 +35,8 @@ const callUsage = `  -timeout D     how long a call may take, such as 500ms or 1
   -reply id      one for each, for servers that know no other way
 `
 
-const serveUsage = `  -prefetch N    with a broker: how many calls serve takes at once (default 64)
+const serveUsage = `  -prefetch N    with a broker: how many calls serve takes at once (default 128
+                 with Redis, 64 with RabbitMQ)
   -at-least-once with a broker: keeps each call until it is answered, so that another
                  server runs it again if this one dies; with RabbitMQ that is always so
   -lease D       with Redis and -at-least-once: for how long a server may be silent
