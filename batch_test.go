@@ -35,6 +35,51 @@ func TestBatchLoneCall(t *testing.T) {
 	})
 }
 
+// While messages are unanswered, requests wait for more: see RFC 896.
+func TestBatchWaitsForMore(t *testing.T) {
+	const pause = 200 * time.Microsecond
+	for name, test := range map[string]struct {
+		opts *jsonrpc2.BatchOptions
+		end  func(b *batching, slow *batched, request request) // of the wait
+		want time.Duration
+	}{
+		"until the pause is over": {nil, func(*batching, *batched, request) { time.Sleep(pause) }, pause},
+		"until one is answered": {nil, func(b *batching, _ *batched, request request) {
+			time.Sleep(pause / 4)
+			b.answer(answerTo(request))
+		}, pause / 4},
+		"until one is given up": {nil, func(_ *batching, slow *batched, _ request) {
+			slow.cancel()
+		}, 0},
+		"until they fill a batch": {&jsonrpc2.BatchOptions{MaxItems: 3}, func(b *batching, _ *batched, _ request) {
+			b.call("C", 0)
+		}, 0},
+		"until they fill its bytes": {&jsonrpc2.BatchOptions{MaxBytes: 150}, func(b *batching, _ *batched, _ request) {
+			b.call("C", 0)
+		}, 0},
+		"until the client is closed": {nil, func(b *batching, _ *batched, _ request) { _ = b.batch.Close() }, 0},
+	} {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
+			b := newBatching(t, test.opts)
+			var slow *batched
+			var unanswered request
+			for range 4 {
+				slow = b.call("Slow", 0)
+				unanswered = requests(t, b.sent()[0])[0]
+			}
+			before := time.Now()
+			b.call("A", 0)
+			b.call("B", 0)
+			require.Empty(t, b.sent(), "nothing waits for company")
+			test.end(b, slow, unanswered)
+			sent := b.sent()
+			require.Equal(t, test.want, time.Since(before))
+			require.NotEmpty(t, sent)
+			require.Equal(t, []string{"A", "B"}, methods(t, sent[0])[:2])
+		}))
+	}
+}
+
 func TestBatchJoinsWhatWaits(t *testing.T) {
 	request := len(`{"jsonrpc":"2.0","id":"0123456789abcdef-0","method":"Test.A"}`)
 	names := strings.Split("ABCDEFGH", "")
