@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"strconv"
+	"strings"
 )
 
 // A Header is for those who write a transport whose messages carry the reply address or
@@ -20,6 +21,8 @@ type Header struct {
 	depth int // of the deepest value
 	err   error
 	limit int // 0: maxBatchItems
+
+	address string // the last ReplyTo: most often the next is the same
 }
 
 // headerDepth is encoding/json's own limit of nesting. The codec's limit is lower, but a
@@ -94,7 +97,15 @@ func (h *Header) ReplyTo() string {
 	if len(h.items) == 0 {
 		return ""
 	}
-	return unquote(h.items[0].replyTo)
+	raw := h.items[0].replyTo
+	if n := len(raw); h.address != "" && n == len(h.address)+len(`""`) && raw[0] == '"' && string(raw[1:n-1]) == h.address {
+		return h.address
+	}
+	address := unquote(raw)
+	if strings.IndexByte(address, '\\') < 0 { // else another text may look like it
+		h.address = address
+	}
+	return address
 }
 
 // Deadline returns the member deadline_ms of the message, or of the first item of a

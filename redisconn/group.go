@@ -1,6 +1,9 @@
 package redisconn
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A group is the pushes that one command makes.
 type group struct {
@@ -23,6 +26,12 @@ type group struct {
 // groupsOf groups the pushes that go to the same list. byScript says that the script which
 // pushes answers also settles their requests.
 func groupsOf(work []push, byScript bool) []*group {
+	if isOneGroup(work) { // most often
+		g := newGroup(work[0], byScript)
+		g.pushes = work
+		g.resent = slices.ContainsFunc(work, func(p push) bool { return p.resent })
+		return []*group{g}
+	}
 	var groups []*group
 	type key struct{ list, gen string }
 	last := make(map[key]*group)
@@ -39,6 +48,20 @@ func groupsOf(work []push, byScript bool) []*group {
 		g.resent = g.resent || p.resent
 	}
 	return groups
+}
+
+func isOneGroup(work []push) bool {
+	if len(work) == 0 || len(work) > maxPush {
+		return false
+	}
+	first := &work[0]
+	for i := range work {
+		p := &work[i]
+		if p.list != first.list || p.gen() != first.gen() || p.isLarge() {
+			return false
+		}
+	}
+	return true
 }
 
 // newGroup returns the group that a push begins, still without it.

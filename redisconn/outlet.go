@@ -24,7 +24,7 @@ type outlet struct {
 	clock   *clock
 	lookout *lookout // nil: no server is required
 	backlog backlog
-	buf     []byte // requests as they travel
+	buf     []byte // a request as it travels
 }
 
 func newOutlet(b *broker, opts DialOptions) *outlet {
@@ -179,15 +179,13 @@ func (o *outlet) execBeside(ctx context.Context, push unrepeated, wakes, asks bo
 
 // pushArgs makes the command that pushes all requests.
 func (o *outlet) pushArgs(work []*request) []any {
-	args, b := append(make([]any, 0, len(work)+2), "lpush", o.queue), o.buf[:0]
+	args := append(make([]any, 0, len(work)+2), "lpush", o.queue)
 	for _, r := range work {
 		r.pushed = true // as far as is known from now on
 		r.setDeadline(o.clock)
-		start := len(b)
-		b = r.appendTo(b)
-		args = append(args, b[start:])
+		r.buf = &o.buf
+		args = append(args, r)
 	}
-	o.buf = b
 	return args
 }
 

@@ -55,19 +55,23 @@ func (p push) gen() string {
 
 func (p push) mustClaim() bool { return p.kind == pushReply && p.held != nil && !p.claimed }
 
-// appendBodies appends the bodies of the pushes that are resent, or of those that are not.
+// MarshalBinary returns the body. A pointer to a push is an argument of a command, as its body
+// would be, but takes no memory of its own.
+func (p *push) MarshalBinary() ([]byte, error) { return p.body, nil }
+
+// appendBodies appends the pushes that are resent, or those that are not.
 func appendBodies(args []any, pushes []push, resent bool) []any {
-	for _, p := range pushes {
-		if p.resent == resent {
-			args = append(args, p.body)
+	for i := range pushes {
+		if pushes[i].resent == resent {
+			args = append(args, &pushes[i])
 		}
 	}
 	return args
 }
 
 func appendAll(args []any, pushes []push) []any {
-	for _, p := range pushes {
-		args = append(args, p.body)
+	for i := range pushes {
+		args = append(args, &pushes[i])
 	}
 	return args
 }

@@ -79,7 +79,7 @@ func (p *pusher) command(g *group, bySHA bool) []any {
 		c := p.settler.settling(g.list, g.pushes)
 		return scriptOf(c).args(bySHA, c.Keys, c.Args)
 	case !g.hasScript():
-		return appendBodies([]any{"rpush", g.list}, g.pushes, false)
+		return appendBodies(append(make([]any, 0, len(g.pushes)+2), "rpush", g.list), g.pushes, false)
 	}
 	args := append(make([]any, 0, len(g.pushes)+2), p.ttl.Milliseconds())
 	again := appendBodies(nil, g.pushes, true)

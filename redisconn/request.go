@@ -14,8 +14,9 @@ type request struct {
 	until time.Time // sending it is not tried after that
 
 	// Protected by the outlet's pushing.
-	deadlineMS int64 // as it travels, 0 for none
-	pushed     bool  // it may have arrived
+	deadlineMS int64   // as it travels, 0 for none
+	pushed     bool    // it may have arrived
+	buf        *[]byte // for the text of one request
 }
 
 // Size implements link.Sendable.
@@ -27,6 +28,13 @@ func (r *request) TriedUntil() time.Time { return r.until }
 // appendTo appends the request as it travels: with the members reply_to and deadline_ms.
 func (r *request) appendTo(b []byte) []byte {
 	return jsonrpc2.AppendRequest(b, r.Body, r.list, r.deadlineMS)
+}
+
+// MarshalBinary returns the request as it travels, in buf. So a pointer to a request can be an
+// argument of a command, and takes no memory of its own.
+func (r *request) MarshalBinary() ([]byte, error) {
+	*r.buf = r.appendTo((*r.buf)[:0])
+	return *r.buf, nil
 }
 
 // setDeadline sets the deadline that travels: the caller's by the broker's clock, if there is
