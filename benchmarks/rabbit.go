@@ -15,9 +15,12 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 )
 
-// defaultPrefetch is how many requests a server of ours takes from a broker and has
-// under way, unless told otherwise. The loops have as many.
-const defaultPrefetch = 64
+// So many requests a server of ours takes from a broker by default and has not answered. The
+// loops do as it does.
+const (
+	rabbitPrefetch = 64
+	redisPrefetch  = 128
+)
 
 func rabbitRows() []row {
 	return []row{
@@ -133,7 +136,7 @@ type rabbitServer struct {
 // serveRabbit consumes and publishes on two connections, as one should: see
 // RabbitMQ's advice on flow control.
 func serveRabbit(t *target, url, queue string, ack func(*rabbitServer)) error {
-	s := &rabbitServer{answered: make(chan uint64, defaultPrefetch)}
+	s := &rabbitServer{answered: make(chan uint64, rabbitPrefetch)}
 	for _, channel := range []**amqp.Channel{&s.in, &s.out} {
 		conn, err := dialRabbit(t, url)
 		if err != nil {
@@ -147,7 +150,7 @@ func serveRabbit(t *target, url, queue string, ack func(*rabbitServer)) error {
 	if err != nil {
 		return err
 	}
-	if err := s.in.Qos(defaultPrefetch, 0, false); err != nil {
+	if err := s.in.Qos(rabbitPrefetch, 0, false); err != nil {
 		return err
 	}
 	if s.requests, err = s.in.Consume(queue, queue, false, false, false, false, nil); err != nil {
@@ -194,7 +197,7 @@ func (s *rabbitServer) ackMany() {
 	next := uint64(1)
 	for tag := range s.answered {
 		done[tag] = true
-		for _, tag := range drain(s.answered, defaultPrefetch) {
+		for _, tag := range drain(s.answered, rabbitPrefetch) {
 			done[tag] = true
 		}
 		first := next

@@ -16,7 +16,7 @@ func redisBest(env *environment, t *target) error {
 	if err != nil {
 		return err
 	}
-	s := &bestServer{loopServer: newLoopServer(p, defaultPrefetch)}
+	s := &bestServer{loopServer: newLoopServer(p, redisPrefetch)}
 	s.serve = func(request string) { s.running.Go(func() { s.answer(request) }) }
 	s.start(t, s.running.Wait)
 	c := &bestClient{loopClient: newLoopClient(env.ctx, p), waiting: make(map[string]chan loopResponse)}

@@ -36,8 +36,8 @@ func slow(t transport) transport {
 func slowRows() []row {
 	return []row{
 		slowRow(streamOurs, jsonrpc2.DefaultMaxInFlight),
-		slowRow(redisOurs, defaultPrefetch),
-		slowRow(rabbitOurs, defaultPrefetch),
+		slowRow(redisOurs, redisPrefetch),
+		slowRow(rabbitOurs, rabbitPrefetch),
 		slowRow(httpOurs, jsonrpc2.DefaultMaxInFlight),
 	}
 }

@@ -1,6 +1,7 @@
 package httpconn
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -17,8 +18,14 @@ import (
 // DialOptions are the options of Dial. The zero value is useful, and so is a
 // nil pointer to it.
 type DialOptions struct {
+	// MaxInFlight limits the requests that are sent and have no answer; 256 if 0, which is
+	// how many a server runs at once by default. Further ones wait, in their order, and
+	// fail with ErrNotRun beside ErrTimeout if they wait for too long. Set it higher where
+	// the URL leads to several servers. Each takes a connection, over HTTP/1.
+	MaxInFlight int
+
 	// Client makes the requests. If nil, the ClientConn has one of its own, which keeps
-	// up to 512 idle connections. Redirects are not followed: a call that is redirected
+	// up to MaxInFlight idle connections. Redirects are not followed: a call that is redirected
 	// fails. If the Timeout of Client ends a call, it fails with ErrUnavailable while
 	// nothing is sent, with ErrTimeout while it waits for the response, and with
 	// ErrReplyLost while it reads the body.
@@ -31,17 +38,14 @@ type DialOptions struct {
 }
 
 const (
-	maxWaiting  = 16 << 20 // bytes of requests under way
-	maxIdle     = 512      // connections
-	idleTimeout = 90 * time.Second
-
+	idleTimeout    = 90 * time.Second // of connections
 	maxIdleWorkers = 64
 )
 
 // A ClientConn calls the server at a URL. Dial makes it; give it to one codec, as
 // jsonrpc2.NewClient does. The codec calls and closes it. Err and Stats are for any goroutine. Each
-// request is one POST on a goroutine of its own. The POST ends when the request ends, and
-// Close awaits these goroutines.
+// request is one POST on the goroutine of a worker, of which there are MaxInFlight at most.
+// The POST ends when the request ends, and Close awaits these goroutines.
 type ClientConn struct {
 	target
 
@@ -52,20 +56,15 @@ type ClientConn struct {
 	traced  context.Context // has a trace; nil if net/http does not send the requests, see watch
 	timed   atomic.Pointer[timedHeader]
 	header  func(context.Context, http.Header)
-	maxBody int64                  // set by Open
-	replies chan jsonrpc2.Reply    // for ReadReply
-	posts   chan *jsonrpc2.Request // an idle worker receives its next request
+	maxBody int64               // set by Open
+	replies chan jsonrpc2.Reply // for ReadReply
+	pending *pending
 
 	opened    atomic.Bool
 	unreached atomic.Pointer[unreached] // the last request did not reach the server; nil if it did
 	close     sync.Once
 	closing   chan struct{} // closed by Close at first: no request is accepted, no answer wanted
 	closed    chan struct{} // closed by Close when no request is under way any more
-
-	mu       sync.Mutex // protects following
-	requests int64      // so far
-	bytes    int        // of the requests under way
-	underWay map[*jsonrpc2.Request]struct{}
 
 	workers sync.WaitGroup
 	idle    atomic.Int64 // workers
@@ -84,17 +83,20 @@ func Dial(url string, opts *DialOptions) (*ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &ClientConn{
-		target:   target,
-		header:   opts.Header,
-		maxBody:  jsonrpc2.DefaultMaxMessageSize,
-		replies:  make(chan jsonrpc2.Reply),
-		posts:    make(chan *jsonrpc2.Request),
-		closing:  make(chan struct{}),
-		closed:   make(chan struct{}),
-		underWay: make(map[*jsonrpc2.Request]struct{}),
+	if opts.MaxInFlight < 0 {
+		return nil, fmt.Errorf("httpconn: POST %s: MaxInFlight is %d, less than 0", target.where, opts.MaxInFlight)
 	}
-	c.client, c.own = newClient(opts.Client)
+	atOnce := cmp.Or(opts.MaxInFlight, jsonrpc2.DefaultMaxInFlight)
+	c := &ClientConn{
+		target:  target,
+		header:  opts.Header,
+		maxBody: jsonrpc2.DefaultMaxMessageSize,
+		replies: make(chan jsonrpc2.Reply),
+		pending: newPending(atOnce),
+		closing: make(chan struct{}),
+		closed:  make(chan struct{}),
+	}
+	c.client, c.own = newClient(opts.Client, atOnce)
 	c.do = c.client.Do
 	if c.own { // our own needs nothing else of a Client
 		c.do = c.client.Transport.RoundTrip
@@ -119,8 +121,8 @@ func (c *ClientConn) transport() (transport *http.Transport, ok bool) {
 }
 
 // newClient returns a client that follows no redirects, and whether its
-// connections are ours.
-func newClient(given *http.Client) (client *http.Client, own bool) {
+// connections are ours. Then it keeps so many of them.
+func newClient(given *http.Client, idle int) (client *http.Client, own bool) {
 	client = new(http.Client)
 	if given != nil {
 		*client = *given
@@ -130,7 +132,7 @@ func newClient(given *http.Client) (client *http.Client, own bool) {
 			transport = standard.Clone()
 		}
 		transport.MaxIdleConns = 0
-		transport.MaxIdleConnsPerHost = maxIdle
+		transport.MaxIdleConnsPerHost = idle
 		transport.IdleConnTimeout = idleTimeout
 		transport.DisableCompression = true
 		client.Transport = transport
@@ -150,21 +152,11 @@ func (c *ClientConn) Open(s jsonrpc2.Settings) error {
 
 // WriteRequest implements jsonrpc2.ClientConn.
 func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	unattended, err := c.pending.add(r)
 	switch {
-	case c.isClosing():
-		return net.ErrClosed
-	case c.bytes+len(r.Body) > maxWaiting:
-		return fmt.Errorf("%w: %s", jsonrpc2.ErrOverloaded, c.where)
-	}
-	r.Keep()
-	c.requests++
-	c.bytes += len(r.Body)
-	c.underWay[r] = struct{}{}
-	select {
-	case c.posts <- r:
-	default:
+	case err != nil:
+		return fmt.Errorf("%w: %s", err, c.where)
+	case unattended:
 		c.workers.Go(func() { c.work(r) })
 	}
 	return nil
@@ -176,12 +168,15 @@ func (c *ClientConn) work(r *jsonrpc2.Request) {
 	w := c.newWatch()
 	for {
 		c.exchange(r, w)
+		if r = c.pending.next(); r != nil {
+			continue
+		}
 		if c.idle.Add(1) > maxIdleWorkers {
 			c.idle.Add(-1)
 			return
 		}
 		select {
-		case r = <-c.posts:
+		case r = <-c.pending.idle:
 			c.idle.Add(-1)
 		case <-c.closing:
 			return
@@ -192,10 +187,7 @@ func (c *ClientConn) work(r *jsonrpc2.Request) {
 // exchange sends one request, and hands its reply to ReadReply or fails it.
 func (c *ClientConn) exchange(r *jsonrpc2.Request, w *watch) {
 	reply, err := c.post(r, w)
-	c.mu.Lock()
-	c.bytes -= len(r.Body)
-	delete(c.underWay, r)
-	c.mu.Unlock()
+	c.pending.end(r)
 	switch {
 	case err != nil:
 		r.Fail(err)
@@ -211,7 +203,7 @@ func (c *ClientConn) exchange(r *jsonrpc2.Request, w *watch) {
 // fails with, or neither.
 func (c *ClientConn) post(r *jsonrpc2.Request, w *watch) (reply jsonrpc2.Reply, err error) {
 	header, inTime := c.headerFor(r.Deadline())
-	if !inTime || r.GivenUp() { // the codec ends r at its deadline
+	if !inTime || !c.pending.begin(r) { // the codec ends r at its deadline
 		return reply, nil
 	}
 	a := c.newAttempt(r, w)
@@ -239,8 +231,10 @@ func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 	}
 }
 
-// Inquire implements jsonrpc2.ClientConn. It knows nothing, and returns nil.
-func (c *ClientConn) Inquire(context.Context, []*jsonrpc2.Request) []error { return nil }
+// Inquire implements jsonrpc2.ClientConn. It knows of requests that were not sent.
+func (c *ClientConn) Inquire(_ context.Context, requests []*jsonrpc2.Request) []error {
+	return c.pending.notRun(requests)
+}
 
 // unreachedTime is for how long Err tells of a request that did not reach the server.
 const unreachedTime = 5 * time.Second
@@ -277,9 +271,8 @@ func (c *ClientConn) isClosing() bool {
 // under way.
 func (c *ClientConn) Close() error {
 	c.close.Do(func() {
-		c.mu.Lock()
+		c.pending.close()
 		close(c.closing)
-		c.mu.Unlock()
 		timer := time.AfterFunc(closeGrace, c.failAll)
 		c.workers.Wait()
 		timer.Stop()
@@ -293,9 +286,11 @@ func (c *ClientConn) Close() error {
 
 // failAll fails the requests under way, which ends their POSTs.
 func (c *ClientConn) failAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for r := range c.underWay {
-		r.Fail(fmt.Errorf("%w: POST %s: the client was closed", mayHaveArrived(r), c.where))
-	}
+	c.pending.failAll(func(r *jsonrpc2.Request, f fate) error {
+		sentinel := mayHaveArrived(r)
+		if f == waits {
+			sentinel = jsonrpc2.ErrUnavailable
+		}
+		return fmt.Errorf("%w: POST %s: the client was closed", sentinel, c.where)
+	})
 }

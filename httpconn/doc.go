@@ -53,6 +53,8 @@
 //	                                        they look at their context
 //	deadline over before it was begun       not run                   none: 503
 //	no connection to the server             not sent: ErrUnavailable
+//	MaxInFlight others have no answer,      waits; not sent if the deadline comes
+//	                                        first: ErrTimeout and ErrNotRun
 //	connection cut                          may have run: ErrReplyLost, of a
 //	                                        notification ErrUnconfirmed
 //

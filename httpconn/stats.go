@@ -6,14 +6,13 @@ import "sync/atomic"
 type ClientStats struct {
 	Requests int64 `json:"requests"`  // POSTs, each with a call, a notification or a batch
 	InFlight int64 `json:"in_flight"` // of them, that have no answer yet
+	Waiting  int64 `json:"waiting"`   // of those, that wait to be sent: see DialOptions.MaxInFlight
 	Bytes    int64 `json:"bytes"`     // in the bodies of those in flight, at most 16 MiB
 }
 
 // Stats returns what the ClientConn has done so far. Any goroutine may call it.
 func (c *ClientConn) Stats() ClientStats {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return ClientStats{c.requests, int64(len(c.underWay)), int64(c.bytes)}
+	return c.pending.stats()
 }
 
 // ServerStats are what a Handler has done. Each HTTP request is counted once in the first
