@@ -18,8 +18,8 @@ import (
 // DialOptions are the options of Dial. The zero value is useful, and so is a
 // nil pointer to it.
 type DialOptions struct {
-	// MaxInFlight limits the requests that are sent and have no answer; 256 if 0, which is
-	// how many a server runs at once by default. Further ones wait, in their order, and
+	// MaxInFlight limits the requests that are sent and have no answer; 320 if 0. A server
+	// runs 256 at once by default, and so has the next ones at hand. Further ones wait, in their order, and
 	// fail with ErrNotRun beside ErrTimeout if they wait for too long. Set it higher where
 	// the URL leads to several servers. Each takes a connection, over HTTP/1.
 	MaxInFlight int
@@ -38,6 +38,8 @@ type DialOptions struct {
 }
 
 const (
+	defaultMaxInFlight = jsonrpc2.DefaultMaxInFlight * 5 / 4
+
 	idleTimeout    = 90 * time.Second // of connections
 	maxIdleWorkers = 64
 )
@@ -86,7 +88,7 @@ func Dial(url string, opts *DialOptions) (*ClientConn, error) {
 	if opts.MaxInFlight < 0 {
 		return nil, fmt.Errorf("httpconn: POST %s: MaxInFlight is %d, less than 0", target.where, opts.MaxInFlight)
 	}
-	atOnce := cmp.Or(opts.MaxInFlight, jsonrpc2.DefaultMaxInFlight)
+	atOnce := cmp.Or(opts.MaxInFlight, defaultMaxInFlight)
 	c := &ClientConn{
 		target:  target,
 		header:  opts.Header,
