@@ -121,8 +121,7 @@ type Settings struct {
 
 	// UnderWay returns how many calls and notifications have begun and not ended: a Conn
 	// need not look for answers while there are none. A call has begun before its request
-	// is written. UnderWay is nil for a ServerConn. Any goroutine may call it, with no
-	// locks held that WriteRequest needs.
+	// is written. UnderWay is nil for a ServerConn. Any goroutine may call it.
 	UnderWay func() int
 }
 

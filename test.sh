@@ -83,7 +83,7 @@ echo "$demo"
 grep -qF '1 + 5.1 = 6.1' <<<"$demo"
 
 step benchmarks
-(cd benchmarks && go vet ./... && go test -race -count=1 ./... && go run . -quick)
+(cd benchmarks && go vet ./... && go test -race -count=1 ./... && go run . -quick -rows "vs (stdlib gob|best loop|powerman|hand-written)")
 go test -run='^$' -bench=. -benchtime=1000x .
 
 step fuzzing, "$fuzztime" each

@@ -19,9 +19,9 @@ import (
 // nil pointer to it.
 type DialOptions struct {
 	// MaxInFlight limits the requests that are sent and have no answer; 320 if 0. A server
-	// runs 256 at once by default, and so has the next ones at hand. Further ones wait, in their order, and
-	// fail with ErrNotRun beside ErrTimeout if they wait for too long. Set it higher where
-	// the URL leads to several servers. Each takes a connection, over HTTP/1.
+	// runs 256 at once by default, and so has the next ones at hand. Further ones wait, in
+	// their order, and fail with ErrNotRun beside ErrTimeout if they wait for too long. Set
+	// it higher where the URL leads to several servers. Over HTTP/1 each takes a connection.
 	MaxInFlight int
 
 	// Client makes the requests. If nil, the ClientConn has one of its own, which keeps

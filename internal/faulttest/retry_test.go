@@ -75,9 +75,10 @@ func retryTrial(name string, s site, policy jsonrpc2.RetryPolicy, twice bool) *t
 	return tr
 }
 
-// allAnswered allows no call of a trial to fail.
+// allAnswered allows no call of a trial to fail, and so may wait for each.
 func allAnswered(tr *trial) *trial {
 	tr.allow.failed, tr.allow.lost = 0, 0
+	tr.timeout = retryDeadline
 	return tr
 }
 
@@ -139,6 +140,7 @@ func TestRetryRabbitMQClientCut(t *testing.T) {
 // A cut can lose an answer that was written, and its request be acknowledged by the
 // other connection. Nothing tells the client, so After is what hides it.
 func TestRetryRabbitMQServerCut(t *testing.T) {
+	slow(t)
 	s, proxy := rabbitBehindProxy(t, false)
 	testRetryCut(t, proxy, retryTrial("RabbitMQ server's connections cut", s, after, true))
 }
@@ -160,6 +162,7 @@ func testRetryCut(t *testing.T, proxy *brokertest.Proxy, tr *trial) {
 }
 
 func TestRetryRabbitMQClosesConnections(t *testing.T) {
+	slow(t)
 	broker := brokertest.SharedRabbitMQ(t)
 	tr := retryTrial("RabbitMQ closes all connections", newRabbitSite(t, broker), after, true)
 	tr.hide(t, func() {
