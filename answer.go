@@ -13,7 +13,7 @@ var errManyItems = fmt.Errorf("batch exceeds the limit of %d items", maxBatchIte
 func (c *clientCodec) unpack(reply Reply) {
 	c.in.next = 0
 	clear(c.in.items)
-	c.in.items, c.in.answered, c.in.missing = c.in.items[:0], reply.Request, reply.Missing
+	c.in.items, c.in.answered, c.in.missing, c.in.served = c.in.items[:0], reply.Request, reply.Missing, false
 	err := c.scan(reply.Body)
 	if err == nil {
 		return
@@ -115,6 +115,7 @@ func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 	var ours bool
 	if e.method == nil || e.result != nil || e.err != nil { // some servers repeat it
 		p, ours = c.removeByID(e.id)
+		c.in.served = c.in.served || p != nil || ours
 	}
 	switch {
 	case p == nil && e.isNameless():
@@ -185,9 +186,13 @@ func (c *clientCodec) failNameless(e *envelope) {
 }
 
 // failUnanswered fails the calls that the current message should have answered and has
-// not, if no other message will.
+// not, if no other message will. Where it has answered others, what it answers was sent with
+// its notifications, though the Conn may not have said so yet.
 func (c *clientCodec) failUnanswered() {
 	if c.in.missing != nil && c.in.answered != nil {
+		if c.in.served {
+			c.in.answered.Sent()
+		}
 		c.in.answered.Fail(c.in.missing) // a Conn around the Conn may send them again
 	}
 	c.in.missing, c.in.answered = nil, nil

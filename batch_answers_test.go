@@ -230,3 +230,43 @@ func TestBatchBrokenAnswer(t *testing.T) {
 		}
 	})
 }
+
+// A batch that is answered was sent, though its Conn has not said so yet: a notification in it
+// does not fail by what the answers say of the calls.
+func TestBatchAnsweredBeforeSent(t *testing.T) {
+	for name, test := range map[string]struct {
+		answers func(r []request) string
+		sent    bool
+	}{
+		"each call":             {func(r []request) string { return array(answerTo(r[0]), answerTo(r[1])) }, true},
+		"one call":              {func(r []request) string { return array(answerTo(r[1])) }, true},
+		"a call with an error":  {func(r []request) string { return `{"jsonrpc":"2.0","id":` + string(r[0].ID) + `,"error":{"code":7}}` }, true},
+		"none":                  {func([]request) string { return `[]` }, false},
+		"an id of nobody":       {func([]request) string { return `{"jsonrpc":"2.0","id":"x","result":1}` }, false},
+		"a text that is broken": {func([]request) string { return `503` }, false},
+	} {
+		t.Run(name, servicetest.Bubble(func(t *testing.T) {
+			b := newBatching(t, nil)
+			b.conn.mute()
+			var notified <-chan error
+			sent := b.together(t, func() {
+				b.call("A", 0)
+				b.call("B", 0)
+				notified = b.notify("C", nil)
+			})
+			require.Len(t, sent, 1)
+			b.conn.messages <- jsonrpc2.Reply{
+				Body:    []byte(test.answers(requests(t, sent[0]))),
+				Request: b.conn.last(),
+				Missing: jsonrpc2.ErrOverloaded,
+			}
+			synctest.Wait()
+			require.Len(t, notified, 1)
+			if err := <-notified; test.sent {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
+			}
+		}))
+	}
+}

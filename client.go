@@ -55,6 +55,7 @@ type arriving struct {
 	next      int        // index of the next item
 	decoder   *decoder
 	answered  *Request     // what the message answers; nil: only its ids tell
+	served    bool         // the message has responses to calls of ours
 	missing   error        // ends the calls of answered that get no response; nil if they may still
 	result    []byte       // of the current response
 	answering *pendingCall // whose result it is; nil when that is decoded
