@@ -42,17 +42,17 @@ func TestQueueOnRedis(t *testing.T) {
 	s.serve(t, slow)
 	t.Cleanup(slow.Open)
 	deadline := time.Now().Add(time.Hour)
-	for i := range 70 { // a server takes 64
+	for i := range 134 { // a server takes 128
 		request := fmt.Sprintf(`{"jsonrpc":"2.0","id":"%d","deadline_ms":%d,"method":"Slow.Wait","params":[1]}`, i, deadline.UnixMilli())
 		require.NoError(t, rdb.LPush(t.Context(), queue, request).Err())
 	}
 	require.NoError(t, rdb.LPush(t.Context(), "{calc}:dead", "{}\n{}", "{}\n{}").Err())
-	servicetest.Eventually(t, func() bool { l := s.looked(t); return *l.Waiting == 6 && *l.Running == 64 && *l.Servers == 1 })
+	servicetest.Eventually(t, func() bool { l := s.looked(t); return *l.Waiting == 6 && *l.Running == 128 && *l.Servers == 1 })
 	require.Equal(t, deadline.UnixMilli(), s.looked(t).Deadline.UnixMilli())
 	rows := tableOf(must(t, s.at("queue")...))
 	require.Equal(t, []string{"QUEUE", "WAITING", "NEXT", "RUNNING", "SERVERS", "DEAD"}, rows[0])
 	require.Regexp(t, `^(59|60)m$`, rows[1][2])
-	require.Equal(t, []string{queue, "6", "64", "1", "2"}, slices.Delete(rows[1], 2, 3))
+	require.Equal(t, []string{queue, "6", "128", "1", "2"}, slices.Delete(rows[1], 2, 3))
 }
 
 func TestQueueOnRabbitMQ(t *testing.T) {
