@@ -23,11 +23,6 @@ type ledger struct {
 // maxParked is how many bytes of answers may wait to be sent without a place.
 const maxParked = 16 << 20
 
-// parkedPerPlace is how many answers for each place may wait for the one node without a
-// place. While some are sent, as many again can be made. But where Redis gives requests and
-// refuses answers, the server has to stop.
-const parkedPerPlace = 1
-
 // claim settles the requests of answers, unless the script that pushes the answers does. It
 // drops answers to requests that had been taken over, and returns the other pushes. With an
 // error it returns all of them.
@@ -156,10 +151,10 @@ func (l *ledger) park(p push) push {
 	return p
 }
 
-// mayPark reports whether one more answer may wait for the one node without a place.
-func (l *ledger) mayPark() bool {
-	return l.parkedAnswers.Load() < int64(parkedPerPlace*l.opts.Prefetch)
-}
+// mayPark reports whether one more answer may wait for the one node without a place: as many
+// as there are places. While some are sent, as many again can be made. But where Redis gives
+// requests and refuses answers, the server has to stop.
+func (l *ledger) mayPark() bool { return l.parkedAnswers.Load() < int64(l.opts.Prefetch) }
 
 // free frees the place or the memory of an answer that is sent or dropped.
 func (l *ledger) free(p push) {
