@@ -104,24 +104,29 @@ func completeParams(_ *cobra.Command, args []string, _ string) ([]string, cobra.
 }
 
 func (a *app) call(ctx context.Context, r *request, args []string) error {
-	method, params, err := a.operands(ctx, r, args)
-	if err != nil {
+	return a.request(ctx, r, args, func(client *rpc.Client, method string, params any) error {
+		result, err := jsonrpc2.Call[json.RawMessage](r.withMeta(ctx), client, method, params)
+		if err != nil {
+			return err
+		}
+		_, err = a.stdout.Write(append(escaped(compact(result)), '\n'))
 		return err
-	}
-	client, done, err := a.client(r, nil)
-	if err != nil {
-		return err
-	}
-	defer done()
-	result, err := jsonrpc2.Call[json.RawMessage](r.withMeta(ctx), client, method, params)
-	if err != nil {
-		return err
-	}
-	_, err = a.stdout.Write(append(escaped(compact(result)), '\n'))
-	return err
+	})
 }
 
 func (a *app) notify(ctx context.Context, r *request, args []string) error {
+	return a.request(ctx, r, args, func(client *rpc.Client, method string, params any) error {
+		if a.target.timeout > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, a.target.timeout)
+			defer cancel()
+		}
+		return jsonrpc2.Notify(r.withMeta(ctx), client, method, params)
+	})
+}
+
+// request calls f with the operands and a client, which it closes.
+func (a *app) request(ctx context.Context, r *request, args []string, f func(client *rpc.Client, method string, params any) error) error {
 	method, params, err := a.operands(ctx, r, args)
 	if err != nil {
 		return err
@@ -131,12 +136,7 @@ func (a *app) notify(ctx context.Context, r *request, args []string) error {
 		return err
 	}
 	defer done()
-	if a.target.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, a.target.timeout)
-		defer cancel()
-	}
-	return jsonrpc2.Notify(r.withMeta(ctx), client, method, params)
+	return f(client, method, params)
 }
 
 // client returns a client, and what closes it. wrap, if set, goes around its Conn.
