@@ -47,21 +47,6 @@ func TestLook(t *testing.T) {
 	requireState(t, rdb, redisconn.QueueState{Servers: 1, Dead: 1})
 }
 
-// commandsOf returns what Redis ran for f, by the names of the commands.
-func commandsOf(t *testing.T, rdb *redis.Client, f func()) map[string]string {
-	t.Helper()
-	require.NoError(t, rdb.ConfigResetStat(t.Context()).Err())
-	f()
-	stats, err := rdb.InfoMap(t.Context(), "commandstats").Result()
-	require.NoError(t, err)
-	ran := make(map[string]string)
-	for name, text := range stats["Commandstats"] {
-		ran[strings.TrimPrefix(name, "cmdstat_")], _, _ = strings.Cut(text, ",")
-	}
-	delete(ran, "config|resetstat")
-	return ran
-}
-
 // A look at a long queue runs as few commands as one at an empty one, and none that writes or
 // whose cost grows with the queue.
 func TestLookIsCheap(t *testing.T) {
@@ -69,13 +54,13 @@ func TestLookIsCheap(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	look := func() { _, err := redisconn.Look(t.Context(), rdb, queue); require.NoError(t, err) }
 	look() // which connects
-	empty := commandsOf(t, rdb, look)
+	empty := brokertest.CommandsOf(t, rdb, look)
 	require.ElementsMatch(t, []string{"time", "llen", "lindex", "hkeys", "zcount"}, slices.Collect(maps.Keys(empty)))
 	many := slices.Repeat([]any{`{"jsonrpc":"2.0","method":"Calc.Add","params":[1,5.1]}`}, 10_000)
 	for range 10 {
 		require.NoError(t, rdb.LPush(t.Context(), queue, many...).Err())
 	}
-	require.Equal(t, empty, commandsOf(t, rdb, func() { requireState(t, rdb, redisconn.QueueState{Waiting: 100_000}) }))
+	require.Equal(t, empty, brokertest.CommandsOf(t, rdb, func() { requireState(t, rdb, redisconn.QueueState{Waiting: 100_000}) }))
 }
 
 // A look fails if one of its commands does. Once only the first of a pipeline told, and an empty

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
@@ -115,20 +114,6 @@ func TestWatch(t *testing.T) {
 	require.True(t, slices.ContainsFunc(looks, func(l queueLook) bool { return l.WaitingRate != nil && *l.WaitingRate > 0 }))
 }
 
-// commandsOf returns what Redis ran for f, by the names of the commands.
-func commandsOf(t *testing.T, rdb *redis.Client, f func()) map[string]string {
-	t.Helper()
-	require.NoError(t, rdb.ConfigResetStat(t.Context()).Err())
-	f()
-	stats, err := rdb.InfoMap(t.Context(), "commandstats").Result()
-	require.NoError(t, err)
-	ran := make(map[string]string)
-	for name, text := range stats["Commandstats"] {
-		ran[strings.TrimPrefix(name, "cmdstat_")], _, _ = strings.Cut(text, ",")
-	}
-	return ran
-}
-
 // While 100,000 requests wait, each look runs the same few commands as at an empty queue, none
 // of which writes.
 func TestLooksAreCheap(t *testing.T) {
@@ -140,7 +125,7 @@ func TestLooksAreCheap(t *testing.T) {
 			must(t, s.at(strings.Fields(args)...)...)
 		}
 	}
-	empty := commandsOf(t, rdb, look)
+	empty := brokertest.CommandsOf(t, rdb, look)
 	for name := range maps.Keys(empty) {
 		require.Contains(t, []string{"hello", "client|setinfo", "config|resetstat", "time", "llen", "lindex", "hkeys", "zcount", "zrangebyscore", "lrange"}, name)
 	}
@@ -148,6 +133,6 @@ func TestLooksAreCheap(t *testing.T) {
 	for range 10 {
 		require.NoError(t, rdb.LPush(t.Context(), queue, many...).Err())
 	}
-	require.Equal(t, empty, commandsOf(t, rdb, look))
+	require.Equal(t, empty, brokertest.CommandsOf(t, rdb, look))
 	require.Equal(t, 100_000, *s.looked(t).Waiting)
 }

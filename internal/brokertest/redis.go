@@ -190,3 +190,18 @@ func (r *Redis) Cont() {
 	r.t.Helper()
 	require.NoError(r.t, r.proc.signal(resume))
 }
+
+// CommandsOf returns what Redis ran for f, by the names of the commands.
+func CommandsOf(t testing.TB, rdb *redis.Client, f func()) map[string]string {
+	t.Helper()
+	require.NoError(t, rdb.ConfigResetStat(t.Context()).Err())
+	f()
+	stats, err := rdb.InfoMap(t.Context(), "commandstats").Result()
+	require.NoError(t, err)
+	ran := make(map[string]string)
+	for name, text := range stats["Commandstats"] {
+		ran[strings.TrimPrefix(name, "cmdstat_")], _, _ = strings.Cut(text, ",")
+	}
+	delete(ran, "config|resetstat")
+	return ran
+}
