@@ -78,9 +78,6 @@
 // have no more than 64 places. With a connection for each caller it was 0.7 to 0.86, and
 // 4,096 callers had 0.57 of 512 in place of 0.95.
 //
-// 100 idle servers and 1,000 idle clients: 70 commands a second, of which 30 are sent. The
-// others are those of the script by which a server announces itself, six times a minute.
-//
 // The exit status is 1 if a row could not be measured. A short row is none such.
 package main
 

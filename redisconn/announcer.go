@@ -1,7 +1,6 @@
 package redisconn
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -23,20 +22,24 @@ type announcer struct {
 	period   time.Duration   // between two announcements
 
 	// The goroutine's own.
-	member     []byte
-	clock      *clock      // for a Redis that runs no scripts
-	plainUntil time.Time   // scripts are not tried before
-	listed     bool        // Redis may have the announcement
-	err        error       // of the last command
-	told       link.Causes // refusals that were logged
+	member  []byte
+	clock   *clock
+	cleaned time.Time   // when it last removed announcements that have ended
+	listed  bool        // Redis may have the announcement
+	err     error       // of the last command
+	told    link.Causes // refusals that were logged
 }
 
 const (
-	// announcePeriod makes six commands a minute.
-	announcePeriod = 10 * time.Second
+	// announcePeriod makes ten commands a minute, besides those of each cleanTime.
+	announcePeriod = 15 * time.Second
 
-	// announcedFor is how many periods an announcement lasts.
-	announcedFor = 3
+	// announcedFor is how many periods an announcement lasts. One that fails is made
+	// again long before.
+	announcedFor = 2
+
+	// cleanTime is how long announcements of others that have ended are left.
+	cleanTime = time.Minute
 
 	// forbiddenPause is how long a refusal counts.
 	forbiddenPause = time.Minute
@@ -121,30 +124,14 @@ func (a *announcer) tell(text string) {
 	}
 }
 
-// announce announces the server by a script or, if Redis runs none, by plain commands.
-func (a *announcer) announce() error {
-	if time.Now().Before(a.plainUntil) {
-		return a.announcePlain()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
-	defer cancel()
-	cmd := announceScript.run(ctx, a.rdb, []string{serversKey(a.queue)}, a.lasting().Milliseconds(), a.member)
-	if !isRefused(cmd.Err()) {
-		return cmd.Err()
-	}
-	err := a.announcePlain()
-	if err == nil {
-		a.plainUntil = time.Now().Add(scriptTime)
-	}
-	return err
-}
-
 // lasting returns how long an announcement lasts.
 func (a *announcer) lasting() time.Duration { return announcedFor * a.period }
 
-// announcePlain does by plain commands what announceScript does.
-func (a *announcer) announcePlain() error {
+// announce announces the server. Besides, it sometimes removes announcements that have
+// ended: those of servers that were killed.
+func (a *announcer) announce() error {
 	if err := a.clock.refresh(); err != nil {
+		a.clock.asked = time.Time{} // the next try asks again
 		return err
 	}
 	now := a.clock.toBroker(time.Now())
@@ -154,7 +141,10 @@ func (a *announcer) announcePlain() error {
 	key, lasting := serversKey(a.queue), a.lasting()
 	var add, expire unrepeated
 	pipe(a.rdb, func(pipeline redis.Pipeliner) {
-		process(pipeline, "zremrangebyscore", key, "-inf", now)
+		if time.Since(a.cleaned) >= cleanTime {
+			a.cleaned = time.Now()
+			process(pipeline, "zremrangebyscore", key, "-inf", now)
+		}
 		add = process(pipeline, "zadd", key, now+lasting.Milliseconds(), a.member)
 		expire = process(pipeline, "pexpire", key, lasting.Milliseconds())
 	})
@@ -201,16 +191,3 @@ func (a *announcer) isClosed() bool {
 		return false
 	}
 }
-
-// announceScript announces a server for ARGV[1] milliseconds, and removes announcements that
-// have ended. pcall lets it go on without the rights to do so. It reports an error of ZADD as
-// it is, which call would wrap before Redis 7.0.
-var announceScript = newScript(`
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.pcall('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local added = redis.pcall('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
-if type(added) == 'table' then return added end
-local set = redis.pcall('PEXPIRE', KEYS[1], ARGV[1])
-if type(set) == 'table' then redis.pcall('EXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000)) end
-return added`)

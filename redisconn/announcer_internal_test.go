@@ -51,29 +51,28 @@ func calls(t *testing.T, rdb *redis.Client) map[string]int {
 	return n
 }
 
-// An idle server costs one command in a period, besides its pop.
+// An idle server costs two commands in a period and two in a minute, besides its pop.
 func TestAnnouncementsCost(t *testing.T) {
 	t.Parallel()
 	const period, periods = 50 * time.Millisecond, 20
 	broker := brokertest.StartRedis(t)
 	rdb := broker.Client(t)
 	_, _ = announcing(t, broker.Client(t), period)
-	servicetest.Eventually(t, func() bool { return calls(t, rdb)["zadd"] > 0 })
+	servicetest.Eventually(t, func() bool { return calls(t, rdb)["pexpire"] > 0 })
+	require.Equal(t, 1, calls(t, rdb)["zremrangebyscore"])
 	require.NoError(t, rdb.ConfigResetStat(t.Context()).Err())
 	begin := time.Now()
-	servicetest.Eventually(t, func() bool { return calls(t, rdb)["zadd"] >= periods })
+	servicetest.Eventually(t, func() bool { return calls(t, rdb)["pexpire"] >= periods })
 	n := calls(t, rdb)
 	most := int(time.Since(begin)/period) + 1
 	require.LessOrEqual(t, n["blmpop"], 1)
-	for _, other := range []string{"info", "config|resetstat", "blmpop"} {
+	require.LessOrEqual(t, n["time"], 2, "once a minute, and again if that took long")
+	require.LessOrEqual(t, n["zremrangebyscore"], 1)
+	require.LessOrEqual(t, n["pexpire"], most)
+	for _, other := range []string{"info", "config|resetstat", "blmpop", "time", "zremrangebyscore"} {
 		delete(n, other)
 	}
-	runs := n["evalsha"]
-	require.LessOrEqual(t, runs, most)
-	require.Equal(t, map[string]int{
-		"evalsha": runs,
-		"time":    runs, "zremrangebyscore": runs, "zadd": runs, "pexpire": runs, // in the script
-	}, n)
+	require.Equal(t, map[string]int{"zadd": n["pexpire"], "pexpire": n["pexpire"]}, n)
 }
 
 // A server that dies is listed until its announcement ends, and its key goes.
@@ -108,4 +107,27 @@ func TestNotAnnouncedAfterDrain(t *testing.T) {
 	require.Zero(t, rdb.Exists(t.Context(), serversKey("calc")).Val())
 	require.NoError(t, conn.Close())
 	require.Zero(t, calls(t, rdb)["zadd"])
+}
+
+// A server that could not learn the time asks again at once, not after the minute for which
+// an answer counts.
+func TestAnnouncedOnceTimeIsKnown(t *testing.T) {
+	t.Parallel()
+	rdb := brokertest.StartRedis(t).Client(t)
+	conn := newServerConn(rdb, "calc", ListenOptions{Logger: servicetest.Quiet})
+	a := conn.announcer
+	tell, failures := a.clock.ask, 2
+	a.clock.ask = func() (time.Time, error) {
+		if failures--; failures >= 0 {
+			return time.Time{}, context.DeadlineExceeded
+		}
+		return tell()
+	}
+	a.member = a.describe()
+	require.ErrorIs(t, a.announce(), context.DeadlineExceeded)
+	require.ErrorIs(t, a.announce(), context.DeadlineExceeded)
+	require.NoError(t, a.announce())
+	found, err := Servers(t.Context(), rdb, "calc")
+	require.NoError(t, err)
+	require.Len(t, found, 1)
 }

@@ -228,16 +228,16 @@
 // drain begins or Close. The announcements of a queue are the members of one sorted set,
 // {calc}:servers. A member is a small JSON object. Its score is when the announcement
 // ends, in Unix milliseconds by the clock of Redis: 30 s after it was made. A server
-// announces itself every 10 s by a short script, and at once after it has reconnected. So
-// a server that was killed is gone after 30 s, and one that is drained at once. No
-// request, answer or drain waits for an announcement.
+// announces itself every 15 s, and at once after it has reconnected. It asks Redis for its
+// time once a minute. So a server that was killed is gone after 30 s, and one that is
+// drained at once. No request, answer or drain waits for an announcement.
 //
 // [Servers] lists the announcements. The error of a call that timed out says how many
 // there are. With [DialOptions.RequireServer] a request fails with jsonrpc2.ErrNoServer,
 // and is not sent, if there is none. A client looks before it sends, unless it has found
 // a server, or could not look, less than 1 s ago. So calls fail from about 1 s after the last server was drained, and 30 s
 // after it was killed. What was sent before waits for its timeout. A client that can't look
-// sends. So does one whose connection has failed in the last 15 s, since Redis may have
+// sends. So does one whose connection has failed in the last 20 s, since Redis may have
 // lost the announcements. A client with ReplyPerCall that has no call under way does not
 // notice that: it may say ErrNoServer until the servers have announced themselves again.
 //

@@ -23,8 +23,8 @@ const (
 	lookTime = time.Second
 
 	// reannounceTime is how long servers may take to announce themselves again after
-	// Redis has lost their announcements: their longest backoff, and a period.
-	reannounceTime = 15 * time.Second
+	// Redis has lost their announcements: a period, and their longest backoff.
+	reannounceTime = announcePeriod + 5*time.Second
 )
 
 // errNobody says that a request was not pushed.
