@@ -64,7 +64,7 @@ else
 fi
 
 step tests
-go test -race -count=1 -timeout=30m ./redisconn ./... # the one that takes longest begins first
+go test -race -count=1 -timeout=30m ./redisconn ./internal/faulttest ./amqpconn ./... # those that take longest begin first
 
 step the simulation of at least once, "$histories" histories
 GOGC=2000 go test -count=1 -timeout=20m ./redisconn/internal/hold/sim -run 'TestHistories$' -histories "$histories"
@@ -73,9 +73,14 @@ step tests with the next encoding/json
 GOEXPERIMENT=jsonv2 go test -count=1 -timeout=30m . ./httpconn
 
 step the modules beside this one
-for module in otelrpc promrpc cmd/jsonrpc2 examples/natsconn examples/hooks; do
-	(cd "$module" && go vet ./... && go run "$staticcheck" ./... && go test -race -count=1 ./...)
-done
+check() {
+	cd "$1"
+	go vet ./... && go run "$staticcheck" ./... && go test -race -count=1 ./...
+}
+export -f check
+export staticcheck
+printf '%s\n' cmd/jsonrpc2 otelrpc promrpc examples/natsconn examples/hooks |
+	xargs -P 2 -I {} bash -euc 'check {}'
 
 step the demo
 demo=$(go run ./calc/cmd/calc)
