@@ -9,37 +9,37 @@ import (
 // A BeginFunc is called for each call and notification before it is sent or run: the place
 // for authentication, limits, logs, traces and metrics. It is an option of both ends.
 //
-// On a client it runs before the request is encoded. args are the caller's. ctx has the
-// values of the caller's context, and those of the context that it returns take their
-// place: so [WithMeta] adds metadata to the call.
+// On a client, a BeginFunc runs before the request is encoded. args are the caller's. ctx has
+// the values of the caller's context. The values of the returned context take their place: so
+// a BeginFunc adds metadata to the call by [WithMeta].
 //
-// On a server it runs when the params are decoded, before the method does. args is a
-// pointer to the method's arguments. The context that it returns is the parent of the
-// method's [Context]. It is not called for what is refused before: methods that nobody
-// serves, params that don't fit.
+// On a server, a BeginFunc runs when the params are decoded, before the method does. args is
+// a pointer to the method's arguments. The returned context is the parent of the method's
+// [Context]: derive it from ctx, or the end of ctx will not reach the method. A BeginFunc is
+// not called for what is refused before: methods that nobody serves, params that don't fit.
 //
-// If it returns an error, the call is not sent, or not run, and its caller gets this
-// error. An [*Error] reaches the client of a server as it is, any other with [CodeServer].
+// If a BeginFunc returns an error, the call is not sent, or not run, and its caller gets this
+// error. A server sends an [*Error] as it is, and any other error with [CodeServer].
 //
-// Else the function that it returns is called once with the outcome: nil, the [*Error] of
-// the server, or on a client the error that [Call] or [Notify] returns. Of a call whose ctx
-// is done, the client may tell it a moment after the caller. A nil context stands for ctx,
-// and a nil function for none.
+// Otherwise the returned function is called once with the outcome of the call: nil, the
+// [*Error] of the server, or on a client the error that [Call] or [Notify] returns. If the
+// ctx of a call is done, this may happen a moment after Call has returned. A nil context
+// stands for ctx, and a nil function for none.
 //
 // Both functions must be quick. While a BeginFunc runs, a client sends nothing else, and a
-// server reads nothing else. While the function that it returned runs, a client may read no
-// other answer, and a server sends none. They must not call over the same client. Several
-// goroutines may call them at once.
+// server reads nothing else from the Conn. While the returned function runs, a client may
+// read no other answer, and a server sends none over the Conn. They must not call over the
+// same client. Several goroutines may call them at once.
 //
-// A panic in a BeginFunc refuses that call, with [CodeInternal]. A panic in the function
-// that it returned is logged, and changes nothing for the call.
+// A panic in a BeginFunc refuses that call, with [CodeInternal]. A panic in the returned
+// function is logged, and changes nothing for the call.
 //
-// One that does nothing, on both ends, costs a call about 1 µs and 9 allocations.
+// A BeginFunc that does nothing, on both ends, costs a call about 1 µs and 9 allocations.
 type BeginFunc func(ctx context.Context, call *CallInfo, args any) (context.Context, func(error), error)
 
-// JoinBegin returns a BeginFunc that calls each of begins in turn, with the context of the
-// one before. If one refuses the call, those before it are told its error as the outcome.
-// Outcomes are told in the opposite order.
+// JoinBegin returns a BeginFunc that calls each of begins in turn, with the context that the
+// one before has returned. If one of them refuses the call, the functions that those before it
+// returned get its error as the outcome. These functions are called in the opposite order.
 func JoinBegin(begins ...BeginFunc) BeginFunc {
 	return func(ctx context.Context, call *CallInfo, args any) (context.Context, func(error), error) {
 		var ends []func(error)
@@ -77,7 +77,7 @@ func (f BeginFunc) run(ctx context.Context, call *CallInfo, args any) (next cont
 	return next, end, err
 }
 
-// tell calls what a BeginFunc has returned, if it has, with the outcome of its call.
+// tell calls end, which a BeginFunc has returned, with the outcome of the call. end may be nil.
 func (l *dropLog) tell(end func(error), outcome error) {
 	if end == nil {
 		return
@@ -90,8 +90,8 @@ func (l *dropLog) tell(end func(error), outcome error) {
 	end(outcome)
 }
 
-// begin asks the server's Begin about a call, and sets the Context of its arguments, where
-// they have one.
+// begin calls the server's Begin for a call, and sets the Context of its arguments, if they
+// have one. An error is also in call.err.
 func (c *serverCodec) begin(call *serverCall, args any) error {
 	setter, hasContext := args.(contextSetter)
 	if c.opts.Begin == nil && !hasContext {
@@ -122,7 +122,7 @@ func asError(err error) *Error {
 	return errorf(CodeServer, "%v", err)
 }
 
-// begin asks the client's Begin about a call.
+// begin calls the client's Begin for a call or a notification.
 func (p *pendingCall) begin(method string, args any) error {
 	begin := p.codec.opts.Begin
 	if begin == nil {
@@ -136,6 +136,6 @@ func (p *pendingCall) begin(method string, args any) error {
 	return nil
 }
 
-// tell tells the client's Begin what has become of a call or a notification. It is called
-// once, by what ends it for its caller, and with no lock held.
+// tell tells the client's Begin what has become of a call or a notification. Whatever ends p
+// for its caller calls tell once, and holds no lock of the codec meanwhile.
 func (p *pendingCall) tell(outcome error) { p.codec.log.tell(p.onEnd, outcome) }

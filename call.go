@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// A call is a Call under way. It stands for both the arguments and the reply in
-// net/rpc's eyes, which lets the codec see the context and keep a result that
-// doesn't fit from ending the client.
+// A call is a Call under way. net/rpc takes it for the arguments of the call, and for its
+// reply. So the codec sees the ctx, and a result that doesn't fit need not end the client.
 type call struct {
 	ctx    context.Context
 	args   any
@@ -32,13 +31,17 @@ type call struct {
 // withdrawn if it still waits and the transport can do so. Otherwise the method may still
 // run.
 //
-// The error is an [*Error] if the server answered with one. If ctx is done first, it
-// wraps ctx.Err(). After a deadline it is an [ErrTimeout], too, and an [ErrNotRun] if the
-// request is known to be withdrawn; Call takes up to half a second more to find that
-// out. If ctx is done before Call begins, Call sends nothing, and the error is an
-// ErrNotRun as well. A call that is canceled does not wait to learn whether it was
-// withdrawn. Any other error is one of the other sentinels, [ErrOpened], that of the
-// client's Begin, or says that args can't be encoded.
+// The error is one of these:
+//
+//   - An [*Error], if the server answered with one.
+//   - An error that wraps ctx.Err(), if ctx is done first. After a deadline it is also an
+//     [ErrTimeout], and an [ErrNotRun] if the request is known to be withdrawn: Call takes
+//     up to half a second more to find that out. After a cancellation Call does not wait for
+//     that. If ctx is done before Call begins, Call sends nothing, and the error is also an
+//     ErrNotRun.
+//   - One of the sentinels, such as an ErrTimeout at the end of the client's Timeout.
+//   - The error of the client's Begin, [ErrOpened], or that args can't be encoded. Nothing
+//     was sent.
 func Call[R any](ctx context.Context, client *rpc.Client, method string, args any) (R, error) {
 	var none R
 	if ctx.Err() != nil {
@@ -62,11 +65,11 @@ func Call[R any](ctx context.Context, client *rpc.Client, method string, args an
 	return *result, nil
 }
 
-// endError returns the error of a call that net/rpc has ended by itself, or that could
-// not be sent. net/rpc ends all calls when the client ends.
+// endError returns the error of a call that net/rpc has ended with err, or that could not be
+// sent. net/rpc ends all calls when the client ends.
 func endError(err error, sent bool) error {
 	switch {
-	case sent && isFate(err): // another call's
+	case sent && isFate(err): // of another call, which ended the client: hide it from errors.Is
 		return fmt.Errorf("%w: the client has ended: %v", ErrReplyLost, err)
 	case sent:
 		return fmt.Errorf("%w: the client has ended: %w", ErrReplyLost, err)
@@ -79,7 +82,7 @@ func endError(err error, sent bool) error {
 // giveUp ends the call with an error of its ctx. It returns that error, with what the
 // Conn could find out about the request.
 func (c *call) giveUp(pending *rpc.Call, err error) error {
-	if c.pending == nil { // the request could not be sent
+	if c.pending == nil { // the client had ended: the codec does not know of the call
 		return err
 	}
 	err, more := c.pending.codec.giveUp(c.pending, err)
@@ -108,11 +111,12 @@ func notBegun(ctx context.Context, method string) error {
 	return fmt.Errorf("%w; %w: its context was done before", ctxError(ctx, method), ErrNotRun)
 }
 
+// ctxError returns the error of a request whose ctx is done. It wraps ctx.Err() and the cause.
 func ctxError(ctx context.Context, method string) error {
 	err := ctx.Err()
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, err):
-	case isFate(cause): // of another call, perhaps
+	case isFate(cause): // of another call, perhaps: hide it from errors.Is
 		err = fmt.Errorf("%w: %v", err, cause)
 	default:
 		err = fmt.Errorf("%w: %w", err, cause)
@@ -129,29 +133,30 @@ func isFate(err error) bool {
 	return errors.As(err, &answer) || slices.ContainsFunc(sentinels, func(s error) bool { return errors.Is(err, s) })
 }
 
-// A notification stands for the arguments of a Notify in net/rpc's eyes.
+// A notification is a Notify under way. net/rpc takes it for the arguments of a call.
 type notification struct {
 	ctx  context.Context
 	args any
 
 	pending *pendingCall // set by the codec
-	ended   chan error   // gets what Notify returns
+	ended   chan error   // receives once what Notify returns; it has room for that
 }
 
 // Notify sends a notification: a request that is never answered, not even with an error.
-// client is as for [Call]. Notify returns nil when the broker or the peer has the
-// notification: when Redis has answered the push, when RabbitMQ has confirmed the message,
-// when the HTTP server has begun it, or when the stream has written it. That is no promise
-// that the method runs to its end. Notifications of several goroutines travel together, as
-// calls do.
+// client is as for [Call]. Notifications of several goroutines travel together, as calls do.
 //
-// Notify waits until ctx is done. If ctx has no deadline, it also ends when the client's
-// Timeout has passed. The error is then an [ErrUnconfirmed]: the notification may run. It
-// wraps ctx.Err() or [ErrTimeout], too.
+// Notify returns nil when the broker or the peer has the notification: when Redis has
+// answered the push, when RabbitMQ has confirmed the message, when the HTTP server has begun
+// it, or when the stream has written it. That is no promise that the method runs to its end.
 //
-// After any other error the notification does not run. If ctx is done before Notify
-// begins, Notify sends nothing, and the error wraps ctx.Err() and [ErrNotRun]. Else it is
-// one of the other sentinels, [ErrOpened], that of the client's Begin, or says that args
+// Notify waits for that until ctx is done or, if ctx has no deadline, until the client's
+// Timeout has passed. The error is then an [ErrUnconfirmed], which wraps ctx.Err() or
+// [ErrTimeout], too: the notification may run. So it may after any other ErrUnconfirmed, as
+// when the client is closed.
+//
+// After every other error the notification does not run. If ctx is done before Notify
+// begins, Notify sends nothing, and the error wraps ctx.Err() and [ErrNotRun]. Otherwise the
+// error is another sentinel, [ErrOpened], the error of the client's Begin, or says that args
 // can't be encoded.
 func Notify(ctx context.Context, client *rpc.Client, method string, args any) error {
 	if ctx.Err() != nil {

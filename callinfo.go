@@ -11,12 +11,12 @@ import (
 type CallInfo struct {
 	Method   string    // as net/rpc knows it, such as "Calc.Add"
 	ID       string    // the id as JSON text, such as `"x-1"` or `7`; "" for a notification
-	Meta     Meta      // what travels with it, nil for nothing; a server has it from a stranger
+	Meta     Meta      // what travels with it, nil for nothing; a server can't trust it
 	Deadline time.Time // when nobody waits any more; zero if that is not known
 
 	// Attempt is, on a server, how often the call has been begun, this time included. It
-	// is more than 1 if a server died that had the call, also one that had not begun it,
-	// or was taken for dead. Only Redis with [AtLeastOnce] knows it; else it is 0.
+	// is more than 1 if a server that had the call has died or was taken for dead, even if
+	// that had not begun it. Only Redis with [AtLeastOnce] knows it; else it is 0.
 	Attempt int
 
 	// Peer is, on a server, who sent the call: over HTTP and streams. Brokers don't tell.
@@ -31,9 +31,9 @@ type Peer struct {
 
 type callKey struct{}
 
-// CallFrom returns what is known of the call that a method or a [BeginFunc] of a server
-// runs for, by their context. Arguments that embed a [Context] are one. It returns nil for
-// a context of no call.
+// CallFrom returns what is known of the call that a method, or a [BeginFunc] of a server,
+// runs for. ctx is the context of either: arguments that embed a [Context] are one. CallFrom
+// returns nil for any other context.
 func CallFrom(ctx context.Context) *CallInfo {
 	info, _ := ctx.Value(callKey{}).(*CallInfo)
 	return info

@@ -17,13 +17,15 @@
 // The packages redisconn, amqpconn and httpconn make the Conns of Redis, RabbitMQ and
 // HTTP. Over TCP, Unix sockets and TLS, [DialStream] makes that of a client, and
 // [ServeListener] serves. [NewStreamConn] makes a Conn of any one stream, such as standard
-// input and output. [Pipe] connects both ends in memory, for tests. A Conn belongs to one
-// client or to one Serve, which closes it; the calls or the Serve of another fail with
-// [ErrOpened]. A program may call the Conn's Err, for a readiness probe, and its Stats. It
-// closes a Conn itself only if it gives it to no client and no Serve.
+// input and output. [Pipe] connects both ends in memory, for tests.
 //
-// Two Conns go around others: [Retry] sends again what certainly did not run, as while a
-// broker or a server restarts, and [Batch] joins calls that wait into one message.
+// A Conn belongs to one client or to one Serve, which closes it. If a second one gets the
+// same Conn, its calls or its Serve fail with [ErrOpened]. A program may call the Conn's Err,
+// as for a readiness probe, and the Stats of a Conn that has them. It closes a Conn itself
+// only if no client and no Serve got it.
+//
+// Two functions wrap a ClientConn. [Retry] sends again what certainly did not run, as while
+// a broker or a server restarts. [Batch] joins requests that wait into one message.
 //
 // The documentation uses these terms:
 //
@@ -32,6 +34,7 @@
 //   - A call is any other request. Its answer is a result or an error.
 //   - A reply is a message with answers.
 //   - A batch is an array of requests, or of their responses. Each is an item of it.
+//   - A place is one of the MaxInFlight calls and notifications that a server may run at once.
 //   - The codec stands between net/rpc and the Conn. [NewClient] and [Serve] make one.
 //   - A drain is the orderly end of a server, see [Serve].
 //
@@ -54,25 +57,34 @@
 // Any other error is sent as [CodeServer] with its text.
 //
 // net/rpc gives the codec only the text of a method's error. The codec therefore takes
-// the code and the data out of the text. A text of another error that ends in the same
-// way, as in "(JSON-RPC error 402)", is sent with this code. An error with an empty text
+// the code and the data out of the text. So any error whose text ends like that of an
+// *Error, as in "(JSON-RPC error 402)", is sent with that code. An error with an empty text
 // counts as success.
 //
-// [Call] returns the *Error that the server answered with. Any other error is one of the
-// sentinels, from [ErrTimeout] to [ErrReplyTooLarge], which tell whether the call may have
-// run; or it is that of the ctx, [ErrOpened], that of the client's Begin, or says that the
-// arguments can't be encoded.
+// The error of a [Call] is one of these:
+//
+//   - The *Error that the server answered with.
+//   - One of the sentinels, from [ErrTimeout] to [ErrReplyTooLarge]. Each says whether the
+//     call may have run.
+//   - The error of the ctx that was given to Call.
+//   - The error of the client's Begin. The call was not sent.
+//   - [ErrOpened], or that the arguments can't be encoded. The call was not sent.
 //
 // # Deadlines
 //
 // The deadline of a call is that of the ctx given to [Call], else the end of the client's
-// Timeout. Redis, RabbitMQ and HTTP carry it with the request; streams do not. RabbitMQ
-// (the message's expiration) and HTTP (a header) carry the time that is left, and the
-// server counts it from the arrival of the request. Redis (a member of the request)
-// carries a time by the clock of Redis. The clocks of the machines need not agree.
+// Timeout. How it travels depends on the transport:
+//
+//	transport   carried by                what it says
+//	Redis       a member of the request   a time, by the clock of Redis
+//	RabbitMQ    the expiration            the time left, from the arrival at the server on
+//	HTTP        a header                  the time left, from the arrival at the server on
+//	streams     nothing
+//
+// The clocks of the machines need not agree.
 //
 // A request whose deadline passes before it begins is not run. Nor is one whose client
-// is known to be gone by then. Stats.Expired counts those that reach the codec.
+// is known to be gone by then. [ServerStats] count both as Expired if they reach the codec.
 //
 // A method that has begun is not stopped, since net/rpc gives it no context. A method
 // that should stop when nobody waits for its answer takes arguments that embed a
@@ -81,19 +93,26 @@
 // # Metadata and hooks
 //
 // [WithMeta] makes a ctx whose calls carry metadata, such as a tenant or a token, and a
-// method gets it from [CallFrom]. Begin, an option of both ends, is called for each call
-// before it is sent or run, and when it has ended: the place for authentication, limits,
+// method gets it from [CallFrom]. Begin, an option of both ends, sees each call before it is
+// sent or run, and again when it has ended. It is the place for authentication, limits,
 // logs, traces and metrics. See [BeginFunc] for examples.
 //
 // # Panics
 //
 // A panic in a method ends the process: net/rpc does not recover it, and no codec can.
-// A request that kills each server in turn is given up by redisconn with [AtLeastOnce],
-// after its MaxAttempts, and by the quorum queues of RabbitMQ, after their delivery limit.
-// A [DeadList] then shows it, and has it queued again when the server is mended: on Redis
-// always, on RabbitMQ with amqpconn's Queue.DeadLetter.
-// A classic queue of RabbitMQ, the default, delivers it until it expires. A
-// panic in a MarshalJSON or UnmarshalJSON method is recovered and answered with
+// With [AtLeastOnce], the broker then gives the request to another server, which it may
+// end, too. Such a request is given up in the end:
+//
+//	broker                         gives it up after
+//	Redis                          MaxAttempts starts
+//	RabbitMQ, a quorum queue       the delivery limit of the queue
+//	RabbitMQ, a classic queue      its expiration (the default kind of queue)
+//
+// A [DeadList] shows the requests that Redis or a quorum queue has given up. It can put them
+// back into the queue when the server is mended. On RabbitMQ it needs amqpconn's
+// Queue.DeadLetter.
+//
+// A panic in a MarshalJSON or UnmarshalJSON method is recovered and answered with
 // [CodeInternal].
 //
 // # Writing a transport
@@ -105,12 +124,11 @@
 //   - [ServerConn] brings requests and sends their answers.
 //   - [Settings] are what the codec tells a Conn when it opens it.
 //   - [ErrOpened] is what a Conn returns when a second codec opens it.
-//   - [Request] is a message that a ClientConn sends. The Conn reports to it when it is
-//     sent or has failed.
+//   - [Request] is a message that a ClientConn sends. The Conn calls its Sent and its Fail.
 //   - [Reply] is a message with answers, as a ClientConn returns it.
 //   - [Delivery] is a message with requests, as a ServerConn returns it.
-//   - [Header] finds the reply address, the deadline and the id in such a message, to
-//     which [AppendRequest] adds the first two.
+//   - [Header] finds the reply address, the deadline and the id in a message with requests.
+//     [AppendRequest] adds the first two to a message.
 //   - [NewRequest] makes a Request outside of a codec, as for a test.
 //   - [JoinRequests] makes one Request of several, as [Batch] does.
 //   - [Hooks] let the maker of a Request see what becomes of it.
@@ -123,8 +141,9 @@
 //	Client.Go    →   WriteRequest    →   WriteRequest ┄ ReadRequest →   ReadRequest…  →   the method
 //	Call.Done    ←   ReadResponse…   ←   ReadReply ┄┄┄┄ Reply       ←   WriteResponse ←   returns
 //
-// What goes wrong on the way ends the call through its Request. The package conntest
-// has the tests that each Conn has to pass, and examples/natsconn is a whole transport.
+// If something goes wrong on the way, the Conn ends the call by the Fail of its Request. The
+// package conntest has the tests that each Conn has to pass, and examples/natsconn is a whole
+// transport.
 package jsonrpc2
 
 import (
@@ -181,15 +200,15 @@ type ClientOptions struct {
 	// where a server would decode the array to another value.
 	Positional bool
 
-	// Timeout ends a call that has no answer in time with ErrTimeout; 30 s if 0, none
-	// if negative. A deadline of the ctx given to Call takes its place. The call ends
-	// up to half a second later where the Conn can find out what became of the
-	// request; the error then tells. A notification that is not known to be sent
-	// when Timeout has passed fails, see Notify.
+	// Timeout ends a call that has no answer in time with ErrTimeout; 30 s if 0, no limit
+	// if negative. If the ctx given to Call has a deadline, that takes the place of
+	// Timeout. The call ends up to half a second later if the Conn can find out what
+	// became of the request; the error then says it. A notification that is not known to
+	// be sent when Timeout has passed fails with ErrUnconfirmed, see Notify.
 	Timeout time.Duration
 
-	// MaxMessageSize limits requests and replies, in bytes; 4 MiB if 0. A call whose
-	// request is longer fails with ErrTooLarge, one whose reply is with ErrReplyTooLarge.
+	// MaxMessageSize limits requests and replies, in bytes; 4 MiB if 0. A call fails with
+	// ErrTooLarge if its request is longer, and with ErrReplyTooLarge if its reply is.
 	MaxMessageSize int
 
 	// MaxDepth limits how deep the values of a reply may nest; 500 if 0, at most
@@ -259,15 +278,17 @@ type ServerOptions struct {
 	// Grace is how long the contexts of running calls stay alive after a drain has
 	// begun; 30 s if 0. If it is negative, they end when the drain begins. See
 	// [Context]. Grace does not limit the drain: a method that ignores its context is
-	// still waited for. The log names such methods a second after Grace, and then each
+	// still waited for. The log names such methods a second after Grace, and then every
 	// 10 s.
 	Grace time.Duration
 
-	// Logger gets what no caller can be told; slog.Default() if nil. A warning says what
-	// was lost, dropped or refused, one line a second at most. Another names the
-	// methods that hold the server up: MaxInFlight of them have run for 10 s and none
-	// has ended, or a drain waits for them, see Grace. When calls end again, an info
-	// line says so.
+	// Logger gets what no caller can be told; slog.Default() if nil:
+	//
+	//   - A warning says what was lost, dropped or refused, one line a second at most.
+	//   - A warning names the methods that hold the server up. Either all MaxInFlight
+	//     places have been taken for 10 s and no call has ended, or a drain waits for them,
+	//     see Grace.
+	//   - An info line says that calls end again.
 	Logger *slog.Logger
 
 	// Begin, if set, is called for each call and notification before it runs.
@@ -285,9 +306,11 @@ func NewClientCodec(conn ClientConn, opts *ClientOptions) rpc.ClientCodec {
 }
 
 // NewClient returns a client that calls over conn. Any number of goroutines may use it.
-// Its Close closes conn. The calls that wait then fail: a [Call] with [ErrReplyLost], a
-// [Notify] with [ErrUnconfirmed], a plain client.Call with rpc.ErrShutdown. They may run,
-// unless their error is an [ErrUnavailable]. [Shutdown] waits for them.
+//
+// Its Close closes conn. What is under way then fails: a [Call] with [ErrReplyLost], a
+// [Notify] with [ErrUnconfirmed], a plain client.Call with rpc.ErrShutdown. All of these may
+// have run, or may still run. An [ErrUnavailable] in their place says that the request did
+// not run. [Shutdown] waits for what is under way before it closes the client.
 //
 // Prefer [Call] to the client's own Call. It takes a context, returns a typed result,
 // and its errors work with errors.Is and errors.As. A result that doesn't fit its type
@@ -303,9 +326,9 @@ func NewClient(conn ClientConn, opts *ClientOptions) *rpc.Client {
 // ServeCodec returns when ctx is done and the drain is over, or when the other side is
 // gone. It closes the codec, and with it conn.
 //
-// ServeRequest serves one call. It returns when the answer was handed to conn, which may
-// be before it is sent. It never closes the codec. Close the codec afterwards: that sends
-// the answer and ends the goroutines of conn.
+// ServeRequest serves one call. It returns when conn has accepted the answer, which may not
+// be sent yet. It never closes the codec. Close the codec afterwards: that sends the answer
+// and ends the goroutines of conn.
 func NewServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) rpc.ServerCodec {
 	return newServerCodec(ctx, conn, opts)
 }
@@ -319,7 +342,8 @@ func NewServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) r
 //
 // Serve returns nil after a drain, and when the peer has closed its side. It returns an
 // error if conn failed for good, as a stream that is reset, or if answers could not be sent
-// when it was closed. Over HTTP it does not learn of those: the Logger and the Stats do.
+// when conn was closed. Over HTTP Serve does not learn of such answers: only the Logger and
+// the Stats show them.
 func Serve(ctx context.Context, server *rpc.Server, conn ServerConn, opts *ServerOptions) error {
 	if server == nil {
 		server = rpc.DefaultServer

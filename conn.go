@@ -7,8 +7,8 @@ import (
 )
 
 // A ClientConn is the calling end of a transport. A program that uses one makes it with
-// the Dial of a transport, or with NewStreamConn, and hands it to NewClient. Its methods
-// are for those who write a transport.
+// the Dial of a transport, with DialStream or with NewStreamConn, and hands it to NewClient.
+// Its methods are for those who write a transport.
 //
 // A ClientConn belongs to one codec, which opens it, and closes it in the end. One
 // goroutine at a time calls ReadReply, and one at a time calls Inquire. Any number of
@@ -23,9 +23,9 @@ type ClientConn interface {
 	Open(Settings) error
 
 	// WriteRequest accepts a request, to be sent. It never blocks, since net/rpc holds a
-	// lock meanwhile. The Conn reads r.Body before it returns, or calls r.Keep. Later it
-	// calls r.Sent when the peer has r. In the end it returns a Reply to r from
-	// ReadReply, or calls r.Fail. For an r that is GivenUp it need do nothing.
+	// lock meanwhile. Before WriteRequest returns, the Conn reads r.Body or calls r.Keep.
+	// Later it calls r.Sent when the peer has r. In the end it returns a Reply to r from
+	// ReadReply, or calls r.Fail. For an r that is GivenUp the Conn need do none of this.
 	//
 	// An error means that r was not accepted, and ends r as Fail would. It is
 	// ErrOverloaded if more than 16 MiB would wait to be sent, or if r would exceed
@@ -61,8 +61,8 @@ type ClientConn interface {
 	// after 2 s, and does so when 2 s pass without progress.
 	//
 	// Close then makes ReadReply return io.EOF, and waits for the Conn's goroutines.
-	// It must not wait for the Contexts of requests: the codec ends those that are
-	// left after Close. A second Close does nothing.
+	// It must not wait for the end of a request: the codec ends the requests that are left
+	// only when Close has returned. A second Close does nothing.
 	Close() error
 }
 
@@ -79,8 +79,8 @@ type ServerConn interface {
 
 	// ReadRequest returns the next message with requests. A Conn that takes them from
 	// a broker waits while Settings.InFlight deliveries are not settled, so that other
-	// servers can take the rest. io.EOF and other errors mean what those of ReadReply
-	// mean.
+	// servers can take the rest. io.EOF and other errors mean the same as from
+	// ClientConn.ReadReply.
 	//
 	// ctx is the same in each call. Its end is the drain: messages that were taken and
 	// not returned go back to the broker at once, and ReadRequest returns ctx.Err().
@@ -105,8 +105,8 @@ var ErrOpened = errors.New("jsonrpc2: Conn already belongs to a codec")
 // Settings are for those who write a transport: what a codec tells its Conn. The codec
 // sets every field that is for its kind of Conn.
 type Settings struct {
-	// MessageSize is the limit of a message, in bytes. Of a longer message the Conn
-	// may return only the beginning, of more than MessageSize bytes: the codec refuses
+	// MessageSize is the limit of a message, in bytes. Of a longer message the Conn may
+	// return the beginning alone, if that exceeds MessageSize, too: the codec then refuses
 	// it.
 	MessageSize int
 
@@ -158,8 +158,8 @@ type Delivery struct {
 	// does both.
 	Reply func(body []byte) error
 
-	// NotRun, if set, settles the message in place of Reply if nothing in it was begun,
-	// since nobody waits for the answer any more.
+	// NotRun, if set, takes the place of Reply if nobody waits for the answer any more and
+	// nothing in the message was begun.
 	NotRun func()
 
 	// Begun, if set, is called when all items of a message have begun, if all are
@@ -175,7 +175,8 @@ type Delivery struct {
 
 	// Context is done when the caller is known to be gone. It is nil if the transport
 	// can't tell. A Context in a method's arguments is derived from it. If Begun is set
-	// and all items of the message are notifications, it has the values alone.
+	// and all items of the message are notifications, the method's Context gets only the
+	// values of Context: the sender need not wait for the end.
 	Context context.Context
 
 	// Attempt is how often the message has been begun, this time included, as far as

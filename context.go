@@ -19,11 +19,16 @@ import (
 //		…
 //	}
 //
-// A Context is done at the deadline of the call, when the caller is known to be gone (over
-// HTTP and streams), at the end of ServerOptions.Grace in a drain, and when the method has
-// returned. Over HTTP it has the values of the HTTP request's context, else those of the
-// ctx given to Serve; with ServerOptions.Begin those of the context that it has returned.
-// [CallFrom] tells the id of the call, its metadata and more.
+// A Context is done when one of these comes:
+//
+//   - the deadline of the call;
+//   - the end of the caller, as far as it is known: over HTTP, streams and a [Pipe];
+//   - in a drain, the end of ServerOptions.Grace;
+//   - the return of the method.
+//
+// A Context has the values of the HTTP request's context, or over other transports those of
+// the ctx given to Serve. If ServerOptions.Begin returns a context, it has the values of that.
+// [CallFrom] returns the id of the call, its metadata and more.
 //
 // A Context is never sent: it is not one of the params, neither by name nor by position.
 // Only the codec of a server sets it. In arguments made by hand, or served by net/rpc's
@@ -60,13 +65,15 @@ func (c Context) context() context.Context {
 	return c.ctx
 }
 
-// setContext is promoted to the types that embed a Context.
+// setContext is promoted to the types that embed a Context. c is nil if they embed a nil
+// pointer to one.
 func (c *Context) setContext(ctx context.Context) {
 	if c != nil {
 		c.ctx = ctx
 	}
 }
 
+// A contextSetter is a pointer to arguments that embed a Context.
 type contextSetter interface {
 	setContext(ctx context.Context)
 }
@@ -82,14 +89,15 @@ func (c *serverCodec) setContext(call *serverCall, args contextSetter, ctx conte
 type grace struct {
 	ctx     context.Context // done when the grace is over; parent of contexts without another
 	cancel  context.CancelFunc
-	unwatch func() bool
+	unwatch func() bool   // ends the wait for the drain; false: the goroutine was started
 	closed  chan struct{} // closed by close
 	closing sync.Once
 	done    chan struct{} // closed when its goroutine has ended or will not start
 }
 
-// newGrace returns a grace of d after drain is done. It needs no goroutine before that.
-// When the grace is over it calls over, which returns when its argument is closed.
+// newGrace returns a grace of d after drain is done. It has no goroutine before that. When
+// the grace is over, the goroutine calls over, which returns at the latest when closed is
+// closed.
 func newGrace(drain context.Context, d time.Duration, over func(closed <-chan struct{})) *grace {
 	g := &grace{closed: make(chan struct{}), done: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(drain))
@@ -112,13 +120,14 @@ func (g *grace) parentOf(x *exchange) context.Context {
 	switch {
 	case x.ctx == nil:
 		return g.ctx
-	case x.onBegun != nil: // the sender need not wait for the end
+	case x.onBegun != nil: // a notification runs on when its sender has gone
 		return context.WithoutCancel(x.ctx)
 	}
 	return x.ctx
 }
 
-// newContext returns the context of a call.
+// newContext returns the context of a call. It is done with parent, at the deadline, and at
+// the end of the grace.
 func (g *grace) newContext(x *exchange, parent context.Context) (context.Context, context.CancelFunc) {
 	var ctx context.Context
 	var cancel context.CancelFunc
@@ -127,7 +136,7 @@ func (g *grace) newContext(x *exchange, parent context.Context) (context.Context
 	} else {
 		ctx, cancel = context.WithDeadline(parent, x.deadline)
 	}
-	if x.ctx == nil {
+	if x.ctx == nil { // parent ends with the grace: see parentOf
 		return ctx, cancel
 	}
 	stop := context.AfterFunc(g.ctx, cancel)

@@ -13,9 +13,9 @@ import (
 // dropped. Package redisconn has one for Redis, and amqpconn one for RabbitMQ: their
 // documentation says when a request is given up, and how many are kept.
 //
-// Its methods may be called by any goroutine, and by several processes at once. A process
-// that is killed in one of them loses no request. Requeue may then have put a request back
-// that is still in the list.
+// Its methods may be called by any goroutine, and by several processes at once. If a process
+// is killed in one of them, no request is lost. Requeue may then have put back a request that
+// is still in the list.
 type DeadList interface {
 	// Len returns how many requests are in the list.
 	Len(ctx context.Context) (int, error)
@@ -34,8 +34,8 @@ type DeadList interface {
 	Delete(ctx context.Context, dead ...DeadRequest) (int, error)
 }
 
-// ErrNoDeadList is in the errors of a [DeadList] whose queue keeps no dead requests. The
-// text says what to do about it.
+// ErrNoDeadList says that the queue of a [DeadList] keeps no dead requests. errors.Is finds it
+// in what the methods return. Their text says what to do about it.
 var ErrNoDeadList = errors.New("jsonrpc2: the queue keeps no dead requests")
 
 // A DeadRequest is a request in a [DeadList], or a batch of requests that came as one message.

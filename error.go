@@ -26,11 +26,15 @@ const (
 
 // These errors are the sentinels. They say why a call or a notification failed, if the
 // server did not answer with an [*Error]. errors.Is finds them in the errors of [Call] and
-// [Notify]. The error of a plain client.Call has only the text, which begins with that of
-// the sentinel. For a result that doesn't fit, net/rpc puts "reading body " before it. A
-// plain client.Call that waits when its client is closed fails with rpc.ErrShutdown. If the
-// result of another client.Call doesn't fit and ends the client, it fails with the error of
-// that call.
+// [Notify].
+//
+// The error of a plain client.Call has only the text, which begins with that of the sentinel.
+// There are three exceptions:
+//
+//   - For a result that doesn't fit, net/rpc puts "reading body " before the text.
+//   - A client.Call that waits when its client is closed fails with rpc.ErrShutdown.
+//   - A client.Call that waits when the client is ended by the result of another one, which
+//     doesn't fit, fails with the error of the other one.
 var (
 	// ErrTimeout ends a call that has no answer in time. The call may have run, or may
 	// still run, unless the error is an ErrNotRun, too. The text tells what else is
@@ -79,8 +83,7 @@ func sentinelOf(text string) error {
 	return nil
 }
 
-// withSentinel returns an error that begins with a sentinel: with this one if it
-// begins with none.
+// withSentinel returns err if it begins with a sentinel, else err behind this sentinel.
 func withSentinel(err, sentinel error) error {
 	switch {
 	case err == nil:
@@ -164,9 +167,9 @@ func (e *Error) Error() string {
 	return string(append(b, suffixEnd...))
 }
 
-// isPlain reports whether the message alone says everything: AsError finds the
-// same Error in it. An empty text would read as success, and a sentinel's as a
-// failure on the way.
+// isPlain reports whether the message alone says everything, so that AsError makes the same
+// Error of it. net/rpc would take an empty text for success, and AsError would take the text
+// of a sentinel for a failure on the way.
 func (e *Error) isPlain() bool {
 	if e.Code != CodeServer || len(e.Data) > 0 || e.Message == "" || sentinelOf(e.Message) != nil {
 		return false
@@ -247,8 +250,8 @@ func AsError(err error) (*Error, bool) {
 	return &Error{Code: CodeServer, Message: text}, true
 }
 
-// flatText returns the text of a call's error, for net/rpc. If the error is no *Error,
-// AsError finds none in the text, whatever a stranger has put into it.
+// flatText returns the text of a call's error, for net/rpc. If the error is no *Error, the
+// text does not end like that of one, whatever a stranger has put into it.
 func flatText(err error) string {
 	text := err.Error()
 	if _, answered := err.(*Error); answered {
@@ -334,7 +337,7 @@ func integer(raw []byte) (int64, bool) {
 	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
 		return n, true
 	}
-	const exact = 1 << 53 // beyond it a float64 is no integer alone
+	const exact = 1 << 53 // beyond it a float64 stands for several integers
 	f, err := strconv.ParseFloat(string(raw), 64)
 	if err != nil || kindOf(raw) == '"' || f != math.Trunc(f) || math.Abs(f) > exact {
 		return 0, false

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// How a dead peer shows.
+// A dead peer is found by these, after unackedTimeout at most.
 const (
 	keepAliveIdle     = 15 * time.Second // without traffic, before the first probe
 	keepAliveInterval = 5 * time.Second  // between two probes

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// tcpUserTimeout is TCP_USER_TIMEOUT, which package syscall has not on every architecture.
+// tcpUserTimeout is TCP_USER_TIMEOUT. Package syscall does not have it on every architecture.
 const tcpUserTimeout = 18
 
 // limitUnacked makes a connection end when what was written is not acknowledged in time.

@@ -10,13 +10,13 @@ import (
 )
 
 // Meta is what travels with a call or a notification beside its params, such as a tenant, a
-// token or a trace. Each request object carries it as the member meta, an object of
-// strings, of 8 KiB at most: so it survives batches, and brokers that keep requests. Foreign
+// token or a trace. Each request object carries its own as the member meta, an object of
+// strings, of 8 KiB at most. So it travels over every transport, and within batches. Foreign
 // servers ignore it.
 //
 // A client sends what [WithMeta] has put into the ctx. A method gets what came with its own
-// call from [CallFrom]. It comes from strangers, and is never logged. Nor is it passed on
-// when a method makes calls with its Context: a token is for one service alone.
+// call from [CallFrom]. A server can't trust it, and never logs it. If a method makes calls
+// with its Context, they don't carry it on: a token is for one service alone.
 //
 // Ten entries cost a call about 2 µs. A server reads them only if it has a [BeginFunc], or
 // the method's arguments embed a Context: that takes 3 µs more and 40 allocations.
@@ -33,9 +33,9 @@ type sentMeta struct {
 	text []byte // as JSON
 }
 
-// WithMeta returns a context with which [Call] and [Notify] send meta, and what ctx had
-// before: an entry of meta takes the place of one with the same key. A call whose Meta is
-// longer than 8 KiB fails with [ErrTooLarge].
+// WithMeta returns a context with which [Call] and [Notify] send meta and the Meta of ctx. An
+// entry of meta takes the place of one of ctx with the same key. A call whose Meta is longer
+// than 8 KiB, as JSON, fails with [ErrTooLarge].
 func WithMeta(ctx context.Context, meta Meta) context.Context {
 	all := maps.Clone(metaOf(ctx))
 	if all == nil {
@@ -79,8 +79,8 @@ func appendMeta(b []byte, ctx context.Context) ([]byte, error) {
 
 var errMeta = errors.New(`member "meta" must be an object of strings, of 8 KiB at most`)
 
-// checkMeta returns what is wrong with a member meta, nil if it may be decoded. No member,
-// and null, are none.
+// checkMeta returns what is wrong with a member meta, nil if it may be decoded. An absent
+// member and null stand for no metadata.
 func checkMeta(raw []byte) error {
 	switch {
 	case kindOf(raw) == 0 || kindOf(raw) == 'n':
@@ -98,7 +98,7 @@ func checkMeta(raw []byte) error {
 	})
 }
 
-// decodeMeta decodes a member meta that was checked, nil for none.
+// decodeMeta decodes a member meta that checkMeta has passed. It returns nil for none.
 func decodeMeta(raw []byte) Meta {
 	if kindOf(raw) != '{' {
 		return nil
@@ -109,10 +109,12 @@ func decodeMeta(raw []byte) Meta {
 }
 
 // traceHeaders are the headers in which a message may carry a trace (W3C Trace Context, and
-// W3C Baggage): those that belong together stand together.
+// W3C Baggage). Those of one group come from the same source: tracestate means nothing without
+// its traceparent.
 var traceHeaders = [][]string{{"traceparent", "tracestate"}, {"baggage"}}
 
-// addTrace adds the trace of a message's headers to the Meta of a request that has none.
+// addTrace adds the trace in a message's headers to the Meta of its request. What the Meta has
+// already counts more.
 func addTrace(meta Meta, header func(name string) string) Meta {
 	for _, names := range traceHeaders {
 		if _, ok := meta[names[0]]; ok || header(names[0]) == "" {

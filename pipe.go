@@ -18,11 +18,13 @@ import (
 //	go jsonrpc2.Serve(ctx, server, there, nil)
 //	client := jsonrpc2.NewClient(here, nil)
 //
-// Deadlines travel, the [Context] of a method is done when its caller gives up, and what has
-// not begun is withdrawn. There is no Peer. [Notify] returns at once; its notification is
-// lost if the server closes before it has taken it. A call fails then with [ErrUnavailable],
-// and with [ErrReplyLost] if the server had taken it. On the client a request fails with
-// [ErrOverloaded] while 16 MiB wait for the server to take them.
+// Deadlines travel. When a caller gives up, the [Context] of its method is done, or its
+// request is withdrawn if the server has not taken it. [CallFrom] knows no Peer. On the
+// client a request fails with [ErrOverloaded] while 16 MiB wait for the server.
+//
+// When the server closes, the calls that it has not taken fail with [ErrUnavailable], and
+// those that it has taken and not answered with [ErrReplyLost]. [Notify] returns nil at once:
+// a notification that the server has not taken when it closes is lost.
 func Pipe() (ClientConn, ServerConn) {
 	p := &pipe{
 		requested: make(chan struct{}, 1),
@@ -33,12 +35,12 @@ func Pipe() (ClientConn, ServerConn) {
 	return &pipeClient{pipe: p}, &pipeServer{pipe: p}
 }
 
-// A pipe has no goroutine.
+// A pipe is what both ends share. It has no goroutine.
 type pipe struct {
 	requested chan struct{} // receives if there may be a request
 	replied   chan struct{} // receives if there may be a reply
-	hungUp    chan struct{} // closed when the client is
-	served    chan struct{} // closed when the server is
+	hungUp    chan struct{} // closed when the client is closed
+	served    chan struct{} // closed when the server is closed
 
 	mu       sync.Mutex // protects following
 	requests []*Request
@@ -58,7 +60,7 @@ func (p *pipe) open(opened *bool) error {
 	return nil
 }
 
-// err returns what is wrong with an end, if the other is closed by peer.
+// err returns what is wrong with an end. peer is closed when the other end is.
 func (p *pipe) err(failure *error, peer <-chan struct{}) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -190,7 +192,7 @@ func (s *pipeServer) ReadRequest(ctx context.Context) (Delivery, error) {
 	}
 }
 
-// take takes the next request that is to run, nil if there is none. ended reports whether
+// take takes the next request that has to run, nil if there is none. ended reports whether
 // none will come.
 func (s *pipeServer) take() (r *Request, ended bool) {
 	s.mu.Lock()
@@ -198,7 +200,8 @@ func (s *pipeServer) take() (r *Request, ended bool) {
 	for len(s.requests) > 0 {
 		r, s.requests = s.requests[0], s.requests[1:]
 		s.bytes -= len(r.Body)
-		if !r.GivenUp() || r.HasNotification() { // which has ended when it was sent
+		// A notification counts as given up once it was sent, but has to run.
+		if !r.GivenUp() || r.HasNotification() {
 			return r, false
 		}
 	}
@@ -211,7 +214,7 @@ func (s *pipeServer) delivery(r *Request, ctx context.Context) Delivery {
 		Deadline: r.Deadline(),
 		Reply:    func(body []byte) error { return s.reply(r, body) },
 	}
-	if !r.HasNotification() { // which runs though the Context ends: it has when it was sent
+	if !r.HasNotification() { // the Context of one that was sent is done
 		d.Context = pipeContext{(*requestContext)(r), ctx}
 	}
 	return d
@@ -242,8 +245,8 @@ func (s *pipeServer) reply(r *Request, body []byte) error {
 // Err implements ServerConn.
 func (s *pipeServer) Err() error { return s.err(&s.failure.server, s.hungUp) }
 
-// Close implements ServerConn. Calls that were not taken fail before ReadReply ends: the
-// client does not know of those that are left then whether they have run.
+// Close implements ServerConn. Calls that were not taken fail before the client's ReadReply
+// returns io.EOF: the codec then fails all others as calls that may have run.
 func (s *pipeServer) Close() error {
 	requests, first := s.refuse()
 	if !first {
@@ -256,8 +259,8 @@ func (s *pipeServer) Close() error {
 	return nil
 }
 
-// refuse has later requests refused, and returns those that were not taken. first is false
-// if that was done before.
+// refuse makes put fail from now on, and returns the requests that were not taken. first is
+// false if that was done before.
 func (s *pipeServer) refuse() (requests []*Request, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

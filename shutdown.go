@@ -7,8 +7,8 @@ import (
 	"net/rpc"
 )
 
-// A shutdown stands for the arguments of a Shutdown in net/rpc's eyes, which lets it
-// reach the codec.
+// A shutdown is a Shutdown under way. net/rpc takes it for the arguments of a call, and so
+// hands it to the codec.
 type shutdown struct {
 	codec *clientCodec    // set by the codec
 	idle  <-chan struct{} // closed when nothing is under way; set by the codec
@@ -24,8 +24,9 @@ var errShutDown = errors.New("jsonrpc2: shut down")
 //
 // If ctx is done first, Shutdown closes the client as client.Close does: the calls still
 // under way fail with [ErrReplyLost], the notifications with [ErrUnconfirmed]. The error of
-// Shutdown then wraps ctx.Err() and tells how many they were. If all have ended, it is the
-// error of client.Close: rpc.ErrShutdown if the client was closed before.
+// Shutdown then wraps ctx.Err() and says how many they were. If all had ended, Shutdown
+// returns the error of client.Close, which is rpc.ErrShutdown if the client was closed
+// before.
 //
 // A call without a Timeout and without a deadline may wait for ever, and Shutdown with it:
 // give it a ctx with a deadline.
@@ -41,7 +42,7 @@ func Shutdown(ctx context.Context, client *rpc.Client) error {
 	case <-ctx.Done():
 	}
 	err := client.Close()
-	<-s.idle // perhaps another goroutine closes it
+	<-s.idle // another goroutine may be closing the client, and not have ended all yet
 	switch n := s.codec.cut(); {
 	case n == 0:
 		return err
@@ -52,7 +53,7 @@ func Shutdown(ctx context.Context, client *rpc.Client) error {
 	}
 }
 
-// shutDown refuses requests from now on.
+// shutDown makes add fail from now on, and notes in s how to learn that all has ended.
 func (c *clientCodec) shutDown(s *shutdown) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,7 +67,8 @@ func (c *clientCodec) shutDown(s *shutdown) {
 	s.codec, s.idle = c, c.pending.idle
 }
 
-// endIdle ends the wait of a Shutdown, as nothing is under way any more.
+// endIdle ends the wait of a Shutdown, if there is one, as nothing is under way any more. It
+// is called with the codec's mu locked.
 func (p *pendingCalls) endIdle() {
 	if p.idle == nil {
 		return
@@ -78,7 +80,7 @@ func (p *pendingCalls) endIdle() {
 	}
 }
 
-// cut returns how many requests have ended with the client.
+// cut returns how many requests were ended by the end of the client.
 func (c *clientCodec) cut() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
