@@ -9,7 +9,8 @@ import (
 
 var errManyItems = fmt.Errorf("batch exceeds the limit of %d items", maxBatchItems)
 
-// unpack scans a message and makes its items the ones to look at.
+// unpack scans a reply. ReadResponseHeader then goes through its items. A reply that is
+// broken or exceeds a limit has none: unpack fails or logs what it should have answered.
 func (c *clientCodec) unpack(reply Reply) {
 	c.in.next = 0
 	clear(c.in.items)
@@ -51,7 +52,7 @@ func (c *clientCodec) scan(body []byte) error {
 	return err
 }
 
-// failAll fails the calls that are answered by a reply that can't be parsed.
+// failAll fails the calls that a reply answers which exceeds a limit.
 func (c *clientCodec) failAll(body []byte, err error) {
 	failed, late := c.failAnswered(err), 0
 	if c.in.answered == nil {
@@ -68,8 +69,8 @@ func (c *clientCodec) failAll(body []byte, err error) {
 	}
 }
 
-// failNamed fails the pending calls whose ids are in body. It returns how many those
-// are, and how many other ids there are of calls that had ended before.
+// failNamed fails the pending calls whose ids are in body, and returns their number. late is
+// the number of ids of calls that had ended before.
 func (c *clientCodec) failNamed(body []byte, err error) (failed, late int) {
 	_, _ = scanMessage(body, headerDepth, func(e envelope) error {
 		switch p, ours := c.removeByID(e.id); {
@@ -86,8 +87,8 @@ func (c *clientCodec) failNamed(body []byte, err error) (failed, late int) {
 	return failed, late
 }
 
-// failAnswered fails the calls that the current message should have answered, and
-// returns their number.
+// failAnswered fails the calls and notifications in the request that the current message
+// answers. It returns the number of the calls.
 func (c *clientCodec) failAnswered(err error) (failed int) {
 	if c.in.answered == nil {
 		return 0
@@ -104,23 +105,24 @@ func (c *clientCodec) failAnswered(err error) (failed int) {
 		if p.notification == nil {
 			failed++
 		}
-		c.end(p, err) // of a notification the Conn has not said that it was sent
+		c.end(p, err) // also a notification: the Conn has not said that it was sent
 	})
 	return failed
 }
 
-// answer makes r the response that e is, and reports whether it is one.
+// answer makes r the response of e, and reports whether a call waits for it. It counts what
+// is no such response, and logs it.
 func (c *clientCodec) answer(e *envelope, r *rpc.Response) bool {
 	var p *pendingCall
 	var ours bool
-	if e.method == nil || e.result != nil || e.err != nil { // some servers repeat it
+	if e.method == nil || e.result != nil || e.err != nil { // some servers repeat the method in a response
 		p, ours = c.removeByID(e.id)
 		c.in.served = c.in.served || p != nil || ours
 	}
 	switch {
 	case p == nil && e.isNameless():
-		if c.in.unnamed == nil {
-			c.in.unnamed = e
+		if c.in.nameless == nil {
+			c.in.nameless = e
 		}
 		return false
 	case p == nil && (e.invalid != "" || !e.isResponse()):
@@ -158,8 +160,8 @@ func (e *envelope) failure() error {
 }
 
 // failNameless fails the calls that an error without an id is about, if it is certain
-// which calls those are. A server sends such an error for what it does not know as a
-// request, for example a batch.
+// which calls those are. Otherwise the error is logged, and kept for explain. A server sends
+// such an error for what it does not know as a request, for example a batch.
 func (c *clientCodec) failNameless(e *envelope) {
 	err := wireError(e.err)
 	if c.in.answered != nil {
@@ -186,21 +188,21 @@ func (c *clientCodec) failNameless(e *envelope) {
 }
 
 // failUnanswered fails the calls that the current message should have answered and has
-// not, if no other message will. Where it has answered others, what it answers was sent with
-// its notifications, though the Conn may not have said so yet.
+// not, if no other message will. If the message has answered some calls of its request, the
+// whole request was sent. Its notifications then end well, though the Conn may not have
+// called Sent yet.
 func (c *clientCodec) failUnanswered() {
 	if c.in.missing != nil && c.in.answered != nil {
 		if c.in.served {
 			c.in.answered.Sent()
 		}
-		c.in.answered.Fail(c.in.missing) // a Conn around the Conn may send them again
+		c.in.answered.Fail(c.in.missing) // not failAnswered: Retry may send them again
 	}
 	c.in.missing, c.in.answered = nil, nil
 }
 
-// onlyBatch returns the pending calls that a Batch has sent, if one message had all of
-// them, else nil.
-// It is called with c.mu locked.
+// onlyBatch returns the pending calls that were sent, if a Batch has sent all of them in one
+// message, else nil. It is called with c.mu locked.
 func (c *clientCodec) onlyBatch() (batch []*pendingCall) {
 	var sent *Request
 	for _, p := range c.pending.bySeq {

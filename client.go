@@ -23,8 +23,12 @@ import (
 //	  answer                find the call of each response
 //	  failUnanswered        end the calls that should have been answered
 //
-// An error from the reading side would end the client and every call of it.
-// So what goes wrong with one call goes to net/rpc as an error response to that call.
+// An error from the reading side would end the client and all its calls. So net/rpc gets
+// what goes wrong with one call as an error response to that call.
+//
+// Calls also end on other goroutines: expire runs on a timer, ask on a goroutine of its own,
+// and a Conn calls Sent and Fail on any. They take the call out of pending, and queue it in
+// failures for the reading goroutine. Whoever takes it out of pending counts its end.
 type clientCodec struct {
 	conn    ClientConn
 	openErr error // of conn.Open: another codec has conn
@@ -34,10 +38,10 @@ type clientCodec struct {
 	id      string        // what the ids of this client begin with, in quotes
 	closed  chan struct{} // closed by Close
 
-	// WriteRequest's own.
+	// WriteRequest's own: net/rpc makes one call of it at a time.
 	out     *encoder
 	names   map[string]string // names of methods in Go to those on the wire
-	writing sync.Mutex        // held during conn.WriteRequest, see ask and connEnded
+	writing sync.Mutex        // held during conn.WriteRequest, see ask and refuse; locked before mu
 
 	in arriving // the reading goroutine's own
 
@@ -59,11 +63,11 @@ type arriving struct {
 	missing   error        // ends the calls of answered that get no response; nil if they may still
 	result    []byte       // of the current response
 	answering *pendingCall // whose result it is; nil when that is decoded
-	unnamed   *envelope    // the message's first error without an id
+	nameless  *envelope    // the message's first error without an id; nil: none, or it is handled
 	err       error        // what ended the reading; nil while it goes on
 }
 
-// A failureQueue has the calls that the reading goroutine is to end with an error.
+// A failureQueue has the calls that the reading goroutine has to end with an error.
 type failureQueue struct {
 	calls     []failure
 	reading   context.Context // of the ReadReply under way; canceled when there is a failure
@@ -71,7 +75,7 @@ type failureQueue struct {
 	stopped   bool // no answer is wanted any more
 }
 
-// A failure is a call that ends without a response.
+// A failure is a call that ends without a response, and the error that it ends with.
 type failure struct {
 	call *pendingCall
 	err  error
@@ -115,7 +119,8 @@ func (c *clientCodec) underWay() int {
 	return len(c.pending.bySeq)
 }
 
-// newIDPrefix makes ids unique among all clients, as they share a broker.
+// newIDPrefix returns what the ids of a client begin with, the quote included. It is random:
+// no two clients of a broker may use the same ids.
 func newIDPrefix() string {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
@@ -172,8 +177,8 @@ func (c *clientCodec) send(p *pendingCall, method string, args any) error {
 	return err
 }
 
-// write notes a request as pending, and hands it to the Conn. If that refuses it, it is pending
-// no more. added is false if it never was.
+// write adds a request to the pending ones, and hands it to the Conn. A request that the Conn
+// refuses is removed again. added is false if it was not even added.
 func (c *clientCodec) write(p *pendingCall) (added bool, err error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -188,13 +193,14 @@ func (c *clientCodec) write(p *pendingCall) (added bool, err error) {
 	if !p.kept {
 		p.Body = nil
 	}
-	if err != nil && !c.complete(p) { // it has ended meanwhile, and is counted
+	if err != nil && !c.complete(p) { // it has ended meanwhile, with an error of its own
 		err = nil
 	}
 	return true, err
 }
 
-// newCall returns the call that net/rpc makes with args, and its arguments.
+// newCall returns the call that net/rpc makes with args, and the arguments of the caller:
+// Call and Notify pass theirs to net/rpc in a struct.
 func (c *clientCodec) newCall(seq uint64, args any) (*pendingCall, any) {
 	p := &pendingCall{codec: c, seq: seq}
 	p.owner, p.ctx = p, context.Background()
@@ -203,13 +209,13 @@ func (c *clientCodec) newCall(seq uint64, args any) (*pendingCall, any) {
 	case *notification:
 		p.ctx, p.notification, args = a.ctx, a, a.args
 		a.pending = p
-		if _, ok := a.ctx.Deadline(); ok { // Notify sees to it
+		if _, ok := a.ctx.Deadline(); ok { // Notify ends by itself then
 			timeout = 0
 		}
 	case *call:
 		p.ctx, p.call, args = a.ctx, a, a.args
 		a.pending = p
-		if deadline, ok := a.ctx.Deadline(); ok { // Call sees to it
+		if deadline, ok := a.ctx.Deadline(); ok { // Call ends by itself then
 			p.deadline, timeout = deadline, 0
 		}
 	}
@@ -250,7 +256,8 @@ func (c *clientCodec) encode(p *pendingCall, method string, args any) error {
 	return nil
 }
 
-// ReadResponseHeader returns the next answer to a call of ours.
+// ReadResponseHeader returns how the next call of this client has ended: by a response, or by
+// an error that the codec has found.
 func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 	for {
 		if c.in.next < len(c.in.items) {
@@ -261,8 +268,8 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 			}
 			continue
 		}
-		if e := c.in.unnamed; e != nil { // not about the calls that were answered by name
-			c.in.unnamed = nil
+		if e := c.in.nameless; e != nil { // last: it is about calls that the items do not name
+			c.in.nameless = nil
 			c.failNameless(e)
 		}
 		c.failUnanswered()
@@ -280,12 +287,12 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 
 // read waits for a message, or for ctx.
 func (c *clientCodec) read(ctx context.Context) {
-	if c.openErr != nil { // an error would end the client, and with it the reason
+	if c.openErr != nil { // wait for Close: an error would end the client, and hide openErr from its calls
 		<-c.closed
 		c.in.err = io.EOF
 		return
 	}
-	clear(c.in.items) // it would keep the last message alive
+	clear(c.in.items) // they would keep the last message alive
 	c.in.result = nil
 	reply, err := c.conn.ReadReply(ctx)
 	switch {
@@ -294,12 +301,13 @@ func (c *clientCodec) read(ctx context.Context) {
 	case ctx.Err() == nil || !errors.Is(err, ctx.Err()):
 		c.in.err = err
 		c.connEnded(err)
-		c.inquiries.asking.Wait() // it still tells the errors of overdue calls
+		c.inquiries.asking.Wait() // it still queues the errors of overdue calls
 	}
 }
 
 // nextFailure returns the next call that has failed. If there is none, it returns the
-// context for the next ReadReply.
+// context for the next ReadReply, and a Shutdown learns whether all calls have ended: net/rpc
+// has all answers and errors then.
 func (c *clientCodec) nextFailure() (failure, context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -309,7 +317,7 @@ func (c *clientCodec) nextFailure() (failure, context.Context) {
 			c.in.err = io.EOF
 		}
 		c.pending.unread = c.in.err != nil
-		if len(c.pending.bySeq) == 0 { // and net/rpc has ended the calls
+		if len(c.pending.bySeq) == 0 {
 			c.pending.endIdle()
 		}
 		if c.failures.reading.Err() != nil {
@@ -322,7 +330,7 @@ func (c *clientCodec) nextFailure() (failure, context.Context) {
 	return f, nil
 }
 
-// respond makes r the error response to p.
+// respond makes r the error response to p, and tells p's Begin and Call the error.
 func (p *pendingCall) respond(r *rpc.Response, err error) {
 	p.tell(err)
 	r.Seq, r.Error = p.seq, flatText(err)
@@ -331,8 +339,8 @@ func (p *pendingCall) respond(r *rpc.Response, err error) {
 	}
 }
 
-// ReadResponseBody decodes the result. An error here ends the client. So the error of a
-// [Call] goes into its call. For a plain client.Call there is no such place.
+// ReadResponseBody decodes the result. An error that it returns ends the client. So a [Call]
+// gets its error in its call struct. A plain client.Call has no such place.
 func (c *clientCodec) ReadResponseBody(reply any) error {
 	p := c.in.answering
 	if p == nil {
@@ -360,7 +368,7 @@ func (c *clientCodec) ReadResponseBody(reply any) error {
 	return err
 }
 
-// decode decodes the result into what the caller gave, if he wants it.
+// decode decodes the result into reply, unless that is nil.
 func (c *clientCodec) decode(reply any) error {
 	if reply == nil {
 		return nil
@@ -369,8 +377,8 @@ func (c *clientCodec) decode(reply any) error {
 	return err
 }
 
-// Close closes the Conn, which sends what it has accepted, and then ends the calls that
-// are left. Before that it waits until the requests that are overdue are withdrawn.
+// Close waits until the requests that are overdue are withdrawn, and stops the reading. It
+// then closes the Conn, which sends what it has accepted, and ends the calls that are left.
 func (c *clientCodec) Close() error {
 	c.mu.Lock()
 	first := !c.closing

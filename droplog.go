@@ -14,8 +14,8 @@ type dropLog struct {
 	logger *slog.Logger
 
 	mu       sync.Mutex // protects following
-	next     time.Time  // no line is logged before
-	unlogged int
+	next     time.Time  // when the next line may be logged
+	unlogged int        // lines left out since the last one
 }
 
 const (
@@ -55,8 +55,8 @@ func (l *dropLog) drop(why string, body []byte, attrs ...slog.Attr) {
 	l.logger.LogAttrs(context.Background(), slog.LevelWarn, "jsonrpc2: "+why, attrs...)
 }
 
-// late logs, for debugging, an answer to a call that had ended: each call that timed out
-// may have one.
+// late logs an answer to a call that had ended. It is only a debug line: each call that timed
+// out may have one.
 func (l *dropLog) late(body []byte) {
 	ctx := context.Background()
 	if l.logger.Enabled(ctx, slog.LevelDebug) {
@@ -78,7 +78,7 @@ func excerpt(text []byte) string {
 	return strings.ToValidUTF8(quote(text), "") + "…"
 }
 
-// close logs how many were left out after the last line.
+// close logs how many lines were left out after the last one.
 func (l *dropLog) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,23 +8,27 @@ import (
 	"time"
 )
 
-// A serverCall is one running call or notification.
+// A serverCall is one running call or notification. It comes from a pool, and goes back by
+// release. The reading goroutine fills it in; then it is the call's own, but for method and
+// since, which the codec's mu protects.
 type serverCall struct {
 	exchange *exchange
 	single   exchange    // of a message that is no batch
 	id       []byte      // empty: a notification
 	method   string      // "": net/rpc does not know it, or not yet
-	since    time.Time   // a look of the watch has seen it; zero: none has
-	err      *Error      // found before the method could run
+	since    time.Time   // when the watch first saw the call; zero: not yet
+	err      *Error      // found before the method could run; nil: none
 	cancel   func()      // ends the context of the arguments; nil if they have none
 	onEnd    func(error) // what Begin has returned; nil for nothing
 }
 
-// An exchange is a request message and what is known of its one reply.
+// An exchange is a request message and what is known of its one reply. The items of a batch
+// share it. The codec's mu protects begun, left, answers and reserved; expired is for the
+// reading goroutine, and for the end of the last item.
 type exchange struct {
 	reply    func([]byte) error
 	notRun   func()          // called in place of reply if nothing was begun; may be nil
-	onBegun  func()          // called when all items have begun; nil: not all are notifications
+	onBegun  func()          // Begun of a Delivery whose items are all notifications; else nil
 	deadline time.Time       // zero: not known
 	ctx      context.Context // nil: not known
 	attempt  int             // 0: not known
@@ -44,14 +48,16 @@ func (x *exchange) isGivenUp() bool {
 		!x.deadline.IsZero() && !time.Now().Before(x.deadline)
 }
 
-// standInSize is the length of an error in place of an answer, without its id.
+// standInSize is the most that an error in place of an answer takes, in bytes and without the
+// id.
 const standInSize = 160
 
-// maxKeptID is how many bytes of an id a spare serverCall holds on to.
+// maxKeptID is how many bytes a spare serverCall keeps for the next id.
 const maxKeptID = 256
 
-// answerAll returns what answers all calls of a message that can't be served,
-// nil if they are not to be answered.
+// answerAll returns the answers to all calls of a message that can't be served because of
+// err: one answer, if it is a batch too long to be kept. It returns nil if err is no *Error,
+// which stands for no answer, and if there are no calls.
 func answerAll(h *Header, err error) []byte {
 	var failure *Error
 	if !errors.As(err, &failure) || failure == nil {
@@ -77,7 +83,8 @@ func answerAll(h *Header, err error) []byte {
 }
 
 // finish finishes an item, with its answer or with none, and counts it in end, unless that
-// is nil. The last item of a message sends the reply.
+// is nil. The last item of a message settles it: by its reply, or by notRun if it expired
+// before anything in it had begun.
 func (c *serverCodec) finish(x *exchange, id, answer []byte, end *atomic.Int64) {
 	last := true
 	if x.batch {
@@ -110,8 +117,8 @@ func (c *serverCodec) finish(x *exchange, id, answer []byte, end *atomic.Int64) 
 }
 
 // add adds an answer to those of a batch, and closes the array after the last. If the
-// answers would get too long, an error replaces this one. There is always room for such
-// errors from the items that are left.
+// answers would get too long, an error replaces this one: enough is reserved for such an
+// error from each item that is left. The codec's mu is locked.
 func (x *exchange) add(id, answer []byte, limit int) (last, replaced bool) {
 	if answer != nil {
 		x.reserved -= len(id) + standInSize
@@ -145,7 +152,7 @@ func (c *serverCodec) lost(body []byte, why error) {
 	c.log.drop("reply lost", body, slog.Any("error", why))
 }
 
-// release ends the context of a call, keeps its struct for another, and frees its place.
+// release ends the context of a call, gives its struct back to the pool, and frees its place.
 func (c *serverCodec) release(call *serverCall) {
 	if call.cancel != nil {
 		call.cancel()

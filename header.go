@@ -20,17 +20,17 @@ type Header struct {
 	batch bool
 	depth int // of the deepest value
 	err   error
-	limit int // 0: maxBatchItems
+	limit int // of items; 0: maxBatchItems
 
-	address string // the last ReplyTo: most often the next is the same
+	address string // the last ReplyTo: most often the next is the same, and needs no new string
 }
 
-// headerDepth is encoding/json's own limit of nesting. The codec's limit is lower, but a
-// message over it is answered, and so needs an address.
+// headerDepth is encoding/json's own limit of nesting. MaxDepth may be lower. A message over
+// MaxDepth is answered, and so its reply address has to be found.
 const headerDepth = 10_000
 
-// maxBatchItems limits the items of a batch that are kept: a batch of 4 MiB may have two
-// million items, and each takes a hundred times its length.
+// maxBatchItems limits the items of a batch that are kept. A batch of 4 MiB may have two
+// million items of two bytes, and an envelope is more than a hundred times as long.
 const maxBatchItems = 10_000
 
 // maxKeptItems is how many items a Header keeps room for.
@@ -71,8 +71,8 @@ func (h *Header) isOf(body []byte) bool {
 // isPartial reports whether there are more items than the Header has kept.
 func (h *Header) isPartial() bool { return h.count > len(h.items) }
 
-// Err returns why the message is no JSON text, or nil if it is one. In the first case the
-// other methods tell what was found before the fault.
+// Err returns why the message is no JSON text, or nil if it is one. If it is none, the other
+// methods tell what was found before the fault.
 func (h *Header) Err() error {
 	if errors.Is(h.err, errSyntax) {
 		return h.err
@@ -102,7 +102,7 @@ func (h *Header) ReplyTo() string {
 		return h.address
 	}
 	address := unquote(raw)
-	if strings.IndexByte(address, '\\') < 0 { // else another text may look like it
+	if strings.IndexByte(address, '\\') < 0 { // else the escaped text of another address may equal it
 		h.address = address
 	}
 	return address
@@ -144,8 +144,7 @@ func AppendRequest(b, request []byte, replyTo string, deadline int64) []byte {
 }
 
 // WantsAnswer reports whether the message must be answered. That is so unless all in it
-// are notifications or responses. A message that is broken or an empty batch must be
-// answered, too.
+// are notifications or responses. A broken message and an empty batch must be answered, too.
 func (h *Header) WantsAnswer() bool {
 	if h.err != nil || h.count == 0 || h.isPartial() {
 		return true

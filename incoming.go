@@ -24,6 +24,7 @@ type incoming struct {
 }
 
 // A scratch is what takes time to make, and is of no use while a codec waits for a message.
+// The codecs of a serving take it from a pool.
 type scratch struct {
 	header  Header            // of the message, if the Conn has scanned none
 	names   map[string]string // names of methods on the wire to those in Go
@@ -38,9 +39,9 @@ func (s *serving) newScratch() *scratch {
 	return t
 }
 
-// rest comes before the wait for a message. A codec that is alone takes a place before, so
-// that other servers can take the message. One of many must not: it may wait for days. It
-// also gives back what it does not need meanwhile.
+// rest comes before the wait for a message. A codec that is alone takes a place first: while
+// it has none, other servers of the queue can take the message. One of many codecs must not
+// hold a place while it waits, perhaps for days. It gives back its place and its scratch.
 func (c *serverCodec) rest() {
 	c.in.items, c.in.params, c.in.method, c.in.meta = nil, nil, nil, nil // they would keep the last message alive
 	if c.isAlone() {
@@ -76,9 +77,9 @@ func (c *serverCodec) takePlace(done <-chan struct{}) {
 	}
 }
 
-// takePlaceForItem waits for a place for an item of the message. Among other codecs it does
-// not wait any longer when the peer has gone; nor in a drain, unless a part of the message
-// has begun.
+// takePlaceForItem waits for a place for an item of the message. One of many codecs waits
+// only until its peer has gone, which reading ahead shows, or until the drain. In a drain it
+// waits on if a part of the message has begun.
 func (c *serverCodec) takePlaceForItem() {
 	if c.isAlone() {
 		c.takePlace(nil)
@@ -106,7 +107,8 @@ func (c *serverCodec) takePlaceForItem() {
 	}
 }
 
-// unpack makes the items of a message the ones to serve.
+// unpack makes the items of a message the ones to serve. It answers a message that can't be
+// served.
 func (c *serverCodec) unpack(d Delivery) {
 	c.in.next, c.in.items = 0, nil
 	h := c.scan(d)
@@ -189,7 +191,8 @@ func (c *serverCodec) refuse(d Delivery, err error) {
 	c.reply(d.Reply, c.in.answer)
 }
 
-// nextItem makes the next item a running call and reports whether it is one.
+// nextItem makes the next item a running call, or finishes it at once. It reports whether the
+// item runs.
 func (c *serverCodec) nextItem(r *rpc.Request) bool {
 	item := &c.in.items[c.in.next]
 	c.in.next++
@@ -248,6 +251,8 @@ func (c *serverCodec) turnAway(item *envelope) {
 	c.finish(c.in.exchange, item.id, c.in.answer, &c.stats.errors)
 }
 
+// start makes an item a running call, which r then describes. The place that the codec has
+// taken is the call's from then on.
 func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 	c.in.seq++
 	name, known := c.goName(item.method)
@@ -258,7 +263,7 @@ func (c *serverCodec) start(item *envelope, r *rpc.Request) {
 	c.mu.Lock()
 	call.exchange = c.in.exchange
 	c.in.exchange.begun = true
-	if !c.in.exchange.batch { // spares an allocation
+	if !c.in.exchange.batch { // in the call, since the next message overwrites c.in.single
 		call.single = *c.in.exchange
 		call.exchange = &call.single
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// inquiryTime is for how long a call that has timed out waits for an inquiry.
+// inquiryTime is how long a call that has timed out waits for its inquiry, at most.
 const inquiryTime = 500 * time.Millisecond
 
 // An inquiry is about a call that got no answer: the Conn may know what became of its
@@ -15,19 +15,20 @@ const inquiryTime = 500 * time.Millisecond
 type inquiry struct {
 	call  *pendingCall
 	err   error     // to end the call with; nil if it has ended
-	until time.Time // the call waits no longer
+	until time.Time // when the call waits no longer
 }
 
-// inquiries are those to be made, and the goroutine that makes them.
+// inquiries are those to be made, and the goroutine that makes them. The codec's mu protects
+// them.
 type inquiries struct {
 	overdue []inquiry      // not made yet
 	running bool           // the asking goroutine runs
 	asking  sync.WaitGroup // for that goroutine
 }
 
-// failOverdue queues an inquiry about a call that was removed and is overdue; the call
-// ends after it. If the codec is being closed, the call ends at once, and failOverdue
-// reports false. It is called with c.mu locked.
+// failOverdue queues an inquiry about an overdue call, which was removed from the pending
+// ones. The call ends after the inquiry. If the codec is being closed, the call ends at once,
+// and failOverdue reports false. It is called with c.mu locked.
 func (c *clientCodec) failOverdue(p *pendingCall, err error, now time.Time) bool {
 	if c.closing {
 		c.fail(p, err)
@@ -55,8 +56,8 @@ func (c *clientCodec) inquire(i inquiry) {
 	}
 }
 
-// ask makes all queued inquiries in one go, until there are no more. It first waits until
-// the WriteRequest under way has returned, as Inquire requires.
+// ask makes inquiries until none is queued, each time all that are. It first waits until the
+// WriteRequest under way has returned, as Inquire requires.
 func (c *clientCodec) ask() {
 	for {
 		overdue := c.takeOverdue()
@@ -76,6 +77,8 @@ func (c *clientCodec) ask() {
 	}
 }
 
+// takeOverdue takes the queued inquiries. If there are none, inquire starts ask again for the
+// next one.
 func (c *clientCodec) takeOverdue() (overdue []inquiry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,7 +87,8 @@ func (c *clientCodec) takeOverdue() (overdue []inquiry) {
 	return overdue
 }
 
-// failInquired ends calls with their errors and what was found out about them.
+// failInquired ends calls with their errors and what was found out about them. Those without
+// an error have ended before.
 func (c *clientCodec) failInquired(overdue []inquiry, found []error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,10 +13,10 @@ type joined struct {
 	left  int // parts that have not ended; protected by mu
 }
 
-// JoinRequests is for those who write a transport: a Conn that wraps another one. It
-// returns a Request that stands for all requests, at least one. body is the message to
-// send for them: it must not change until WriteRequest has returned. The slice of requests
-// must not be changed afterwards.
+// JoinRequests is for those who write a Conn that wraps another one. It returns a Request
+// that stands for all requests, of which there is at least one. body is the message to send
+// for them: it must not change until WriteRequest has returned. The slice of requests must
+// not be changed afterwards.
 //
 // The joined Request has ended when all requests have. It has the latest of their
 // deadlines, or none if one of them has none, and the context values of the first. A
@@ -59,6 +59,7 @@ func latestDeadline(requests []*Request) (latest time.Time) {
 	return latest
 }
 
+// partEnded implements whole.
 func (j *joined) partEnded(end int32) {
 	j.mu.Lock()
 	j.left--
@@ -81,6 +82,8 @@ func (j *joined) sent() {
 	}
 }
 
+// fail fails the parts, or has the hook do it. An ErrUnconfirmed ends no call: it goes to the
+// parts, and ends the notifications among them.
 func (j *joined) fail(err error) {
 	switch {
 	case isUnconfirmed(err) && !j.isNotification():

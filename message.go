@@ -24,7 +24,7 @@ var jsonNull = []byte("null")
 
 // scanMessage scans a message, an object or a batch, and calls item for each
 // object in turn. The text may still turn out to be broken after the first
-// items; then the error wraps errSyntax.
+// items; then the error wraps errSyntax. An error of item ends the scan.
 func scanMessage(text []byte, maxDepth int, item func(envelope) error) (batch bool, err error) {
 	s := newScanner(text, maxDepth)
 	return s.message(item)
@@ -81,7 +81,7 @@ func (s *scanner) item(item func(envelope) error) error {
 
 // set sets a member. A name counts only in the spelling of the specification, and only
 // once: a peer that reads the same text by other rules must not see another request in
-// it.
+// it. Of reply_to and deadline_ms the first counts: AppendRequest puts its own in front.
 func (e *envelope) set(name, value []byte) {
 	name = unescaped(name)
 	member := e.member(name)
@@ -139,8 +139,8 @@ func folded(name []byte, names ...string) string {
 	return ""
 }
 
-// isResponse reports whether this is the answer to somebody's call. It must
-// not be answered, however odd it is, or two servers would talk for ever.
+// isResponse reports whether this is an answer to somebody's call. A server must not answer
+// it, however odd it is, or two servers would talk for ever.
 func (e *envelope) isResponse() bool {
 	return e.method == nil && (e.result != nil || e.err != nil)
 }

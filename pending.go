@@ -15,10 +15,10 @@ import (
 )
 
 // pendingCalls are the calls that wait for their answers, and the notifications that
-// wait to be sent.
+// wait to be sent. The codec's mu protects them.
 type pendingCalls struct {
 	bySeq    map[uint64]*pendingCall
-	oldest   *pendingCall // those that Timeout ends, by age
+	oldest   *pendingCall // those that Timeout ends are a list, by age
 	newest   *pendingCall
 	timer    *time.Timer   // runs expire
 	armed    bool          // timer will fire
@@ -26,18 +26,18 @@ type pendingCalls struct {
 	idle     chan struct{} // closed when all has ended; nil: not shut down
 	unread   bool          // the reading goroutine has ended
 	cut      int           // how many ended with the client
-	sent     uint64        // the last call
-	nameless nameless
+	sent     uint64        // seq of the last call or notification that was added
+	nameless nameless      // the last one
 }
 
 // A nameless error is one without an id: it does not say which call it is about.
 type nameless struct {
 	err  error  // nil: there was none
-	sent uint64 // the last call before it
+	sent uint64 // pendingCalls.sent when it came
 }
 
 // A pendingCall is a call that waits for its answer, or a notification that waits to
-// be sent.
+// be sent. It is pending from add until it is removed. Whoever removes it ends it, once.
 type pendingCall struct {
 	Request
 	codec        *clientCodec
@@ -46,8 +46,8 @@ type pendingCall struct {
 	notification *notification // nil: it is a call
 	onEnd        func(error)   // what Begin has returned; nil for nothing
 
-	expires    time.Time // by Timeout; zero: it does not
-	prev, next *pendingCall
+	expires    time.Time    // by Timeout; zero: it does not
+	prev, next *pendingCall // in the list of those that expire
 }
 
 func (p *pendingCall) isNotification() bool  { return p.notification != nil }
@@ -61,7 +61,8 @@ func (p *pendingCall) id() string {
 	return string(strconv.AppendUint(append(buf[:0], p.codec.id[1:]...), p.seq, 10))
 }
 
-// add notes a call before its request is sent.
+// add makes a call or a notification pending, before its request is sent. It fails if the
+// connection has ended, or after Shutdown.
 func (c *clientCodec) add(p *pendingCall) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,9 +86,9 @@ func (c *clientCodec) add(p *pendingCall) error {
 	return nil
 }
 
-// arm makes sure that expire runs within d. The timer is not stopped when the call that
-// it was set for is answered, and then fires in vain: so a busy client sets it once per
-// Timeout, not once per call.
+// arm makes sure that expire runs within d. Nobody stops the timer when the call is answered
+// that it was set for: it then fires in vain. So a busy client sets it once per Timeout, not
+// once per call.
 func (c *clientCodec) arm(d time.Duration) {
 	switch {
 	case c.pending.armed || c.pending.closed:
@@ -122,7 +123,7 @@ func (c *clientCodec) expire() {
 	}
 }
 
-// sent ends a notification.
+// sent ends a notification. It does nothing for a call.
 func (p *pendingCall) sent() {
 	if p.notification != nil && p.codec.complete(p) {
 		p.codec.stats.end(endSent)
@@ -136,7 +137,8 @@ func (n *notification) end(err error) { n.ended <- err }
 // unconfirmed returns the error of a notification of which nothing else is known.
 func unconfirmed(err error) error { return fmt.Errorf("%w: %w", ErrUnconfirmed, err) }
 
-// fail ends a call or a notification that failed on its way.
+// fail ends a call or a notification that failed on its way. After an ErrUnconfirmed a call
+// waits on for its answer.
 func (p *pendingCall) fail(err error) {
 	if p.notification == nil && isUnconfirmed(err) {
 		return
@@ -151,8 +153,8 @@ func (p *pendingCall) fail(err error) {
 	c.end(p, err)
 }
 
-// end ends a call or a notification that was removed with the error of its request, and
-// counts it. It is called with c.mu locked.
+// end ends a call or a notification with the error of its request, and counts it. p was
+// removed before. end is called with c.mu locked.
 func (c *clientCodec) end(p *pendingCall, err error) {
 	if p.notification != nil {
 		c.failNotification(p, err)
@@ -169,7 +171,8 @@ func (c *clientCodec) failNotification(p *pendingCall, err error) {
 	p.notification.end(err)
 }
 
-// notificationError returns the error of a notification: it waits for no reply.
+// notificationError returns the error of a notification for that of its request. It is an
+// ErrUnconfirmed unless the request certainly did not run: no reply can be lost or bad.
 func notificationError(err error) error {
 	if certainlyNotRun(err) || isUnconfirmed(err) {
 		return err
@@ -184,9 +187,9 @@ func (c *clientCodec) fail(p *pendingCall, err error) {
 	c.failures.interrupt()
 }
 
-// connEnded fails what waits, as conn has ended with cause. While the client is being
-// closed, net/rpc does that. connEnded first waits until the WriteRequest under way has
-// returned: if the Conn refuses that request, it has certainly not run.
+// connEnded fails all pending requests, as conn has ended with cause. While the client is
+// being closed, endAll and net/rpc do that. connEnded first waits until the WriteRequest
+// under way has returned: a request that the Conn refuses has certainly not run.
 func (c *clientCodec) connEnded(cause error) {
 	if cause == io.EOF {
 		cause = io.ErrUnexpectedEOF // as net/rpc calls it
@@ -200,8 +203,8 @@ func (c *clientCodec) connEnded(cause error) {
 	}
 }
 
-// refuse has later requests refused, since conn has ended with cause, and returns what waits,
-// but not while the client is being closed.
+// refuse makes add fail from now on, since conn has ended with cause. It returns the pending
+// requests, in their order, but none while the client is being closed.
 func (c *clientCodec) refuse(cause error) (waiting []*pendingCall) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -214,8 +217,8 @@ func (c *clientCodec) refuse(cause error) (waiting []*pendingCall) {
 	return waiting
 }
 
-// endAll ends the requests that still wait when the client is closed. net/rpc ends their
-// calls.
+// endAll ends the requests that are still pending when the Conn is closed. net/rpc ends the
+// calls among them.
 func (c *clientCodec) endAll() {
 	c.mu.Lock()
 	calls := c.cutOff(endClosed, errClosed)
@@ -227,8 +230,8 @@ func (c *clientCodec) endAll() {
 	tellAll(calls, rpc.ErrShutdown)
 }
 
-// giveUpReading ends all requests that still wait, as net/rpc ends their calls and reads no
-// more.
+// giveUpReading ends all pending requests, because a result did not fit: net/rpc then ends all
+// calls and reads no more.
 func (c *clientCodec) giveUpReading(cause error) {
 	c.mu.Lock()
 	c.connErr, c.pending.unread = cause, true
@@ -237,8 +240,8 @@ func (c *clientCodec) giveUpReading(cause error) {
 	tellAll(calls, cause)
 }
 
-// cutOff ends all requests that still wait, but for what net/rpc does. It returns the calls
-// among them. It is called with c.mu locked.
+// cutOff ends all pending requests and counts them. It returns the calls among them, which
+// net/rpc ends and whose Begin is still to be told. It is called with c.mu locked.
 func (c *clientCodec) cutOff(end clientEnd, cause error) (calls []*pendingCall) {
 	for _, p := range c.pending.bySeq {
 		p.finish(canceled)
@@ -260,6 +263,7 @@ func (c *clientCodec) cutOff(end clientEnd, cause error) (calls []*pendingCall) 
 	return calls
 }
 
+// tellAll tells Begin of calls that have ended with the client.
 func tellAll(calls []*pendingCall, cause error) {
 	for _, p := range calls {
 		p.tell(endError(cause, true)) // as Call returns it
@@ -297,13 +301,13 @@ func (c *clientCodec) giveUpNotification(p *pendingCall, err error) error {
 		end, counted = overdue, endTimedOut
 	}
 	if !c.removePending(p, end) {
-		return <-p.notification.ended // it has one
+		return <-p.notification.ended // it has just ended otherwise
 	}
 	c.stats.end(counted)
 	return unconfirmed(err)
 }
 
-// errClosed says why a notification has ended of which nothing else is known.
+// errClosed says why a notification has ended that was pending when the client was closed.
 var errClosed = fmt.Errorf("the client has ended: %w", rpc.ErrShutdown)
 
 // explain adds to the error of a call that was not answered in time the last error
@@ -315,8 +319,8 @@ func (c *clientCodec) explain(p *pendingCall, err error) error {
 	return fmt.Errorf("%w; an error that names no call came meanwhile: %q", err, quote(c.pending.nameless.err.Error()))
 }
 
-// complete ends a notification that was sent, or a request that could not be. It reports
-// whether that was still pending.
+// complete removes a notification that was sent, or a request that the Conn has refused. It
+// reports whether that was still pending.
 func (c *clientCodec) complete(p *pendingCall) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -324,8 +328,8 @@ func (c *clientCodec) complete(p *pendingCall) bool {
 }
 
 // removeByID removes and returns the pending call that an answer's id names, nil if there
-// is none. ours reports whether there ever was one. An id counts only if it is, byte for
-// byte, one that this client has sent.
+// is none. ours reports whether this client ever made a call of this id. An id counts only
+// if it is that of a call byte for byte.
 func (c *clientCodec) removeByID(id []byte) (p *pendingCall, ours bool) {
 	digits, ok := bytes.CutPrefix(id, []byte(c.id))
 	if !ok || len(digits) == 0 {
@@ -345,8 +349,8 @@ func (c *clientCodec) removeByID(id []byte) (p *pendingCall, ours bool) {
 	return nil, seq <= c.pending.sent
 }
 
-// removePending removes a call or notification unless it has ended, and reports whether
-// it has removed it. The caller then ends it. It is called with c.mu locked.
+// removePending removes a call or a notification unless that was done before, and reports
+// whether it did. The caller then has to end it. removePending is called with c.mu locked.
 func (c *clientCodec) removePending(p *pendingCall, end int32) bool {
 	if c.pending.bySeq[p.seq] != p {
 		return false
@@ -355,7 +359,8 @@ func (c *clientCodec) removePending(p *pendingCall, end int32) bool {
 	return true
 }
 
-// remove removes a call or notification, and ends its request.
+// remove removes a pending call or notification, and ends its Request. It is called with c.mu
+// locked.
 func (c *clientCodec) remove(p *pendingCall, end int32) {
 	delete(c.pending.bySeq, p.seq)
 	if c.pending.idle != nil {

@@ -31,8 +31,8 @@ type Request struct {
 	ctx      context.Context         // the caller's
 	deadline time.Time               // as it travels; zero: none
 	message  atomic.Pointer[Request] // what a Batch has sent it as: r itself or a batch; nil: nothing yet
-	kept     bool
-	end      atomic.Int32 // how it has ended
+	kept     bool                    // Body stays valid for good
+	end      atomic.Int32            // how it has ended; changes once, in finish
 
 	mu       sync.Mutex // protects following
 	watchers *watchers  // nil: none
@@ -45,16 +45,16 @@ const (
 	overdue
 )
 
-// endErrors are the errors of a request's context, by how the request has ended.
+// endErrors has the error of a request's context for each way to end.
 var endErrors = [...]error{underWay: nil, canceled: context.Canceled, overdue: context.DeadlineExceeded}
 
-// watchers are told when a request ends.
+// watchers are what finish tells that a request has ended. Most requests have none.
 type watchers struct {
-	done   chan struct{} // closed when the request has ended; nil: not asked for
-	after  []*func()     // run when it has ended
+	done   chan struct{} // closed when the request has ended; nil: nobody has called Done
+	after  []*func()     // called when it has ended, each on a goroutine of its own
 	wholes []whole       // that it is a part of
 
-	one [1]*func() // room for after, most often
+	one [1]*func() // the memory of after, most often enough
 }
 
 // A whole is a Request that others are parts of.
@@ -64,7 +64,8 @@ type whole interface {
 	partEnded(end int32)
 }
 
-// An owner is what made a Request.
+// An owner is what a Request belongs to: a pendingCall of the codec, a joined request, a try of
+// a Retry, or a standalone request. Like the methods of Request, its methods never block.
 type owner interface {
 	sent()
 	fail(err error)
@@ -163,7 +164,7 @@ func (r *Request) finish(end int32) bool {
 	if w == nil {
 		return true
 	}
-	for _, f := range w.after { // nobody adds to them any more
+	for _, f := range w.after { // without the lock: nobody changes w after the end
 		go (*f)()
 	}
 	for _, whole := range w.wholes {
@@ -172,7 +173,7 @@ func (r *Request) finish(end int32) bool {
 	return true
 }
 
-// join makes r a part of a whole.
+// join makes r a part of a whole. If r has ended, the whole learns that at once.
 func (r *Request) join(w whole) {
 	r.mu.Lock()
 	end := r.end.Load()
@@ -302,8 +303,8 @@ type standalone struct {
 	Request
 	hooks        Hooks
 	text         string      // of the id
-	notification bool        // or a batch of nothing else
-	notifies     bool        // or a batch with one
+	notification bool        // it is a notification, or a batch of nothing else
+	notifies     bool        // it is a notification, or a batch with one
 	unwatch      func() bool // ends the watch of ctx
 }
 
@@ -326,7 +327,7 @@ func NewRequest(ctx context.Context, body []byte, hooks Hooks) *Request {
 	return &s.Request
 }
 
-// endOf returns the end that an error of package context says.
+// endOf returns how a request has ended for an error of its context.
 func endOf(err error) int32 {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return overdue

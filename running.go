@@ -39,7 +39,7 @@ func sortRunning(all []Running) {
 	})
 }
 
-// enter has Running show what a server runs, until leave.
+// enter makes Running show what a server runs, until leave.
 func (s *ServerStats) enter(server *serving) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *serving) appendRunning(all []Running) []Running {
 
 // appendTo adds a call to those that run.
 func (call *serverCall) appendTo(all []Running, now time.Time) []Running {
-	if call.method == "" { // what a stranger has named, perhaps
+	if call.method == "" { // net/rpc does not know the name: a stranger may have made it up
 		return all
 	}
 	since := call.since
@@ -94,21 +94,21 @@ const (
 )
 
 // A watch finds out whether the calls of a server hold it up. It looks once a second
-// while calls run: so it also notes since when they do, which spares each call the time.
+// while calls run. It also notes since when they run: so a call need not ask for the time.
 type watch struct {
 	armed atomic.Bool    // the timer will fire
-	ended atomic.Uint64  // calls
+	ended atomic.Uint64  // how many calls have ended
 	looks sync.WaitGroup // for the look under way, or the next
 
 	mu       sync.Mutex  // protects following
 	timer    *time.Timer // runs look
-	closed   bool
-	seen     uint64    // ended, at the last look
-	changed  time.Time // when a look last saw that another had ended, or a free place; zero: the watch is new
-	reported bool      // that the server is held up
+	closed   bool        // the timer is not set again
+	seen     uint64      // ended, at the last look
+	changed  time.Time   // when a look last saw that a call had ended, or a free place; zero: none has
+	reported bool        // it was logged that the server is held up
 }
 
-// arm has the watch look in a second.
+// arm makes the watch look in a second, unless it will anyway. Each call arms it.
 func (s *serving) arm() {
 	w := &s.watch
 	if w.armed.Load() {
@@ -162,7 +162,8 @@ func (s *serving) look() {
 
 func (s *serving) logEndsAgain() { s.log.logger.Info("jsonrpc2: calls end again") }
 
-// see reports whether the server is held up from now on, or is no more.
+// see notes what a look has seen: full says that all places are taken. begins reports whether
+// the server is held up from now on, ends whether it no longer is.
 func (w *watch) see(now time.Time, full bool) (begins, ends bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -176,14 +177,15 @@ func (w *watch) see(now time.Time, full bool) (begins, ends bool) {
 	return begins, false
 }
 
-// restart makes the watch new, when no call runs.
+// restart makes the watch forget when a call last ended: no call runs.
 func (w *watch) restart() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.changed = time.Time{}
 }
 
-// stopWatch ends the looks, when no call runs any more.
+// stopWatch ends the watch, and waits for the look under way. It is called when no call runs
+// any more.
 func (s *serving) stopWatch() {
 	w := &s.watch
 	w.mu.Lock()
@@ -217,7 +219,7 @@ func (s *serving) logRunning(why string, running []Running) {
 	s.log.logger.Warn("jsonrpc2: "+why, slog.Int("calls", calls), slog.String("running", strings.TrimSuffix(text.String(), ", ")))
 }
 
-// logDrain logs what a drain waits for, from a second after Grace on.
+// logDrain logs what a drain waits for, from a second after Grace on, until ended is closed.
 func (s *serving) logDrain(ended <-chan struct{}) {
 	timer := time.NewTimer(watchInterval)
 	defer timer.Stop()

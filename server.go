@@ -22,14 +22,14 @@ import (
 type serverCodec struct {
 	*serving
 	conn       ServerConn
-	stream     *StreamConn // conn, where there are other codecs; nil: the serving ends with this one
+	stream     *StreamConn // conn, under ServeListener; nil: the serving has no other codec
 	openFailed bool        // another codec has conn
-	err        error       // what ended conn, or its Close; read when ServeCodec has returned
+	err        error       // what ended conn, or the error of its Close; for reading after ServeCodec
 
 	in incoming // the reading goroutine's own
 
-	mu      sync.Mutex // protects following, and the exchanges
-	running map[uint64]*serverCall
+	mu      sync.Mutex             // protects following, and what changes in exchanges
+	running map[uint64]*serverCall // by net/rpc's Seq
 }
 
 // newServerCodec returns a codec with a serving of its own.
@@ -40,7 +40,8 @@ func newServerCodec(ctx context.Context, conn ServerConn, opts *ServerOptions) *
 // isAlone reports whether the serving has no other codec, and ends with this one.
 func (c *serverCodec) isAlone() bool { return c.stream == nil }
 
-// newCodec returns a codec for conn. stream is conn, where there are other codecs, else nil.
+// newCodec returns a codec for conn. stream is conn if the serving may have other codecs, else
+// nil.
 func (s *serving) newCodec(conn ServerConn, stream *StreamConn) *serverCodec {
 	c := &serverCodec{serving: s, conn: conn, stream: stream}
 	c.resume()
@@ -51,9 +52,9 @@ func (s *serving) newCodec(conn ServerConn, stream *StreamConn) *serverCodec {
 	return c
 }
 
-// ReadRequestHeader returns the next call. It answers by itself what is no call, since an
-// error here would end the serving. io.EOF makes ServeCodec wait
-// for the running calls and then close the codec.
+// ReadRequestHeader returns the next call. It answers by itself what is no call: an error
+// would end the serving. io.EOF makes ServeCodec wait for the running calls and then close
+// the codec.
 func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
 	if c.openFailed {
 		return io.EOF
@@ -76,8 +77,9 @@ func (c *serverCodec) ReadRequestHeader(r *rpc.Request) error {
 	}
 }
 
-// connEnded notes the error that ended conn. The end of a drain, and that of the other side,
-// are none.
+// connEnded notes the error that ended conn. A drain and the end of the other side are no
+// errors. In a drain, the stream of a listener is still watched while calls run: the end of
+// the peer ends their contexts.
 func (c *serverCodec) connEnded(err error) {
 	drained := c.ctx.Err() != nil && errors.Is(err, c.ctx.Err())
 	if !drained && err != io.EOF {
@@ -96,7 +98,8 @@ func (c *serverCodec) runs() bool {
 }
 
 // ReadRequestBody decodes the params. net/rpc calls it with a nil body if it does not know
-// the method, and only then.
+// the method, and only then. If it does not know the method, or if ReadRequestBody fails, it
+// calls WriteResponse at once. That sends call.err in place of net/rpc's text.
 func (c *serverCodec) ReadRequestBody(body any) error {
 	if body == nil {
 		c.in.call.err = c.notFound(unquote(c.in.method))
@@ -116,7 +119,7 @@ func (c *serverCodec) ReadRequestBody(body any) error {
 // so what goes wrong is logged here.
 func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 	if !c.isAlone() {
-		c.stream.stir() // before the call runs no more
+		c.stream.stir() // before the call is removed: the stream would seem idle
 	}
 	c.mu.Lock()
 	call := c.running[r.Seq]
@@ -147,7 +150,7 @@ func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 	return nil
 }
 
-// tell tells the server's Begin what has become of a call.
+// tell tells the server's Begin what has become of a call. A nil *Error becomes a nil error.
 func (c *serverCodec) tell(call *serverCall, err *Error) {
 	if err != nil {
 		c.log.tell(call.onEnd, err)
@@ -182,8 +185,8 @@ func (c *serverCodec) unsendable(method string, err error) *Error {
 	return errorf(CodeInternal, "internal error: %v", err)
 }
 
-// Close closes the Conn. ServeCodec calls it when the last call is answered, and
-// discards what it returns.
+// Close closes the Conn, and ends the serving if it has no other codec. ServeCodec calls it
+// when the last call is answered, and discards what it returns.
 func (c *serverCodec) Close() error {
 	if c.isAlone() {
 		c.stop()

@@ -5,14 +5,14 @@ import (
 	"sync"
 )
 
-// A serving is what the codecs of one server share: that of a Serve has one codec, that of
-// a ServeListener one for each connection.
+// A serving is what the codecs of one server share. Serve has one codec, ServeListener has
+// one for each connection.
 type serving struct {
 	ctx    context.Context // its end begins the drain
 	opts   ServerOptions
 	log    *dropLog
 	stats  *ServerStats
-	places chan struct{} // holds one for each running call, and for each that a codec has taken before
+	places chan struct{} // one element for each place taken: by a running call, or by a codec for its next
 	grace  *grace
 	watch  watch
 
@@ -24,7 +24,8 @@ type serving struct {
 	codecs   map[*serverCodec]struct{}
 }
 
-// newServing returns a serving without codecs. It ends by stop and log.close.
+// newServing returns a serving without codecs. Its owner ends it by stop, and then log.close:
+// the only codec in its Close, or ServeListener.
 func newServing(ctx context.Context, opts *ServerOptions) *serving {
 	if opts == nil {
 		opts = &ServerOptions{}
@@ -47,11 +48,11 @@ func newServing(ctx context.Context, opts *ServerOptions) *serving {
 	s.scratches.New = func() any { return s.newScratch() }
 	s.encoders.New = func() any { return newEncoder() }
 	s.stats.enter(s)
-	s.grace = newGrace(ctx, s.opts.Grace, s.logDrain) // last, since it may look at all else
+	s.grace = newGrace(ctx, s.opts.Grace, s.logDrain) // last: if ctx is done, logDrain may run at once
 	return s
 }
 
-// stop ends the contexts and the looks, when no call runs any more.
+// stop ends the contexts of the calls and the watch. It is called when no call runs any more.
 func (s *serving) stop() {
 	s.grace.close()
 	s.stopWatch()
@@ -70,7 +71,7 @@ func (s *serving) leave(c *serverCodec) {
 	delete(s.codecs, c)
 }
 
-// eachCodec calls do for the codecs, each with its mu locked.
+// eachCodec calls do for each codec, with codecsMu and the codec's mu locked.
 func (s *serving) eachCodec(do func(*serverCodec)) {
 	s.codecsMu.Lock()
 	defer s.codecsMu.Unlock()

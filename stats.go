@@ -14,7 +14,7 @@ import (
 //	expvar.Publish("calc client", expvar.Func(func() any { return stats.Snapshot() }))
 type ClientStats struct {
 	calls, notifications atomic.Int64
-	_                    cacheLine // callers count these, the reading goroutine the others
+	_                    cacheLine // callers count those above, mostly the reading goroutine those below
 	ends                 [clientEnds]atomic.Int64
 	invalid, dropped     atomic.Int64
 }
@@ -66,7 +66,7 @@ type ClientCounts struct {
 	Closed          int64 `json:"closed"`            // ended by the client's Close
 	InFlight        int64 `json:"in_flight"`         // not ended; a gauge
 
-	// What arrived and was the answer to nothing that waits. These are no part of the sum.
+	// These count what arrived and answered nothing that waits. They are no part of the sum.
 	Invalid int64 `json:"invalid"` // messages and items that are no responses
 	Dropped int64 `json:"dropped"` // responses: late, repeated, or nobody's
 }
@@ -88,7 +88,7 @@ func (s *ClientStats) Snapshot() ClientCounts {
 		Invalid:         s.invalid.Load(),
 		Dropped:         s.dropped.Load(),
 	}
-	// What has begun is read last: so nothing has ended that has not begun.
+	// What has begun is read last: so InFlight is never negative.
 	c.Calls, c.Notifications = s.calls.Load(), s.notifications.Load()
 	c.InFlight = c.Calls + c.Notifications - c.Answered - c.Errors - c.Sent - c.Timeouts - c.Canceled -
 		c.Unsent - c.RepliesLost - c.Unconfirmed - c.BadReplies - c.RepliesTooLarge - c.Closed
@@ -133,7 +133,7 @@ func endWith(err error) clientEnd {
 type ServerStats struct {
 	calls, notifications      atomic.Int64
 	expired, invalid, dropped atomic.Int64
-	_                         cacheLine // the reading goroutine counts those, methods' the others
+	_                         cacheLine // the reading goroutine counts those above, those of methods those below
 	answered, errors, done    atomic.Int64
 	lostReplies               atomic.Int64
 
@@ -158,8 +158,8 @@ type ServerCounts struct {
 	Expired  int64 `json:"expired"`   // not run, since nobody waited any more
 	InFlight int64 `json:"in_flight"` // they run, each in one of the MaxInFlight places; a gauge
 
-	// What is no call and no notification, or happened to an answer. These are no part
-	// of the sum.
+	// These count what is no call and no notification, and what became of answers. They are
+	// no part of the sum.
 	Invalid     int64 `json:"invalid"`      // messages and items that are no requests, or exceed a limit
 	Dropped     int64 `json:"dropped"`      // responses, and messages that the transport can't serve, as for want of a reply address
 	LostReplies int64 `json:"lost_replies"` // answers that could not be delivered, and requests that could not be given back
