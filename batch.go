@@ -29,16 +29,17 @@ const (
 	defaultBatchItems = 100
 	defaultBatchBytes = 256 << 10
 
-	// fewUnanswered messages are under way before requests wait for more to join them,
-	// batchPause at most.
+	// While fewUnanswered messages or more are unanswered, requests wait for others to
+	// join them, for batchPause at most.
 	fewUnanswered = 4
 	batchPause    = 200 * time.Microsecond
 )
 
 // Batch returns a ClientConn around conn that joins requests into batches. It joins those
 // that wait when it is about to send, and sends a lone request at once, as it is. Only while
-// four messages or more are unanswered do requests wait: until one of these is answered, until
-// they fill a batch, and for 0.2 ms at most. Closing the result closes conn.
+// four messages or more are unanswered do requests wait for others. They wait until fewer
+// messages are unanswered, until they fill a batch, and for 0.2 ms at most. Closing the result
+// closes conn.
 //
 // Use Batch if the servers know batches, as those of this module do: it saves the broker or
 // the HTTP server a message for each item. It gains most on RabbitMQ and HTTP, and a good deal
@@ -50,9 +51,10 @@ const (
 // MaxItems where results are long.
 //
 // A server that knows no batches answers with a single error without an id. The calls of
-// the batch fail with this error if it is certain that it is about them: HTTP and RabbitMQ
-// tell, and elsewhere no other call may be waiting. Otherwise the calls of the batch fail
-// with ErrTimeout.
+// the batch fail with this error if it is certainly about them. HTTP and RabbitMQ say which
+// message it answers. Over Redis and streams, no other call must have been sent and wait for
+// its answer. Otherwise the calls of the batch fail with ErrTimeout, and its text quotes the
+// error.
 func Batch(conn ClientConn, opts *BatchOptions) ClientConn {
 	if opts == nil {
 		opts = &BatchOptions{}
@@ -67,7 +69,8 @@ func Batch(conn ClientConn, opts *BatchOptions) ClientConn {
 	}
 }
 
-// A batchConn has one goroutine, which Close awaits. It sends what waits.
+// A batchConn has one goroutine, run, which sends what waits. Open starts it, and Close waits
+// for its end.
 type batchConn struct {
 	ClientConn
 	maxItems, maxBytes int
@@ -76,9 +79,9 @@ type batchConn struct {
 	ended   chan struct{}  // receives if a message may have ended
 	running sync.WaitGroup // for the goroutine, which Open starts
 	sending chan struct{}  // full while requests are handed to ClientConn, see Inquire
-	joined  []byte         // the goroutine's own
+	joined  []byte         // buffer for a batch, the goroutine's own
 
-	unanswered atomic.Int64 // messages
+	unanswered atomic.Int64 // messages that were sent and have not ended
 
 	mu      sync.Mutex // protects following
 	waiting []*Request
@@ -122,9 +125,8 @@ func (b *batchConn) run() {
 }
 
 // waitForMore waits for requests to join those that wait, as Nagle's algorithm does (RFC 896):
-// only while messages are unanswered. Their answers let callers go on, so that the next
-// requests come together. Without that many small batches stay small for good, since those
-// whose answers came together call together again.
+// only while messages are unanswered. Without the wait, small batches would stay small: callers
+// that were answered together make their next calls together, and nobody joins them.
 func (b *batchConn) waitForMore() {
 	if !b.awaitsMore() {
 		return
@@ -151,7 +153,7 @@ func (b *batchConn) awaitsMore() bool {
 	return !b.closed && len(b.waiting) < b.maxItems && b.bytes < b.maxBytes
 }
 
-// partEnded notes that a message has ended.
+// partEnded implements whole: a message has ended.
 func (b *batchConn) partEnded(int32) {
 	b.unanswered.Add(-1)
 	link.Signal(b.ended)
@@ -176,7 +178,8 @@ func (b *batchConn) sendAll() bool {
 	return more
 }
 
-// take takes the requests that wait and whose callers still wait.
+// take takes the requests that wait, and leaves out those that were given up. more is false
+// after Close.
 func (b *batchConn) take() (requests []*Request, more bool) {
 	b.mu.Lock()
 	requests, b.waiting, b.bytes, more = b.waiting, nil, 0, !b.closed
@@ -210,14 +213,14 @@ func isSingle(r *Request) bool { return kindOf(r.Body) == '{' }
 func (b *batchConn) send(requests []*Request) {
 	r := requests[0]
 	if len(requests) > 1 {
-		r = b.join(slices.Clone(requests)) // or one batch would keep all of them alive
+		r = b.join(slices.Clone(requests)) // a slice of what waited would keep all of that alive
 		r.sentAs(r)
 	}
 	for _, part := range requests {
 		part.sentAs(r)
 	}
 	b.unanswered.Add(1)
-	r.join(b)
+	r.join(b) // partEnded counts its end
 	if err := b.ClientConn.WriteRequest(r); err != nil {
 		r.Fail(withSentinel(err, ErrUnavailable))
 	}
@@ -231,11 +234,13 @@ func (b *batchConn) join(requests []*Request) *Request {
 	return JoinRequests(b.joined, Hooks{}, requests...)
 }
 
-// Inquire implements ClientConn. Of a request that was not sent it knows that it did not
-// run. A batch is inquired of as a whole if all of it was given up. One with a notification
-// is not, since the Conn may withdraw it: the notification may have ended by being sent.
+// Inquire implements ClientConn. A request that was not handed to the Conn has not run. The
+// Conn is asked about a whole batch, and may withdraw it, only if all in it was given up. A
+// batch with a notification may count as given up because the notification was sent, and that
+// still has to run. In both other cases the Conn is asked about the request alone, which it
+// can't withdraw.
 func (b *batchConn) Inquire(ctx context.Context, requests []*Request) []error {
-	select { // what is being sent is sent, or dropped, then
+	select { // when sendAll is not under way, each request waits, was sent, or was dropped
 	case b.sending <- struct{}{}:
 		<-b.sending
 	case <-ctx.Done():

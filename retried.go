@@ -10,40 +10,41 @@ import (
 
 // A retried is a request of a caller, with all tries to send it. Its states:
 //
-//	trying       a try is with the Conn       until it fails: failed
-//	                                          until After: withdrawing
-//	failed       run has to decide            to send it again: waiting
-//	                                          or that the request fails: over
-//	withdrawing  the Conn is asked to         until it has answered: waiting
-//	waiting      for the time of the next try until then: trying
-//	                                          until Close: over
+//	state        what happens                        next state
+//	trying       the try fails                       failed
+//	trying       no answer has come for After        withdrawing
+//	failed       run sends it again later            waiting
+//	failed       run does not send it again          over
+//	withdrawing  the Conn has withdrawn it, or not   waiting
+//	waiting      it is time for the next try         trying
+//	any          Close                               over
 //
-// A request ends in any of the states when it is answered, overdue or given up. It ends its
-// try by that, and is dropped where it is met next. What holds in all states:
+// A request ends in any of the states when it is answered, overdue or given up. Its try then
+// ends with it, and run drops the request when it looks at it next. What holds in all states:
 //
-//   - At most one try is under way. The Conn has let go of each earlier one, by Fail, or
-//     was told that it is given up.
+//   - At most one try is under way. Each earlier one has ended: the Conn has called its Fail,
+//     or it was given up.
 //   - After an error that says that a try may have run, mayHaveRun is set before the next
-//     try, and stays so. No error of the request says afterwards that it did not run.
+//     try, and stays set. No error of the request says afterwards that it did not run.
 //   - No try begins after the deadline, after the end of the request, or after Close.
 //   - The request fails once, and only in run, in withdraw, or after Close.
 type retried struct {
 	conn    *retryConn
 	request *Request // the caller's, or a batch
-	batched bool     // a Batch has sent it, or made it
+	batched bool     // a Batch around the Retry has sent it, or made it
 	policy  RetryPolicy
 	backoff link.Backoff
 
 	// Protected by conn.mu.
 	state      retryState
-	attempt    *try      // the last
-	tries      int       // that have failed
-	err        error     // of the last that has failed
-	at         time.Time // of the next step
+	attempt    *try      // the last one
+	tries      int       // how many have failed
+	err        error     // of the last try that has failed
+	at         time.Time // when run has to look at it
 	index      int       // in conn.due; -1: not there
-	mayHaveRun bool
-	repeats    bool // the last try may have run
-	unpaid     bool // the next try costs some of the budget
+	mayHaveRun bool      // a try may have
+	repeats    bool      // the last try may have run
+	unpaid     bool      // the next try costs some of the budget
 }
 
 type retryState int
@@ -63,8 +64,8 @@ func newRetried(c *retryConn, r *Request) *retried {
 	return rt
 }
 
-// policyOf returns the policy of a request. That of a batch allows what those of all its
-// requests allow.
+// policyOf returns the policy of a request. That of a batch allows only what the policies of
+// all its requests allow, and has the longest After.
 func (c *retryConn) policyOf(r *Request) RetryPolicy {
 	j, ok := r.owner.(*joined)
 	if !ok {
@@ -89,8 +90,8 @@ func (c *retryConn) policyOf(r *Request) RetryPolicy {
 	return policy
 }
 
-// limitOf returns when a request ends by itself, the zero time if it does not. Of a batch with
-// a notification that is not known.
+// limitOf returns when a request ends by itself, the zero time if it does not. It returns the
+// zero time also for a batch with a notification, of which that is not known.
 func limitOf(r *Request) time.Time {
 	switch o := r.owner.(type) {
 	case *try:
@@ -106,8 +107,8 @@ func limitOf(r *Request) time.Time {
 	return limit
 }
 
-// body returns the message of the next try: of a batch, what has not ended. It returns nil
-// if there is nothing left, or if the requests in a batch are not known.
+// body returns the message of the next try. Of a batch it leaves out the requests that have
+// ended. It returns nil if nothing is left, or if a part has no text that can be sent alone.
 func (rt *retried) body() []byte {
 	j, ok := rt.request.owner.(*joined)
 	switch {
@@ -135,8 +136,8 @@ func (rt *retried) body() []byte {
 	return appendBatch(nil, left)
 }
 
-// mayRetry reports whether a request that has failed with err may be sent again under some
-// policy.
+// mayRetry reports whether there is a policy under which a request that has failed with err may
+// be sent again.
 func mayRetry(err error) bool {
 	switch sentinelOf(err.Error()) {
 	case ErrUnavailable, ErrNoServer, ErrOverloaded, ErrReplyLost, ErrTimeout, ErrUnconfirmed:
@@ -145,8 +146,8 @@ func mayRetry(err error) bool {
 	return false
 }
 
-// inquired returns the try to inquire of. It returns nil if there is none, and what is
-// known of the request then.
+// inquired returns the try that the Conn has to be asked about. If there is none, it returns
+// what is known of the request instead: an ErrNotRun, or nil if it may have run.
 func (rt *retried) inquired() (*Request, error) {
 	rt.conn.mu.Lock()
 	defer rt.conn.mu.Unlock()
@@ -163,6 +164,7 @@ func (rt *retried) inquired() (*Request, error) {
 	return nil, fmt.Errorf("%w: it waited to be sent again: %v", ErrNotRun, rt.err)
 }
 
+// ranPerhaps reports whether an earlier try may have run.
 func (rt *retried) ranPerhaps() bool {
 	rt.conn.mu.Lock()
 	defer rt.conn.mu.Unlock()
@@ -185,7 +187,7 @@ func (rt *retried) final(err error) error {
 	return err
 }
 
-// A try is one to send a request. The Conn has it in place of the request.
+// A try is one attempt to send a request. The Conn gets it in place of the request.
 type try struct {
 	Request
 	of *retried
@@ -201,9 +203,9 @@ func (a *try) sent() {
 	}
 }
 
-// fail has run decide what becomes of the request.
+// fail ends the try. run then decides what becomes of the request.
 func (a *try) fail(err error) {
-	if isUnconfirmed(err) && !a.isNotification() { // of the notifications in a batch
+	if isUnconfirmed(err) && !a.isNotification() { // it ends notifications in a batch, and no try
 		a.of.request.Fail(err)
 		return
 	}
@@ -215,8 +217,8 @@ func (a *try) fail(err error) {
 	a.of.conn.tryFailed(a.of, withSentinel(err, ErrReplyLost))
 }
 
-// unsend notes that the request is not sent yet, after a try. Of the try it stays known: a
-// Batch below is still to be asked what became of it.
+// unsend notes that the request is not in a message any more, after a try. The try keeps its
+// message: a Batch below may still have to tell what became of it.
 func (a *try) unsend() {
 	if !a.of.batched {
 		a.of.request.message.Store(nil)
@@ -230,7 +232,7 @@ func (a *try) partEnded(end int32) {
 	}
 }
 
-// dueRequests are those that run has to look at, by time. They are a heap.
+// dueRequests are a heap of those that run has to look at, the earliest first.
 type dueRequests []*retried
 
 func (d dueRequests) Len() int           { return len(d) }
@@ -255,7 +257,7 @@ func (d *dueRequests) Pop() any {
 	return rt
 }
 
-// push has run look at rt at its time. It is called with c.mu locked.
+// push makes run look at rt when rt.at has come. It is called with c.mu locked.
 func (c *retryConn) push(rt *retried) {
 	heap.Push(&c.due, rt)
 	if rt.index == 0 {
@@ -263,7 +265,7 @@ func (c *retryConn) push(rt *retried) {
 	}
 }
 
-// forget has run not look at rt any more.
+// forget takes rt out of what run has to look at.
 func (c *retryConn) forget(rt *retried) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,10 +18,10 @@ type RetryPolicy struct {
 	Idempotent bool
 
 	// After, if more than 0, also sends an Idempotent call again each time that a try has
-	// had no answer for so long. The try is withdrawn first where the Conn can do that.
-	// The first answer counts. While conn's Err is not nil, After waits. If the budget
-	// of Retry does not allow the next try, the call waits for as long again. Without
-	// Idempotent, and for a notification, After has no effect.
+	// had no answer for so long. The try is withdrawn first if the Conn can do that. The
+	// first answer counts. While conn's Err is not nil, the try goes on. If the budget of
+	// Retry has nothing left, the try goes on for as long again. Without Idempotent, and
+	// for a notification, After has no effect.
 	After time.Duration
 }
 
@@ -50,32 +50,32 @@ type RetryOptions struct {
 //
 // A request is sent again under the same id, after a delay of 50 ms that doubles up to 1 s,
 // less up to a half at random. The tries end with the deadline or the Timeout of the request,
-// and when its caller gives up. If that comes before the next try, the request fails at once
-// with the error of the last one. Without any limit, the tries go on until the client is
-// closed. Requests may overtake each other.
+// and when its caller gives up. If the next try would come after the deadline or the Timeout,
+// the request fails at once with the error of the last try. Without any limit, the tries go on
+// until the client is closed. Requests may overtake each other.
 //
 // A request that may have run is sent again only if its [RetryPolicy] says that it is
 // Idempotent. The server may then run it twice. The method can tell a repeat only by the ID
 // of [CallFrom], which all tries of a call share: a service may remember the ids for longer
-// than its callers wait. Notifications have none. Over a stream, and on RabbitMQ, all calls
+// than its callers wait. Notifications have no ID. Over a stream, and on RabbitMQ, all calls
 // that wait for their answers may have run when the connection ends.
 //
-// So that retries don't add to an overload, each Retry has a budget: a try for ten requests
-// of about the last ten seconds, and besides ten tries a second, of which up to a hundred are
-// saved. A try that waits for a connection costs nothing: one after an ErrUnavailable while
-// conn's Err is not nil, or of a stream that ended before anything was written. A request
-// that the budget does not allow to be sent again waits for its next turn, and is counted as
-// Withheld.
+// So that retries don't add to an overload, each Retry has a budget: one try for every ten
+// requests of about the last ten seconds, and besides ten tries a second, of which up to a
+// hundred are saved. A try costs nothing if the one before it only lacked a connection: it
+// failed with ErrUnavailable, and conn's Err is not nil, or a stream ended before it was
+// written. A request for which the budget has nothing left waits for its next turn, and is
+// counted as Withheld.
 //
-// If one of the tries may have run, and the last one did not, the error of the request is an
-// [ErrReplyLost], of a notification an [ErrUnconfirmed].
+// If one of the tries may have run, and the last one did not, a call fails with
+// [ErrReplyLost], and a notification with [ErrUnconfirmed].
 //
 // At most 16 MiB of requests wait to be sent again. A request beyond them fails with the
 // error of its last try. A call costs about 1 µs more.
 //
 // Retry works with every Conn. With [Batch], write Retry(Batch(conn, nil), nil): then each
-// request has its own tries. In the other order a batch is sent again as a whole, but for
-// those of its requests that have ended, and is Idempotent if all of them are.
+// request has its own tries. In the other order a batch is sent again as one message, without
+// those of its requests that have ended, and is Idempotent if all its requests are.
 func Retry(conn ClientConn, opts *RetryOptions) ClientConn {
 	if opts == nil {
 		opts = &RetryOptions{}
@@ -95,9 +95,9 @@ func Retry(conn ClientConn, opts *RetryOptions) ClientConn {
 	return c
 }
 
-// A retryConn has a goroutine that decides about the tries that have failed, and makes the
-// next ones; Close waits for it. Another runs while tries are withdrawn. See retried for the
-// states of a request.
+// A retryConn has a goroutine, run, which decides about the tries that have failed, and makes
+// the next ones. Another one, withdraw, runs while tries are withdrawn. Close waits for both.
+// See retried for the states of a request.
 type retryConn struct {
 	ClientConn
 	policy RetryPolicy
@@ -145,7 +145,7 @@ func (c *retryConn) WriteRequest(r *Request) error {
 	return nil
 }
 
-// send makes a try.
+// send makes a try. It is called by WriteRequest for the first one, and by run for the others.
 func (c *retryConn) send(rt *retried, body []byte) {
 	a := &try{of: rt}
 	a.owner, a.ctx, a.deadline = a, rt.request.ctx, rt.request.deadline
@@ -169,7 +169,7 @@ func (c *retryConn) send(rt *retried, body []byte) {
 	}
 }
 
-// watch has run look at a try at a time, if it has no answer until then.
+// watch makes run look at a try at a time, unless the try has ended.
 func (c *retryConn) watch(rt *retried, a *try, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,9 +181,9 @@ func (c *retryConn) watch(rt *retried, a *try, at time.Time) {
 }
 
 // Inquire implements ClientConn. A request that waits for its next try has not run, unless
-// an earlier one may have.
+// an earlier try may have. A request with a try under way is asked about by that.
 func (c *retryConn) Inquire(ctx context.Context, requests []*Request) []error {
-	c.sending <- struct{}{} // what is being sent again is sent, or given up, then
+	c.sending <- struct{}{} // wait for makeDue: WriteRequest has returned for each try then
 	<-c.sending
 	found := make([]error, len(requests))
 	asked := make([]*Request, len(requests))
@@ -208,7 +208,8 @@ func (c *retryConn) Inquire(ctx context.Context, requests []*Request) []error {
 
 var errEarlierTry = errors.New("the last try was withdrawn, but an earlier one may have run")
 
-// inquire asks the Conn about requests, but for those that are nil.
+// inquire asks the Conn about requests, but for those that are nil. One goroutine at a time may
+// call the Conn's Inquire: the codec's and withdraw take turns.
 func (c *retryConn) inquire(ctx context.Context, requests []*Request) []error {
 	var asked []*Request
 	for _, r := range requests {

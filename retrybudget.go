@@ -6,31 +6,32 @@ import (
 	"time"
 )
 
-// A retryBudget says how many requests may be sent again.
+// A retryBudget says how many requests may be sent again: one for every retryPrice recent
+// requests, and besides retryReserveRate a second. The Conn's mu protects it.
 type retryBudget struct {
-	requests float64 // the recent ones, less those that were paid with
-	reserve  float64 // what is allowed besides
-	at       time.Time
+	requests float64   // the recent ones, less retryPrice for each that was sent again
+	reserve  float64   // how many may be sent again besides
+	at       time.Time // when both were last brought up to date
 }
 
 const (
 	retryPrice       = 10               // requests
-	retryMemory      = 10 * time.Second // requests count less, the older they are
+	retryMemory      = 10 * time.Second // the older a request, the less it counts: after this time 1/e
 	retryReserveRate = 10               // a second
-	maxRetryReserve  = 100
+	maxRetryReserve  = 100              // what a pause of 10 s saves
 )
 
 func newRetryBudget() retryBudget { return retryBudget{reserve: maxRetryReserve} }
 
-// deposit notes a request.
+// deposit notes a request that the client has made.
 func (b *retryBudget) deposit(now time.Time) {
-	b.settle(now)
+	b.update(now)
 	b.requests++
 }
 
-// withdraw reports whether a request may be sent again. It then counts.
+// withdraw reports whether a request may be sent again, and pays for it.
 func (b *retryBudget) withdraw(now time.Time) bool {
-	b.settle(now)
+	b.update(now)
 	switch {
 	case b.requests >= retryPrice:
 		b.requests -= retryPrice
@@ -42,8 +43,9 @@ func (b *retryBudget) withdraw(now time.Time) bool {
 	return true
 }
 
-// settle lets the time pass until now.
-func (b *retryBudget) settle(now time.Time) {
+// update brings the budget up to date. Within a thousandth of retryMemory nothing changes
+// that matters.
+func (b *retryBudget) update(now time.Time) {
 	passed := now.Sub(b.at)
 	if passed < retryMemory/1000 {
 		return
@@ -60,8 +62,8 @@ type RetryStats struct {
 	requests, resent, repeated, withheld atomic.Int64
 }
 
-// RetryCounts are what RetryStats have counted. The tries are Requests + Resent + Repeated,
-// less those that were still waiting when their request ended. All only rise.
+// RetryCounts are what RetryStats have counted. The Conn gets Requests + Resent + Repeated
+// tries, less those whose request ends just before. All only rise.
 type RetryCounts struct {
 	Requests int64 `json:"requests"` // calls, notifications and batches that came from the client
 	Resent   int64 `json:"resent"`   // sent again after a try that certainly did not run

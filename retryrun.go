@@ -11,8 +11,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// tryFailed notes that a try has failed. It is called with the locks of the Conn held, so run
-// decides what follows; after Close the request fails.
+// tryFailed notes that a try has failed, for run to decide what follows: the locks of the Conn
+// may be held here. After Close the request fails at once.
 func (c *retryConn) tryFailed(rt *retried, err error) {
 	c.mu.Lock()
 	rt.state, rt.err = failed, err
@@ -63,7 +63,7 @@ func (c *retryConn) takeFailed() (failed []*retried, closed bool) {
 	return failed, c.closed
 }
 
-// failAll fails what waits when the Conn is closed.
+// failAll fails what waits when the Conn is closed. Tries that are under way end with the Conn.
 func (c *retryConn) failAll(failed []*retried) {
 	c.mu.Lock()
 	for _, rt := range c.due {
@@ -79,7 +79,8 @@ func (c *retryConn) failAll(failed []*retried) {
 	}
 }
 
-// decide sends a request again later whose try has failed, or fails it.
+// decide schedules the next try of a request whose try has failed, or fails the request. The
+// next try costs nothing if the last one only lacked a connection.
 func (c *retryConn) decide(rt *retried) {
 	now := time.Now()
 	notRun := certainlyNotRun(rt.err)
@@ -107,7 +108,7 @@ var (
 	errConnClosed = fmt.Errorf("the client has ended: %w", net.ErrClosed)
 )
 
-// schedule has a request wait for its next try. It returns why that can't be. It is called
+// schedule makes a request wait for its next try. If it can't, it returns why. It is called
 // with c.mu locked.
 func (c *retryConn) schedule(rt *retried, now time.Time) error {
 	limit := limitOf(rt.request)
@@ -126,7 +127,8 @@ func (c *retryConn) schedule(rt *retried, now time.Time) error {
 	return nil
 }
 
-// fail ends a request with the error of its last try, and why it is not sent again.
+// fail ends a request with the error of its last try. It adds why, if that says more than that
+// the request may not be sent again.
 func (c *retryConn) fail(rt *retried, why error) {
 	c.mu.Lock()
 	err := rt.final(rt.err)
@@ -137,8 +139,8 @@ func (c *retryConn) fail(rt *retried, why error) {
 	rt.request.Fail(err)
 }
 
-// makeDue makes the tries whose time has come, and looks at those that have no answer After
-// theirs. It returns how long it is until the next, 0 if there is none.
+// makeDue makes the tries whose time has come, and ends those that have had no answer for
+// After. It returns after how long it has to be called again, 0 for not before a wake.
 func (c *retryConn) makeDue() time.Duration {
 	c.sending <- struct{}{}
 	defer func() { <-c.sending }()
@@ -186,8 +188,9 @@ func (c *retryConn) sendAgain(rt *retried) {
 	}
 }
 
-// nextDue removes and returns a request whose time has come, and whether it waits to be sent.
-// It returns nil if there is none, and how long it is until there is one.
+// nextDue takes a request whose time has come. unsent says that it waits to be sent; otherwise
+// its try has had no answer for After. due is nil if there is none; next is then how long it
+// is until there is one, 0 if nothing waits.
 func (c *retryConn) nextDue() (due *retried, unsent bool, next time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,8 +208,8 @@ func (c *retryConn) nextDue() (due *retried, unsent bool, next time.Duration) {
 	return rt, unsent, 0
 }
 
-// overdueTry has a try withdrawn that has no answer After its time, so that the request is
-// sent again. While the Conn does not work, it waits.
+// overdueTry ends a try that has had no answer for After, and makes withdraw withdraw it. The
+// request is then sent again. While the Conn does not work, the try goes on.
 func (c *retryConn) overdueTry(rt *retried) {
 	a, now := rt.attempt, time.Now()
 	if c.ClientConn.Err() != nil {
@@ -238,7 +241,8 @@ func (c *retryConn) overdueTry(rt *retried) {
 	}
 }
 
-// withdraw withdraws tries, and has their requests sent again, until there are no more.
+// withdraw withdraws tries, and schedules the next tries of their requests, until no more are
+// overdue. It has a goroutine of its own, as Inquire may take long.
 func (c *retryConn) withdraw() {
 	for {
 		overdue := c.takeOverdue()
@@ -247,7 +251,7 @@ func (c *retryConn) withdraw() {
 		}
 		requests := make([]*Request, len(overdue))
 		for i, rt := range overdue {
-			if !rt.request.HasNotification() { // else one that was sent would be withdrawn
+			if !rt.request.HasNotification() { // a notification that was sent must not be withdrawn
 				requests[i] = &rt.attempt.Request
 			}
 		}
@@ -260,6 +264,8 @@ func (c *retryConn) withdraw() {
 	}
 }
 
+// takeOverdue takes the tries to withdraw. If there are none, overdueTry starts withdraw again
+// for the next one.
 func (c *retryConn) takeOverdue() (overdue []*retried) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -268,11 +274,12 @@ func (c *retryConn) takeOverdue() (overdue []*retried) {
 	return overdue
 }
 
-// withdrawn has a request sent again whose try the Conn was asked to withdraw.
+// withdrawn schedules the next try of a request at once, after the Conn was asked to withdraw
+// the last one. notRun says that the last one was withdrawn.
 func (c *retryConn) withdrawn(rt *retried, notRun bool) {
 	c.mu.Lock()
 	rt.mayHaveRun = rt.mayHaveRun || !notRun
-	rt.repeats, rt.unpaid = !notRun, false // it was paid for when its time was over
+	rt.repeats, rt.unpaid = !notRun, false // overdueTry has paid
 	rt.state = waiting
 	closed := c.closed
 	if !closed {
