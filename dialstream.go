@@ -26,8 +26,8 @@ const (
 	dialTimeout    = 5 * time.Second         // of one try
 	redialPatience = 1200 * time.Millisecond // of a request, once a try has failed
 	hurriedPause   = redialPatience / 2      // the longest pause before a try while requests wait
-	earlyEnd       = 5 * time.Second         // a stream that ends sooner was of no use, if it brought nothing
-	minRedialTime  = 50 * time.Millisecond   // between two streams that fail, in which one more is dialed at once
+	earlyEnd       = 5 * time.Second         // a stream that ends sooner ends early, if it brought nothing
+	minRedialTime  = 50 * time.Millisecond   // from the beginning of a stream to that of the next but one
 )
 
 // DialStream returns a ClientConn over the streams that dial opens, such as TCP, Unix sockets
@@ -53,41 +53,51 @@ const (
 //
 // The Conn connects when the first request comes, and again after the connection has failed,
 // until it succeeds. Requests wait meanwhile, in their order. They fail with ErrOverloaded
-// while 16 MiB wait. A request that has waited for 1.2 s fails with ErrUnavailable and the
-// cause, once there is one: the end of the last connection, or a try that has failed. At the
-// first connection to a network that drops everything that takes 5 s. A request whose caller has given up is dropped; if it
-// had timed out, its error also matches ErrNotRun.
+// while 16 MiB wait. A request whose caller has given up is dropped; if it had timed out, its
+// error also matches ErrNotRun.
 //
-// Between two tries the Conn pauses, from 50 ms to 5 s, less up to a half at random, and
-// at most 0.6 s while requests wait. It goes back to 50 ms when a stream has brought a message
-// while a call waited for its answer, or has lasted for 5 s.
+// A request that has waited for 1.2 s fails with ErrUnavailable and the cause, once there is
+// a cause: the end of the last connection, or a try that has failed. If the network drops
+// everything, the first try fails only after 5 s, and the first requests wait for that.
+//
+// Between two tries the Conn pauses. The pauses double from 50 ms to 5 s, each less up to a
+// half at random, and last for at most 0.6 s while requests wait. They begin at 50 ms again
+// when a stream has brought a message while a call waited for its answer, or has lasted for
+// 5 s.
 //
 // # The end of a connection
 //
-// When the connection ends, the calls that were written fail with ErrReplyLost at once: they
-// may have run. Those of which nothing was written fail with ErrUnavailable. Both tell the
-// cause. A notification has succeeded when it was written. If it was written in part, it
-// fails with ErrUnconfirmed. None of them is sent again, see [Retry]. A call that is written
-// just as the server closes an idle connection also fails with ErrReplyLost.
+// When the connection ends, the requests under way fail at once, with the cause:
+//
+//   - a call that was written, also in part, with ErrReplyLost: it may have run;
+//   - a notification that was written in part with ErrUnconfirmed: a whole one has succeeded;
+//   - a request of which nothing was written with ErrUnavailable.
+//
+// None of them is sent again, see [Retry]. A call that is written just as the server closes
+// an idle connection also fails with ErrReplyLost.
 //
 // The Conn then connects again at once, without waiting for a request, so that Err, as a
 // readiness probe asks for it, returns nil as soon as the server is back. There are two
 // exceptions. If the server has closed the connection and no request was under way, as at an
 // idle limit or in a drain, nothing is wrong: the Conn connects when the next request comes.
-// And if the stream lasted for less than 5 s and brought nothing, or nothing that a call waited
-// for, the Conn pauses first, as after a try that failed. Where streams fail one after another
-// although they bring something, no more than two are made in 50 ms.
+// And if the stream lasted for less than 5 s and brought no message while a call waited for
+// its answer, the Conn pauses first, as after a try that failed. If streams fail one after
+// another although they bring something, no more than two are made in 50 ms.
 //
 // # Dead peers
 //
 // If the peer's machine or the network is gone, nothing says that the connection has ended.
-// So the Conn sets options of a *net.TCPConn, also of one below TLS or another type that has a
-// method NetConn() net.Conn: an idle connection is probed after 15 s and each 5 s, and ends
-// after three probes without an answer, so after 30 s. On Linux a connection also ends when
-// what was written is not acknowledged within 30 s (TCP_USER_TIMEOUT). Elsewhere that takes as
-// long as the system tries: up to 15 minutes or more. The calls meanwhile wait until their
-// Timeout. The options replace those of the Dialer. A connection in a type without NetConn keeps
-// its own. Other streams end when their Read or Write fails.
+// So the Conn sets two options of a *net.TCPConn, also of one below TLS or another type that
+// has a method NetConn() net.Conn:
+//
+//   - An idle connection is probed after 15 s and then every 5 s. It ends after three probes
+//     without an answer, so after 30 s.
+//   - On Linux, a connection also ends when what was written is not acknowledged within 30 s
+//     (TCP_USER_TIMEOUT). Elsewhere that takes as long as the system tries: up to 15 minutes
+//     or more. The calls wait until their Timeout meanwhile.
+//
+// The options replace those of the Dialer. A connection in a type without NetConn keeps its
+// own. Other streams end when their Read or Write fails.
 //
 // # Other limits
 //
@@ -116,9 +126,9 @@ func DialStream(dial func(ctx context.Context) (io.ReadWriteCloser, error), opts
 // to one codec, as [NewClient] does. Err, Stats and Close are for any goroutine, the other
 // methods are for the codec.
 //
-// It is in one of five states. A stream has ended early if it brought nothing and lasted for
-// less than 5 s. The connector is a goroutine that lives from the time when a
-// connection is wanted until there is one.
+// It is in one of five states. A stream has ended early if it lasted for less than 5 s and
+// brought no message while a call waited for its answer. The connector is a goroutine that
+// lives from the time when a connection is wanted until there is one.
 //
 //	state       what happens                             next state
 //	idle        a request comes                          dialing; pausing if the last stream ended early
@@ -146,23 +156,23 @@ type RedialConn struct {
 	connected chan struct{} // receives if there may be a stream to read
 	arrived   chan struct{} // receives if requests wait and before none did
 
-	// The connector's own. While there is none, they belong to who holds mu.
+	// The connector's own. While there is no connector, they belong to whoever holds mu.
 	backoff link.Backoff
-	early   bool      // the last stream was of no use
-	last    time.Time // when it was there
-	before  time.Time // when the one before was
+	early   bool      // the last stream has ended early
+	last    time.Time // when it began
+	before  time.Time // when the one before it began
 
 	mu sync.Mutex // protects following
 	redialState
 }
 
-// A redialEnd is how a RedialConn ends.
+// A redialEnd is what ends a RedialConn, and what its Close waits for.
 type redialEnd struct {
 	unclosed context.Context // done when Close begins
 	cancel   context.CancelFunc
 	closing  sync.Once
-	closed   chan struct{}  // closed in the end of Close: ReadReply returns io.EOF
-	tasks    sync.WaitGroup // the connector, and what closes streams
+	closed   chan struct{}  // closed at the end of Close: ReadReply then returns io.EOF
+	tasks    sync.WaitGroup // for the connector, and for streamEnded while it closes a stream
 }
 
 // A redialState is the state of a RedialConn.
@@ -188,8 +198,8 @@ func (c *RedialConn) Open(s Settings) error {
 	return nil
 }
 
-// WriteRequest implements ClientConn. A stream that is about to end takes no request: the
-// request then waits for the next one.
+// WriteRequest implements ClientConn. A stream that has broken takes no request: the request
+// then waits for the next stream.
 func (c *RedialConn) WriteRequest(r *Request) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -228,8 +238,8 @@ func (c *RedialConn) send(r *Request) error {
 	return err
 }
 
-// ReadReply implements ClientConn. It reads the stream. When that has ended, it waits for the
-// next one.
+// ReadReply implements ClientConn. It reads the stream. When the stream has ended, it waits
+// for the next one.
 func (c *RedialConn) ReadReply(ctx context.Context) (Reply, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -305,8 +315,8 @@ func (c *RedialConn) Err() error {
 }
 
 // Close implements ClientConn. If the Conn is connected, Close sends what was accepted, as
-// that of a StreamConn does, and returns an error if it could not. Otherwise it ends the ctx
-// of dial, waits for dial for up to 2 s, and fails the requests that wait with ErrUnavailable.
+// [StreamConn.Close] does, and returns an error if it could not. Otherwise it cancels the ctx
+// of dial, waits up to 2 s for dial, and fails the requests that wait with ErrUnavailable.
 func (c *RedialConn) Close() (err error) {
 	c.closing.Do(func() {
 		stream, waiting := c.stop()

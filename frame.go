@@ -6,15 +6,18 @@ import (
 )
 
 // A framer finds where a JSON text ends in a stream, in whatever pieces the text comes. It
-// checks the structure alone: the scanner checks the rest.
-// A text must be an object or an array.
+// checks the structure alone: the scanner checks the rest. A text must be an object or an
+// array.
 type framer struct {
 	brackets []byte // those that are open
 	expect   expect
 }
 
+// An expect says what may come next.
 type expect byte
 
+// A state in an escape sequence comes right behind the state of its string: scan and
+// skipString count up and down between them.
 const (
 	expectText     expect = iota // a bracket: a text begins
 	expectValue                  // a value
@@ -50,7 +53,7 @@ func (f *framer) scan(p []byte) (used int, state frameState) {
 			}
 			continue
 		case inNameEscape, inStringEscape:
-			if p[i] < ' ' { // as a newline, where the text broke off
+			if p[i] < ' ' { // such as the newline behind a text that broke off
 				return i, frameBroken
 			}
 			f.expect--
@@ -82,8 +85,8 @@ func (f *framer) scan(p []byte) (used int, state frameState) {
 	return len(p), frameMore
 }
 
-// skipString skips to the last byte of p that is in the string or ends it, and
-// reports whether all of them may be in a string.
+// skipString returns the index of the byte that ends the string, of a backslash, or else of
+// the last byte of p. ok is false if a byte may not be in a string; n is then its index.
 func (f *framer) skipString(p []byte) (n int, ok bool) {
 	for n, c := range p {
 		switch {
@@ -111,7 +114,7 @@ func (f *framer) begin(c byte) bool {
 	default:
 		return false
 	}
-	if len(f.brackets) == headerDepth { // no codec accepts it, and brackets must not grow for ever
+	if len(f.brackets) == headerDepth { // no codec accepts more, and f.brackets must not grow for ever
 		return false
 	}
 	f.brackets = append(f.brackets, c)
@@ -181,14 +184,15 @@ func (f *framer) reset() {
 }
 
 // A frameReader cuts a stream into messages. A broken text is a message, too, for the
-// codec to answer. After it the stream goes on with the next line.
+// codec to answer. After it the stream goes on with the next line. The goroutine that reads
+// the stream owns it.
 type frameReader struct {
 	framer  framer
-	store   *readBuffer // what buf is a part of; nil: to be had when something comes
-	spare   *sync.Pool  // where buffers come from, and go while nothing comes; nil: it keeps its own
+	store   *readBuffer // the buffer that buf is a part of; nil: none is needed yet
+	spare   *sync.Pool  // of buffers, which lie there while nothing comes; nil: store is kept
 	buf     []byte      // what was read and not cut off yet
-	scanned int         // bytes of buf that the framer has seen
-	retried int         // bytes of buf that are scanned once more
+	scanned int         // bytes of buf that the framer has seen since its last reset
+	retried int         // bytes of buf that it had seen before, in a broken text
 	limit   int         // of a message
 	skip    skip
 	atEOF   bool // nothing more comes: a text that is not whole is broken
@@ -206,12 +210,17 @@ const (
 )
 
 const (
-	minRead        = 4 << 10
-	maxKeptReading = 64 << 10 // bytes of buffer an idle stream holds on to
+	minRead        = 4 << 10  // bytes of space for a read, at least
+	maxKeptReading = 64 << 10 // bytes of a buffer that is kept when it is empty
 )
 
 // next cuts off the next message. Its bytes are valid until more is read. ok is false if
 // more has to be read first.
+//
+//	skipBlanks   to where a text begins
+//	framer.scan  to its end, or as far as it is there
+//	frame        cut off what is whole, broken or too long
+//	  brokenEnd    find where a broken text ends
 func (r *frameReader) next() (message []byte, ok bool) {
 	for len(r.buf) > 0 {
 		switch r.skip {
@@ -245,7 +254,8 @@ func (r *frameReader) next() (message []byte, ok bool) {
 // byteOrderMark may stand before a text (RFC 8259, section 8.1).
 var byteOrderMark = []byte("\ufeff")
 
-// skipBlanks skips what may stand before a text, and reports whether one begins.
+// skipBlanks skips white space and byte order marks before a text, and reports whether a text
+// begins.
 func (r *frameReader) skipBlanks() bool {
 	for {
 		r.cut(len(r.buf) - len(bytes.TrimLeft(r.buf, " \t\r\n")))
@@ -260,8 +270,8 @@ func (r *frameReader) skipBlanks() bool {
 	}
 }
 
-// frame cuts off a message that is whole, broken or too long. It skips the rest of one
-// that is too long. ok reports whether there is a message.
+// frame cuts off a message that is whole, broken or too long. ok reports whether there is a
+// message. The rest of one that is too long is skipped, and is no message.
 func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
 	skipped := r.skip == skipText
 	switch state {
@@ -285,14 +295,18 @@ func (r *frameReader) frame(state frameState) (message []byte, ok bool) {
 	return message, !skipped
 }
 
-// brokenEnd returns where the text that is broken at scanned ends, and what is to
-// be skipped behind it.
+// brokenEnd returns where the text ends that is broken at scanned, and what is to be
+// skipped behind it.
 //
-// If each line is one text and a line breaks off, its open brackets made the framer take
-// the lines behind it for a part of the text. So the broken text ends where the next line
-// begins with a bracket, which may begin a text; from there the bytes are scanned again.
-// If those bytes are broken, too, before as many new bytes have come, all are skipped:
-// otherwise a stream of brackets would be scanned again for each bracket.
+// Many peers send one text in each line. If a line breaks off, its brackets stay open, and
+// the framer takes the next lines for a part of the same text. So the broken text ends at
+// the first line that begins with a bracket, since that may begin a text. The framer then
+// scans the bytes from there on again. It does so only if it got at least twice as far as it
+// had got before: otherwise it would scan a stream of brackets again for each bracket.
+//
+// Otherwise the text ends before the line of the broken byte, if that line begins with that
+// byte and it is an opening bracket. Else it ends with that line, and what is still to come
+// of the line is skipped.
 func (r *frameReader) brokenEnd() (end int, skip skip) {
 	seen := r.buf[:min(r.scanned+1, len(r.buf))]
 	if r.scanned >= 2*r.retried {
@@ -324,7 +338,8 @@ func (r *frameReader) cut(n int) []byte {
 	return cut
 }
 
-// space returns where to read to, right behind buf. What was cut off is gone.
+// space returns where to read to, right behind buf: at least minRead bytes. It may overwrite
+// what was cut off.
 func (r *frameReader) space() []byte {
 	if r.store == nil {
 		r.store = r.newBuffer()
@@ -353,7 +368,7 @@ func (r *frameReader) newBuffer() *readBuffer {
 	return new(readBuffer)
 }
 
-// rest gives back the buffer, if it holds nothing: nothing comes at the moment.
+// rest implements readSpace: nothing comes at the moment. It gives an empty buffer back.
 func (r *frameReader) rest() {
 	if r.spare == nil || r.store == nil || len(r.buf) > 0 {
 		return

@@ -55,17 +55,19 @@ const (
 //
 // The end of ctx begins the drain: no more connections are accepted, and those on which
 // nothing runs are closed. Calls that run are finished and answered, however long they
-// take; their contexts end after Grace. A batch that has begun is finished whole. The first
-// request of a connection that waits for a place is answered with CodeServer, "not run: the
-// server is shutting down". Requests behind it, and behind calls that run, are not read: their
-// calls fail with ErrReplyLost when the connection closes. A peer that does not take its answers holds up the drain for up to 2 s, one
-// that takes them slowly until 2 s after Grace.
+// take; their contexts end after Grace. A batch that has begun is finished whole.
+//
+// If a request waits for a place when the drain begins, it is answered with CodeServer, "not
+// run: the server is shutting down". Requests behind it on the same connection, and behind
+// calls that run, are not read: their calls fail with ErrReplyLost when the connection
+// closes. A peer that does not take its answers holds up the drain for up to 2 s. One that
+// takes them slowly holds it up until 2 s after Grace.
 //
 // ServeListener returns nil after a drain, when all its goroutines have ended. If Accept
-// fails for good, it drains as well, and returns an error that names the address. Temporary
-// errors of Accept, as for want of file descriptors, are logged, each cause once a minute at
-// most; Accept is tried again after 5 ms, and then after pauses that double up to 1 s. A
-// connection that breaks is a debug line in the Logger.
+// fails for good, ServeListener drains as well, and returns an error that names the address.
+// Temporary errors of Accept, as for want of file descriptors, are logged, each cause once a
+// minute at most. Accept is tried again after 5 ms, and then after pauses that double up to
+// 1 s. A connection that breaks is a debug line in the Logger.
 //
 // A place is one of the MaxInFlight calls that may run at once. A connection takes one for
 // each call or item of a batch, once it was read, and gives it back when that has ended.
@@ -74,10 +76,10 @@ const (
 //
 // As with net/http, the [Context] of each call is done when its connection is reset, and
 // also when the peer has ended what it sends. Calls that run then are still answered, since
-// the peer may still read. A request that still waits for a place then is not run, and is
-// counted as Expired. ServeListener does not notice that a peer has gone in two cases: more
-// than 1 MiB of answers wait for the peer; or one of its requests waits for a place, and more
-// than 4 KiB have come behind it.
+// the peer may still read. A request that waits for a place then is not run, and is counted
+// as Expired. ServeListener does not notice that a peer has gone in two cases: while more
+// than 1 MiB of answers wait for the peer; and while one of its requests waits for a place
+// and 4 KiB or more have come behind it.
 //
 // Where strangers connect, these limits say what they can cost:
 //
@@ -87,10 +89,10 @@ const (
 //   - A connection that sends a message takes up to four times MaxMessageSize while it comes,
 //     and while it waits for a place. With the defaults that is 16 MiB, and 160 GB for 10,000
 //     hostile connections: set MaxConns and MaxMessageSize lower where strangers connect.
-//   - Answers that wait for peers take MaxUnsent. That limit is exceeded only by those
-//     that are being made: MaxInFlight times MaxMessageSize, and MaxMessageSize for each
-//     connection with a batch that has begun: its answers wait for the last of them. A
-//     connection takes no more requests while more than 1 MiB of answers wait for its peer.
+//   - Answers that wait for peers take MaxUnsent. Answers that are being made come on top:
+//     MaxInFlight times MaxMessageSize, and MaxMessageSize for each connection with a batch
+//     that has begun, as its first answers wait for its last. A connection takes no more
+//     requests while more than 1 MiB of answers wait for its peer.
 //   - A peer that sends a byte now and then stays connected for ever, with or without
 //     IdleTimeout.
 func ServeListener(ctx context.Context, server *rpc.Server, l net.Listener, opts *ListenerOptions) error {
@@ -108,7 +110,7 @@ func ServeListener(ctx context.Context, server *rpc.Server, l net.Listener, opts
 		s.conns.Go(s.endIdle)
 	}
 	err := s.acceptAll()
-	drain()
+	drain() // Accept may have failed for good
 	<-closed
 	s.conns.Wait()
 	s.stop()
@@ -124,9 +126,9 @@ type listening struct {
 	server   *rpc.Server
 	limits   ListenerOptions
 	counts   *ListenerStats
-	open     chan struct{}  // holds one for each connection
-	conns    sync.WaitGroup // for their goroutines
-	relief   sync.Mutex     // held by relieve
+	open     chan struct{}  // has one element for each open connection
+	conns    sync.WaitGroup // for their goroutines, and that of endIdle
+	relief   sync.Mutex     // held by relieve: one goroutine cuts off at a time
 }
 
 func newListening(ctx context.Context, server *rpc.Server, l net.Listener, opts *ListenerOptions) *listening {
@@ -188,8 +190,8 @@ func (s *listening) serve(conn net.Conn) {
 	<-s.open
 }
 
-// note counts how a connection has ended. What its peer can cause is not worth a warning:
-// there may be ten thousand.
+// note counts how a connection has ended. It logs a debug line alone: ten thousand peers can
+// cause one each.
 func (s *listening) note(c *StreamConn, err error) {
 	why := "jsonrpc2: connection broke"
 	switch {
@@ -224,11 +226,12 @@ const (
 // acceptFailures are the temporary errors of Accept.
 type acceptFailures struct {
 	pause  time.Duration        // the last one; 0: Accept has worked since
-	logged map[string]time.Time // when each cause was
+	logged map[string]time.Time // when each cause was logged
 }
 
-// log logs a cause that was not logged a short time before: with a file descriptor less
-// than needed, each end of a connection has Accept work once.
+// log logs a cause, unless that was done less than acceptLogPause before. A success does not
+// count as the end of a cause: without file descriptors, Accept works once whenever a
+// connection ends.
 func (f *acceptFailures) log(logger *slog.Logger, addr net.Addr, err error) {
 	cause, now := err.Error(), time.Now()
 	if last, ok := f.logged[cause]; ok && now.Sub(last) < acceptLogPause {

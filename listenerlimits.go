@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// relieve cuts off connections until no more answers wait than may.
+// relieve cuts off connections until no more answers wait than MaxUnsent allows. Any goroutine
+// may call it that holds none of our locks.
 func (s *listening) relieve() {
 	s.relief.Lock()
 	defer s.relief.Unlock()
@@ -16,7 +17,7 @@ func (s *listening) relieve() {
 		if slow == nil || s.host.unsent.Load() <= s.host.maxUnsent { // answers were sent meanwhile
 			return
 		}
-		if !slow.out.cutOff(errSlow) { // meanwhile all was sent
+		if !slow.out.cutOff(errSlow) { // all for this peer was sent meanwhile
 			continue
 		}
 		s.counts.slow.Add(1)
@@ -37,8 +38,9 @@ func (s *listening) slowest() (slowest *StreamConn, waiting int) {
 	return slowest, waiting
 }
 
-// endIdle ends the connections that are idle for too long, until the drain: it looks when
-// the first of them may be, and not much more often.
+// endIdle ends the connections that are idle for too long, until the drain. It looks again
+// when the next one may be idle for so long, but pauses for a sixteenth of IdleTimeout at
+// least.
 func (s *listening) endIdle() {
 	limit := s.limits.IdleTimeout
 	timer := time.NewTimer(limit)
@@ -53,8 +55,8 @@ func (s *listening) endIdle() {
 	}
 }
 
-// endIdleOnce ends the connections that are idle for so long, and returns when the next may
-// be.
+// endIdleOnce ends the connections that have been idle for limit or longer. It returns after
+// how long the next one may be.
 func (s *listening) endIdleOnce(limit time.Duration) (next time.Duration) {
 	next = limit
 	now := s.host.now()

@@ -46,7 +46,7 @@ func (c *RedialConn) connector(cause error) {
 }
 
 // firstPause returns how long to wait before the first try, after a stream that cause has
-// ended.
+// ended. It is called once for each connector.
 func (c *RedialConn) firstPause(cause error) time.Duration {
 	if c.early {
 		return c.backoff.Next()
@@ -58,14 +58,15 @@ func (c *RedialConn) firstPause(cause error) time.Duration {
 	return minRedialTime - time.Since(c.before)
 }
 
-// A dialed stream, or the error in its place, is what dial returned.
+// A dialed is what dial returned: a stream, or an error.
 type dialed struct {
 	rwc io.ReadWriteCloser
 	err error
 }
 
-// dialOnce calls dial, and fails the requests that can't wait for it. When Close begins, it
-// waits for dial a little longer.
+// dialOnce calls dial, and meanwhile fails the requests that can't wait for it. When Close
+// begins, it waits for dial for closeGrace at most. The goroutine of dial then closes the
+// stream that nobody takes.
 func (c *RedialConn) dialOnce() (io.ReadWriteCloser, error) {
 	ctx, cancel := context.WithTimeout(c.unclosed, dialTimeout)
 	defer cancel()
@@ -124,8 +125,9 @@ func (c *RedialConn) tryFailed(err error) {
 	c.cause = err
 }
 
-// pause waits before the next try, not for long while requests wait, and fails the requests
-// that can't wait so long. It reports whether to go on: not after Close.
+// pause waits for d before the next try, but for no longer than hurriedPause while requests
+// wait. Meanwhile it fails the requests that can't wait so long. It reports whether to go on:
+// not after Close.
 func (c *RedialConn) pause(d time.Duration) bool {
 	until := time.Now().Add(d)
 	for {
@@ -162,8 +164,8 @@ func (c *RedialConn) isWanted() bool {
 	return len(c.waiting.requests) > 0
 }
 
-// failImpatient fails the requests that have waited for long enough, if something is wrong. It
-// returns when it has to be called again, unless a request comes.
+// failImpatient fails the requests that have waited for redialPatience, if there is a cause to
+// fail them with. It returns after how long it has to be called again, unless a request comes.
 func (c *RedialConn) failImpatient() (after time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,7 +186,7 @@ func (c *RedialConn) failImpatient() (after time.Duration) {
 type dialedStream struct {
 	*StreamConn
 	since    time.Time
-	brought  bool            // it has brought a message to a call; the reading goroutine's own
+	brought  bool            // a message came while a call waited; the reading goroutine's own
 	underWay writtenRequests // protected by the Conn's mutex
 }
 
@@ -195,9 +197,9 @@ func (c *RedialConn) isAwaited(s *dialedStream) bool {
 	return slices.ContainsFunc(s.underWay.requests, func(r *Request) bool { return !r.GivenUp() && !r.IsNotification() })
 }
 
-// end closes a stream at once. The requests of which nothing was written fail.
+// end closes a stream at once. Its writer fails the requests that it has not written.
 func (s *dialedStream) end() {
-	closeAbruptly(s.rwc) // else Close would wait for a peer that takes nothing
+	closeAbruptly(s.rwc) // first: Close alone would wait for a peer that takes nothing
 	_ = s.Close()
 }
 
@@ -214,7 +216,8 @@ func (c *RedialConn) use(rwc io.ReadWriteCloser) {
 	}
 }
 
-// attach makes a stream the connection. It reports whether one is wanted: not after Close.
+// attach makes a stream the connection, and hands it what waits. It reports whether a stream
+// is wanted: not after Close.
 func (c *RedialConn) attach(s *dialedStream) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -237,8 +240,8 @@ func (c *RedialConn) attach(s *dialedStream) bool {
 	return true
 }
 
-// streamEnded closes a stream that has ended, and fails what is under way on it. It is called
-// by the reading goroutine.
+// streamEnded closes a stream that has ended, and fails what is under way on it. The reading
+// goroutine calls it.
 func (c *RedialConn) streamEnded(s *dialedStream, why error) {
 	if err := s.out.failure(); err != nil {
 		why = err // though the peer may have closed the stream before
@@ -258,9 +261,10 @@ func (c *RedialConn) streamEnded(s *dialedStream, why error) {
 	}
 }
 
-// detach notes that there is no connection any more, and decides whether to make another at
-// once. It returns the requests that were under way. ok is false after Close, which closes
-// the stream itself. Otherwise c.tasks has one more.
+// detach notes that there is no connection any more, and starts a connector unless nothing is
+// wrong: clean says that the peer has ended the stream in order. It returns the requests that
+// were under way. ok is false after Close, which closes the stream itself. If ok is true, the
+// caller closes the stream and then calls c.tasks.Done.
 func (c *RedialConn) detach(s *dialedStream, cause error, clean bool) (requests []*Request, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -291,8 +295,8 @@ func causeOfEnd(s *dialedStream, why error) error {
 	return fmt.Errorf("the connection has ended: %w", why)
 }
 
-// closeAbruptly closes a stream that is of no use, without the last words of a TLS
-// connection, which may take 5 s.
+// closeAbruptly closes a stream that is of no use. It does not send the last message of a TLS
+// connection, close_notify, which may take 5 s.
 func closeAbruptly(stream io.Closer) {
 	if outer, ok := stream.(interface{ NetConn() net.Conn }); ok {
 		_ = outer.NetConn().Close()

@@ -14,7 +14,7 @@ type unsentRequests struct {
 // An unsentRequest waits for a connection, or has waited for one.
 type unsentRequest struct {
 	*Request
-	until time.Time // it need not wait longer if something is wrong
+	until time.Time // when it fails, if there is a cause by then
 	sent  bool      // given to a stream
 }
 
@@ -40,7 +40,7 @@ func (u *unsentRequests) take() []*unsentRequest {
 	return taken
 }
 
-// takeUntil takes the requests that need not wait after now.
+// takeUntil takes the requests whose time to wait is over.
 func (u *unsentRequests) takeUntil(now time.Time) []*unsentRequest {
 	n := 0
 	for n < len(u.requests) && !now.Before(u.requests[n].until) {
@@ -55,11 +55,11 @@ func (u *unsentRequests) takeUntil(now time.Time) []*unsentRequest {
 // writtenRequests are the requests that were given to a stream and may not have ended.
 type writtenRequests struct {
 	requests []*Request
-	weight   int // of them, and of those that were dropped since limit was set
-	limit    int // of weight, when those that have ended are dropped
+	weight   int // of all in requests, see weigh
+	limit    int // of weight: the next add then drops those that have ended
 }
 
-// minWritten is how many requests that have ended may be kept.
+// minWritten is the least limit: so many requests may be kept that have ended.
 const minWritten = 32
 
 // add adds a request. It drops those that have ended when there are twice as many as were
@@ -78,9 +78,10 @@ func (u *writtenRequests) add(r *Request) {
 	u.weight += weigh(r)
 }
 
+// weigh counts a request as one, and each 64 KiB of its text as one more.
 func weigh(r *Request) int { return 1 + len(r.Body)>>16 }
 
-// unended returns the requests that have not ended. It uses the memory of u.requests.
+// unended returns the requests that have not ended. It reuses the slice u.requests.
 func (u *writtenRequests) unended() []*Request {
 	return slices.DeleteFunc(u.requests, (*Request).GivenUp)
 }

@@ -2,8 +2,7 @@ package jsonrpc2
 
 import "sync/atomic"
 
-// RedialStats are what a RedialConn has done. A batch is one message. All but the last only
-// rise; this is a gauge.
+// RedialStats are what a RedialConn has done. A batch is one message. All but Bytes only rise.
 type RedialStats struct {
 	Requests   int64 `json:"requests"`    // request messages that were given to a connection
 	Replies    int64 `json:"replies"`     // messages with answers that were read
@@ -15,12 +14,12 @@ type RedialStats struct {
 	// which nothing was written fail with ErrUnavailable, and are in Requests only.
 	Lost int64 `json:"lost"`
 
-	// Requests that were given to none.
+	// These count request messages that were given to no connection.
 	Unsent     int64 `json:"unsent"`     // waited in vain, or until Close
 	Expired    int64 `json:"expired"`    // their callers gave up first
-	Overloaded int64 `json:"overloaded"` // because 16 MiB waited
+	Overloaded int64 `json:"overloaded"` // refused because 16 MiB waited
 
-	Bytes int64 `json:"bytes"` // of requests that wait for a connection, at most 16 MiB
+	Bytes int64 `json:"bytes"` // of requests that wait for a connection, at most 16 MiB; a gauge
 }
 
 // redialCounters are what RedialStats are made of.

@@ -11,14 +11,15 @@ import (
 )
 
 // A socketSource reads from a socket as its Read does, but needs no buffer while it waits:
-// ten thousand connections that wait would hold on to one each.
+// ten thousand connections that wait would hold on to one each. One goroutine reads at a time.
 type socketSource struct {
 	*deadlineSource
 	conn net.Conn
 	raw  syscall.RawConn
-	try  func(fd uintptr) bool // tryRead
+	try  func(fd uintptr) bool // tryRead, made once: a method value for each read would allocate
 
-	in  readSpace // of the read under way, as the following
+	// Of the read under way.
+	in  readSpace
 	n   int
 	err error
 }

@@ -22,43 +22,42 @@ import (
 // Both read on after the next newline. A text longer than MaxMessageSize is refused and
 // skipped; it is not kept in memory.
 //
-// A stream breaks when a read or a write fails, and is of no use then. If a write fails on
-// the client, a request of which nothing was written fails with ErrUnavailable. All other
-// calls that wait fail with ErrReplyLost, notifications with ErrUnconfirmed. On the server,
-// the [Context] of each running call is done.
+// A stream breaks when a read or a write fails, and is of no use then. On the client, what is
+// under way fails: a request of which nothing was written with ErrUnavailable, any other call
+// with ErrReplyLost, any other notification with ErrUnconfirmed. On the server, the [Context]
+// of each running call is done.
 //
-// When the peer ends what it sends, a client ends, too: its calls fail with ErrReplyLost. A
-// server still answers the calls that run, since the peer may still read.
+// When the peer closes its sending side, a client ends, too: its calls fail with ErrReplyLost.
+// A server still answers the calls that run, since the peer may still read.
 //
 // The Conn notices that a stream is broken only when it reads or writes. Under Serve, a
 // server does not read while MaxInFlight calls run, in a drain, and after the peer has closed
 // its sending side. [ServeListener] notices more.
 //
-// In a drain, requests that have come and have not begun are not run: their calls fail with
-// ErrReplyLost. On a client, a request fails with ErrOverloaded while 16 MiB
-// wait to be written.
+// In a drain, requests that have come and have not begun are not run. Their calls fail with
+// ErrReplyLost when the server closes the stream.
 //
-// A server takes no more requests while more than 1 MiB of answers wait for a peer that
-// does not read. The answers of running calls are still added to them. Such a peer may
-// cost MaxInFlight times MaxMessageSize of memory: set both lower where strangers
-// connect.
+// On a client, a request fails with ErrOverloaded while 16 MiB wait to be written. A server
+// takes no more requests while more than 1 MiB of answers wait for a peer that does not read.
+// The answers of running calls are still added to them. So such a peer may cost MaxInFlight
+// times MaxMessageSize of memory: set both lower where strangers connect.
 //
 // All methods but Err and Close are for the codec.
 type StreamConn struct {
 	rwc    io.ReadWriteCloser
 	host   *streamHost // nil: a stream by itself
 	opened atomic.Bool
-	in     frameReader
+	in     frameReader // the reading goroutine's own
 	source source
 	out    streamWriter
 
 	ahead   *aheadReader          // nil: none; the reading goroutine's own
-	reads   readState             // where there is a host
+	reads   readState             // used if there is a host
 	readErr atomic.Pointer[error] // what ended the reading; nil while it goes on
 
 	unbroken context.Context // done when a read or a write has failed, or by Close
 	breakOff context.CancelFunc
-	ctx      context.Context // unbroken, with the values of the ctx of ReadRequest
+	ctx      context.Context // unbroken, with the values of the ctx of ReadRequest; nil before
 	origin   Origin          // of all messages
 
 	closing sync.Once
@@ -70,13 +69,13 @@ var (
 	_ ServerConn = (*StreamConn)(nil)
 )
 
-// NewStreamConn returns a StreamConn over rwc, which its Close closes. A Close of rwc must
-// make a Write that hangs return.
+// NewStreamConn returns a StreamConn over rwc. The Conn's Close closes rwc. That must make a
+// Write that hangs return.
 //
-// The Conn stops reading by SetReadDeadline, and resets the deadline, if rwc has this
-// method and it works, as that of a net.Conn. Any other stream, such as standard input,
-// is read by a goroutine that ends when its Read returns. On some streams Close can't
-// make Read return, and the goroutine may last as long as the process.
+// If rwc has a SetReadDeadline that works, as a net.Conn has, the Conn interrupts a Read by
+// it, and resets the deadline. Any other stream, such as standard input, is read by a
+// goroutine that ends when Read returns. On some streams Close can't make Read return: the
+// goroutine may then last as long as the process.
 func NewStreamConn(rwc io.ReadWriteCloser) *StreamConn { return newStreamConn(rwc, nil) }
 
 func newStreamConn(rwc io.ReadWriteCloser, host *streamHost) *StreamConn {
@@ -94,9 +93,9 @@ func newStreamConn(rwc io.ReadWriteCloser, host *streamHost) *StreamConn {
 }
 
 const (
-	maxWaiting = 16 << 20 // bytes that wait to be sent
-	maxReplies = 1 << 20  // bytes of answers that wait, to read on
-	closeGrace = 2 * time.Second
+	maxWaiting = 16 << 20        // bytes of requests that may wait to be sent
+	maxReplies = 1 << 20         // bytes of answers that may wait while more requests are read
+	closeGrace = 2 * time.Second // without progress, before Close gives up
 )
 
 // Open implements ClientConn and ServerConn.
@@ -145,7 +144,7 @@ func (o *streamOrigin) Peer() (peer Peer) {
 	return peer
 }
 
-// read returns the next text.
+// read returns the next message: a text, a broken one, or the beginning of one that is too long.
 func (c *StreamConn) read(ctx context.Context) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -168,7 +167,7 @@ func (c *StreamConn) read(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// fill reads more.
+// fill reads more into c.in, and notes when, for the listener's IdleTimeout.
 func (c *StreamConn) fill(ctx context.Context) error {
 	if c.host != nil {
 		c.reads.waits.Store(true)
@@ -183,7 +182,8 @@ func (c *StreamConn) fill(ctx context.Context) error {
 	return err
 }
 
-// endReading notes what ended the reading: an error of the source.
+// endReading notes what ended the reading: an error of the source. It ends the contexts of
+// running calls, unless a stream without a host has come to its end: the peer may still read.
 func (c *StreamConn) endReading(err error) {
 	c.source.close()
 	final := c.final(err)
@@ -194,8 +194,8 @@ func (c *StreamConn) endReading(err error) {
 	c.in.atEOF = err == io.EOF // perhaps in the middle of a text
 }
 
-// A valued is a context with the values of another. Its own values come first: by one of
-// them package context knows its own contexts, which need no goroutine for a child.
+// A valued is a context with the values of another one. Values of Context come first: package
+// context recognizes its own contexts by one, and then needs no goroutine for a child.
 type valued struct {
 	context.Context
 	values context.Context
@@ -261,7 +261,7 @@ func (c *StreamConn) Close() error {
 		c.breakOff()
 		closeErr := c.rwc.Close()
 		<-c.out.idle
-		if c.host != nil { // else another goroutine may be reading
+		if c.host != nil { // then the goroutine that reads calls Close; else it may be reading still
 			c.waitForReads()
 		}
 		err = c.out.unsentErr()
@@ -272,7 +272,8 @@ func (c *StreamConn) Close() error {
 	return err
 }
 
-// waitForReads waits for goroutines that read, when the stream is closed.
+// waitForReads waits for the goroutines that read for the reading goroutine, which calls it
+// when the stream is closed.
 func (c *StreamConn) waitForReads() {
 	c.source.wait()
 	c.endAhead()

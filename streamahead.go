@@ -21,8 +21,8 @@ type aheadReader struct {
 	err error          // why no more have
 }
 
-// readAhead begins to read ahead, unless that goes on from before. It is for the goroutine
-// that reads.
+// readAhead begins to read ahead, unless that was begun before. The reading goroutine calls
+// it, and the following.
 func (c *StreamConn) readAhead(ctx context.Context) {
 	if c.ahead != nil || c.readErr.Load() != nil {
 		return
@@ -33,15 +33,15 @@ func (c *StreamConn) readAhead(ctx context.Context) {
 	go a.run(c.source, c.breakOff)
 }
 
-// noticeEnd reads on in a drain, since calls that run need not go on when their peer has
-// gone. What comes is of no use.
+// noticeEnd reads on in a drain, until Close, to notice the end of the peer: the contexts of
+// its calls are then done. What comes is dropped.
 func (c *StreamConn) noticeEnd() {
 	c.endAhead()
 	c.ahead = nil
 	c.readAhead(context.Background())
 }
 
-// endAhead ends what readAhead has begun.
+// endAhead ends what readAhead has begun, and waits for its goroutine.
 func (c *StreamConn) endAhead() {
 	if c.ahead != nil {
 		c.ahead.stop()
@@ -49,7 +49,7 @@ func (c *StreamConn) endAhead() {
 	}
 }
 
-// readMore is a read of the source, or takes what was read ahead.
+// readMore takes what was read ahead, or else reads from the source.
 func (c *StreamConn) readMore(ctx context.Context) (int, error) {
 	if c.ahead != nil {
 		c.endAhead()
@@ -63,7 +63,7 @@ func (c *StreamConn) readMore(ctx context.Context) (int, error) {
 	return c.source.read(ctx, &c.in)
 }
 
-// run reads. It calls broken if the stream ends.
+// run reads until a.ctx is done or a.buf is full. It calls broken if the stream ends.
 func (a *aheadReader) run(source source, broken func()) {
 	defer close(a.done)
 	for a.err == nil && a.n < maxAhead {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A backlog is what the system holds of what was written.
+// A backlog is what the system still holds of what was written, as far as that is known.
 type backlog struct {
 	bytes       int   // that the peer has not taken
 	lostOnClose bool  // they are lost when the stream is closed
@@ -13,8 +13,8 @@ type backlog struct {
 }
 
 // close makes write return net.ErrClosed, and waits until the peer has all that was accepted.
-// It gives up when grace passes without progress, and when grace passes after hurry was
-// closed.
+// It gives up when grace has passed without progress, or since hurry was closed. It polls: no
+// system tells when the peer has taken something.
 func (w *streamWriter) close(grace time.Duration, held func() backlog, hurry <-chan struct{}) {
 	done, pause := w.refuse(), time.Millisecond
 	timer := time.NewTimer(pause)
@@ -65,8 +65,8 @@ func isClosed(c <-chan struct{}) bool {
 
 var errHurried = errors.New("the peer reads too slowly for the drain")
 
-// refuse makes write return net.ErrClosed. The channel is closed when all was written, or
-// the stream has failed.
+// refuse makes write return net.ErrClosed. done is closed when all was written, or the stream
+// has failed.
 func (w *streamWriter) refuse() (done <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,10 +78,10 @@ func (w *streamWriter) refuse() (done <-chan struct{}) {
 	return w.idle
 }
 
-// A progress is how much the peer has taken: it changes while something arrives.
+// A progress says how far the writing is: it changes while the peer takes something.
 type progress struct {
-	written int64
-	held    int
+	written int64 // bytes that the system has taken
+	held    int   // bytes of these that it still holds
 }
 
 func (w *streamWriter) bytesWritten() int64 {
@@ -90,8 +90,8 @@ func (w *streamWriter) bytesWritten() int64 {
 	return w.written
 }
 
-// giveUp notes that the rest is lost: by an error or, if err is nil, because the peer takes
-// no more.
+// giveUp notes that the rest is lost: because of err or, if that is nil, because the peer
+// takes no more. The Close of the stream then ends the write under way.
 func (w *streamWriter) giveUp(held backlog, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -9,9 +9,9 @@ import (
 )
 
 // A streamHost is what the StreamConns of a listener share. It is nil for a stream by
-// itself, which has no such limits.
+// itself, which has no such limits: the methods may be called on nil.
 type streamHost struct {
-	began     time.Time
+	began     time.Time       // when its clock was 0, see now
 	graceDone <-chan struct{} // closed when the grace of a drain is over
 	maxUnsent int64           // bytes
 	unsent    atomic.Int64    // bytes of answers that wait
@@ -32,7 +32,7 @@ func (h *streamHost) handshakeTime() time.Duration {
 	return handshakeLimit
 }
 
-// now returns the time since the host began.
+// now returns the time by the host's clock. Unlike a time.Time it fits into an atomic.Int64.
 func (h *streamHost) now() time.Duration {
 	if h == nil {
 		return 0
@@ -40,6 +40,7 @@ func (h *streamHost) now() time.Duration {
 	return time.Since(h.began)
 }
 
+// newBuffers returns spare buffers, or new ones.
 func (h *streamHost) newBuffers() *writeBuffers {
 	if h != nil {
 		if b, ok := h.writeBuffers.Get().(*writeBuffers); ok {
@@ -57,8 +58,8 @@ func (h *streamHost) graceOver() <-chan struct{} {
 	return h.graceDone
 }
 
-// waits notes that so many bytes of answers wait, and nowait that they don't any more. waits
-// reports whether they are too many: relieve is then to be called, with no lock held.
+// waits notes that more bytes of answers wait. It reports whether too many wait now: the caller
+// then has to call relieve, with no lock held.
 func (h *streamHost) waits(bytes int) (tooMany bool) {
 	if h == nil {
 		return false
@@ -67,6 +68,7 @@ func (h *streamHost) waits(bytes int) (tooMany bool) {
 	return h.unsent.Add(int64(bytes)) > h.maxUnsent
 }
 
+// nowait notes that so many bytes of answers no longer wait.
 func (h *streamHost) nowait(bytes int) {
 	if h != nil && bytes > 0 {
 		h.counts.unsent.Add(-int64(bytes))
@@ -74,23 +76,23 @@ func (h *streamHost) nowait(bytes int) {
 	}
 }
 
-// errSlow is why a connection was cut off.
+// errSlow is why relieve has cut off a connection.
 var errSlow = errors.New("jsonrpc2: connection cut off: too many answers wait, and most for this peer")
 
-// A load is what waits for a peer.
+// A load is what waits for one peer.
 type load struct {
 	bytes int           // of answers
 	still time.Duration // since the peer last took some
 }
 
-// weight says which connection is cut off first: that with the most bytes, where those of a
-// peer that has taken nothing for a second count ten times those of one that has just taken
-// some.
+// weight says which connection is cut off first: the one with the largest weight. A byte for
+// a peer that has taken nothing for a second weighs ten times as much as one for a peer that
+// has just taken some.
 func (l load) weight() int64 {
 	return int64(l.bytes) * int64(min(max(l.still, time.Second/10), time.Second))
 }
 
-// load returns what waits for the peer; nothing if the stream ends already.
+// load returns what waits for the peer. It returns the zero load if the stream has failed.
 func (w *streamWriter) load() load {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -100,8 +102,8 @@ func (w *streamWriter) load() load {
 	return load{w.replies + w.sending.replies, w.host.now() - w.moved}
 }
 
-// cutOff has the writing fail with why, if any answer waits. It reports whether one does. It
-// never blocks: the goroutine of the writer closes the stream.
+// cutOff makes the writing fail with why, if any answer waits. It reports whether one does. It
+// interrupts the Write that hangs; the goroutine of the writer then closes the stream.
 func (w *streamWriter) cutOff(why error) bool {
 	w.mu.Lock()
 	replies := w.replies + w.sending.replies
@@ -121,13 +123,13 @@ func (w *streamWriter) cutOff(why error) bool {
 
 // A readState says what the reading goroutine of a listener's stream does.
 type readState struct {
-	waits atomic.Bool  // it waits for the peer
-	last  atomic.Int64 // when something came or a call ended, by the host's clock
-	idle  atomic.Bool  // it is to end, since nothing comes
+	waits atomic.Bool  // it is waiting for the peer to send something
+	last  atomic.Int64 // when something last came or a call last ended, by the host's clock
+	idle  atomic.Bool  // endIdle has interrupted it
 }
 
 // idleSince returns since when nothing was read or written, by the host's clock. ok is false
-// if neither is waited for.
+// if the stream waits for neither: the codec is busy.
 func (c *StreamConn) idleSince() (at time.Duration, ok bool) {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
@@ -135,8 +137,8 @@ func (c *StreamConn) idleSince() (at time.Duration, ok bool) {
 	return max(time.Duration(c.reads.last.Load()), c.out.moved), waits
 }
 
-// stir notes that a call has ended: its answer may take a while, and the stream is not idle
-// meanwhile.
+// stir notes that a call has ended. Its answer is still to be encoded, so the stream is not
+// idle yet.
 func (c *StreamConn) stir() { c.reads.last.Store(int64(c.host.now())) }
 
 // endIdle ends the stream, on which nothing has come or gone for too long.

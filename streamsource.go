@@ -9,11 +9,17 @@ import (
 	"time"
 )
 
-// A source reads from a stream, and stops when a context is done.
+// A source reads from a stream, and stops when a context is done. One goroutine at a time
+// uses it.
 type source interface {
+	// read reads into in. When ctx is done it returns ctx.Err().
 	read(ctx context.Context, in readSpace) (int, error)
-	close() // by the reading goroutine, when it has read its last
-	wait()  // by the reading goroutine, for those of the source, when the stream is closed
+
+	// close is called when nothing more is read.
+	close()
+
+	// wait waits for the source's own goroutines. It is called when the stream is closed.
+	wait()
 }
 
 // A readSpace is where a source reads to.
@@ -40,20 +46,20 @@ func newSource(rwc io.ReadWriteCloser, broken <-chan struct{}, host *streamHost)
 	return source
 }
 
-// A handshaker is a TLS connection. A deadline that passes in its handshake, which
-// the first Read or Write else makes, would break it for good.
+// A handshaker is a TLS connection. Its first Read or Write makes the handshake, unless that
+// was made before. A deadline that passes in the handshake breaks the connection for good.
 type handshaker interface {
 	HandshakeContext(ctx context.Context) error
 }
 
-// A handshakeSource sets no deadline before the handshake is over. A goroutine does the
+// A handshakeSource sets no deadline before the handshake is over. A goroutine makes the
 // handshake. It ends at the latest when the connection is closed.
 type handshakeSource struct {
 	*deadlineSource
 	handshaker
 	limit  time.Duration // of the handshake; 0: none
 	shaken chan struct{} // closed when the handshake is over; nil before it begins
-	err    error
+	err    error         // of the handshake; for reading when shaken is closed
 }
 
 func (s *handshakeSource) read(ctx context.Context, in readSpace) (int, error) {
@@ -91,17 +97,18 @@ func (s *handshakeSource) wait() {
 	}
 }
 
+// A deadliner is a stream whose Read can be interrupted, such as a net.Conn.
 type deadliner interface {
 	io.Reader
 	SetReadDeadline(time.Time) error
 }
 
-// A deadlineSource stops reading by a deadline in the past. It watches one
-// context over many reads.
+// A deadlineSource interrupts a Read by a deadline in the past. Most reads have the same
+// context: it watches that over all of them, and not for each anew.
 type deadlineSource struct {
 	deadliner
 	watched <-chan struct{} // the Done of the context
-	stop    func() bool     // ends the watch
+	stop    func() bool     // ends the watch; nil: nothing is watched
 	fired   chan struct{}   // closed when the watch has set the deadline
 }
 
@@ -111,7 +118,8 @@ func (s *deadlineSource) read(ctx context.Context, in readSpace) (int, error) {
 	return n, interrupted(ctx, err)
 }
 
-// interrupted returns the error of ctx for that of a read which it has interrupted, else that.
+// interrupted returns ctx.Err() if err says that the end of ctx has interrupted a read, else
+// err.
 func interrupted(ctx context.Context, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
 		return ctx.Err()
@@ -119,7 +127,7 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// watch has the end of ctx interrupt the reads.
+// watch makes the end of ctx interrupt the reads.
 func (s *deadlineSource) watch(ctx context.Context) {
 	if s.watched == ctx.Done() {
 		return
@@ -137,7 +145,7 @@ func (s *deadlineSource) watch(ctx context.Context) {
 	})
 }
 
-// close ends the watch.
+// close ends the watch, and removes its deadline if it has set one.
 func (s *deadlineSource) close() {
 	if s.stop == nil {
 		return
@@ -157,9 +165,10 @@ type pumpSource struct {
 	broken  <-chan struct{} // closed when nothing more is wanted
 	pieces  chan piece      // receives what was read
 	resume  chan struct{}   // receives when the last piece is used up
-	current piece
+	current piece           // what is not used up yet
 }
 
+// A piece is what one Read returned.
 type piece struct {
 	data []byte
 	err  error
@@ -194,6 +203,8 @@ func (s *pumpSource) read(ctx context.Context, in readSpace) (int, error) {
 	return n, err
 }
 
+// pump reads pieces until the stream ends or nothing more is wanted. buf belongs to read from
+// the sending of a piece until resume.
 func (s *pumpSource) pump() {
 	buf := make([]byte, 32<<10)
 	for {
@@ -216,5 +227,5 @@ func (s *pumpSource) pump() {
 
 func (s *pumpSource) close() {}
 
-// wait does not wait: on some streams, Read returns after Close as late as ever.
+// wait does not wait: on some streams Close does not make Read return.
 func (s *pumpSource) wait() {}

@@ -13,31 +13,38 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/yield"
 )
 
-// A streamWriter sends messages on a goroutine of its own: all that wait, in one write. The
-// goroutine runs while something waits.
+// A streamWriter sends messages on a goroutine of its own: all that wait, one behind the
+// other. The goroutine runs while something waits.
+//
+//	write      queue a message, start run unless it runs
+//	run        on its own goroutine, until nothing waits
+//	  take       exchange the two buffers
+//	  send       write what was taken, in pieces
+//	    sent       note the end; after a failure, take the rest, too
+//	    fail       tell what was not sent
 type streamWriter struct {
 	w      io.WriteCloser
-	piece  int    // bytes written in one go
-	failed func() // called when a write has failed
-	reply  func([]byte) error
-	start  func()        // run
-	host   *streamHost   // nil: none
-	lost   *atomic.Int64 // counts the requests that fail with ErrReplyLost; nil: nobody counts
+	piece  int                // bytes of one Write, at most
+	failed func()             // called when a write has failed
+	reply  func([]byte) error // Delivery.Reply, made once: it is the same for all messages
+	start  func()             // run, made once: each go w.run() would allocate
+	host   *streamHost        // nil: none
+	lost   *atomic.Int64      // counts the requests that fail with ErrReplyLost; nil: nobody counts
 
 	mu        sync.Mutex          // protects following
-	tellCodec func([]byte, error) // of an answer that is lost; nil before Open
-	buffers   *writeBuffers       // nil: to be had when something waits
+	tellCodec func([]byte, error) // Settings.Lost; nil before Open
+	buffers   *writeBuffers       // nil: none are needed
 	replies   int                 // bytes of answers that wait
-	sending   volume              // being written
-	room      chan struct{}       // closed when something was sent; nil if nobody waits
+	sending   volume              // what is being written
+	room      chan struct{}       // closed when something was sent; nil if nobody waits for that
 	movement
 	end     streamEnd
-	running bool          // the goroutine does
+	running bool          // the goroutine runs
 	idle    chan struct{} // closed when the goroutine has ended; nil before close
-	closed  bool
+	closed  bool          // write fails
 }
 
-// A movement is what a stream has taken.
+// A movement says what the stream has taken.
 type movement struct {
 	written int64         // bytes
 	moved   time.Duration // when it last took some, or was empty, by the host's clock
@@ -45,16 +52,16 @@ type movement struct {
 
 // A streamEnd says how a stream has ended for its writer.
 type streamEnd struct {
-	err     error // of a write, or of the stream when it was closed
-	cutOff  bool  // by the host, with err
+	err     error // of a write, or of the stream when it was closed; nil: none
+	cutOff  bool  // err is of cutOff
 	unsent  int   // bytes that were given up
-	stalled bool  // the peer took no more, so bytes were given up
+	stalled bool  // they were given up because the peer took no more
 }
 
-// A volume is so many bytes, and how many of them are of answers.
+// A volume is a number of bytes. replies of these are of answers.
 type volume struct{ bytes, replies int }
 
-// A queued message is in a buffer of the writer's.
+// A queued message is in a buffer of the writer.
 type queued struct {
 	request *Request // nil: an answer
 	start   int      // where it begins
@@ -78,13 +85,13 @@ func (o *outgoing) reset() {
 	}
 }
 
-// writeBuffers are what waits and what is being sent, which change places.
+// writeBuffers are what waits and what is being sent. take exchanges the two.
 type writeBuffers struct {
 	queue   outgoing // protected by the writer's mu
 	sending outgoing // the writer's goroutine's own
 }
 
-// pieceFor returns how much is written in one go: each piece that is written is
+// pieceFor returns how many bytes one Write gets at most. Each Write that returns shows
 // progress. The kernel takes much at once, a pipe in memory no more than is read.
 func pieceFor(w io.Writer) int {
 	if outer, ok := w.(interface{ NetConn() net.Conn }); ok {
@@ -108,7 +115,7 @@ func (w *streamWriter) init(wc io.WriteCloser, host *streamHost, failed func()) 
 	w.start = w.run
 }
 
-// open sets what tells the codec of an answer that is lost.
+// open sets tellCodec.
 func (w *streamWriter) open(lost func(body []byte, why error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -126,7 +133,8 @@ func (w *streamWriter) write(body []byte, r *Request) error {
 	return err
 }
 
-// enqueue is write. It also reports whether too much waits on all streams of the host.
+// enqueue does what write does, and also reports whether too much waits on all streams of the
+// host together.
 func (w *streamWriter) enqueue(body []byte, r *Request) (tooMuch bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -159,7 +167,7 @@ func (w *streamWriter) enqueue(body []byte, r *Request) (tooMuch bool, err error
 	return tooMuch, nil
 }
 
-// queued returns how many bytes wait. It is called with w.mu locked.
+// queued returns how many bytes wait, without those being sent. It is called with w.mu locked.
 func (w *streamWriter) queued() int {
 	if w.buffers == nil {
 		return 0
@@ -202,7 +210,7 @@ func (w *streamWriter) goesOn() bool {
 	return false
 }
 
-// take takes what waits, and leaves the other buffers in its place.
+// take takes what waits, and puts the buffer of what was sent last in its place.
 func (w *streamWriter) take() *outgoing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -240,8 +248,8 @@ func (w *streamWriter) send(out *outgoing) {
 	w.failed()
 }
 
-// fail ends the requests, and tells the codec of the answers, among messages of which so
-// many bytes were written before the stream broke.
+// fail tells what has become of messages when the stream broke: written bytes of them were
+// written. It ends requests by Fail, and tells the codec of answers.
 func (w *streamWriter) fail(out *outgoing, written int, err error) {
 	for i, m := range out.messages {
 		end := len(out.buf)
@@ -268,7 +276,7 @@ func (w *streamWriter) failRequest(r *Request, loss, cause error) {
 	r.Fail(err)
 }
 
-// lossOf returns what the failure of a request is, as far as it was written.
+// lossOf returns the sentinel for a request: it depends on whether any of it was written.
 func lossOf(m queued, written int) error {
 	switch {
 	case m.start >= written:
@@ -279,8 +287,8 @@ func lossOf(m queued, written int) error {
 	return ErrReplyLost
 }
 
-// sent notes that all was written, or that the stream failed before the rest. It then
-// returns what waits, and why the stream failed.
+// sent notes that all was written, or that the stream failed before the last rest bytes. After
+// a failure it returns what waits, and why the stream has failed.
 func (w *streamWriter) sent(rest int, err error) (waiting outgoing, cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -290,7 +298,7 @@ func (w *streamWriter) sent(rest int, err error) (waiting outgoing, cause error)
 		close(w.room)
 		w.room = nil
 	}
-	if err == nil && w.end.cutOff { // meanwhile
+	if err == nil && w.end.cutOff { // while the last bytes were written
 		err = w.end.err
 	}
 	if err == nil {
