@@ -92,7 +92,8 @@ func (e *encoder) plainString(v any) bool {
 var errUTF8 = errors.New("not valid UTF-8")
 
 // params appends the member params for v, or nothing if there is nothing to send: for nil
-// and for a struct without any member.
+// and for a struct without any member. A value that is neither object nor array goes into an
+// array of one.
 func (e *encoder) params(v any, positional bool) error {
 	start := len(e.b)
 	e.b = append(e.b, `,"params":`...)
@@ -113,6 +114,8 @@ func (e *encoder) params(v any, positional bool) error {
 	return nil
 }
 
+// paramsValue appends v, as an array if positional is set and v is a struct that can be sent
+// so.
 func (e *encoder) paramsValue(v any, positional bool) error {
 	start := len(e.b)
 	if err := e.value(v); err != nil {
@@ -127,7 +130,7 @@ func (e *encoder) paramsValue(v any, positional bool) error {
 }
 
 // isPlainStruct reports whether v is or points to a struct that encoding/json decodes field
-// by field: to such a one an empty object says as much as no params.
+// by field. For such a struct an empty object says the same as no params.
 func (e *encoder) isPlainStruct(v any) bool {
 	s := structOf(v)
 	return s.IsValid() && e.shapes.of(s.Type()).kind == structShape
@@ -150,16 +153,17 @@ type paramsDecoder struct {
 	strict   bool // see ServerOptions.Strict
 	decoder  *decoder
 	shapes   shapes
-	elements [][]byte
-	object   []byte
+	elements [][]byte // of params that are an array, see split
+	object   []byte   // of positional params by name, see zip
 }
 
 func newParamsDecoder() *paramsDecoder {
 	return &paramsDecoder{decoder: newDecoder(), shapes: shapes{}}
 }
 
-// decode decodes params into what v points to. Absent and empty params leave
-// it as it is.
+// decode decodes params into what v points to. Absent and empty params leave it as it is,
+// unless its type decodes itself. How the elements of an array are used depends on the kind of
+// the type, see shapeKind.
 func (d *paramsDecoder) decode(params []byte, v any) *Error {
 	if d.strict {
 		if err := d.check(params, reflect.TypeOf(v).Elem()); err != nil {
@@ -250,8 +254,8 @@ func (d *paramsDecoder) unmarshal(data []byte, v any) *Error {
 	return nil
 }
 
-// A decoder decodes one value after the other. It is json.Unmarshal without the
-// allocation, for values that the scanner saw.
+// A decoder decodes one value after the other. It does what json.Unmarshal does, without its
+// allocation. The scanner must have accepted the values.
 type decoder struct {
 	data bytes.Reader
 	json *json.Decoder // reads data
@@ -263,11 +267,13 @@ func newDecoder() *decoder {
 	return d
 }
 
-// renew replaces a json.Decoder that may be out of step: it keeps an error of
-// syntax, such as too deep a nesting, for ever.
+// renew replaces the json.Decoder after an error: it keeps an error of syntax, such as too
+// deep a nesting, for ever, and the bytes that it has read and not decoded.
 func (d *decoder) renew() { d.json = json.NewDecoder(&d.data) }
 
-// decode decodes into v. A panic in a method of v is an error.
+// decode decodes into v. A panic in a method of v is an error. A plain string is copied, which
+// is faster. A long value goes to json.Unmarshal, as a json.Decoder would keep a buffer of its
+// length.
 func (d *decoder) decode(data []byte, v any) (err error, panicked bool) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -26,8 +26,8 @@ const (
 var errNoField = errors.New("not a field")
 
 // arrange makes an array of the object that e.b has from start on, with an
-// element for each field. It leaves the object where a server would decode the
-// array to another value.
+// element for each field. It keeps the object if a server would decode the array
+// to another value.
 func (e *encoder) arrange(start int, s *shape) {
 	if s.kind != structShape || len(s.fields) == 0 {
 		return
@@ -69,9 +69,9 @@ func (f *field) isCalled(name []byte) bool {
 }
 
 // isExpressible reports whether an array of the values says what the object says.
-// In an object, a field without a member is not the same as one with null. In an
-// array each field has an element, and null is the same as no member behind an
-// embedded pointer, but not elsewhere.
+// In an object, a field without a member differs from one with null. In an array
+// each field has an element. There, null stands for no member if the field is
+// behind an embedded pointer, see zip, and is decoded elsewhere.
 func (a *arranger) isExpressible(s *shape) bool {
 	a.pointers = append(a.pointers[:0], make([]reached, len(s.pointers))...)
 	for i, value := range a.values {
@@ -92,10 +92,12 @@ func (a *arranger) isExpressible(s *shape) bool {
 			a.pointers[p] = max(a.pointers[p], sent)
 		}
 	}
-	return !slices.Contains(a.pointers, nullsSent) // which encoding/json allocates
+	// If nothing but null was sent behind a pointer, encoding/json allocates the pointer for the
+	// object, and not for the array.
+	return !slices.Contains(a.pointers, nullsSent)
 }
 
-// build makes the array.
+// build makes the array. It is valid until the next build.
 func (a *arranger) build(s *shape) []byte {
 	b := append(a.array[:0], '[')
 	for i, value := range a.values {
@@ -124,8 +126,9 @@ func (a *arranger) release() {
 }
 
 // decodeStruct decodes the elements of an array into a struct: one that stands
-// for the whole, or one for each field. What an only field refuses may still be
-// the whole, as net/rpc/jsonrpc sends a struct with a map or a time in it.
+// for the whole, or one for each field. If the struct has only one field and that
+// refuses the element, the element may still be the whole: net/rpc/jsonrpc sends a
+// struct with a map or a time in it like that.
 func (d *paramsDecoder) decodeStruct(s *shape, v any) *Error {
 	if len(d.elements) == 1 && d.shapes.isWhole(s, d.elements[0]) {
 		return d.unmarshal(d.elements[0], v)
@@ -163,8 +166,16 @@ func (d *paramsDecoder) zip(fields []field) []byte {
 }
 
 // isWhole reports whether the only element of an array stands for a whole
-// struct, as net/rpc/jsonrpc sends it, and not for its first field. An empty
-// object is the value of an only field that takes objects, else the whole.
+// struct, as net/rpc/jsonrpc sends it, and not for its first field. The names of
+// its members tell:
+//
+//	an only field that takes objects   the whole, if all members are the outer's, and the
+//	                                   field is a struct that does not have all of them
+//	another first field                its value, if it is a struct that has all members,
+//	                                   and the outer does not have all of them
+//	                                   else the whole, if the outer has any of them
+//
+// An empty object is the value of an only field that takes objects, else the whole.
 func (s shapes) isWhole(outer *shape, element []byte) bool {
 	if len(outer.fields) == 0 {
 		return true

@@ -7,14 +7,14 @@ import (
 )
 
 // A scanner walks once over a JSON text (RFC 8259), by hand and without
-// allocating, and notes where the values of an envelope lie. What it accepts is
-// what json.Valid accepts, less invalid UTF-8 and too much nesting.
+// allocating. It accepts what json.Valid accepts, less invalid UTF-8 and values that
+// nest deeper than maxDepth. The parts that it returns are slices of the text.
 type scanner struct {
 	text     []byte
-	pos      int
+	pos      int // of the next byte
 	maxDepth int
-	depth    int
-	deepest  int // of all so far
+	depth    int // how many objects and arrays are open
+	deepest  int // the largest depth so far
 }
 
 var errSyntax = errors.New("not valid JSON")

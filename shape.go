@@ -11,20 +11,21 @@ import (
 	"unicode/utf8"
 )
 
-// A shape says how params meet a type.
+// A shape says how params that are an array are decoded into a type.
 type shape struct {
 	kind   shapeKind
 	most   int     // elements that an array may have; -1: any number
 	fields []field // of a structShape, as encoding/json sees and orders them
 
-	// pointers are the embedded pointers on the way to the fields. For each it has
-	// the one around it, as an index of pointers, -1 if there is none.
+	// pointers has an element for each embedded pointer on the way to the fields: the
+	// index in pointers of the embedded pointer around it, -1 if there is none.
 	pointers []int
 
 	names  map[string]int // indexes of fields, by name
 	folded map[string]int // by folded name; the first of those that are alike
 }
 
+// A shapeKind says what a type makes of an array.
 type shapeKind int
 
 const (
@@ -44,9 +45,9 @@ type field struct {
 	tagged  bool   // the tag gives the name
 	omits   bool   // the tag lets encoding/json leave the field out
 	zero    string // what is sent by position for a field that was left out
-	pointer int    // the innermost embedded pointer on the way, -1 if there is none
+	pointer int    // index in shape.pointers of the innermost one on the way, -1 if there is none
 
-	null nullEffect // see readsNull
+	null nullEffect // for readsNull, which sets it
 }
 
 // A nullEffect is what null does to a field that has no value yet.
@@ -98,7 +99,7 @@ func newShape(t reflect.Type) *shape {
 }
 
 // isCustom reports whether a type, or a pointer to it, has methods of its own
-// for JSON.
+// for JSON or text.
 func isCustom(t reflect.Type) bool {
 	ptr := reflect.PointerTo(t)
 	return ptr.Implements(jsonUnmarshaler) || ptr.Implements(textUnmarshaler) ||
@@ -125,7 +126,7 @@ func newStructShape(t reflect.Type) *shape {
 type embedding struct {
 	typ      reflect.Type
 	index    []int
-	pointer  int  // the innermost embedded pointer on the way, -1 if there is none
+	pointer  int  // index in shape.pointers of the innermost one on the way, -1 if there is none
 	repeated bool // it is embedded at this depth more than once
 }
 
@@ -167,7 +168,7 @@ func (s *shape) look(e embedding, found []field, next []embedding) ([]field, []e
 		made := tag.field(f)
 		made.index, made.pointer = index, e.pointer
 		found = append(found, made)
-		if e.repeated { // twice is enough for dominant
+		if e.repeated { // dominant then drops both
 			found = append(found, made)
 		}
 	}
@@ -197,8 +198,9 @@ func elemOf(t reflect.Type) reflect.Type {
 	return t
 }
 
-// dominant returns the fields that encoding/json sees, in their order. Of the fields of one
-// name that is the one at the least depth; of several there, the tagged one or else none.
+// dominant returns the fields that encoding/json sees, in their order. Of several fields of
+// one name it sees the one at the least depth. If there are several at that depth, it sees the
+// tagged one, if there is exactly one, or else none.
 func dominant(fields []field) []field {
 	byName := func(a, b field) int { return strings.Compare(a.name, b.name) }
 	byRank := func(a, b field) int {

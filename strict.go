@@ -8,7 +8,8 @@ import (
 )
 
 // check returns nil for params that have what a strict server wants for an argument of
-// type t. A value that does not fit the type at all is for decode to report.
+// type t, else an error that names what is unknown and what is missing. A value that does not
+// fit the type at all is for decode to report.
 //
 //	params           by the kind of the argument
 //	  value            in step with the text, type by type
@@ -35,7 +36,7 @@ type checker struct {
 	scanner scanner
 	shapes  shapes
 	path    []byte // of the current value, such as items[3].price
-	seen    []bool // of the structs around it: the fields, then the embedded pointers
+	seen    []bool // marks of the structs around it, see newSeen
 
 	unknown, missing names
 	absent           bool // there is no value for an argument without fields
@@ -159,7 +160,9 @@ func (c *checker) list(t reflect.Type) error {
 	return err
 }
 
-// newSeen appends the marks for the fields and the pointers of a struct that were seen.
+// newSeen appends the marks of a struct, all false: one for each field, then one for each
+// embedded pointer. A mark is set when the params have the field, or a field behind the
+// pointer.
 func (s *shape) newSeen(seen []bool) []bool {
 	return append(seen, make([]bool, len(s.fields)+len(s.pointers))...)
 }
@@ -171,7 +174,8 @@ func (s *shape) reach(f *field, seen []bool) {
 	}
 }
 
-// notSeen notes the fields that are missing.
+// notSeen notes the fields that are missing. A field behind an embedded pointer may be missing
+// with all others behind it.
 func (c *checker) notSeen(shape *shape, seen []bool) {
 	for i := range shape.fields {
 		f := &shape.fields[i]

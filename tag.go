@@ -11,10 +11,10 @@ import (
 
 // A tag is what encoding/json makes of a field's tag.
 type tag struct {
-	key    string // `"name":`, "" if the field is none of JSON's
-	named  bool   // the name is the tag's
-	omits  bool
-	quoted bool // the value stands in a string, where its type allows for that
+	key    string // `"name":`, as encoding/json writes it; "" if it ignores the field
+	named  bool   // the tag gives the name
+	omits  bool   // the tag lets encoding/json leave the field out
+	quoted bool   // the value is written in a string, if its type allows that
 }
 
 func readTag(f reflect.StructField) tag {
@@ -35,8 +35,8 @@ func readTag(f reflect.StructField) tag {
 	return t
 }
 
-// isWord reports whether a name has nothing but letters, digits and underscores,
-// and is one.
+// isWord reports whether a name is not empty and has nothing but ASCII letters, digits and
+// underscores.
 func isWord(name string) bool {
 	for _, c := range name {
 		if c >= utf8.RuneSelf || c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c) {
@@ -66,7 +66,7 @@ func (t *tag) ask(text string, whole reflect.StructTag) {
 	}
 }
 
-// A probe is the value of the field in that struct.
+// A probe is the type of the field in the struct of ask. It is written as 1, or left out.
 type probe bool
 
 // MarshalJSON implements json.Marshaler.
@@ -86,8 +86,8 @@ func (t tag) field(f reflect.StructField) field {
 
 var numberType = reflect.TypeFor[json.Number]()
 
-// zero returns the text of a type's zero value, if it has a natural one, else
-// null.
+// zero returns what is sent by position for a field that encoding/json has left out: 0, false,
+// or an empty string, and null for a field of any other type.
 func (t tag) zero(typ reflect.Type) string {
 	var zero string
 	switch kind := typ.Kind(); {
