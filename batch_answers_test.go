@@ -156,7 +156,7 @@ func TestBatchRefusedWhole(t *testing.T) {
 	}))
 }
 
-// An error without an id that may be about any of several messages is nobody's.
+// An error without an id that may be about any of several messages fails no call.
 func TestBatchNamelessErrorOfNobody(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T, b *batching) []*batched{
 		"two batches": func(t *testing.T, b *batching) []*batched {
@@ -213,7 +213,8 @@ func TestBatchNamelessErrorOfNobody(t *testing.T) {
 	}))
 }
 
-// What the transport knows to be the answer is the only one there will be.
+// If the transport says which message a broken reply answers, the calls of that message fail
+// at once: no other answer will come.
 func TestBatchBrokenAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBatching(t, nil)
@@ -231,8 +232,8 @@ func TestBatchBrokenAnswer(t *testing.T) {
 	})
 }
 
-// A batch that is answered was sent, though its Conn has not said so yet: a notification in it
-// does not fail by what the answers say of the calls.
+// A batch that is answered was sent, even if its Conn has not called Sent yet. So a
+// notification in it does not fail with the error of the calls.
 func TestBatchAnsweredBeforeSent(t *testing.T) {
 	for name, test := range map[string]struct {
 		answers func(r []request) string

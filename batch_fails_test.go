@@ -155,7 +155,7 @@ func TestBatchContext(t *testing.T) {
 	}))
 }
 
-// What a Conn does not take fails, and nothing else.
+// Requests that the Conn refuses fail, and no others.
 func TestBatchWriteRequestFails(t *testing.T) {
 	refused := fmt.Errorf("%w: for a test", jsonrpc2.ErrUnavailable)
 	synctest.Test(t, func(t *testing.T) {
@@ -219,7 +219,7 @@ func TestBatchTellsItsParts(t *testing.T) {
 	})
 }
 
-// Of a batch that may have been sent the notifications end, and its calls wait on.
+// An ErrUnconfirmed for a batch ends its notifications, and its calls wait on.
 func TestBatchUnconfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBatching(t, nil)
@@ -290,7 +290,7 @@ func TestBatchOverloaded(t *testing.T) {
 	})
 }
 
-// The Conn's end is the Batch's.
+// When the Conn ends, all calls of the Batch around it fail, also later ones.
 func TestBatchConnEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBatching(t, nil)
@@ -305,8 +305,8 @@ func TestBatchConnEnds(t *testing.T) {
 	})
 }
 
-// A notification that was sent runs, though the calls of its batch are given up: the batch was
-// withdrawn with all that was in it, or not begun.
+// A notification that was sent runs, even if all calls of its batch are given up: the batch was
+// withdrawn together with the notification, or not begun.
 func TestBatchNotificationOutlivesCalls(t *testing.T) {
 	for name, wrap := range map[string]func(jsonrpc2.ClientConn) jsonrpc2.ClientConn{
 		"Batch":        func(c jsonrpc2.ClientConn) jsonrpc2.ClientConn { return jsonrpc2.Batch(c, nil) },

@@ -148,7 +148,8 @@ func TestBatchDefaults(t *testing.T) {
 	})
 }
 
-// A batch within a batch would be none.
+// A message that is a batch itself is not joined with others: JSON-RPC has no batches within
+// batches.
 func TestBatchOfBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBatching(t, nil)

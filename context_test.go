@@ -183,8 +183,8 @@ func TestGivenUpIsNotRun(t *testing.T) {
 	}
 }
 
-// A transport that asks for it learns that nothing in a message was begun: it must
-// not take that for a notification that has run.
+// A transport that sets NotRun learns that nothing in a message was begun. Otherwise it
+// would take an expired notification for one that has run.
 func TestTransportLearnsOfWhatWasNotRun(t *testing.T) {
 	const notification = `{"jsonrpc":"2.0","method":"Watch.Add","params":[1]}`
 	ended, end := context.WithCancel(context.Background())
@@ -375,8 +375,8 @@ func TestGraceWaitsForLazyMethods(t *testing.T) {
 	})
 }
 
-// What serves ends its watch of ctx: neither the end of the serving nor that of
-// ctx leaves a goroutine.
+// A server waits for the end of its ctx. Neither the end of the server nor that of the ctx
+// leaves a goroutine behind.
 func TestGraceLeavesNothing(t *testing.T) {
 	t.Run("closed before the drain", servicetest.Bubble(func(t *testing.T) {
 		s := newService(t, jsonrpc2.ServerOptions{})
@@ -406,8 +406,7 @@ func TestGraceLeavesNothing(t *testing.T) {
 	}))
 }
 
-// The values of the ctx that is served under are there where the message has
-// none of its own.
+// A method's context has the values of the ctx given to Serve, if its message has no context.
 func TestContextValues(t *testing.T) {
 	type key struct{}
 	w := newWatch()
@@ -556,8 +555,8 @@ func TestContextWithCodecsOfNetRPC(t *testing.T) {
 	}
 }
 
-// Those who know nothing of the Context call and are called over gob all the
-// same.
+// Over gob, arguments with a Context and arguments without one can be decoded into each
+// other.
 func TestContextInGobIsOptional(t *testing.T) {
 	type plain struct{ A, B int }
 	var buf bytes.Buffer

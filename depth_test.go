@@ -38,7 +38,7 @@ func TestTooDeepRequest(t *testing.T) {
 	})
 }
 
-// The same of a client: after a result that nests too deep, all others failed.
+// A client stays usable after a result that nests too deep: all later results failed.
 func TestTooDeepResult(t *testing.T) {
 	p := newPeer(t, jsonrpc2.ClientOptions{MaxDepth: 20_000, Timeout: -1})
 	call := func(depth int) (json.RawMessage, error) {

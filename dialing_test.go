@@ -53,7 +53,7 @@ func (d *dialing) dial(ctx context.Context) (io.ReadWriteCloser, error) {
 	return next(ctx)
 }
 
-// dials has later tries end as next says.
+// dials makes later tries call next.
 func (d *dialing) dials(next dialFunc) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -80,7 +80,7 @@ func (d *dialing) triedSince(since time.Time) (n int) {
 	return n
 }
 
-// add returns what a call returns, and how long it takes.
+// add makes a call. It returns how long the call takes, and its error.
 func (d *dialing) add(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
 	sum, err := jsonrpc2.Call[float64](ctx, d.client, "Calc.Add", calc.Args{A: 1, B: 5.1})
@@ -90,7 +90,7 @@ func (d *dialing) add(ctx context.Context) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// adding makes a call, and returns what receives its error.
+// adding begins a call. The channel receives its error.
 func (d *dialing) adding(ctx context.Context) <-chan error {
 	ended := make(chan error, 1)
 	go func() {

@@ -209,7 +209,8 @@ func TestDialStreamReplyLost(t *testing.T) {
 	}
 }
 
-// Of what a peer did not read nothing is known to have run; of what it read in part, it is.
+// When a connection ends, a request of which the peer has read nothing fails as not sent. A
+// notification that it has read in part fails as one that may have been sent.
 func TestDialStreamUnwritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newPipeServer(t)
@@ -331,8 +332,7 @@ func (s resetStream) Read(p []byte) (int, error) {
 	}
 }
 
-// The tries to reach a server that stays down level off, and are no storm while there are
-// calls.
+// The tries to reach a server that stays down become rarer, and stay rare while calls wait.
 func TestDialStreamBackoff(t *testing.T) {
 	for name, test := range map[string]struct {
 		dial     func(*pipeServer) dialFunc
@@ -383,7 +383,7 @@ func TestDialStreamPauseIsCutShort(t *testing.T) {
 	})
 }
 
-// Dial's mistake is an error like others.
+// A dial that returns neither a stream nor an error counts as a try that has failed.
 func TestDialStreamOfNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDialing(t, refuses(nil))

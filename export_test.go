@@ -8,7 +8,7 @@ import (
 )
 
 // Pending returns how many calls a codec made by NewClientCodec waits for, and
-// how many failures it has still to tell.
+// how many failures wait for its reading goroutine.
 func Pending(codec rpc.ClientCodec) (calls, failures int) {
 	c := codec.(*clientCodec)
 	c.mu.Lock()
@@ -21,11 +21,10 @@ func Pending(codec rpc.ClientCodec) (calls, failures int) {
 	return len(c.pending.bySeq), len(c.failures.calls)
 }
 
-// FromText makes the error that a server sends of the text that net/rpc made of
-// a method's error.
+// FromText returns the error that a server sends for a method's error with this text.
 func FromText(text string) *Error { return errorFromText(text) }
 
-// ErrorResponse makes the response that carries an error.
+// ErrorResponse returns the response that carries an error.
 func ErrorResponse(id string, err *Error) string {
 	return string(appendError(nil, []byte(id), err))
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzParams decodes any params into some of everything. A strict server takes
-// less than another, and makes the same of it.
+// FuzzParams decodes any params into arguments of many types. A strict server accepts
+// no more than another, and decodes what it accepts to the same values.
 func FuzzParams(f *testing.F) {
 	for _, text := range []string{
 		``, `null`, `{}`, `[]`, `{"A":1,"b":2,"c":3}`, `[1,null]`, `[{"A":1}]`, `[{"Account":{"Owner":"o"}}]`, `[null,null,{"x":[{}]}]`,

@@ -60,7 +60,7 @@ func (v *jsonObject) UnmarshalJSON(text []byte) error { return json.Unmarshal(te
 
 func (v jsonOneWay) MarshalJSON() ([]byte, error) { return fmt.Append(nil, int(v)+1), nil }
 
-// MarshalJSON makes what is not decoded.
+// MarshalJSON writes a text that encoding/json does not decode into a listAsObject.
 func (v listAsObject) MarshalJSON() ([]byte, error) { return []byte(`{"A":[1]}`), nil }
 
 func (v textByValue) MarshalText() ([]byte, error)     { return []byte("t:" + v.s), nil }

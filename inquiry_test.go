@@ -69,7 +69,7 @@ func newInquired(t *testing.T, timeout time.Duration, stats *jsonrpc2.ClientStat
 
 var errWithdrawn = fmt.Errorf("%w: it was withdrawn", jsonrpc2.ErrNotRun)
 
-// What the Conn finds out is told by the error of a call that timed out.
+// The error of a call that timed out says what the Conn has found out.
 func TestInquiry(t *testing.T) {
 	for name, test := range map[string]struct {
 		found []error
@@ -172,9 +172,9 @@ func TestInquiryOfCanceled(t *testing.T) {
 	})
 }
 
-// Of what is on its way in a batch the Conn is asked without a handle: to
-// withdraw it would end the other calls. When all of them are given up it is asked of
-// the batch. What is alone has a handle, too.
+// While other calls of its batch go on, a call that was given up is inquired of without a
+// handle: to withdraw the batch would end the others. When all are given up, the Conn is asked
+// about the batch, by its handle. A call that was sent alone has a handle, too.
 func TestInquiryOfBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := &inquiredConn{scriptedClient: newScriptedClient(), asks: make(chan ask), gate: make(chan struct{})}
@@ -203,8 +203,8 @@ func TestInquiryOfBatch(t *testing.T) {
 	})
 }
 
-// A call that ends while it waits for company was not sent, and will not be: the Conn
-// has nothing to tell of it.
+// A call that ends while it waits to be joined was not sent, and will not be. The Conn is not
+// asked about it.
 func TestInquiryOfUnsent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := &inquiredConn{scriptedClient: newScriptedClient(), asks: make(chan ask), gate: make(chan struct{})}
@@ -219,7 +219,7 @@ func TestInquiryOfUnsent(t *testing.T) {
 	})
 }
 
-// A Batch around a Conn that knows no more has nothing to tell.
+// If the Conn below a Batch knows nothing of a call, the error of the call adds nothing.
 func TestInquiryOfBatchOfNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := jsonrpc2.NewClient(jsonrpc2.Batch(newScriptedClient(), nil), &jsonrpc2.ClientOptions{Timeout: time.Second, Logger: servicetest.Quiet})

@@ -26,8 +26,8 @@ func slowAnswer(n int) string { return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"re
 
 const shuttingDown = `{"jsonrpc":"2.0","id":%d,"error":{"code":-32000,"message":"not run: the server is shutting down"}}`
 
-// In a drain, idle connections end at once, running calls are answered, and those that wait
-// for a place are told so.
+// In a drain, idle connections end at once, running calls are answered, and calls that wait
+// for a place are answered with an error.
 func TestListenerDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := servicetest.NewSlow()
@@ -107,7 +107,7 @@ func TestListenerDrainOfSlowReader(t *testing.T) {
 	})
 }
 
-// What holds up a listener is a line, not one for each connection.
+// What holds up a listener is logged in one line, not in one for each connection.
 func TestListenerLogsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, log := servicetest.NewSlow(), new(recorder)
@@ -244,7 +244,8 @@ func TestListenerPeerGoneInDrain(t *testing.T) {
 	}
 }
 
-// A lastWords' Read returns the end together with the last bytes, as an io.Reader may.
+// A lastWords is a connection whose Read returns io.EOF together with the last bytes, as an
+// io.Reader may.
 type lastWords struct {
 	net.Conn
 	written chan string
@@ -264,8 +265,8 @@ func (c *lastWords) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A request that comes together with the end of what its peer sends runs, like one that comes
-// just before it: it was not begun, since its peer had gone.
+// A request that comes in one Read with io.EOF runs, like one that comes just before: it was
+// not begun, because its peer counted as gone.
 func TestListenerRequestWithEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, l := servePipes(t, jsonrpc2.ListenerOptions{})

@@ -50,7 +50,8 @@ func TestListenerIdleTimeout(t *testing.T) {
 	})
 }
 
-// So does that of a peer that takes no answer, and of one that breaks off a request.
+// The connection of a peer that takes no answer is idle, too, and so is that of a peer that
+// breaks off a request.
 func TestListenerIdlePeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, l := servePipes(t, jsonrpc2.ListenerOptions{IdleTimeout: time.Minute})
@@ -65,7 +66,7 @@ func TestListenerIdlePeers(t *testing.T) {
 	})
 }
 
-// A socket that is idle is closed as one in memory is.
+// An idle socket is closed, like an idle connection in memory.
 func TestListenerIdleSocket(t *testing.T) {
 	server, client := tlsConfigs()
 	for _, name := range []string{"tcp", "unix", "tls"} {
@@ -133,8 +134,8 @@ func (l smallBuffers) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// When too many answers wait, peers that don't read pay for it, those with the most first,
-// and no other.
+// When too many answers wait, the connections of peers that don't read are cut off, and no
+// others.
 func TestListenerMaxUnsent(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
@@ -165,7 +166,7 @@ func TestListenerMaxUnsent(t *testing.T) {
 	}
 }
 
-// That with the most bytes is cut off, though another is the one that exceeds the limit.
+// The connection with the most bytes is cut off, even if another one exceeds the limit.
 func TestListenerMaxUnsentOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, l := servePipes(t, jsonrpc2.ListenerOptions{MaxUnsent: 1 << 20})
@@ -227,8 +228,8 @@ func TestListenerChurn(t *testing.T) {
 	}
 }
 
-// A TLS connection that is cut off is gone at once: the goodbye of TLS took 5 s, for which its
-// answers stayed in memory and its place was taken.
+// A TLS connection that is cut off is gone at once. Its close_notify took 5 s, and its answers
+// stayed in memory, and its place taken, meanwhile.
 func TestListenerCutOffTLS(t *testing.T) {
 	t.Parallel()
 	server, client := tlsConfigs()
@@ -260,8 +261,8 @@ func (Slow) Run(struct{}, *SlowResult) error {
 	return nil
 }
 
-// A connection whose call has just run is not idle, though its answer is still being made: it was
-// closed behind the answer.
+// A connection whose call has just run is not idle while its answer is still being made: it was
+// closed right after the answer.
 func TestListenerNotIdleBeforeAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, l := servePipes(t, jsonrpc2.ListenerOptions{IdleTimeout: time.Minute}, Slow{})

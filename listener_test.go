@@ -162,7 +162,7 @@ func TestListenerDefaults(t *testing.T) {
 	c.requireEnd()
 }
 
-// Who has methods tell who called.
+// Who is a service that says who called.
 type Who struct{}
 
 // Called returns what is known of the caller.
@@ -202,8 +202,8 @@ func tlsConfigs() (server, client *tls.Config) {
 	return &tls.Config{Certificates: certificates.TLS.Certificates}, &tls.Config{RootCAs: trusted, ServerName: "example.com"}
 }
 
-// A connection's parameters, garbage or end are nobody else's trouble, and no warning for
-// each.
+// Whatever one connection sends, and however it ends, others go on. No such connection costs a
+// warning of its own.
 func TestListenerHostileConnections(t *testing.T) {
 	log := new(recorder)
 	s := listen(t, "tcp", jsonrpc2.ListenerOptions{ServerOptions: jsonrpc2.ServerOptions{Logger: slog.New(log)}})

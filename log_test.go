@@ -56,7 +56,7 @@ type line struct {
 	level   slog.Level
 }
 
-// Each thing that nobody else is told of is a line.
+// What no peer learns of is logged, each in a line.
 func TestServerLogs(t *testing.T) {
 	for body, want := range map[string]line{
 		`nonsense`: {"jsonrpc2: message refused", map[string]string{"message": "nonsense", "bytes": "8", "error": "not valid JSON: at byte 0"}, slog.LevelWarn},

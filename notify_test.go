@@ -174,7 +174,8 @@ func TestNotifyAndCallConcurrently(t *testing.T) {
 	require.EqualValues(t, 32*50, counter.N.Load())
 }
 
-// A Conn that refuses a notification tells Notify as much as one that fails it later.
+// Notify returns the same error and counts the same, whether the Conn refuses a notification
+// or fails it later.
 func TestNotifyRefused(t *testing.T) {
 	for refusal, want := range map[error]jsonrpc2.ClientCounts{
 		errors.New("gone"):      {Unsent: 1},
@@ -196,8 +197,7 @@ func TestNotifyRefused(t *testing.T) {
 	}
 }
 
-// A notification in a batch that is refused as a whole fails with it. It was reported as
-// sent.
+// A notification in a batch that is refused as a whole fails, too: it was reported as sent.
 func TestNotifyInABatchThatIsRefused(t *testing.T) {
 	for missing, want := range map[error]error{
 		jsonrpc2.ErrOverloaded:    jsonrpc2.ErrOverloaded,

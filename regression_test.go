@@ -20,7 +20,7 @@ import (
 
 // What is tested here went wrong once.
 
-// A Batch around a Batch claims of nothing that was sent that it was not.
+// A Batch around a Batch says of no request that was sent that it did not run.
 func TestBatchAroundABatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := newScriptedClient()
@@ -41,7 +41,8 @@ func TestBatchAroundABatch(t *testing.T) {
 	})
 }
 
-// What became of another call, as the cause of a context, is not what became of this one.
+// If the error of another call is the cause that a context was canceled with, errors.Is does
+// not find it in the error of this call.
 func TestCauseIsNotTheFate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stats := new(jsonrpc2.ClientStats)
@@ -69,7 +70,7 @@ func TestCauseIsNotTheFate(t *testing.T) {
 	})
 }
 
-// A call that timed out ends as such, also where its Conn ends while it is inquired of.
+// A call that timed out ends with ErrTimeout, even if the Conn ends during its inquiry.
 func TestConnEndsDuringAnInquiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, client := newInquired(t, time.Second, nil)
@@ -82,7 +83,8 @@ func TestConnEndsDuringAnInquiry(t *testing.T) {
 	})
 }
 
-// What an error begins with says what became of a request, not what it wraps.
+// The sentinel that the text of an error begins with says what became of a request, not another
+// one that the error wraps.
 func TestFailureIsItsFirstSentinel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stats jsonrpc2.ClientStats
@@ -104,8 +106,8 @@ func TestFailureIsItsFirstSentinel(t *testing.T) {
 	})
 }
 
-// A result that does not fit ends a plain client.Call, and with it the client: the other
-// calls have no bad reply.
+// A result that does not fit a plain client.Call ends the client: the other calls fail with
+// ErrReplyLost, not with ErrBadReply.
 func TestMisfitIsItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := newScriptedClient()
@@ -124,7 +126,7 @@ func TestMisfitIsItsOwn(t *testing.T) {
 	})
 }
 
-// A request that has ended is not kept by the context that it was made under.
+// A context that lives on does not keep the requests alive that were made with it.
 func TestSentRequestIsNotKept(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -16,8 +16,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// TestReplies has a call answered by what is no answer to it, and by what is one
-// in an odd form.
+// A call is answered by a valid response alone, also by one in an odd form.
 func TestReplies(t *testing.T) {
 	const good = `{"jsonrpc":"2.0","id":ID,"result":7}`
 	for _, test := range []struct {
@@ -194,8 +193,8 @@ func TestFailuresAreCounted(t *testing.T) {
 	}
 }
 
-// What a stranger puts into the text of an error that is no server's does not make
-// it one.
+// AsError finds no server's error in an error of the client, whatever text of a stranger
+// that contains.
 func TestFailureIsNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := newScriptedClient()
@@ -212,7 +211,7 @@ func TestFailureIsNoAnswer(t *testing.T) {
 	})
 }
 
-// Whoever calls without a reply wants to know whether it worked, no more.
+// A call with a nil reply learns whether it worked, and decodes no result.
 func TestReplyUnwanted(t *testing.T) {
 	p := newPeer(t, jsonrpc2.ClientOptions{})
 	call := p.client.Go("Test.Call", nil, nil, nil)

@@ -121,8 +121,8 @@ func TestRetryAfterKeepsNotifications(t *testing.T) {
 	})
 }
 
-// What goes around a Conn that another codec has ends with its client, and leaves the Conn
-// to that codec.
+// If another codec has the Conn below a Retry or a Batch, the calls of the second client fail
+// with ErrOpened, its Close ends, and the first client goes on.
 func TestWrappersOfAnOpenedConn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := jsonrpc2.Pipe()

@@ -14,8 +14,9 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// What a broken reply leaves unanswered fails with what the Conn knows, and is sent again by
-// that: under Retry it was an ErrBadReply, as where a proxy says 503 in words.
+// The calls that a broken reply leaves unanswered fail with the Missing of the Reply, and are
+// sent again if that says so. With Retry they failed with ErrBadReply, for example when a proxy
+// said 503 in words.
 func TestRetryBrokenReply(t *testing.T) {
 	for name, wrap := range map[string]func(jsonrpc2.ClientConn) jsonrpc2.ClientConn{
 		"Retry":        func(c jsonrpc2.ClientConn) jsonrpc2.ClientConn { return jsonrpc2.Retry(c, nil) },
@@ -43,8 +44,8 @@ func TestRetryBrokenReply(t *testing.T) {
 	}
 }
 
-// A call that the budget did not allow to be sent again after After is looked at once more: it
-// waited until its deadline.
+// If the budget does not allow a call to be sent again when After is over, the call gets its
+// turn After later: it waited until its deadline.
 func TestRetryAfterWithheld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const calls = 300
@@ -66,8 +67,8 @@ func TestRetryAfterWithheld(t *testing.T) {
 	})
 }
 
-// Requests of which a stream took nothing cost none of the budget, however soon there is
-// another stream: most of them failed.
+// Requests of which a stream has written nothing are sent again at no cost, however soon there
+// is another stream: they used up the budget, and most of them failed.
 func TestRetryUnwritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const calls = 500
@@ -92,8 +93,8 @@ func TestRetryUnwritten(t *testing.T) {
 	})
 }
 
-// A request that the Conn refuses has not run, also if the connection ends at the same time: it
-// failed as one that may have.
+// A request that the Conn refuses has not run, even if the connection ends at the same time: it
+// failed with ErrReplyLost.
 func TestRefusedAtTheEnd(t *testing.T) {
 	conn := newMoodyConn()
 	conn.handle = func(int, *jsonrpc2.Request) error {

@@ -525,8 +525,8 @@ func isReplyLost(err error) bool {
 	return err != nil && strings.HasPrefix(err.Error(), jsonrpc2.ErrReplyLost.Error())
 }
 
-// A transport sees the headers of a request also by its tries, and answers them by what it
-// was given.
+// A transport sees the headers and the context values of a request through each try, and may
+// answer the try.
 func TestRetryPassesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := make(map[string]string)

@@ -36,7 +36,7 @@ func newHeldUp(t *testing.T) heldUp {
 	return h
 }
 
-// call has a call come in, which waits for a place if there is none.
+// call offers a call to the server. It waits for a place if none is free.
 func (h heldUp) call(method string) {
 	go func() {
 		h.conn.messages <- jsonrpc2.Delivery{

@@ -333,8 +333,8 @@ func (s *sameness) members(shape *shape) (values []string, nulls bool) {
 	return values, nulls
 }
 
-// requireStrict requires a strict server to find nothing amiss with what our
-// client sends. That a type with methods of its own becomes null it can't know.
+// requireStrict requires a strict server to accept what our client sends. It leaves out types
+// with methods of their own that are sent as no params: a strict server wants params for them.
 func (s *sameness) requireStrict(params string) {
 	s.t.Helper()
 	if params != "" || s.decoder.shapes.of(s.typ).kind != customShape {

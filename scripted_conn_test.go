@@ -93,7 +93,7 @@ func newScriptedClient() *scriptedClient {
 
 func (c *scriptedClient) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) { return c.read(ctx) }
 
-// answer has a message come in.
+// answer makes ReadReply return a message.
 func (c *scriptedClient) answer(body string) { c.messages <- jsonrpc2.Reply{Body: []byte(body)} }
 
 // mute makes c say no longer that anything was sent.
@@ -104,7 +104,7 @@ func (c *scriptedClient) mute() *scriptedClient {
 	return c
 }
 
-// refuse makes WriteRequest fail, or no more.
+// refuse makes WriteRequest fail with err, or work again if err is nil.
 func (c *scriptedClient) refuse(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -346,8 +346,7 @@ func TestServeDefaultServer(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
-// The codecs do without our Serve and NewClient.
-// ServeRequest leaves the codec open: its Close sends the answer, and leaves nothing
+// ServeRequest leaves the codec open. The codec's Close sends the answers, and leaves nothing
 // behind.
 func TestServeRequest(t *testing.T) {
 	there, here := tcpPair(t)
@@ -364,6 +363,8 @@ func TestServeRequest(t *testing.T) {
 	require.Equal(t, strings.Repeat(`{"jsonrpc":"2.0","id":1,"result":6.1}`+"\n", 2), string(answers))
 }
 
+// The codecs work without Serve and NewClient, in net/rpc's own ServeCodec and
+// NewClientWithCodec.
 func TestCodecsInNetRPC(t *testing.T) {
 	there, here := net.Pipe()
 	done := make(chan struct{})
@@ -421,8 +422,8 @@ func TestReplyOnce(t *testing.T) {
 	}
 }
 
-// What the transport can't have served is settled, not run; it is answered where
-// the transport says with what.
+// A message that the transport gives an Err for is settled and not run. It is answered if
+// Err is an *Error.
 func TestServerMessageErr(t *testing.T) {
 	dead := fmt.Errorf("taken too often: %w", &jsonrpc2.Error{Code: -32000, Message: "dead"})
 	const answer = `{"jsonrpc":"2.0","id":7,"error":{"code":-32000,"message":"dead"}}`

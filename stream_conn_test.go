@@ -143,7 +143,8 @@ func TestStreamEndsWithData(t *testing.T) {
 	}
 }
 
-// The end of the stream breaks a text like anything else that can't be in it.
+// The end of the stream breaks off a text. The whole requests in the lines behind the break
+// are served.
 func TestStreamEndsBehindBrokenText(t *testing.T) {
 	for name, text := range map[string]string{
 		"in an array":      "[\n" + addOne,
@@ -164,7 +165,7 @@ func TestStreamEndsBehindBrokenText(t *testing.T) {
 	}
 }
 
-// What no transcript can hold: bytes that are no text.
+// Bytes that are no text, which no transcript can hold, break a message and not the stream.
 func TestStreamBrokenBytes(t *testing.T) {
 	for name, broken := range map[string]string{
 		"invalid UTF-8":          `{"jsonrpc":"2.0","id":"` + "\xff" + `","method":"Calc.Add"}`,

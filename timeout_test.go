@@ -63,8 +63,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// Timeouts counts the calls that a deadline ended, whose ever it was, and not
-// those whose caller went away.
+// Timeouts counts the calls that the client's Timeout or the deadline of a ctx has ended, and
+// not those that were canceled.
 func TestTimeoutsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stats := new(jsonrpc2.ClientStats)
@@ -84,8 +84,8 @@ func TestTimeoutsAreCounted(t *testing.T) {
 	})
 }
 
-// An error that names no call may be about any of those that wait. Which one is
-// not certain, so none fails of it; but those that time out say that it came.
+// An error that names no call may be about any of those that wait, and so fails none. The
+// errors of calls that time out later quote it.
 func TestTimeoutTellsOfNamelessError(t *testing.T) {
 	const nameless = `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no such version"}}`
 	const told = `; an error that names no call came meanwhile: "no such version (JSON-RPC error -32600)"`
