@@ -52,8 +52,8 @@ const (
 //
 // A server that knows no batches answers with a single error without an id. The calls of
 // the batch fail with this error if it is certainly about them. HTTP and RabbitMQ say which
-// message it answers. Over Redis and streams, no other call must have been sent and wait for
-// its answer. Otherwise the calls of the batch fail with ErrTimeout, and its text quotes the
+// message it answers. Over Redis and streams it is certain only if no other call waits for an
+// answer. Otherwise the calls of the batch fail with ErrTimeout, and its text quotes the
 // error.
 func Batch(conn ClientConn, opts *BatchOptions) ClientConn {
 	if opts == nil {

@@ -19,7 +19,7 @@ type call struct {
 	// Set by the codec before net/rpc says that the call is done.
 	err     error
 	pending *pendingCall
-	sent    bool // or may have been
+	sent    bool // the request was sent, or may have been
 }
 
 // Call calls a method, such as "Calc.Add", and returns its result. client was made by
@@ -151,8 +151,8 @@ type notification struct {
 //
 // Notify waits for that until ctx is done or, if ctx has no deadline, until the client's
 // Timeout has passed. The error is then an [ErrUnconfirmed], which wraps ctx.Err() or
-// [ErrTimeout], too: the notification may run. So it may after any other ErrUnconfirmed, as
-// when the client is closed.
+// [ErrTimeout], too: the notification may run. The same holds after any other ErrUnconfirmed,
+// as when the client is closed.
 //
 // After every other error the notification does not run. If ctx is done before Notify
 // begins, Notify sends nothing, and the error wraps ctx.Err() and [ErrNotRun]. Otherwise the

@@ -16,7 +16,7 @@ type CallInfo struct {
 
 	// Attempt is, on a server, how often the call has been begun, this time included. It
 	// is more than 1 if a server that had the call has died or was taken for dead, even if
-	// that had not begun it. Only Redis with [AtLeastOnce] knows it; else it is 0.
+	// that server had not begun it. Only Redis with [AtLeastOnce] knows it; else it is 0.
 	Attempt int
 
 	// Peer is, on a server, who sent the call: over HTTP and streams. Brokers don't tell.

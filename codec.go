@@ -103,10 +103,10 @@
 // With [AtLeastOnce], the broker then gives the request to another server, which it may
 // end, too. Such a request is given up in the end:
 //
-//	broker                         gives it up after
-//	Redis                          MaxAttempts starts
-//	RabbitMQ, a quorum queue       the delivery limit of the queue
-//	RabbitMQ, a classic queue      its expiration (the default kind of queue)
+//	broker                                 gives the request up after
+//	Redis                                  MaxAttempts starts
+//	RabbitMQ, quorum queue                 the delivery limit of the queue
+//	RabbitMQ, classic queue, the default   the expiration of the request
 //
 // A [DeadList] shows the requests that Redis or a quorum queue has given up. It can put them
 // back into the queue when the server is mended. On RabbitMQ it needs amqpconn's

@@ -19,16 +19,16 @@ import (
 //		…
 //	}
 //
-// A Context is done when one of these comes:
+// A Context is done as soon as one of these is true:
 //
-//   - the deadline of the call;
-//   - the end of the caller, as far as it is known: over HTTP, streams and a [Pipe];
-//   - in a drain, the end of ServerOptions.Grace;
-//   - the return of the method.
+//   - The deadline of the call has passed.
+//   - The caller is known to be gone: over HTTP, streams and a [Pipe].
+//   - ServerOptions.Grace is over, in a drain.
+//   - The method has returned.
 //
 // A Context has the values of the HTTP request's context, or over other transports those of
-// the ctx given to Serve. If ServerOptions.Begin returns a context, it has the values of that.
-// [CallFrom] returns the id of the call, its metadata and more.
+// the ctx given to Serve. If ServerOptions.Begin returns a context, the values are those of
+// that one. [CallFrom] returns the id of the call, its metadata and more.
 //
 // A Context is never sent: it is not one of the params, neither by name nor by position.
 // Only the codec of a server sets it. In arguments made by hand, or served by net/rpc's

@@ -17,8 +17,8 @@ import (
 // DialStreamOptions are the options of DialStream. The zero value is useful, and so is a nil
 // pointer to it.
 type DialStreamOptions struct {
-	// Logger gets one error line when the connection fails, one when it fails by another
-	// cause, and one info line when it works again; slog.Default() if nil.
+	// Logger gets one error line when the connection fails, one for each new cause while it
+	// is down, and one info line when it works again; slog.Default() if nil.
 	Logger *slog.Logger
 }
 
@@ -45,9 +45,9 @@ const (
 //
 // dial is called by one goroutine at a time. ctx limits dial alone: it is done after 5 s,
 // when the Conn is closed, and as soon as dial returns. So the stream must not depend on it.
-// dial must return soon after: requests wait for it, and Close waits for up to 2 s. A Conn
-// owns the stream that dial returns, and closes it. A Close of the stream must make a Read and
-// a Write that hang return.
+// dial must return soon after ctx is done: requests wait for dial, and Close waits for up to
+// 2 s. A Conn owns the stream that dial returns, and closes it. A Close of the stream must make
+// a Read and a Write that hang return.
 //
 // # Connecting
 //
@@ -308,7 +308,7 @@ func (c *RedialConn) Err() error {
 	switch {
 	case c.stopped:
 		return net.ErrClosed
-	case cause == nil, cause == io.EOF: // which may be no fault
+	case cause == nil, cause == io.EOF: // io.EOF may be no fault
 		return nil
 	}
 	return fmt.Errorf("jsonrpc2: no connection: %w", cause)

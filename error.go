@@ -32,9 +32,9 @@ const (
 // There are three exceptions:
 //
 //   - For a result that doesn't fit, net/rpc puts "reading body " before the text.
+//   - A result that doesn't fit also ends the client. Each other client.Call that waits then
+//     fails with the same error, which is about another call.
 //   - A client.Call that waits when its client is closed fails with rpc.ErrShutdown.
-//   - A client.Call that waits when the client is ended by the result of another one, which
-//     doesn't fit, fails with the error of the other one.
 var (
 	// ErrTimeout ends a call that has no answer in time. The call may have run, or may
 	// still run, unless the error is an ErrNotRun, too. The text tells what else is

@@ -23,8 +23,8 @@ type serverCall struct {
 }
 
 // An exchange is a request message and what is known of its one reply. The items of a batch
-// share it. The codec's mu protects begun, left, answers and reserved; expired is for the
-// reading goroutine, and for the end of the last item.
+// share it. The codec's mu protects begun, left, answers and reserved. The reading goroutine
+// sets expired, and then finishes the item.
 type exchange struct {
 	reply    func([]byte) error
 	notRun   func()          // called in place of reply if nothing was begun; may be nil
@@ -34,7 +34,7 @@ type exchange struct {
 	attempt  int             // 0: not known
 	origin   Origin          // nil: nothing known
 	batch    bool
-	begun    bool   // some item of a batch was
+	begun    bool   // some item was begun
 	expired  bool   // some item was not begun, since nobody waits
 	left     int    // items of a batch that are not finished
 	answers  []byte // of a batch, so far

@@ -24,7 +24,7 @@ const (
 	expectElement                // a value, or the end of an array
 	expectMember                 // a name, or the end of an object
 	expectName                   // a name
-	expectColon                  //
+	expectColon                  // a colon
 	expectMore                   // a comma, or the bracket that closes the last one
 	inName                       // in a string that is a name
 	inNameEscape                 // behind its backslash

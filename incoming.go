@@ -149,8 +149,8 @@ func areNotifications(items []envelope) bool {
 	return true
 }
 
-// scan returns what a scan of the message has found: the Conn's, if it has made one
-// that has all items.
+// scan returns what a scan of the message has found. It takes the Conn's scan, if there is one
+// that has all items, or shows that there are more than MaxBatch.
 func (c *serverCodec) scan(d Delivery) *Header {
 	h := d.Header
 	if !h.isOf(d.Body) || h.isPartial() && h.count <= c.opts.MaxBatch {
@@ -179,7 +179,7 @@ func (c *serverCodec) check(h *Header, body []byte) error {
 	return nil
 }
 
-// refuse answers a message that can't be served with one error.
+// refuse answers a message with one error, since it can't be served.
 func (c *serverCodec) refuse(d Delivery, err error) {
 	code := int64(CodeInvalidRequest)
 	if errors.Is(err, errSyntax) {

@@ -53,6 +53,11 @@ const (
 // tls.Listen. A method learns from [CallFrom] who calls. ServeListener may be called for
 // several listeners with the same server at once.
 //
+// A place is one of the MaxInFlight calls that may run at once. A connection takes one for
+// each call or item of a batch, once it was read, and gives it back when that has ended.
+// Connections that wait get one place each in turn, so that one with many calls does not hold
+// up the others.
+//
 // The end of ctx begins the drain: no more connections are accepted, and those on which
 // nothing runs are closed. Calls that run are finished and answered, however long they
 // take; their contexts end after Grace. A batch that has begun is finished whole.
@@ -68,11 +73,6 @@ const (
 // Temporary errors of Accept, as for want of file descriptors, are logged, each cause once a
 // minute at most. Accept is tried again after 5 ms, and then after pauses that double up to
 // 1 s. A connection that breaks is a debug line in the Logger.
-//
-// A place is one of the MaxInFlight calls that may run at once. A connection takes one for
-// each call or item of a batch, once it was read, and gives it back when that has ended.
-// Connections that wait get one place each in turn, so that one with many calls does not hold
-// up the others.
 //
 // As with net/http, the [Context] of each call is done when its connection is reset, and
 // also when the peer has ended what it sends. Calls that run then are still answered, since

@@ -113,8 +113,8 @@ func decodeMeta(raw []byte) Meta {
 // its traceparent.
 var traceHeaders = [][]string{{"traceparent", "tracestate"}, {"baggage"}}
 
-// addTrace adds the trace in a message's headers to the Meta of its request. What the Meta has
-// already counts more.
+// addTrace adds the trace in a message's headers to the Meta of its request. It leaves out a
+// group of headers if the Meta has the first of them.
 func addTrace(meta Meta, header func(name string) string) Meta {
 	for _, names := range traceHeaders {
 		if _, ok := meta[names[0]]; ok || header(names[0]) == "" {

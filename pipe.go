@@ -19,8 +19,8 @@ import (
 //	client := jsonrpc2.NewClient(here, nil)
 //
 // Deadlines travel. When a caller gives up, the [Context] of its method is done, or its
-// request is withdrawn if the server has not taken it. [CallFrom] knows no Peer. On the
-// client a request fails with [ErrOverloaded] while 16 MiB wait for the server.
+// request is withdrawn if the server has not taken it. A call has no Peer. On the client a
+// request fails with [ErrOverloaded] while 16 MiB wait for the server.
 //
 // When the server closes, the calls that it has not taken fail with [ErrUnavailable], and
 // those that it has taken and not answered with [ErrReplyLost]. [Notify] returns nil at once:

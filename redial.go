@@ -244,7 +244,7 @@ func (c *RedialConn) attach(s *dialedStream) bool {
 // goroutine calls it.
 func (c *RedialConn) streamEnded(s *dialedStream, why error) {
 	if err := s.out.failure(); err != nil {
-		why = err // though the peer may have closed the stream before
+		why = err // even if the peer has closed the stream before
 	}
 	cause := causeOfEnd(s, why)
 	requests, ok := c.detach(s, cause, why == io.EOF)

@@ -89,8 +89,8 @@ func (r *Request) Sent() { r.owner.sent() }
 // Fail ends r with an error. The text of the error begins with that of a sentinel:
 //
 //   - ErrUnavailable, ErrNoServer, ErrOverloaded, ErrTooLarge: r did certainly not run;
-//   - ErrUnconfirmed: r may have been sent. This ends the notifications in r alone, and
-//     its calls still wait for their answers;
+//   - ErrUnconfirmed: r may have been sent. This ends only the notifications in r: its
+//     calls still wait for their answers;
 //   - ErrReplyLost: r may have run, and its answer can no longer come;
 //   - ErrTimeout: a limit of the Conn's own is over; r may have run;
 //   - ErrBadReply: what came as the answer is none;
@@ -118,7 +118,7 @@ func (r *Request) Context() context.Context { return (*requestContext)(r) }
 func (r *Request) IsNotification() bool { return r.owner.isNotification() }
 
 // HasNotification reports whether r is a notification, or a batch that has one among its
-// calls. Those end when r is sent.
+// items. Sent ends the notifications in r.
 func (r *Request) HasNotification() bool { return r.owner.hasNotification() }
 
 // EachHeader calls f with each header that the message of r should have, if its transport
@@ -164,7 +164,7 @@ func (r *Request) finish(end int32) bool {
 	if w == nil {
 		return true
 	}
-	for _, f := range w.after { // without the lock: nobody changes w after the end
+	for _, f := range w.after { // without the lock: after the end nobody changes after and wholes
 		go (*f)()
 	}
 	for _, whole := range w.wholes {
@@ -197,8 +197,8 @@ func (r *Request) leave(w whole) {
 	}
 }
 
-// watch returns the watchers of a request that has not ended. It is called with r.mu
-// locked.
+// watch returns the watchers of a request, and makes them if it has none. It is called with
+// r.mu locked.
 func (r *Request) watch() *watchers {
 	if r.watchers == nil {
 		w := new(watchers)

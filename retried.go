@@ -91,7 +91,7 @@ func (c *retryConn) policyOf(r *Request) RetryPolicy {
 }
 
 // limitOf returns when a request ends by itself, the zero time if it does not. It returns the
-// zero time also for a batch with a notification, of which that is not known.
+// zero time also for a batch with a notification, whose limit is not known.
 func limitOf(r *Request) time.Time {
 	switch o := r.owner.(type) {
 	case *try:

@@ -14,7 +14,7 @@ import (
 type RetryPolicy struct {
 	// Idempotent says that a request may run more than once. A call is then also sent
 	// again after ErrReplyLost, and after an ErrTimeout of the Conn itself, such as that
-	// of an http.Client; a notification is after ErrUnconfirmed.
+	// of an http.Client. A notification is also sent again after ErrUnconfirmed.
 	Idempotent bool
 
 	// After, if more than 0, also sends an Idempotent call again each time that a try has
@@ -156,7 +156,7 @@ func (c *retryConn) send(rt *retried, body []byte) {
 	rt.request.join(a)
 	if a.GivenUp() {
 		c.mu.Lock()
-		rt.state = waiting // it is not sent
+		rt.state = waiting // so that inquired says that it was not sent
 		c.mu.Unlock()
 		return
 	}

@@ -98,8 +98,8 @@ func (c *serverCodec) runs() bool {
 }
 
 // ReadRequestBody decodes the params. net/rpc calls it with a nil body if it does not know
-// the method, and only then. If it does not know the method, or if ReadRequestBody fails, it
-// calls WriteResponse at once. That sends call.err in place of net/rpc's text.
+// the method, and only then. Then, and if ReadRequestBody fails, net/rpc calls WriteResponse
+// at once. That sends call.err in place of net/rpc's text.
 func (c *serverCodec) ReadRequestBody(body any) error {
 	if body == nil {
 		c.in.call.err = c.notFound(unquote(c.in.method))

@@ -62,7 +62,7 @@ func (s *socketSource) read(ctx context.Context, in readSpace) (int, error) {
 	return s.n, nil
 }
 
-// tryRead reads what is there. It reports whether it was anything, or the end.
+// tryRead reads what is there. It reports false if nothing has come yet.
 func (s *socketSource) tryRead(fd uintptr) bool {
 	for {
 		switch s.n, s.err = syscall.Read(int(fd), s.in.space()); s.err {

@@ -22,10 +22,10 @@ import (
 // Both read on after the next newline. A text longer than MaxMessageSize is refused and
 // skipped; it is not kept in memory.
 //
-// A stream breaks when a read or a write fails, and is of no use then. On the client, what is
-// under way fails: a request of which nothing was written with ErrUnavailable, any other call
-// with ErrReplyLost, any other notification with ErrUnconfirmed. On the server, the [Context]
-// of each running call is done.
+// A stream breaks when a read or a write fails, and is of no use then. On the client, the
+// calls under way fail with ErrReplyLost, and the notifications with ErrUnconfirmed. If it was
+// a write that failed, the requests of which nothing was written fail with ErrUnavailable
+// instead. On the server, the [Context] of each running call is done.
 //
 // When the peer closes its sending side, a client ends, too: its calls fail with ErrReplyLost.
 // A server still answers the calls that run, since the peer may still read.
@@ -126,7 +126,7 @@ func (c *StreamConn) ReadRequest(ctx context.Context) (Delivery, error) {
 	return Delivery{Body: body, Reply: c.out.reply, Context: c.ctx, Origin: c.origin}, err
 }
 
-// A streamOrigin is that of the messages of a stream.
+// A streamOrigin is the Origin of all messages of a stream.
 type streamOrigin struct{ rwc io.ReadWriteCloser }
 
 // Header implements Origin: a stream has none.
@@ -208,7 +208,7 @@ func (v valued) Value(key any) any {
 	return v.values.Value(key)
 }
 
-// final returns the error that ReadReply and ReadRequest return for one of the source.
+// final returns the error that ReadReply and ReadRequest return for an error of the source.
 func (c *StreamConn) final(err error) error {
 	if isClosed(c.closed) {
 		return io.EOF
@@ -251,8 +251,9 @@ func (c *StreamConn) Err() error {
 // ended before.
 //
 // On Linux a socket makes progress when the peer's system takes bytes. Elsewhere each
-// Write that returns is progress. It has 64 KiB to a socket or a file, and 4 KiB to other
-// streams: a peer that reads less than about 50 kB/s may seem to make no progress.
+// Write that returns is progress. A Write gets up to 64 KiB on a socket or a file, and up to
+// 4 KiB on other streams: a peer that reads less than about 50 kB/s may seem to make no
+// progress.
 func (c *StreamConn) Close() error {
 	var err error
 	c.closing.Do(func() {

@@ -22,7 +22,7 @@ type aheadReader struct {
 }
 
 // readAhead begins to read ahead, unless that was begun before. The reading goroutine calls
-// it, and the following.
+// it, as it does noticeEnd, endAhead and readMore.
 func (c *StreamConn) readAhead(ctx context.Context) {
 	if c.ahead != nil || c.readErr.Load() != nil {
 		return

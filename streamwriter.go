@@ -75,7 +75,7 @@ type outgoing struct {
 
 // reset empties the buffers, and drops those that are too large to keep.
 func (o *outgoing) reset() {
-	clear(o.messages) // they would stay alive
+	clear(o.messages) // the requests would stay alive
 	o.buf, o.messages = o.buf[:0], o.messages[:0]
 	if cap(o.buf) > maxKeptBuffer {
 		o.buf = nil
