@@ -77,8 +77,8 @@
 //
 //	transport   carried by                what it says
 //	Redis       a member of the request   a time, by the clock of Redis
-//	RabbitMQ    the expiration            the time left, from the arrival at the server on
-//	HTTP        a header                  the time left, from the arrival at the server on
+//	RabbitMQ    the expiration            the time left, which the server counts from the arrival
+//	HTTP        a header                  the time left, which the server counts from the arrival
 //	streams     nothing
 //
 // The clocks of the machines need not agree.
@@ -101,7 +101,7 @@
 //
 // A panic in a method ends the process: net/rpc does not recover it, and no codec can.
 // With [AtLeastOnce], the broker then gives the request to another server, which it may
-// end, too. Such a request is given up in the end:
+// end, too. A request that ends every server is given up at last:
 //
 //	broker                                 gives the request up after
 //	Redis                                  MaxAttempts starts

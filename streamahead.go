@@ -33,8 +33,8 @@ func (c *StreamConn) readAhead(ctx context.Context) {
 	go a.run(c.source, c.breakOff)
 }
 
-// noticeEnd reads on in a drain, until Close, to notice the end of the peer: the contexts of
-// its calls are then done. What comes is dropped.
+// noticeEnd reads on in a drain, to notice the end of the peer: the contexts of its calls are
+// then done. It ends at Close, or after maxAhead bytes. What comes is dropped.
 func (c *StreamConn) noticeEnd() {
 	c.endAhead()
 	c.ahead = nil
