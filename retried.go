@@ -82,9 +82,10 @@ func (c *retryConn) policyOf(r *Request) RetryPolicy {
 	for _, part := range j.parts[1:] {
 		other := c.policyOf(part)
 		policy.Idempotent = policy.Idempotent && other.Idempotent
-		policy.After = max(policy.After, other.After)
-		if !policy.Idempotent || other.After == 0 {
+		if !policy.Idempotent || policy.After == 0 || other.After == 0 {
 			policy.After = 0
+		} else {
+			policy.After = max(policy.After, other.After)
 		}
 	}
 	return policy
