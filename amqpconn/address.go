@@ -7,10 +7,11 @@ import (
 )
 
 const (
-	// maxAddress is how long the name of a queue may be.
+	// maxAddress is how many bytes AMQP allows for the name of a queue, and for a
+	// correlation id.
 	maxAddress = 255
 
-	// reserved begins the names that are the broker's to give.
+	// reserved begins the names that only the broker gives.
 	reserved = "amq."
 
 	// generated begins the names of queues that were declared without a name.
@@ -26,14 +27,15 @@ var (
 
 // A destination says where an answer goes.
 type destination struct {
-	queue       string // "": nowhere
-	queueIsID   bool   // it is named by the request's id
-	correlation string
+	queue       string // "" if the answer goes nowhere
+	queueIsID   bool   // the request's id is the name of the queue
+	correlation string // the property correlation_id of the answer
 }
 
-// destinationOf returns where the answer to a request goes. It comes from a stranger.
-// An error says why no answer can go there. isFatal reports whether a queue's name is
-// known to end connections.
+// destinationOf returns where the answer to a request goes: to the queue in the property
+// reply_to, else to the one that the request's id names. A stranger chose both, so they are
+// checked: an error says why no answer can go there. served is the queue that the request
+// came from. isFatal reports whether an answer to a queue is known to end the connection.
 func destinationOf(d *delivery, id, served string, isFatal func(queue string) bool) (destination, error) {
 	to := destination{queue: d.ReplyTo, correlation: d.CorrelationId}
 	if to.queue == "" {
@@ -59,8 +61,8 @@ func destinationOf(d *delivery, id, served string, isFatal func(queue string) bo
 	return to, err
 }
 
-// isDirect reports whether an address may be no queue, but something that the
-// broker itself makes sense of, as it does of direct reply-to addresses.
+// isDirect reports whether an address may be one that the broker itself interprets, such as
+// a direct reply-to address, and not the name of a queue.
 func isDirect(queue string) bool {
 	return strings.HasPrefix(queue, reserved) && !strings.HasPrefix(queue, generated)
 }

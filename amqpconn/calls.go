@@ -6,15 +6,19 @@ import "sync"
 type calls struct {
 	mu    sync.Mutex // protects following
 	byID  map[string]request
-	sweep int // when there are so many, look for those given up
+	sweep int // when there are so many, add drops those that were given up
 }
 
+// minSweep is the first sweep. The later ones grow with the calls that are left, so that
+// sweeping costs each call little.
 const minSweep = 1024
 
 func newCalls() *calls {
 	return &calls{byID: make(map[string]request), sweep: minSweep}
 }
 
+// add adds a call. Now and then it drops all that were given up: their answers may never
+// come.
 func (c *calls) add(r request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -30,6 +34,7 @@ func (c *calls) add(r request) {
 	c.sweep = 2*len(c.byID) + minSweep
 }
 
+// remove removes a call and returns it. It reports whether the call was there.
 func (c *calls) remove(id string) (request, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -38,6 +43,7 @@ func (c *calls) remove(id string) (request, bool) {
 	return r, ok
 }
 
+// removeAll removes all calls, and returns those whose callers still wait.
 func (c *calls) removeAll() (all []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,8 +56,8 @@ func (c *calls) removeAll() (all []request) {
 	return all
 }
 
-// removeBehind removes the calls that were published on a session after so many
-// messages.
+// removeBehind removes the calls that were published on a session after its first
+// messages, of that number. It returns those whose callers still wait.
 func (c *calls) removeBehind(session *publishSession[request], messages int64) (behind []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,22 +10,26 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A publishChannel keeps a channel of a publisher's connection. One goroutine, the writer
-// of an outbox, publishes on it; what it publishes while it holds the wire goes out in one
-// write. T is what the writer knows a message by.
+// A publishChannel keeps a channel of a publisher's connection open, for one goroutine: the
+// writer of an outbox. The messages that the writer publishes while it holds the wire go out
+// in one write. T is what the writer publishes: a request or a reply.
+//
+// A publishChannel has two goroutines: run's, and for each session its listener's. The
+// listener's calls returned and report; run's calls ended.
 type publishChannel[T any] struct {
 	sessions sessions[publishSession[T]] // changed wakes the writer
-	confirms bool                        // each message that is published
-	onDemand bool                        // it is not opened before open is called
+	confirms bool                        // the channel is in confirm mode
+	onDemand bool                        // the channel is not opened before open is called
 	open     func()
 	opening  chan struct{} // closed by open
 
-	// returned, if set, is told of what came back. item is nil without confirms.
+	// returned, if set, is called with each message that came back. Without confirms item
+	// is nil.
 	returned func(r amqp.Return, item *T)
-	// report, with confirms, is told what became of each message. It is told of those
-	// that came back, too.
+	// report is called, with confirms, with the fates of messages. Those that came back
+	// are among them.
 	report func([]fate[T])
-	// ended, if set, is told of the end of a session, when nothing more can come from it.
+	// ended, if set, is called when a session has ended, after the last returned and report.
 	ended func(s *publishSession[T], err error)
 }
 
@@ -40,7 +44,8 @@ func newPublishChannel[T any](confirms, onDemand bool) *publishChannel[T] {
 	return c
 }
 
-// run implements channelUser. A channel that refuses everything is replaced by another.
+// run implements channelUser. If the broker refuses all messages on a channel, run opens
+// another one on the same connection.
 func (c *publishChannel[T]) run(ctx context.Context, conn *publishConn) error {
 	if c.onDemand {
 		closed := conn.NotifyClose(make(chan *amqp.Error, 1))
@@ -60,7 +65,7 @@ func (c *publishChannel[T]) run(ctx context.Context, conn *publishConn) error {
 	}
 }
 
-// awaitOpening waits until a channel is to be opened. It returns why it is not.
+// awaitOpening waits until a channel is to be opened. An error says why none is.
 func awaitOpening(ctx context.Context, closed <-chan *amqp.Error, opening <-chan struct{}) error {
 	select {
 	case <-opening:
@@ -72,7 +77,9 @@ func awaitOpening(ctx context.Context, closed <-chan *amqp.Error, opening <-chan
 	}
 }
 
-// runSession uses a channel until it fails.
+// runSession makes s the current session until its channel or connection fails, ctx is done,
+// or the broker has refused all messages for long. In the last case the connection goes on.
+// Else runSession closes it, and the publisher opens another one.
 func (c *publishChannel[T]) runSession(ctx context.Context, conn *publishConn, s *publishSession[T]) (err error) {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
@@ -87,7 +94,7 @@ func (c *publishChannel[T]) runSession(ctx context.Context, conn *publishConn, s
 	var listening sync.WaitGroup
 	listening.Go(c.listener(s, returns, giveUp).listen)
 	c.sessions.set(s)
-	if !c.onDemand {
+	if !c.onDemand { // another channel says that the connection is up
 		conn.up()
 	}
 	err = lacking(await(ctx, connClosed, chClosed), write, exchange)
@@ -95,7 +102,7 @@ func (c *publishChannel[T]) runSession(ctx context.Context, conn *publishConn, s
 	s.fail(err)
 	if errors.Is(err, errAllRefused) {
 		s.awaitFates(connClosed)
-		_ = s.ch.Close() // closes what is listened to
+		_ = s.ch.Close() // ends the listener
 	} else {
 		conn.failed(err)
 		closeSoon(conn.Connection)
@@ -119,11 +126,11 @@ func (c *publishChannel[T]) listener(s *publishSession[T], returns <-chan amqp.R
 	}
 }
 
-// kick receives when a try to publish has become worth while.
+// kick returns a channel that receives when it is worth trying to publish again.
 func (c *publishChannel[T]) kick() <-chan struct{} { return c.sessions.changed }
 
-// wakeUp implements channelUser.
+// wakeUp implements channelUser: it makes the channel of kick receive.
 func (c *publishChannel[T]) wakeUp() { link.Signal(c.sessions.changed) }
 
-// current returns the channel to publish on, nil if there is none.
+// current returns the session to publish on, nil if there is none.
 func (c *publishChannel[T]) current() *publishSession[T] { return c.sessions.current() }

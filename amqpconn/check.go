@@ -7,25 +7,25 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// The checks of a channel without confirms find out how many of its messages have
-// arrived: the broker answers a question when it has seen to what came before. That costs
-// it nothing for each message.
+// The checks of a channel without confirms find out how many of its messages have arrived.
+// Now and then they ask the broker a question. Its answer shows that all messages published
+// before the question have arrived, and costs the broker nothing for each of them.
 type checks struct {
 	ask     func()          // asks the question, and waits for its answer
 	gone    <-chan struct{} // closed when nobody answers any more
-	running sync.WaitGroup  // the questions that are being asked, or will be
+	running sync.WaitGroup  // the goroutines that wait to ask, or ask
 
 	mu      sync.Mutex // protects following
-	stopped bool       // no more questions
-	pending bool       // a question will be asked
-	last    time.Time  // when the last one was asked
+	stopped bool       // no goroutine is started any more
+	pending bool       // a goroutine waits to ask
+	last    time.Time  // when the last question was asked
 }
 
-// checkPause is between two questions.
+// checkPause is the least time between two questions.
 const checkPause = 100 * time.Millisecond
 
-// start asks a question soon, at least checkPause after the one before. It comes after all
-// that was published.
+// start asks a question soon, on a goroutine of its own, about all that was published. It
+// does nothing if a question is about to be asked: that one comes after it, too.
 func (c *checks) start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,15 +43,16 @@ func (c *checks) start() {
 	})
 }
 
-// begin notes that a question is being asked. What is published from now on is for the
-// next one.
+// begin notes that a question is being asked. The next question is for what is published
+// from now on.
 func (c *checks) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pending, c.last = false, time.Now()
 }
 
-// stop lets no more questions be asked but those that are on their way.
+// stop makes start do nothing. A question that is about to be asked is still asked, unless
+// gone is closed.
 func (c *checks) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

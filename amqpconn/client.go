@@ -15,15 +15,15 @@ import (
 )
 
 // A ClientConn calls the servers of a queue. Dial makes it; give it to one codec, as
-// jsonrpc2.NewClient does. The codec calls and closes it. Err and Stats are for any
-// goroutine. Close awaits its goroutines: two outlets (one with Persistent), publisher,
-// a channel for each outlet, and receiver:
+// jsonrpc2.NewClient does. The codec calls and closes it. Any goroutine may call Err and
+// Stats. Close waits for its goroutines: two outlets with a channel and a listener each (one
+// with Persistent), publisher, and receiver.
 //
 //	WriteRequest  on a caller's goroutine: hand a request over
 //	  outlet        publish all requests that wait, on the outlet's channel
 //	  publisher     keep a connection to publish on
 //	    channel       keep a channel of it
-//	      outcomes      end the notifications that are confirmed, and what failed
+//	      listener      end the notifications that are confirmed, and requests that failed
 //	  receiver      keep a connection to consume answers on
 //	ReadReply     on the codec's goroutine: return one answer
 //	Inquire       on another of the codec's: look at the queue
@@ -32,18 +32,18 @@ type ClientConn struct {
 	opened atomic.Bool
 	state  *link.State
 
-	outlets   []*outlet // the last one's channel confirms
+	outlets   []*outlet // for calls, and for notifications; with Persistent one for both
 	publisher *publisher
 	outcomes  *outcomes
 	calls     *calls
 	receiver  *receiver
-	inquired  *inspector  // the asker's own
-	asker     *link.Asker // for Inquire
-	looks     *link.Asker // for looks at the queue
+	inquired  *inspector  // what Inquire knows of the queue
+	asker     *link.Asker // runs inquired, which itself uses looks
+	looks     *link.Asker // runs looks at the queue, and its creation
 
-	sending sync.WaitGroup
+	sending sync.WaitGroup // the outlets' goroutines
 	closing sync.Once
-	closed  chan struct{} // closed by Close when all is sent
+	closed  chan struct{} // closed by Close when all is sent, or its time is over
 
 	replies atomic.Int64
 }
@@ -78,8 +78,9 @@ func newClientConn(d *dialer, opts DialOptions) *ClientConn {
 	return c
 }
 
-// makeOutlets makes an outlet for calls, and one whose channel confirms for the rest. Its
-// channel is opened by the first notification. With Persistent one outlet is for all.
+// makeOutlets makes an outlet for calls, and one for requests with notifications. The
+// second one's channel is in confirm mode, and is opened when it has a request. With
+// Persistent there is one outlet, in confirm mode, for all requests.
 func (c *ClientConn) makeOutlets(opts *DialOptions) {
 	seen := newInspector(c.receiver, c.dialer.queue, c.looks)
 	seen.logger = c.state.Logger
@@ -107,9 +108,9 @@ func (c *ClientConn) makeOutlets(opts *DialOptions) {
 	}
 }
 
-// outletFor returns the outlet for a request. A batch with a notification goes by the
-// channel that confirms, as a whole, since it is one message: its notifications end with
-// the confirm, and its calls, whose answers do not wait for that, lose nothing.
+// outletFor returns the outlet for a request. A batch with a notification is one message,
+// and needs the confirm to end its notifications. Its calls lose nothing by that: their
+// answers do not wait for the confirm.
 func (c *ClientConn) outletFor(r *jsonrpc2.Request) *outlet {
 	if r.HasNotification() {
 		return c.outlets[len(c.outlets)-1]
@@ -128,9 +129,9 @@ func (c *ClientConn) Open(jsonrpc2.Settings) error {
 
 // WriteRequest implements jsonrpc2.ClientConn.
 func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
-	r.Keep()
+	r.Keep() // an outlet publishes Body later
 	id := r.ID()
-	if id == "" || len(id) > maxAddress {
+	if id == "" || len(id) > maxAddress { // no correlation id
 		id = link.NewName()
 	}
 	own := request{Request: r, id: id, wantsAnswer: !r.IsNotification(), until: time.Now().Add(sendPatience)}
@@ -157,7 +158,8 @@ func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 	}
 }
 
-// reply makes a Reply of an answer.
+// reply returns the Reply for an answer. For one without the correlation id of a waiting
+// call, the codec finds the call by the ids in the answer's body.
 func (c *ClientConn) reply(answer amqp.Delivery) jsonrpc2.Reply {
 	r, ok := c.calls.remove(answer.CorrelationId)
 	switch {
@@ -166,15 +168,16 @@ func (c *ClientConn) reply(answer amqp.Delivery) jsonrpc2.Reply {
 	case r.isSingle():
 		return jsonrpc2.Reply{Body: answer.Body, Request: r.Request, Missing: errNoResponse}
 	}
-	r.Sent() // if that was not known yet; the items of a batch may be answered one by one
+	r.Sent() // the answer may come before the confirm
+	// Missing is not set: a server may answer the items of a batch one by one.
 	return jsonrpc2.Reply{Body: answer.Body, Request: r.Request}
 }
 
 // errNoResponse ends a call whose answer holds no response to it.
 var errNoResponse = fmt.Errorf("%w: no response to this call", jsonrpc2.ErrBadReply)
 
-// Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works. It is
-// not nil before the broker has answered.
+// Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works. Until
+// the broker has let the client in, it returns an error, too.
 func (c *ClientConn) Err() error {
 	select {
 	case <-c.closed:
@@ -188,8 +191,8 @@ func (c *ClientConn) Err() error {
 }
 
 // Inquire implements jsonrpc2.ClientConn. It returns what is wrong with the connection
-// or, if nothing is, how many consumers the queue has, as of a second ago. It removes no
-// request from the queue: calls expire there.
+// or, if nothing is, how many consumers the queue had, at most a second ago. It withdraws
+// no request from the queue: calls expire there.
 func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
 	queue, ok := link.Ask(ctx, c.asker, func() queueState { return c.inquired.within(consumersFresh) })
 	finding := c.Err()
@@ -207,7 +210,8 @@ func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) 
 }
 
 // Close implements jsonrpc2.ClientConn. It takes less than 2 s, even if the broker does
-// not answer: it waits a second for what was accepted to be sent and confirmed.
+// not answer. For a second of that it waits until all accepted requests are sent and
+// confirmed.
 func (c *ClientConn) Close() error {
 	c.closing.Do(func() {
 		unsent := c.Stats().Unsent
@@ -215,15 +219,15 @@ func (c *ClientConn) Close() error {
 			o.requests.Close()
 		}
 		stopAll(c.flush, c.publisher, c.receiver)
-		c.asker.Close() // the end of the connections ends their questions
+		c.asker.Close() // the connections are closed: that ends the questions under way
 		c.looks.Close()
 		c.state.LogUnsent(c.Stats().Unsent - unsent)
 	})
 	return nil
 }
 
-// flush waits until all requests are sent, or there is no more time for that. Then it
-// ends ReadReply.
+// flush waits until all requests are sent and all confirms have come, or the outlets' time
+// is over. Then it ends ReadReply. The end of the connection ends what hangs.
 func (c *ClientConn) flush() {
 	c.sending.Wait()
 	c.outcomes.unreported.Wait()

@@ -18,12 +18,13 @@ import (
 type dialer struct {
 	queue  string // for errors
 	urls   []string
-	uris   []amqp.URI // of them
-	plain  []string   // the same without TLS, which secure speaks
+	uris   []amqp.URI // urls, parsed
+	plain  []string   // urls as the library gets them: secure speaks TLS, not the library
 	config amqp.Config
 }
 
-// newDialer checks the URLs. Their parser's errors quote the password.
+// newDialer returns the dialer for a first URL and more of them. Its errors leave out those
+// of the URL parser, which quote the password. role is for the name of the connections.
 func newDialer(url string, more []string, config amqp.Config, queue, role string) (*dialer, error) {
 	if err := checkQueue(queue); err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func newDialer(url string, more []string, config amqp.Config, queue, role string
 		d.uris = append(d.uris, uri)
 		d.plain = append(d.plain, withoutTLS(u, uri))
 	}
-	config.Recovery = nil // a connection of ours is replaced as a whole
+	config.Recovery = nil // a keeper replaces a connection as a whole
 	config.Properties = maps.Clone(config.Properties)
 	if config.Properties == nil {
 		config.Properties = amqp.NewConnectionProperties()
@@ -52,11 +53,12 @@ func newDialer(url string, more []string, config amqp.Config, queue, role string
 	return d, nil
 }
 
-// dialTimeout is for the connection, and again for the handshakes.
+// dialTimeout limits each of three steps: the network connection, the handshake of TLS, and
+// that of AMQP.
 const dialTimeout = 5 * time.Second
 
-// dial makes the n'th try to connect. The end of ctx ends it. connected is told
-// of the network connection.
+// dial makes the n'th try to connect. The end of ctx ends it. connected is called with the
+// network connection before the handshake of AMQP begins.
 func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.Connection, *wire, error) {
 	config := d.config
 	config.Properties = maps.Clone(config.Properties) // the library writes to it
@@ -83,7 +85,7 @@ func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.
 		}
 		w = newWire(secured)
 		connected(w)
-		return w, w.SetDeadline(time.Now().Add(dialTimeout)) // the library resets it
+		return w, w.SetDeadline(time.Now().Add(dialTimeout)) // the library ends it after the handshake
 	}
 	conn, err := amqp.DialConfig(d.plain[n%len(d.urls)], config)
 	stop()
@@ -93,7 +95,8 @@ func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.
 	return conn, w, err
 }
 
-// dialFirst connects to the first node that can be reached.
+// dialFirst connects to the first node that can be reached. Its error has those of all
+// nodes.
 func (d *dialer) dialFirst(ctx context.Context) (conn *amqp.Connection, err error) {
 	for n := range d.urls {
 		conn, _, failed := d.dial(ctx, n, func(*wire) {})
@@ -115,7 +118,7 @@ func (d *dialer) address(n int) string {
 	return net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)) + "/" + strings.TrimPrefix(uri.Vhost, "/")
 }
 
-// addresses returns where connections are made to.
+// addresses returns the addresses of all nodes.
 func (d *dialer) addresses() string {
 	all := make([]string, len(d.uris))
 	for i := range all {
@@ -124,7 +127,7 @@ func (d *dialer) addresses() string {
 	return strings.Join(all, ", ")
 }
 
-// where says which queue it is, for errors.
+// where names the queue and its brokers, for errors.
 func (d *dialer) where() string { return fmt.Sprintf("queue %q at %s", d.queue, d.addresses()) }
 
 // located adds to an error where the n'th try connected to.
@@ -135,16 +138,16 @@ func (d *dialer) located(n int, err error) error {
 	return fmt.Errorf("%s: %w", d.address(n), err)
 }
 
-// explain returns why a connection failed where the library does not know: it
-// takes the first words of any other program for a frame that is too long.
+// explain returns the reason why a try to connect failed. The library takes the greeting of
+// any other program for a frame that is too long: explain looks at the greeting itself.
 func (d *dialer) explain(n int, w *wire, err error) error {
 	var record tls.RecordHeaderError
 	var refusal *amqp.Error
 	switch {
 	case errors.As(err, &record):
 		return fmt.Errorf("no TLS is spoken there, which amqps:// asks for: %w", err)
-	case w == nil || !w.isHeard() || d.uris[n%len(d.uris)].Scheme != "amqp":
-	case errors.As(err, &refusal) && refusal.Server:
+	case w == nil || !w.isHeard() || d.uris[n%len(d.uris)].Scheme != "amqp": // no greeting
+	case errors.As(err, &refusal) && refusal.Server: // the broker's own reason
 	default:
 		const method = 1 // the kind of a broker's first frame
 		switch greeting := *w.greeting.Load(); greeting[0] {

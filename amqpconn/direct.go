@@ -12,10 +12,10 @@ import (
 )
 
 // A directLane publishes the answers to direct reply-to addresses. RabbitMQ ends the
-// connection of who publishes to one that it can't decode, such as another
-// cluster's or a forged one. It does the same when such an address is looked for,
-// which finds the others to be alive or dead; so each is looked for before the
-// first answer goes there.
+// connection that publishes to an address which it can't decode, such as a forged one or one
+// of another cluster. So the lane looks for an address, by a passive declaration, before the
+// first answer goes there. RabbitMQ then says whether somebody listens there. If it can't
+// decode the address, it ends the connection of the lane, and the lane remembers that.
 type directLane struct {
 	lane
 
@@ -23,28 +23,28 @@ type directLane struct {
 	known map[string]finding
 }
 
-// A finding is what was found out of an address.
+// A finding is what was found out about an address.
 type finding struct {
 	verdict verdict
-	until   time.Time
+	until   time.Time // then the address is unknown again
 }
 
 type verdict int
 
 const (
 	unknown verdict = iota // not looked for yet, or not found out
-	alive
-	absent // nobody listens there
-	fatal  // to a connection
+	alive                  // somebody listens there
+	absent                 // nobody listens there
+	fatal                  // a look or an answer ends the connection
 )
 
 const (
-	findingFresh = time.Minute
-	absenceFresh = 5 * time.Second
-	maxFindings  = 4096
+	findingFresh = time.Minute     // how long alive and fatal count
+	absenceFresh = 5 * time.Second // how long absent counts
+	maxFindings  = 4096            // how many are remembered: strangers choose addresses
 
-	// maxSearches is how many addresses are looked for before the answers to
-	// those that are known get another turn.
+	// maxSearches is how many addresses the writer looks for before the answers to known
+	// addresses have another turn.
 	maxSearches = 8
 )
 
@@ -87,8 +87,8 @@ func (d *directLane) sendAll(work []reply) (again []reply) {
 	return d.settler.unexpired(again)
 }
 
-// sendReady publishes to addresses at which somebody listens. The answers are
-// not mandatory: RabbitMQ 3.10 returns all of these, also what it delivers.
+// sendReady publishes answers to addresses at which somebody listens. They are not mandatory:
+// RabbitMQ 3.10 returns each mandatory message to such an address, also one that it delivers.
 func (d *directLane) sendReady(ready []reply) (done, again []reply) {
 	s, err := d.open()
 	if err != nil {
@@ -103,14 +103,14 @@ func (d *directLane) sendReady(ready []reply) (done, again []reply) {
 			d.settler.undeliverable(f.item.queue, f.item.body, f.err)
 			done = append(done, f.item)
 		default:
-			d.remember(f.item.queue, unknown) // it may have ended the connection
+			d.remember(f.item.queue, unknown) // this answer may have ended the connection
 			again = append(again, f.item)
 		}
 	}
 	return done, again
 }
 
-// search looks for the addresses of some answers. It reports whether it found
+// search looks for some of the unknown addresses of answers. It reports whether it found
 // something out.
 func (d *directLane) search(work []reply) (found bool) {
 	searches := 0
@@ -131,7 +131,7 @@ func (d *directLane) search(work []reply) (found bool) {
 	return found
 }
 
-// look asks the broker for an address.
+// look finds out about an address. It is unknown if there is no connection.
 func (d *directLane) look(address string) verdict {
 	s, err := d.open()
 	if err != nil {
@@ -153,6 +153,7 @@ func (d *directLane) look(address string) verdict {
 	return unknown
 }
 
+// verdict returns what is known about an address.
 func (d *directLane) verdict(address string) verdict {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -163,11 +164,14 @@ func (d *directLane) verdict(address string) verdict {
 	return f.verdict
 }
 
-// isFatal reports whether an address is known to end connections.
+// isFatal reports whether an answer to an address is known to end the connection. Any
+// goroutine may call it.
 func (d *directLane) isFatal(address string) bool {
 	return isDirect(address) && d.verdict(address) == fatal
 }
 
+// remember notes what was found out about an address. If too much is known, it forgets what
+// is too old, and some of the rest if need be.
 func (d *directLane) remember(address string, v verdict) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -8,22 +8,22 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// isCode reports whether the broker refused something with a code.
+// isCode reports whether err is an AMQP error with a code.
 func isCode(err error, code int) bool {
 	var e *amqp.Error
 	return errors.As(err, &e) && e.Code == code
 }
 
-// isException reports whether the broker ended a channel or a connection for what
-// was sent on it.
+// isException reports whether the broker ended a channel or a connection because of what
+// was sent on it. With ConnectionForced it has other reasons, such as its own end.
 func isException(err error) bool {
 	var e *amqp.Error
 	return errors.As(err, &e) && e.Server && e.Code != amqp.ConnectionForced
 }
 
-// closeError returns why a connection or a channel was closed. The library puts
-// the text of a network error into its own: without the addresses in it, which
-// differ from one connection to the next, it is the same for the same cause.
+// closeError returns why a connection or a channel was closed. If that was a network error,
+// the library has put its text into the Reason. closeError removes the addresses from the
+// text: they differ from one connection to the next, and the same cause needs the same text.
 func closeError(err *amqp.Error) error {
 	if err == nil {
 		return amqp.ErrClosed
@@ -36,8 +36,8 @@ func closeError(err *amqp.Error) error {
 	return err
 }
 
-// A right is one of those that RabbitMQ knows. Each is a regular expression that
-// the names of what it is for must match.
+// A right is one that RabbitMQ gives to a user, as a regular expression: it is for the
+// queues and exchanges whose names match.
 type right string
 
 const (
@@ -49,8 +49,8 @@ const (
 // exchange is what RabbitMQ calls the default exchange, which has no name.
 const exchange = "amq.default"
 
-// lacking names the right that is missing where the broker refused something for
-// that.
+// lacking adds to an error which right is missing, if the broker refused something for the
+// lack of one. It returns any other error as it is.
 func lacking(err error, r right, name string) error {
 	if !isCode(err, amqp.AccessRefused) {
 		return err

@@ -6,21 +6,22 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A tracked message is one on a channel in confirm mode. Its fate is reported.
+// A tracked message was published on a channel in confirm mode. Its fate is reported.
 //
-// The library's stream of confirmations is of no use: a refusal of several
-// messages also stands for those among them that were confirmed before.
+// Each message has its own confirmation. The library also offers a stream of them for the
+// channel, which is of no use: if the broker refuses several messages at once, the stream
+// calls those refused, too, that the broker had confirmed before.
 type tracked[T any] struct {
 	item         T
-	number       int64 // of those on its channel
-	size         int   // of its body
+	number       int64 // its place among the messages of its channel, from 1
+	size         int   // bytes of its body
 	confirmation *amqp.DeferredConfirmation
-	messageID    string
-	returned     bool
+	messageID    string // the property by which a return names it
+	returned     bool   // the broker has returned it, and will confirm it
 }
 
-// A fate is what became of a published message. err is nil if the broker confirmed
-// it, else it is errReturned, errRefused, or errUnconfirmed with a cause.
+// A fate is what became of a published message. err is nil if the broker has confirmed
+// the message. Else it is errReturned, errRefused, or an errUnconfirmed with its cause.
 type fate[T any] struct {
 	item T
 	err  error

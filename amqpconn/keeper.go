@@ -14,24 +14,24 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A keeper keeps one connection to the broker on a goroutine of its own, and
-// replaces it when it fails.
+// A keeper keeps one connection to the broker, on a goroutine of its own, and replaces the
+// connection when it fails. stop ends the goroutine, wait waits for its end.
 type keeper struct {
 	dialer *dialer
 	state  *link.State
-	doing  string // for the log
+	doing  string // the activity of the connection in state, and in the log
 
 	use useFunc
 
 	cancel  func()
 	running sync.WaitGroup
 
-	dialing     atomic.Pointer[wire] // of the connection that is being made, or nil
-	reconnected link.Recovery        // its second connection, and later ones
+	dialing     atomic.Pointer[wire] // that of the connection in its handshake, or nil
+	reconnected link.Recovery        // when a connection was last up that is not the first
 }
 
-// A useFunc uses a connection until it fails or ctx is done. It calls up when all is
-// set up.
+// A useFunc uses a connection until it fails or ctx is done. It calls up when it has set up
+// all that it needs on the connection.
 type useFunc func(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error
 
 func newKeeper(d *dialer, state *link.State, doing string, use useFunc) *keeper {
@@ -49,9 +49,9 @@ var (
 	errConnecting = errors.New("still connecting")
 )
 
-// run makes connections. One that the broker or the library ends soon for what
-// came over it does not count as one that works: as with a message that can't be
-// read, it would be ended again and again.
+// run makes one connection after the other. Once a connection was ended soon, because of
+// what came over it, the next ones count as working only when they have lived for steady:
+// what was bad, such as a message that can't be read, may come again and again.
 func (k *keeper) run(ctx context.Context) {
 	var backoff link.Backoff
 	var flaps flaps
@@ -61,8 +61,8 @@ func (k *keeper) run(ctx context.Context) {
 			backoff.Reset()
 			k.state.Worked(k.doing)
 		}
-		lasting := time.AfterFunc(steady, works)
-		lasting.Stop()
+		steadily := time.AfterFunc(steady, works)
+		steadily.Stop()
 		err := k.once(ctx, n, func() {
 			upSince = time.Now()
 			if n > 0 {
@@ -71,10 +71,10 @@ func (k *keeper) run(ctx context.Context) {
 			if flaps == 0 {
 				works()
 			} else {
-				lasting.Reset(steady)
+				steadily.Reset(steady)
 			}
 		})
-		lasting.Stop()
+		steadily.Stop()
 		if ctx.Err() != nil {
 			return
 		}
@@ -90,11 +90,11 @@ func (k *keeper) run(ctx context.Context) {
 // steady is how long a connection has to live to count as one that works.
 const steady = 10 * time.Second
 
-// flaps are the connections in a row that were ended soon for what came over
-// them.
+// flaps count the connections in a row that were ended soon because of what came over them.
 type flaps int
 
-// count counts a connection that has ended, and was set up at a time, zero if never.
+// count counts a connection that err has ended. upSince is when it was up, zero if it never
+// was: it then says nothing about the ones before.
 func (f *flaps) count(upSince time.Time, err error) {
 	switch {
 	case upSince.IsZero():
@@ -105,7 +105,8 @@ func (f *flaps) count(upSince time.Time, err error) {
 	}
 }
 
-// isUnreadable reports whether the library could not read what came.
+// isUnreadable reports whether the library ended a connection because it could not read what
+// came. By the text alone can this be told from its other errors.
 func isUnreadable(err error) bool {
 	var e *amqp.Error
 	return errors.As(err, &e) && !e.Server && strings.HasPrefix(e.Reason, "Exception (")
@@ -116,12 +117,13 @@ func isUnreadable(err error) bool {
 func (f flaps) pause() time.Duration {
 	const first, last = 50 * time.Millisecond, 15 * time.Second
 	pause := last
-	if f < 6 {
+	if f < 6 { // from there on it would be more than last
 		pause = min(first<<(2*(f-1)), last)
 	}
 	return pause - rand.N(pause/2)
 }
 
+// once makes the n'th try to connect, and uses the connection until it fails or ctx is done.
 func (k *keeper) once(ctx context.Context, n int, up func()) error {
 	conn, w, err := k.dialer.dial(ctx, n, k.dialing.Store)
 	k.dialing.Store(nil)
@@ -129,7 +131,7 @@ func (k *keeper) once(ctx context.Context, n int, up func()) error {
 		return k.dialer.located(n, err)
 	}
 	closed := make(chan struct{})
-	unwatch := context.AfterFunc(ctx, func() { // use may be waiting for the broker
+	unwatch := context.AfterFunc(ctx, func() { // the end of conn ends a use that waits for the broker
 		defer close(closed)
 		closeSoon(conn)
 	})
@@ -142,15 +144,15 @@ func (k *keeper) once(ctx context.Context, n int, up func()) error {
 	return k.dialer.located(n, err)
 }
 
-// isGreeted reports whether a broker has begun to answer, and not ended, the
-// handshake of a new connection.
+// isGreeted reports whether the broker has begun to answer in a handshake that has not ended
+// yet.
 func (k *keeper) isGreeted() bool {
 	w := k.dialing.Load()
 	return w != nil && w.isHeard()
 }
 
-// closeSoon closes a connection in good order if the broker answers soon. What
-// waits for the broker then ends.
+// closeSoon closes a connection: in good order if the broker answers within closeGrace. All
+// that waits for the broker on it then ends.
 func closeSoon(conn *amqp.Connection) {
 	_ = conn.CloseDeadline(time.Now().Add(closeGrace))
 }
@@ -161,12 +163,13 @@ func (k *keeper) wait() { k.running.Wait() }
 // A stopper has goroutines that end with their connection.
 type stopper interface {
 	stop() // closes the connection
-	wait() // for the goroutines
+	wait() // waits for the goroutines
 }
 
-// stopAll stops the parts of a Conn and waits for them. Before, it flushes what they
-// write, which may hang on a connection whose other side does nothing any more: the
-// end of the connection then ends it.
+// stopAll calls flush, which waits until the parts of a Conn have sent what they have. Then
+// it stops the parts and waits for them. A write may hang when the broker no longer reads:
+// after sendGrace and hangGrace stopAll stops the parts before flush has returned, and the
+// end of their connections ends the write.
 func stopAll(flush func(), parts ...stopper) {
 	stop := func() {
 		for _, p := range parts {
@@ -187,7 +190,7 @@ func await(ctx context.Context, conn, ch <-chan *amqp.Error) error {
 	return awaitAnd(ctx, conn, ch, nil, nil)
 }
 
-// awaitAnd is await, and calls do at each tick meanwhile.
+// awaitAnd is like await, and calls do at each tick.
 func awaitAnd(ctx context.Context, conn, ch <-chan *amqp.Error, ticks <-chan time.Time, do func()) error {
 	for {
 		select {

@@ -11,56 +11,59 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A lane publishes answers over a connection of its own, whose loss costs none
-// of the others. It is opened for the first answer and closed when there was none
-// for a while. Each answer is confirmed before it is done with.
+// A lane publishes answers over a connection of its own: if that ends, the server's other
+// connections go on. The lane opens the connection for its first answer, and closes it when
+// there was none for laneIdle. An answer is done with when the broker has confirmed it.
+//
+// A lane has one goroutine, its writer, which start starts. directLane and lateLane add what
+// the writer does.
 type lane struct {
 	dialer  *dialer
 	settler *settler
 	outbox  *link.Outbox[reply]
-	kick    chan struct{} // receives if there is something new
-	send    func(work []reply) (again []reply)
-	abandon func(left []reply) // drops what was not sent before the end
+	kick    chan struct{}                      // makes the writer try again now
+	send    func(work []reply) (again []reply) // sends answers, and returns those to try again
+	abandon func(left []reply)                 // drops the answers that were not sent before the end
 
 	ctx     context.Context // done when the lane is stopped
 	cancel  context.CancelFunc
 	writing sync.WaitGroup
-	dials   int // the writer's own
+	dials   int // tries to connect so far; the writer's own
 
-	mu      sync.Mutex // protects following
-	session *laneSession
-	idle    *time.Timer // closes session
+	mu      sync.Mutex   // protects following
+	session *laneSession // nil if there is no connection
+	idle    *time.Timer  // closes session
 }
 
 // A laneSession is one connection of a lane.
 type laneSession struct {
 	conn    *amqp.Connection
-	ch      *amqp.Channel
-	returns chan amqp.Return
-	close   func()
+	ch      *amqp.Channel    // in confirm mode
+	returns chan amqp.Return // has room for a burst
+	close   func()           // closes conn; may be called again
 }
 
 const (
 	// laneIdle is how long an unused connection is kept.
 	laneIdle = time.Minute
 
-	// laneBurst is how many answers are published before their confirms are
-	// waited for.
+	// laneBurst is how many answers the writer publishes before it waits for their
+	// confirms.
 	laneBurst = 256
 
-	// lanePause is between two looks at answers that are to be tried again.
+	// lanePause is the longest time between two tries.
 	lanePause = 50 * time.Millisecond
 
-	// laneGrace is for the last answers.
+	// laneGrace is how long the writer tries to send the last answers, after Close.
 	laneGrace = 500 * time.Millisecond
 
-	// laneTimeout is for the broker's answers.
+	// laneTimeout is how long the confirms of a burst may take.
 	laneTimeout = 5 * time.Second
 )
 
 func (l *lane) init(d *dialer, s *settler) {
 	l.dialer, l.settler = d, s
-	l.outbox = link.NewOutbox[reply](nil) // the prefetch limits it
+	l.outbox = link.NewOutbox[reply](nil) // the prefetch limits it, or lateLane.bounded
 	l.kick = make(chan struct{}, 1)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 }
@@ -78,7 +81,7 @@ func (l *lane) put(r reply) error {
 	return l.outbox.Put(r, 0)
 }
 
-// flush waits until all answers are sent, or there is no more time for that.
+// flush closes the outbox, and waits until all answers are sent, or laneGrace is over.
 func (l *lane) flush() {
 	l.outbox.Close()
 	l.writing.Wait()
@@ -87,7 +90,8 @@ func (l *lane) flush() {
 func (l *lane) stop() { l.cancel() }
 func (l *lane) wait() { l.writing.Wait() }
 
-// open returns the connection, which stays open for laneIdle from now.
+// open returns the connection, and opens one if there is none. It stays open for laneIdle
+// from now.
 func (l *lane) open() (*laneSession, error) {
 	l.mu.Lock()
 	s := l.session
@@ -109,6 +113,7 @@ func (l *lane) open() (*laneSession, error) {
 	return s, nil
 }
 
+// dial opens a connection, to the next of the nodes. stop closes it.
 func (l *lane) dial() (*laneSession, error) {
 	l.dials++
 	conn, _, err := l.dialer.dial(l.ctx, l.dials, func(*wire) {})
@@ -161,6 +166,8 @@ func (l *lane) publish(s *laneSession, work []reply, mandatory bool) (fates []fa
 	return fates
 }
 
+// publishSome publishes a burst of answers, waits for their confirms and returns their fates.
+// The message id of an answer is its place in the burst: by that a return names it.
 func (l *lane) publishSome(s *laneSession, work []reply, mandatory bool) []fate[reply] {
 	ctx, cancel := context.WithTimeout(l.ctx, laneTimeout)
 	defer cancel()
@@ -185,19 +192,19 @@ func (l *lane) publishSome(s *laneSession, work []reply, mandatory bool) []fate[
 			fates[i].err = errRefused
 		}
 	}
-	for len(s.returns) > 0 { // each came before its confirm
+	for len(s.returns) > 0 { // a return comes before the confirm: all have come
 		r := <-s.returns
 		if i, err := strconv.Atoi(r.MessageId); err == nil && i < len(fates) {
 			fates[i].err = errReturned
 		}
 	}
-	if ctx.Err() != nil { // a late return would look like another's
+	if ctx.Err() != nil { // a return that comes later would name an answer of the next burst
 		s.close()
 	}
 	return fates
 }
 
-// count counts an answer that was confirmed.
+// count counts an answer that was confirmed, unless it was counted before it came back.
 func (l *lane) count(r reply) {
 	if !r.counted {
 		l.settler.replies.Add(1)

@@ -2,18 +2,20 @@ package amqpconn
 
 import "time"
 
-// A lateLane publishes answers again whose queue was not there: the oldest clients
-// declare the queue that is named by their request's id after they have published
-// the request.
+// A lateLane publishes answers again whose queue did not exist: some clients declare the
+// queue, which is named by the request's id, only after they have published the request.
+// The requests of these answers are acknowledged.
 type lateLane struct{ lane }
 
 const (
-	latePatience = 10 * time.Second
+	latePatience = 10 * time.Second // how long an answer waits for its queue
+
+	// The time between two tries doubles from min to max.
 	minLateDelay = 5 * time.Millisecond
 	maxLateDelay = time.Second
 
-	// maxLates and maxLateBytes bound the answers that wait for their queue:
-	// strangers may name queues that never come. The oldest are given up first.
+	// maxLates and maxLateBytes bound the answers that wait for their queues: strangers
+	// may name queues that never come.
 	maxLates     = 256
 	maxLateBytes = 16 << 20
 )
@@ -26,7 +28,7 @@ func newLateLane(d *dialer, s *settler) *lateLane {
 	return l
 }
 
-// add hands over an answer that came back. Its request is acknowledged.
+// add hands over an answer that came back. The caller acknowledges its request.
 func (l *lateLane) add(r reply) {
 	r.acknowledged = true
 	now := time.Now()
@@ -76,7 +78,8 @@ func (l *lateLane) sendAll(work []reply) (again []reply) {
 	return again
 }
 
-// bounded gives up the oldest of too many answers. New ones are at the end.
+// bounded drops answers if there are too many, from the beginning of work: new ones are at
+// the end.
 func (l *lateLane) bounded(work []reply) []reply {
 	bytes := 0
 	for i := len(work) - 1; i >= 0; i-- {
@@ -89,6 +92,7 @@ func (l *lateLane) bounded(work []reply) []reply {
 	return work
 }
 
+// giveUp drops answers whose queue has not come.
 func (l *lateLane) giveUp(work []reply) {
 	for _, r := range work {
 		l.settler.undeliverable(r.queue, r.body, errReturned)

@@ -18,15 +18,16 @@ const (
 // DialOptions are the options of Dial. The zero value is useful, and so is a
 // nil pointer to it.
 type DialOptions struct {
-	// URLs are the other nodes of a cluster. Each try to connect goes to the next one.
+	// URLs are the other nodes of a cluster. Each try to connect goes to the next node.
 	URLs []string
 
 	// Config configures the connections: TLS, SASL, vhost, heartbeat (10 s if 0),
 	// properties. Its Recovery is not used.
 	Config amqp.Config
 
-	// Declare, if set, creates the request queue if it is missing, also if it was
-	// deleted or has expired meanwhile. Else a request to a missing queue fails with
+	// Declare, if set, says how to create the request queue. The client creates it when
+	// the client connects, and when a request finds that the queue was deleted or has
+	// expired. If Declare is nil, a request to a missing queue fails with
 	// jsonrpc2.ErrNoServer.
 	Declare *Queue
 
@@ -36,12 +37,13 @@ type DialOptions struct {
 	// Before a request is published the client looks at the queue, unless it did so less
 	// than 1 s ago. So it notices within 1 s when the last server has gone, or the first
 	// one has come. The request waits for the look: a round trip, and 250 ms at most. A
-	// client that sends nothing looks at nothing.
+	// client that sends nothing does not look.
 	//
-	// In doubt requests are sent: for 15 s after the client has reconnected, since servers
-	// may need as long to come back, and when a look fails, which is logged once until
-	// looks work again. What was published never fails for this reason. If the last server
-	// goes just after a look, a request waits in the queue.
+	// In doubt requests are sent. This is so for 15 s after the client has reconnected,
+	// since servers may need as long to come back. It is also so when a look fails, which
+	// is logged once until looks work again. A request that was published never fails for
+	// lack of a server: if the last server goes just after a look, the request waits in the
+	// queue.
 	RequireServer bool
 
 	// MaxBacklog limits the requests that wait in the queue; no limit if 0. A request
@@ -55,8 +57,8 @@ type DialOptions struct {
 	Persistent bool
 
 	// ReplyPerCall gives each call a reply queue of its own, named by the call's id. It
-	// is for servers that answer on no other queue. It costs most of the calls per
-	// second.
+	// is for servers that answer on no other queue. A client then makes only a small part
+	// of the calls per second.
 	ReplyPerCall bool
 
 	// Logger gets a line when a connection fails and when all works again;
@@ -67,19 +69,19 @@ type DialOptions struct {
 // ListenOptions are the options of Listen. The zero value is useful, and so is
 // a nil pointer to it.
 type ListenOptions struct {
-	// URLs are the other nodes of a cluster. Each try to connect goes to the next one.
+	// URLs are the other nodes of a cluster. Each try to connect goes to the next node.
 	URLs []string
 
 	// Config configures the connections: TLS, SASL, vhost, heartbeat (10 s if 0),
 	// properties. Its Recovery is not used.
 	Config amqp.Config
 
-	// Queue says how the server creates its queue if that is missing.
+	// Queue says how the server creates its queue if the queue is missing.
 	Queue Queue
 
 	// Prefetch limits the messages that a server has taken and not yet answered; 64 if
 	// 0, at most 65,535. ServerOptions.MaxInFlight limits them, too: a server takes no
-	// more than it can start, so that none waits here while another server is idle.
+	// more than it can start, so that no message waits here while another server is idle.
 	Prefetch int
 
 	// Guarantee is jsonrpc2.AtLeastOnce by default: the server acknowledges a request
@@ -88,16 +90,17 @@ type ListenOptions struct {
 	Guarantee jsonrpc2.Guarantee
 
 	// ConfirmReplies delays the acknowledgement of a request until the broker has
-	// confirmed the answer. Else it follows when the answer has been written to the
-	// connection. An answer that was lost with a connection is published again. If
-	// an answer can't be published for 30 s, its request is given back.
+	// confirmed the answer. Without it the server acknowledges a request when the answer
+	// has been written to the connection. With it an answer that was lost with a connection
+	// is published again, and if an answer can't be published for 30 s, its request is
+	// given back.
 	ConfirmReplies bool
 
 	// MaxDeliveries is how often a request may be delivered without being acknowledged;
-	// 20 if 0, no limit if negative. Then it leaves the queue, and its caller waits for his
-	// timeout. With Queue.DeadLetter it goes to the queue's DeadList, else to another
-	// dead-letter exchange of the queue, if it has one, or it is dropped. Only quorum
-	// queues count deliveries.
+	// 20 if 0, no limit if negative. The next delivery is rejected: the request leaves the
+	// queue, and its caller waits until the timeout. With Queue.DeadLetter it goes to the
+	// DeadList of the queue. Else it goes to the queue's dead-letter exchange, if there is
+	// one, or is dropped. Only quorum queues count deliveries.
 	MaxDeliveries int
 
 	// Logger gets a line when a connection fails and when all works again;
@@ -105,6 +108,8 @@ type ListenOptions struct {
 	Logger *slog.Logger
 }
 
+// setDefaults sets the delivery limit of the queue, in a copy of Declare: the original is
+// the caller's.
 func (o *DialOptions) setDefaults() {
 	if o.Declare != nil {
 		declare := *o.Declare

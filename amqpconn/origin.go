@@ -6,7 +6,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// An origin is the headers of a request: a jsonrpc2.Origin.
+// An origin is the headers of a request, as a jsonrpc2.Origin.
 type origin amqp.Table
 
 // originOf returns the origin of a request, nil if it has no headers.

@@ -12,27 +12,28 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// outcomes end requests by what the broker says of them.
+// outcomes end requests when the broker confirms, returns or refuses them, or closes what
+// they or their answers were on. Only answers end calls elsewhere: see ClientConn.reply.
 type outcomes struct {
-	where string // the queue is, for errors
+	where string // names the queue and its brokers, in errors
 	opts  *DialOptions
 	calls *calls
 
-	unreported sync.WaitGroup // the tracked requests whose fate is not reported
+	unreported sync.WaitGroup // the tracked requests that report has not seen yet
 
 	confirmed, unconfirmed, noServer, refused, lost atomic.Int64
 }
 
-// returned sees to a request whose queue does not exist: it certainly did not run.
-// With Declare set the queue was deleted meanwhile, or expired: then the request
-// is published once more, to a new one.
+// returned handles a request that came back because its queue does not exist: it certainly
+// did not run. With Declare set the queue was there before, and was deleted or has expired.
+// The request is then put into its outbox once more, and its outlet creates the queue.
 func (o *outcomes) returned(back amqp.Return, item *request) {
 	r, ok := o.calls.remove(back.CorrelationId)
 	switch {
 	case ok:
-	case item != nil:
+	case item != nil: // a notification
 		r = *item
-	default: // its caller gave up long ago
+	default: // a call that has ended: nobody waits for it
 		return
 	}
 	if o.opts.Declare != nil && !r.missed {
@@ -45,8 +46,8 @@ func (o *outcomes) returned(back amqp.Return, item *request) {
 	r.Fail(fmt.Errorf("%w: %s: %w; start a server, which creates it, or set Declare", jsonrpc2.ErrNoServer, o.where, errReturned))
 }
 
-// report sees to the requests of a channel in confirm mode. For those that came back see
-// returned.
+// report handles the fates of requests on a channel in confirm mode. The method returned
+// has handled those that came back.
 func (o *outcomes) report(fates []fate[request]) {
 	for _, f := range fates {
 		r := f.item
@@ -66,7 +67,8 @@ func (o *outcomes) report(fates []fate[request]) {
 }
 
 // failUnconfirmed fails the notifications in a request whose channel has ended. The calls
-// in it may have arrived: they wait for their answers, unless channelClosed fails them.
+// in the request may have arrived: they wait for their answers, unless channelClosed fails
+// them.
 func (o *outcomes) failUnconfirmed(r request, err error) {
 	switch {
 	case r.isCall() || r.wantsAnswer && isException(err):
@@ -79,7 +81,8 @@ func (o *outcomes) failUnconfirmed(r request, err error) {
 	}
 }
 
-// replyQueueLost fails the calls whose answers would have come to it.
+// replyQueueLost fails all calls: their answers would have come to the reply queue that is
+// lost.
 func (o *outcomes) replyQueueLost(err error) {
 	for _, r := range o.calls.removeAll() {
 		o.lost.Add(1)
@@ -87,9 +90,9 @@ func (o *outcomes) replyQueueLost(err error) {
 	}
 }
 
-// channelClosed fails the calls that the broker dropped when it closed a channel
-// for an error. Of other errors than a missing right, as for a message over the
-// broker's limit, those before the one that is to blame may have arrived.
+// channelClosed fails the calls that the broker may have dropped when it closed a channel
+// for an error: all that are not known to have arrived. If a right is missing, none of them
+// arrived. If a message was over the broker's size limit, those before it may have arrived.
 func (o *outcomes) channelClosed(session *publishSession[request], err error) {
 	if !isException(err) {
 		return

@@ -12,25 +12,26 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// An outlet publishes requests of a client on one channel. One goroutine runs it.
+// An outlet publishes requests of a client on one channel. Only its own goroutine calls its
+// methods, except for impairment, which ClientConn.Err calls.
 type outlet struct {
 	queue     string
-	where     string // the queue is, for errors
+	where     string // names the queue and its brokers, in errors
 	opts      *DialOptions
 	state     *link.State
 	requests  *link.Requests[request]
 	calls     *calls
 	outcomes  *outcomes
 	channel   *publishChannel[request]
-	publisher *publisher // of the channel
+	publisher *publisher // that has the channel
 	receiver  *receiver
-	seen      *inspector
-	looks     *link.Asker // for looks at the queue
-	published atomic.Int64
+	seen      *inspector   // what RequireServer and MaxBacklog know of the queue
+	looks     *link.Asker  // runs the creation of the queue
+	published atomic.Int64 // messages
 }
 
-// run publishes requests until they are closed and all is sent, or there is no more
-// time for that.
+// run publishes requests until Close. It then tries for sendGrace to publish the last ones,
+// and fails those that are left.
 func (o *outlet) run() {
 	left := o.requests.Run(link.Writer[request]{
 		Send:     o.publish,
@@ -48,7 +49,7 @@ func (o *outlet) publish(work []request) (again []request) {
 	if len(work) == 0 {
 		return nil
 	}
-	if o.publisher.blockage() != nil { // until the requests time out
+	if o.publisher.blockage() != nil { // they wait until their callers give up
 		return work
 	}
 	o.channel.open()
@@ -57,38 +58,40 @@ func (o *outlet) publish(work []request) (again []request) {
 		return o.tryAgain(work, o.cause())
 	}
 	work, again = o.declared(o.admitted(o.served(work)))
-	replyTo, ready := o.receiver.ready() // it may have gone while the queue was looked at
+	replyTo, ready := o.receiver.ready() // again: those looks may have taken a while
 	if !ready {
 		return append(again, o.tryAgain(work, o.cause())...)
 	}
 	again = append(again, o.publishTo(session, replyTo, work)...)
-	if queue, _ := o.receiver.ready(); queue != replyTo { // lost while we wrote
+	// If the reply queue was lost meanwhile, the receiver has failed the calls that it found.
+	// It may not have found the last ones.
+	if queue, _ := o.receiver.ready(); queue != replyTo {
 		o.outcomes.replyQueueLost(amqp.ErrClosed)
 	}
 	return again
 }
 
-// publishTo publishes requests on a channel, to be answered to a reply queue, and
-// returns those to try again.
+// publishTo publishes requests on a channel, in one write, with the reply queue for their
+// answers. It returns those to try again.
 func (o *outlet) publishTo(session *publishSession[request], replyTo string, work []request) (again []request) {
 	session.sending.Lock()
 	session.wire.hold()
 	published := 0
 	defer func() {
-		_ = session.wire.release() // what fails then may have arrived: the calls wait
+		_ = session.wire.release() // after an error they may have arrived: the calls wait
 		session.sending.Unlock()
 		session.check()
 		o.seen.add(published)
 	}()
 	for i, r := range work {
-		if session.isFull() { // until there is room
+		if session.isFull() { // the listener wakes the outlet when there is room
 			return append(again, work[i:]...)
 		}
 		switch err := o.publishOne(session, replyTo, r); {
 		case err == nil:
 			published++
 			o.requests.Done(r.Size())
-		case isException(err): // for its own reply queue
+		case isException(err): // with ReplyPerCall, about its own reply queue
 			again = append(again, o.tryAgain([]request{r}, err)...)
 		default:
 			return append(again, o.tryAgain(work[i:], err)...)
@@ -97,6 +100,8 @@ func (o *outlet) publishTo(session *publishSession[request], replyTo string, wor
 	return again
 }
 
+// publishOne publishes a request. It counts and adds the request before that, since its
+// answer, or its confirm, may come at once.
 func (o *outlet) publishOne(session *publishSession[request], replyTo string, r request) (err error) {
 	r.outbox, r.session, r.number = o.requests, session, session.published.Load()+1
 	if r.wantsAnswer {
@@ -128,14 +133,14 @@ func (o *outlet) tryAgain(work []request, cause error) (again []request) {
 	failure := func() error {
 		return fmt.Errorf("%w: %s: no connection to the broker: %w", jsonrpc2.ErrUnavailable, o.where, cause)
 	}
-	if isCode(cause, amqp.AccessRefused) { // and it stays so
+	if isCode(cause, amqp.AccessRefused) { // another try would be refused, too
 		o.requests.FailUnsent(failure(), work...)
 		return nil
 	}
 	return o.requests.Refused(work, failure)
 }
 
-// errNotLetIn is why there is no connection to a broker that has begun to answer.
+// errNotLetIn says why there is no connection to a broker that has begun to answer.
 var errNotLetIn = errors.New("still connecting: RabbitMQ has answered and not let us in yet, as it does for 3 s before it refuses a user name or a password")
 
 // impairment returns what keeps requests from being published, or answers from
@@ -162,11 +167,11 @@ func (o *outlet) cause() error {
 	if err := o.impairment(); err != nil {
 		return err
 	}
-	return errConnecting // it works again
+	return errConnecting // what was wrong has ended meanwhile
 }
 
-// served fails the requests that nobody would take, as far as is known. Consumers may
-// need as long as the client to reconnect.
+// served returns the requests that somebody will take. It fails all if the queue is known to
+// have no consumer, and none for a while after a reconnect: the servers may need longer.
 func (o *outlet) served(work []request) []request {
 	if !o.opts.RequireServer || o.publisher.reconnected.IsWithin(reconnectPatience) || o.receiver.reconnected.IsWithin(reconnectPatience) {
 		return work
@@ -180,7 +185,8 @@ func (o *outlet) served(work []request) []request {
 	return nil
 }
 
-// admitted fails the requests for which there is no room in the queue.
+// admitted returns the requests for which there is room in the queue, by MaxBacklog, and
+// fails the others. If it is not known how many wait, all are admitted.
 func (o *outlet) admitted(work []request) []request {
 	if o.opts.MaxBacklog == 0 {
 		return work
@@ -199,9 +205,9 @@ func (o *outlet) failUnserved(work []request, err error) {
 	o.requests.Fail(err, work...)
 }
 
-// declared creates the queue of requests that missed it. It fails those if it
-// can't, and returns the others. Those to try again are for a broker that does not
-// answer in time.
+// declared creates the queue if requests have missed it, and returns the requests to publish.
+// If the queue can't be created, the requests that missed it fail. If the broker does not
+// answer in time, these are to be tried again.
 func (o *outlet) declared(work []request) (others, again []request) {
 	if !slices.ContainsFunc(work, func(r request) bool { return r.missed }) {
 		return work, nil

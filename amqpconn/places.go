@@ -5,16 +5,19 @@ import (
 	"sync/atomic"
 )
 
-// places hold one for each request that is not answered. The broker limits those of
-// each connection alone, and none with jsonrpc2.AtMostOnce.
+// places limit the requests that are taken and not answered: each has a place. The broker's
+// own limit, the prefetch, is not enough. It is for one connection, while requests of the
+// last one may still run. And it does not count what is acknowledged before it runs, with
+// jsonrpc2.AtMostOnce.
 type places struct {
-	taken   chan struct{} // a receive frees one
-	hasNext bool          // one is taken for the next request; the reading goroutine's own
-	used    atomic.Int64  // by requests
+	taken   chan struct{} // has an element for each place that is taken
+	hasNext bool          // a place is taken for the next request; the reading goroutine's own
+	used    atomic.Int64  // places that requests have
 }
 
-// take waits for a place for the next request. It is false once ctx is done. Once
-// closed there need not be a place: nothing more is read.
+// take takes a place for the next request, and waits until one is free. It reports false
+// if ctx is done before. If closed is closed it reports true without a place: nothing more
+// is read then.
 func (p *places) take(ctx context.Context, closed <-chan struct{}) bool {
 	if p.hasNext {
 		return true
@@ -29,13 +32,13 @@ func (p *places) take(ctx context.Context, closed <-chan struct{}) bool {
 	return p.hasNext
 }
 
-// use gives the place that was taken to a request.
+// use gives the place that take took to a request.
 func (p *places) use() {
 	p.hasNext = false
 	p.used.Add(1)
 }
 
-// free frees places.
+// free frees the places of n requests.
 func (p *places) free(n int) {
 	p.used.Add(int64(-n))
 	for range n {

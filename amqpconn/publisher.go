@@ -12,10 +12,10 @@ import (
 )
 
 // A publisher keeps a connection to publish on. Its channels use the connection, each on
-// a goroutine of its own. If one of them fails, the connection is replaced.
+// a goroutine of its own. If one of them fails, the publisher replaces the connection.
 type publisher struct {
 	*keeper
-	prepare  func(ctx context.Context, conn *amqp.Connection) error // before a connection is used; may be nil
+	prepare  func(ctx context.Context, conn *amqp.Connection) error // is called with each new connection; may be nil
 	channels []channelUser
 
 	blocked atomic.Pointer[string] // why the broker blocks the connection, or nil
@@ -25,14 +25,14 @@ type publisher struct {
 type publishConn struct {
 	*amqp.Connection
 	wire   *wire
-	up     func()      // is called when all is set up
-	failed func(error) // is called before the connection is closed for an error
+	up     func()      // a channel calls it when all is set up
+	failed func(error) // a channel that fails calls it before it closes the connection
 }
 
-// A channelUser uses a channel of a connection until it fails or ctx is done.
+// A channelUser uses a channel of a connection. It is a publishChannel.
 type channelUser interface {
-	run(ctx context.Context, conn *publishConn) error
-	wakeUp() // lets the writer try again now
+	run(ctx context.Context, conn *publishConn) error // until the channel fails or ctx is done
+	wakeUp()                                          // makes the writer try again now
 }
 
 func newPublisher(d *dialer, state *link.State, doing string, channels ...channelUser) *publisher {
@@ -41,11 +41,11 @@ func newPublisher(d *dialer, state *link.State, doing string, channels ...channe
 	return p
 }
 
-// run uses a connection until it fails.
+// run is the keeper's useFunc.
 func (p *publisher) run(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error {
 	var listening sync.WaitGroup
 	defer listening.Wait()
-	defer closeSoon(conn) // closes what is listened to
+	defer closeSoon(conn) // ends listenBlocked
 	alarms := conn.NotifyBlocked(make(chan amqp.Blocking, 8))
 	listening.Go(func() { p.listenBlocked(alarms) })
 	if p.prepare != nil {
@@ -56,14 +56,15 @@ func (p *publisher) run(ctx context.Context, conn *amqp.Connection, w *wire, up 
 	return p.runChannels(ctx, &publishConn{Connection: conn, wire: w, up: up})
 }
 
-// runChannels uses the channels until one of them fails. It returns that one's error.
+// runChannels runs the channels until one of them fails, and ends the others then. It
+// returns the error of the first.
 func (p *publisher) runChannels(ctx context.Context, conn *publishConn) (err error) {
 	ctx, end := context.WithCancelCause(ctx)
 	var once sync.Once
 	conn.failed = func(cause error) {
 		once.Do(func() {
 			err = cause
-			// The text alone: the code of this error says nothing about the other channels.
+			// With the text alone: the code of cause is not about the other channels.
 			end(fmt.Errorf("another channel of the connection failed: %v", cause))
 		})
 	}
@@ -75,7 +76,7 @@ func (p *publisher) runChannels(ctx context.Context, conn *publishConn) (err err
 	return err
 }
 
-// wakeUp lets the writers try again now.
+// wakeUp makes the writers try again now.
 func (p *publisher) wakeUp() {
 	for _, channel := range p.channels {
 		channel.wakeUp()
@@ -90,6 +91,7 @@ func (p *publisher) blockage() error {
 	return nil
 }
 
+// listenBlocked keeps blocked up to date until the connection ends.
 func (p *publisher) listenBlocked(alarms <-chan amqp.Blocking) {
 	for b := range alarms {
 		if b.Active {

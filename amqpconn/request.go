@@ -11,23 +11,25 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A request is on its way to the queue.
+// A request is a jsonrpc2.Request on its way to the queue.
 type request struct {
 	*jsonrpc2.Request
 	id          string // correlates the answer
 	wantsAnswer bool
-	until       time.Time // tried for so long
-	missed      bool      // its queue was missing, and is to be created first
+	until       time.Time // when the client gives up sending
+	missed      bool      // its queue was missing: create the queue first
 
-	outbox  *link.Requests[request]  // that it was put into
+	// publishOne sets the following.
+	outbox  *link.Requests[request]  // whose requests the writer publishes
 	session *publishSession[request] // on which it was published
-	number  int64                    // of those on it
+	number  int64                    // its place among the messages of session, from 1
 }
 
-// isSingle reports whether it is no batch.
+// isSingle reports whether the request is not a batch.
 func (r *request) isSingle() bool { return len(r.Body) > 0 && r.Body[0] == '{' }
 
-// isCall reports whether it is one call, of which nobody asks whether the broker has it.
+// isCall reports whether the request is a single call. Its caller waits for the answer, not
+// for a confirm.
 func (r *request) isCall() bool { return r.wantsAnswer && r.isSingle() }
 
 // Size implements link.Sendable.
@@ -36,7 +38,7 @@ func (r request) Size() int { return len(r.Body) }
 // TriedUntil implements link.Sendable.
 func (r request) TriedUntil() time.Time { return r.until }
 
-// message returns what is published of a request.
+// message returns the message to publish for a request.
 func (r *request) message(replyTo string, persistent bool) amqp.Publishing {
 	msg := amqp.Publishing{
 		ContentType:   "application/json",
@@ -47,7 +49,7 @@ func (r *request) message(replyTo string, persistent bool) amqp.Publishing {
 		Expiration:    expiration(r.Deadline()),
 	}
 	if r.missed {
-		msg.MessageId = link.NewName() // for the listener, to which it is another message
+		msg.MessageId = link.NewName() // the listener must tell it from the first try
 	}
 	if persistent {
 		msg.DeliveryMode = amqp.Persistent
@@ -58,12 +60,13 @@ func (r *request) message(replyTo string, persistent bool) amqp.Publishing {
 	return msg
 }
 
-// maxExpiration is the longest that RabbitMQ takes, in milliseconds. It closes the
-// channel for a longer one.
+// maxExpiration is the longest expiration that RabbitMQ takes, in milliseconds. It closes
+// the channel for a longer one.
 const maxExpiration = math.MaxUint32
 
-// expiration is how long the broker keeps a request: in milliseconds, for as
-// long as its caller waits. For ever if that is longer than can be said.
+// expiration returns the property of that name: for how many milliseconds the broker keeps
+// a request. It is at least 1, since 0 means a request that has to be delivered at once. It
+// is "", for ever, without a deadline or with one that is too late for RabbitMQ.
 func expiration(deadline time.Time) string {
 	if deadline.IsZero() {
 		return ""

@@ -13,9 +13,11 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// TLS is spoken below the wire, which has to see what the library reads.
+// The wire between the network and the library has to see AMQP in the clear. So this package
+// speaks TLS below the wire, and the library must not: withoutTLS hides it from the library.
 
-// withoutTLS returns a URL as one for a connection on which TLS is spoken already.
+// withoutTLS returns the amqp form of an amqps URL, with the same port. It returns any other
+// URL as it is.
 func withoutTLS(text string, uri amqp.URI) string {
 	u, err := url.Parse(text)
 	if err != nil || uri.Scheme != "amqps" {
@@ -26,8 +28,8 @@ func withoutTLS(text string, uri amqp.URI) string {
 	return u.String()
 }
 
-// secure speaks TLS on a connection if the URL asks for that. given is the
-// configuration, nil for the one that the URL describes.
+// secure begins TLS on a connection if the URL asks for that. given is the configuration,
+// nil for the one that the URL describes. After an error conn is closed.
 func secure(ctx context.Context, conn net.Conn, uri amqp.URI, given *tls.Config) (net.Conn, error) {
 	if uri.Scheme != "amqps" {
 		return conn, nil
@@ -45,7 +47,7 @@ func secure(ctx context.Context, conn net.Conn, uri amqp.URI, given *tls.Config)
 	return secured, nil
 }
 
-// tlsConfig returns the configuration that was given, or else the one that the URL
+// tlsConfig returns a copy of the configuration that was given, or else the one that the URL
 // describes.
 func tlsConfig(uri amqp.URI, given *tls.Config) (*tls.Config, error) {
 	config := given.Clone()

@@ -6,8 +6,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// sessions follow one another: each is one connection, or one channel. At most one is
-// current.
+// sessions follow one another: each is the use of one connection, or of one channel. At most
+// one is current.
 type sessions[S any] struct {
 	changed chan struct{} // receives when there may be another session, or none
 
@@ -17,7 +17,7 @@ type sessions[S any] struct {
 
 func newSessions[S any]() sessions[S] { return sessions[S]{changed: make(chan struct{}, 1)} }
 
-// set makes a session the current one; nil: there is none.
+// set makes session the current one; nil says that there is none.
 func (s *sessions[S]) set(session *S) {
 	s.mu.Lock()
 	s.session = session

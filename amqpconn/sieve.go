@@ -6,19 +6,23 @@ import (
 	"io"
 )
 
-// A sieve reads AMQP frames, and takes out message headers that the library does
-// not read: it would close the connection for them, the broker would deliver the
-// message again, and so for ever.
+// A sieve reads AMQP frames, and takes out the headers of a message if the library can't
+// read them. The library would close the connection. The broker would then deliver the
+// message again on the next one, and so on for ever.
+//
+// The frames are those of AMQP 0-9-1, section 4.2. A frame is a head, the payload and an
+// end byte. A frame with a message's properties has this payload: class (2 bytes), weight
+// (2), size of the body (8), flags (2), and the properties that the flags name.
 type sieve struct {
 	frames *bufio.Reader
-	ready  []byte // to be read next, before the rest of the frame
-	rest   int64  // of the frame, to be read from frames
+	ready  []byte // a whole frame that was sifted, or what is left of it
+	rest   int64  // bytes of the current frame that are still in frames
 }
 
 const (
-	frameHead     = 7 // kind, channel, size
-	frameHeader   = 2 // the kind of frame that has a message's properties
-	maxProperties = 256 << 10
+	frameHead     = 7         // bytes of kind (1), channel (2) and size of the payload (4)
+	frameHeader   = 2         // the kind of frame that has a message's properties
+	maxProperties = 256 << 10 // a longer frame is not sifted: it would have to be held whole
 )
 
 func newSieve(r io.Reader) *sieve { return &sieve{frames: bufio.NewReaderSize(r, 16<<10)} }
@@ -30,16 +34,16 @@ func (s *sieve) Read(p []byte) (n int, err error) {
 		read, err = s.next(p[n:])
 		n += read
 		if n > 0 && s.frames.Buffered() < frameHead && len(s.ready) == 0 {
-			break // more would have to be waited for
+			break // the next frame may not have come yet
 		}
 	}
 	if n > 0 {
-		err = nil // it comes again
+		err = nil // the next Read returns it
 	}
 	return n, err
 }
 
-// next reads from one frame.
+// next reads a part of one frame.
 func (s *sieve) next(p []byte) (n int, err error) {
 	if len(s.ready) == 0 && s.rest == 0 {
 		if err := s.begin(); err != nil {
@@ -56,13 +60,14 @@ func (s *sieve) next(p []byte) (n int, err error) {
 	return n, err
 }
 
-// begin begins with the next frame.
+// begin prepares the next frame: a frame that may need it is sifted, any other one is read
+// as it comes.
 func (s *sieve) begin() error {
 	head, err := s.frames.Peek(frameHead)
 	if err != nil && len(head) == 0 {
 		return err
 	}
-	if err != nil { // a frame that breaks off is for the library
+	if err != nil { // the library reports a frame that breaks off
 		s.rest = int64(len(head))
 		return nil
 	}
@@ -81,23 +86,25 @@ func (s *sieve) begin() error {
 	return nil
 }
 
-// hasHeaders reports whether the next frame, with a message's properties, has
-// headers among them. An error comes again.
+// hasHeaders reports whether the next frame, which has a message's properties, has headers
+// among them. The next read returns the error, if there is one.
 func (s *sieve) hasHeaders() bool {
 	start, err := s.frames.Peek(flagsAt + 2)
 	return err == nil && binary.BigEndian.Uint16(start[flagsAt:])&headers != 0
 }
 
-// The flags that say which properties there are, and some of them.
+// A frame has flags that say which properties follow. These are the first three, in the
+// order in which they follow. The first two are short strings: a byte for the length, and
+// so many bytes.
 const (
-	flagsAt         = frameHead + 12
+	flagsAt         = frameHead + 12 // where the flags are in a frame
 	contentType     = 1 << 15
 	contentEncoding = 1 << 14
 	headers         = 1 << 13
 )
 
-// sift returns a frame with a message's properties without the headers if they
-// are not readable.
+// sift returns a frame with a message's properties. If the library can't read the headers
+// in it, sift returns one with empty headers instead.
 func sift(frame []byte) []byte {
 	if len(frame) < flagsAt+3 {
 		return frame
@@ -122,13 +129,14 @@ func sift(frame []byte) []byte {
 	return sifted
 }
 
-// The library's limits of a table.
+// The library's limits for a table, and for an array.
 const (
 	maxTableDepth  = 32
 	maxTableFields = 8192
 )
 
-// isTable reports whether the library reads a table.
+// isTable reports whether the library can read b as the fields of a table. depth is how many
+// tables and arrays are around it.
 func isTable(b []byte, depth int) bool {
 	for fields := 0; len(b) > 0; fields++ {
 		name := 1 + int(b[0])
@@ -144,7 +152,7 @@ func isTable(b []byte, depth int) bool {
 	return depth <= maxTableDepth
 }
 
-// isArray reports whether the library reads an array.
+// isArray reports whether the library can read b as the fields of an array.
 func isArray(b []byte, depth int) bool {
 	for fields := 0; len(b) > 0; fields++ {
 		size := fieldSize(b, depth)
@@ -156,13 +164,13 @@ func isArray(b []byte, depth int) bool {
 	return depth <= maxTableDepth
 }
 
-// fixedSizes are those of the fields of a kind that always are as long.
+// fixedSizes are the sizes of the fields by their kind, of the kinds that have only one.
 var fixedSizes = map[byte]int{
 	't': 1, 'b': 1, 'B': 1, 's': 2, 'u': 2, 'I': 4, 'i': 4, 'l': 8, 'f': 4, 'd': 8, 'D': 5, 'T': 8, 'V': 0,
 }
 
-// fieldSize returns how long the first field in b is, with its kind, or -1 if the
-// library does not read it.
+// fieldSize returns the length of the first field in b, with the byte for its kind, or -1 if
+// the library can't read the field.
 func fieldSize(b []byte, depth int) int {
 	if len(b) == 0 {
 		return -1

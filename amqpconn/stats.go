@@ -1,14 +1,15 @@
 package amqpconn
 
-// ClientStats are what a ClientConn has done. A batch is one message. All but the last
-// only rise; this is a gauge.
+// ClientStats are what a ClientConn has done. A batch is one message. All fields but Bytes
+// only rise; Bytes is a gauge.
 type ClientStats struct {
 	Requests   int64 `json:"requests"`   // request messages that were published
-	Confirmed  int64 `json:"confirmed"`  // of them, that the broker has confirmed: notifications and, with Persistent, calls
+	Confirmed  int64 `json:"confirmed"`  // of Requests, those that the broker has confirmed: notifications and, with Persistent, calls
 	Replies    int64 `json:"replies"`    // answers that were taken
 	Reconnects int64 `json:"reconnects"` // times a connection failed and all worked again
 
-	// Requests that failed, or were not published.
+	// Requests that failed, or were not published. A batch of calls and notifications may
+	// be counted twice.
 	Unsent      int64 `json:"unsent"`      // could not be published, or were lost with their channel
 	Unconfirmed int64 `json:"unconfirmed"` // notifications, and batches with some, that may have been published
 	Overloaded  int64 `json:"overloaded"`  // not published because of MaxBacklog, or refused by the broker
@@ -19,8 +20,8 @@ type ClientStats struct {
 	Bytes int64 `json:"bytes"` // of requests that wait to be published, at most 16 MiB for calls and as many for notifications
 }
 
-// ServerStats are what a ServerConn has done. A batch is one message. All but Replies and
-// InFlight only rise; InFlight is a gauge.
+// ServerStats are what a ServerConn has done. A batch is one message. All fields but Replies
+// and InFlight only rise. Replies falls when answers turn out to be lost; InFlight is a gauge.
 type ServerStats struct {
 	Requests   int64 `json:"requests"`   // request messages that were taken
 	Replies    int64 `json:"replies"`    // answers that were published and are not known to be lost

@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// A tally counts what was written to a channel in the last second or two: of that
-// it is not known whether it arrived before the broker closed the channel.
+// A tally counts the messages that were written to a channel in the last second or two.
+// When the broker closes the channel, these are the ones that may not have arrived.
 type tally struct {
 	mu          sync.Mutex // protects following
-	since       time.Time  // of now
-	before, now int
+	since       time.Time
+	before, now int // messages that were written just before since, and after it
 }
 
+// tallyTime is after how long now becomes before.
 const tallyTime = time.Second
 
 func (t *tally) add(n int) {
@@ -22,6 +23,7 @@ func (t *tally) add(n int) {
 	t.now += n
 }
 
+// recent returns how many messages were written lately.
 func (t *tally) recent() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -29,7 +31,7 @@ func (t *tally) recent() int {
 	return t.before + t.now
 }
 
-// shift is called with t.mu held.
+// shift begins a new count if the last one is old. It is called with t.mu held.
 func (t *tally) shift() {
 	switch age := time.Since(t.since); {
 	case age >= 2*tallyTime:

@@ -6,21 +6,19 @@ const (
 	// sendPatience is how long a request waits for a connection.
 	sendPatience = 1500 * time.Millisecond
 
-	// reconnectPatience is how long consumers have, after a reconnect of the client, to
-	// reconnect, too.
+	// reconnectPatience is how long servers have to reconnect after the client has
+	// reconnected. Until then RequireServer fails no request.
 	reconnectPatience = 15 * time.Second
 
 	// replyPatience is how long an answer waits for a connection.
 	replyPatience = 30 * time.Second
 
-	// sendGrace, hangGrace and closeGrace bound Close together: for what was
-	// handed over to be sent, for a write that hangs, and for the connections
-	// to be closed in good order.
-	sendGrace  = time.Second
-	hangGrace  = 100 * time.Millisecond
-	closeGrace = 500 * time.Millisecond
+	// The sum of these bounds a Close.
+	sendGrace  = time.Second            // to send what was handed over
+	hangGrace  = 100 * time.Millisecond // for a write that hangs
+	closeGrace = 500 * time.Millisecond // to close the connections in good order
 
-	// maxPause is between two looks whether there is a connection; a new one is
-	// noticed at once.
+	// maxPause is the longest time between two tries to send. A new connection is noticed
+	// at once.
 	maxPause = 250 * time.Millisecond
 )

@@ -7,26 +7,30 @@ import (
 	"time"
 )
 
-// A wire is a network connection that can hold back what is written, to send it
-// in one go, and on which no single write hangs for ever: the broker stops
-// reading from publishers when it is short of memory.
+// A wire is the network connection to the broker, between the network, or TLS, and the
+// library. It does three things:
+//
+//   - A writer can hold back what is written, and release it in one write.
+//   - A single write fails after writeTimeout: the broker stops reading from publishers
+//     when it is short of memory.
+//   - A sieve takes headers out of messages if the library can't read them.
 type wire struct {
 	net.Conn
-	sieve *sieve // what is read goes through it
+	sieve *sieve // reads from the Conn
 
-	greeting atomic.Pointer[[]byte] // the first that came
+	greeting atomic.Pointer[[]byte] // the first bytes that came; nil until then
 
 	mu   sync.Mutex // protects following, and orders writes
-	held bool
+	held bool       // writes go into buf
 	buf  []byte
 
 	limitMu sync.Mutex // protects following
-	limit   time.Time  // of all reads and writes, zero for none
+	limit   time.Time  // no deadline of the Conn is later; zero for none
 }
 
 const (
-	writeTimeout = 5 * time.Second
-	maxHeld      = 256 << 10 // bytes
+	writeTimeout = 5 * time.Second // for a single write
+	maxHeld      = 256 << 10       // how many bytes buf holds
 )
 
 func newWire(conn net.Conn) *wire {
@@ -38,7 +42,7 @@ func newWire(conn net.Conn) *wire {
 // Read implements net.Conn.
 func (w *wire) Read(p []byte) (int, error) { return w.sieve.Read(p) }
 
-// A rawWire reads what comes as it comes.
+// A rawWire reads from the Conn, past the sieve, and keeps the greeting.
 type rawWire struct{ *wire }
 
 func (w rawWire) Read(p []byte) (int, error) {
@@ -50,13 +54,14 @@ func (w rawWire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// maxGreeting is how much is kept of the first that came.
+// maxGreeting is how many bytes a greeting has at most.
 const maxGreeting = 64
 
 // isHeard reports whether something has come.
 func (w *wire) isHeard() bool { return w.greeting.Load() != nil }
 
-// Write implements net.Conn.
+// Write implements net.Conn. While the wire is held it writes to buf, as long as there is
+// room. An error of what was held comes from a later Write, or from release.
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -80,7 +85,8 @@ func (w *wire) write(p []byte) (int, error) {
 	return w.Conn.Write(p)
 }
 
-// limitWrite is called with limitMu held.
+// limitWrite sets the deadline of the next write: writeTimeout from now, or limit. It is
+// called with limitMu held.
 func (w *wire) limitWrite() error {
 	deadline := time.Now().Add(writeTimeout)
 	if !w.limit.IsZero() && w.limit.Before(deadline) {
@@ -99,7 +105,7 @@ func (w *wire) flush() error {
 }
 
 // hold holds back what is written until release. If two writers hold, the first release
-// ends it for both: then the other's messages go out one by one.
+// ends the hold for both, and the other's messages go out one by one from then on.
 func (w *wire) hold() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -122,8 +128,8 @@ func (w *wire) SetDeadline(t time.Time) error {
 	return w.SetReadDeadline(t)
 }
 
-// SetReadDeadline implements net.Conn. The library sets one with each frame that
-// comes; none is later than SetDeadline's, or a Close would not end in time.
+// SetReadDeadline implements net.Conn. The library calls it for each frame that comes. No
+// read deadline is later than that of SetDeadline, or a Close would not end in time.
 func (w *wire) SetReadDeadline(t time.Time) error {
 	w.limitMu.Lock()
 	defer w.limitMu.Unlock()
@@ -133,7 +139,7 @@ func (w *wire) SetReadDeadline(t time.Time) error {
 	return w.Conn.SetReadDeadline(t)
 }
 
-// SetWriteDeadline implements net.Conn.
+// SetWriteDeadline implements net.Conn. t limits the later read deadlines, too.
 func (w *wire) SetWriteDeadline(t time.Time) error {
 	w.limitMu.Lock()
 	defer w.limitMu.Unlock()
