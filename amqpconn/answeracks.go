@@ -5,26 +5,26 @@ import (
 	"time"
 )
 
-// answerAcks acknowledge the answers that a client has read. Only the broker's
-// prefetch needs that, for an answer is of no use to anybody else: many are
-// acknowledged at once, and a lone call is spared the message.
+// answerAcks acknowledge the answers that a client has read. Nobody else can use an answer, so
+// only the prefetch needs an acknowledgement. It can come late: one is for many answers, and a
+// lone call does not pay for one.
 type answerAcks struct {
 	channel interface {
 		Ack(tag uint64, multiple bool) error
 	}
 
 	mu    sync.Mutex // protects following
-	last  uint64     // tag of the last answer
-	count int        // answers that are not acknowledged
-	bytes int        // in them
+	last  uint64     // delivery tag of the last answer that was read
+	count int        // answers that were read and are not acknowledged
+	bytes int        // in the bodies of these
 }
 
 const (
-	// replyPrefetch is how many answers may be on their way and not
-	// acknowledged: a server that floods its client is held up.
+	// replyPrefetch is how many answers the broker delivers before it waits for an
+	// acknowledgement: it holds up a server that floods its client.
 	replyPrefetch = 512
 
-	// What was read and the broker still keeps, at most.
+	// At one of these limits the answers that were read are acknowledged.
 	maxUnacked      = replyPrefetch / 2 // answers
 	maxUnackedBytes = 64 << 10
 	maxUnackedTime  = 10 * time.Second // RabbitMQ's consumer_timeout is half an hour by default
@@ -42,7 +42,7 @@ func (a *answerAcks) add(tag uint64, bytes int) {
 	}
 }
 
-// few acknowledges what has not come to many. It is to be called every
+// few acknowledges answers that are too few for add to do so. The receiver calls it every
 // maxUnackedTime.
 func (a *answerAcks) few() {
 	a.mu.Lock()
@@ -50,8 +50,8 @@ func (a *answerAcks) few() {
 	a.acknowledge()
 }
 
-// acknowledge is called with a.mu held. If it fails the channel is gone, and the
-// queue with it.
+// acknowledge acknowledges all answers that were read. It is called with a.mu held. If it
+// fails, the channel is gone, and the queue with it.
 func (a *answerAcks) acknowledge() {
 	if a.count > 0 {
 		_ = a.channel.Ack(a.last, true)

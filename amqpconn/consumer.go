@@ -12,8 +12,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A consumer keeps a connection on which requests are consumed. Its requests
-// can be acknowledged on no other: their tags begin anew with each.
+// A consumer keeps a connection to consume requests on. A request can be acknowledged only
+// on the channel that it came on: the delivery tags begin anew with each channel.
 type consumer struct {
 	*keeper
 	sessions[consumeSession]
@@ -28,13 +28,14 @@ type consumer struct {
 	drainOnce sync.Once
 }
 
-// A consumeSession is one connection of a consumer.
+// A consumeSession is one connection of a consumer. Requests go from delivered to unread, on
+// the consumer's goroutine, which alone sends to unread and closes it.
 type consumeSession struct {
 	ch        *amqp.Channel
 	acks      *requestAcks
-	tag       string
-	delivered <-chan amqp.Delivery // by the library
-	unread    chan delivery        // to be read; has room for the prefetch
+	tag       string               // names the consumer to the broker
+	delivered <-chan amqp.Delivery // the library sends to it
+	unread    chan delivery        // next receives from it; has room for the prefetch
 }
 
 var errQueueGone = errors.New("the queue was deleted, or the consumer cancelled")
@@ -51,8 +52,10 @@ func newConsumer(d *dialer, state *link.State, queue string, opts *ListenOptions
 	return c
 }
 
+// run is the keeper's useFunc. In a drain it takes no more requests, but keeps the channel
+// open: the running ones are acknowledged on it.
 func (c *consumer) run(ctx context.Context, conn *amqp.Connection, w *wire, up func()) error {
-	if c.isDraining() { // what came on another connection can't be acknowledged on this
+	if c.isDraining() { // nothing can be acknowledged on a new connection
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -76,12 +79,12 @@ func (c *consumer) run(ctx context.Context, conn *amqp.Connection, w *wire, up f
 		case d, ok := <-delivered:
 			if ok {
 				c.keep(ctx, s, d)
-			} else { // one of the others says why
+			} else { // another case says why
 				delivered = nil
 			}
 		case <-c.draining:
 			c.giveBackAll(s)
-			return await(ctx, connClosed, chClosed) // the running calls are acknowledged
+			return await(ctx, connClosed, chClosed)
 		case <-cancelled:
 			return errQueueGone
 		case err := <-connClosed:
@@ -94,8 +97,8 @@ func (c *consumer) run(ctx context.Context, conn *amqp.Connection, w *wire, up f
 	}
 }
 
-// keep keeps a request until it is read, which may be long after it came: its
-// time runs from now.
+// keep puts a request into unread, unless it already runs here. It may be read long after,
+// so its deadline is set now.
 func (c *consumer) keep(ctx context.Context, s *consumeSession, d amqp.Delivery) {
 	request := delivery{d, s.acks, deadlineOf(d.Expiration)}
 	if _, poison := request.isPoison(c.opts.MaxDeliveries); !poison && c.runs.joins(request) {
@@ -103,19 +106,20 @@ func (c *consumer) keep(ctx context.Context, s *consumeSession, d amqp.Delivery)
 	}
 	select {
 	case s.unread <- request:
-	case <-c.draining: // the others are only for a broker that minds no prefetch
+	case <-c.draining: // unread is full only if the broker does not keep to the prefetch
 		c.giveBack(d)
 	case <-ctx.Done():
 	}
 }
 
-// drop drops what was not read: the broker delivers it again.
+// drop closes unread and drops what was not read: the broker delivers it again.
 func (s *consumeSession) drop() {
 	close(s.unread)
 	for range s.unread {
 	}
 }
 
+// open opens a channel and consumes the queue on it.
 func (c *consumer) open(conn *amqp.Connection, w *wire) (*consumeSession, error) {
 	ch, err := conn.Channel()
 	if err != nil {
@@ -134,8 +138,8 @@ func (c *consumer) open(conn *amqp.Connection, w *wire) (*consumeSession, error)
 	return s, lacking(err, read, c.queue)
 }
 
-// next returns the next request, or none when there is something else to see
-// to. In a drain there is none.
+// next waits for a request, and reports whether there is one: the caller calls it again if
+// not. It gives requests back in a drain. err is io.EOF once closed is closed.
 func (c *consumer) next(ctx context.Context, closed <-chan struct{}) (d delivery, ok bool, err error) {
 	var unread <-chan delivery
 	if c.reading != nil {
@@ -160,8 +164,8 @@ func (c *consumer) next(ctx context.Context, closed <-chan struct{}) (d delivery
 	return d, false, nil
 }
 
-// drain lets the broker deliver nothing more, and gives back what was delivered and
-// not read.
+// drain begins the drain: run cancels the consumer at the broker, and gives back what was
+// delivered and not read. It may be called again.
 func (c *consumer) drain() { c.drainOnce.Do(func() { close(c.draining) }) }
 
 func (c *consumer) isDraining() bool {
@@ -173,8 +177,7 @@ func (c *consumer) isDraining() bool {
 	}
 }
 
-// giveBackAll cancels the consumer and gives back what it still delivers. The
-// channel stays open, for the running calls to be acknowledged.
+// giveBackAll cancels the consumer, and gives back all that is delivered and not read.
 func (c *consumer) giveBackAll(s *consumeSession) {
 	_ = s.ch.Cancel(s.tag, false)
 	for d := range s.delivered {
@@ -190,9 +193,9 @@ func (c *consumer) giveBackAll(s *consumeSession) {
 	}
 }
 
-// giveBack returns a request to its queue that was not started. A nack, unlike a
-// reject, does not count towards a quorum queue's delivery limit where RabbitMQ tells
-// them apart, as 4.3 does by its documentation and 3.10 does not.
+// giveBack returns a request that was not started to its queue. It uses nack: RabbitMQ 4.3,
+// by its documentation, counts a reject towards the delivery limit of a quorum queue, and a
+// nack not. RabbitMQ 3.10 counts both.
 func (c *consumer) giveBack(d amqp.Delivery) {
 	c.givenBack.Add(1)
 	_ = d.Nack(false, true)

@@ -7,34 +7,33 @@ import (
 )
 
 const (
-	// deadSuffix ends the name of the queue of a queue's dead requests, and of the
-	// exchange that brings them there.
+	// deadSuffix follows the name of a queue in that of the queue of its dead requests, and
+	// in that of the exchange that brings them there.
 	deadSuffix = ".dead"
 
-	// lockSuffix ends the name of the queue that a DeadList declares for as long as it
-	// looks.
+	// lockSuffix follows it in the name of the queue that is a DeadList's lock.
 	lockSuffix = deadSuffix + ".look"
 
-	// maxDead is how many requests the queue keeps.
+	// maxDead is how many dead requests are kept.
 	maxDead = 10_000
 
-	// maxDeadName is how long the name of a queue with dead requests may be.
+	// maxDeadName is how many bytes the name of a queue that keeps dead requests may have.
 	maxDeadName = maxAddress - len(lockSuffix)
 )
 
 const (
-	deadLetterExchange = "x-dead-letter-exchange"
-	firstDeathReason   = "x-first-death-reason"
+	deadLetterExchange = "x-dead-letter-exchange" // the argument of a queue
+	firstDeathReason   = "x-first-death-reason"   // the header of a message that left a queue
 )
 
-// deaths are the reasons for which a request is kept when it leaves its queue. Of those that
-// are not here, "expired" is what becomes of each call that times out in the queue.
+// deaths are the reasons for which a request is kept when it leaves its queue. "expired" is
+// not one of them: each call that times out in the queue leaves it for this reason.
 var deaths = [...]string{"rejected", "delivery_limit"}
 
-// ensureDead creates what keeps the dead requests of a queue. The exchange sees the reason in
-// the headers of what the queue hands over, and drops what did not die of a server. The
-// queue is a classic one: a look at a quorum queue counts as a delivery, and its delivery
-// limit would end the request.
+// ensureDead creates what keeps the dead requests of a queue: an exchange and a queue of the
+// same name. The exchange looks at the reason in the headers of a request, and drops the
+// request if the reason is not one of deaths. The queue is a classic one: a look at a quorum
+// queue counts as a delivery, so its delivery limit would end the request.
 func ensureDead(conn *amqp.Connection, name string) error {
 	dead := name + deadSuffix
 	err := onChannel(conn, func(ch *amqp.Channel) error {
@@ -44,7 +43,7 @@ func ensureDead(conn *amqp.Connection, name string) error {
 		return lacking(err, configure, dead)
 	}
 	keeps := Queue{Args: amqp.Table{
-		"x-queue-type": "classic", // which may not be the default
+		"x-queue-type": "classic", // the default of the vhost may be another one
 		"x-max-length": int64(maxDead),
 		"x-overflow":   "drop-head",
 	}}

@@ -26,17 +26,17 @@ type DeadListOptions struct {
 }
 
 // A DeadList is the jsonrpc2.DeadList of a queue that was created with Queue.DeadLetter: see
-// "Dead requests" in the package's documentation. For a queue without that its errors match
-// jsonrpc2.ErrNoDeadList.
+// "Dead requests" in the package's documentation. For a queue without DeadLetter its errors
+// match jsonrpc2.ErrNoDeadList. Any number of goroutines may use a DeadList.
 //
-// Each call of a method makes a connection of its own. All but Len hold the requests that they
-// look at until they return. So they wait for one another, also in other processes, for 15 s at
-// most, and meanwhile Len does not count what is held. What is held comes back in its old place,
-// also if the process is killed.
+// Each call of a method makes a connection of its own. List, Requeue and Delete hold the
+// requests that they look at until they return. So these three wait for one another, also in
+// other processes, for 15 s at most. Meanwhile Len does not count what they hold. Then the
+// requests are in their old place again, also if the process was killed.
 //
-// RabbitMQ hands out the oldest request first. So List, Requeue and Delete go through the list,
-// at most through its 20,000 oldest requests: 10,000 of them take one or two seconds. To remove
-// several requests take one call.
+// RabbitMQ hands out the oldest request first. So List, Requeue and Delete go through the list
+// from its oldest request, through 20,000 at most: 10,000 take one or two seconds. Remove
+// several requests by one call.
 //
 // The Handle of a request is a hash of its body, message id, correlation id, reply queue, and
 // of when and why it was given up.
@@ -45,7 +45,7 @@ type DeadList struct {
 	queue  string
 	dead   string // the queue of its dead requests
 
-	patience time.Duration // of a look that waits for another one
+	patience time.Duration // how long a look waits for another one
 }
 
 var _ jsonrpc2.DeadList = (*DeadList)(nil)
@@ -168,12 +168,13 @@ func (d *DeadList) connected(ctx context.Context, doing string, f func(context.C
 	return d.failed(doing, err)
 }
 
+// failed adds to an error what was done, and on which queue.
 func (d *DeadList) failed(doing string, err error) error {
 	return fmt.Errorf("amqpconn: %s of the dead requests of %s: %w", doing, d.dialer.where(), err)
 }
 
-// use calls f with a connection, and closes it. It gives up if the broker takes nothing from
-// publishers.
+// use calls f with a connection, and closes it. If the broker blocks the connection because of
+// an alarm, use calls giveUp, which ends ctx: Requeue would wait for a confirm.
 func (d *DeadList) use(ctx context.Context, giveUp func(error), conn *amqp.Connection, f func(context.Context, *amqp.Connection) error) error {
 	closed := make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {

@@ -14,20 +14,20 @@ import (
 )
 
 const (
-	// maxLook is how many requests a look goes through. The queue may have somewhat more
-	// than maxDead: those that a look holds don't count towards its limit.
+	// maxLook is how many requests a look goes through. The queue may have more than
+	// maxDead: the requests that a look holds don't count towards its limit.
 	maxLook = 2 * maxDead
 
 	// lookPatience is how long a look waits for another one.
 	lookPatience = 15 * time.Second
 
-	// lookPause is between two tries to begin a look, and after how long without a request
-	// a look asks whether it has seen all.
+	// lookPause is the time between two tries to begin a look. When no request comes for as
+	// long, a look asks whether it has seen all.
 	lookPause = 5 * time.Millisecond
 )
 
-// A deadLook is at the dead requests of a queue. It holds those that it has seen, and has not
-// acknowledged, until its channel is closed.
+// A deadLook looks at the dead requests of a queue. It holds the requests that it has seen and
+// not acknowledged until its channel is closed.
 type deadLook struct {
 	ctx    context.Context
 	ch     *amqp.Channel
@@ -36,8 +36,8 @@ type deadLook struct {
 	closed <-chan *amqp.Error
 }
 
-// look calls f with a look, when no other one goes on. If it returns nil, what f has
-// acknowledged is acknowledged.
+// look calls f with a look, when no other look goes on. If look returns nil, the broker has
+// the acknowledgements of f: it handles them before it answers that the channel is closed.
 func (d *DeadList) look(ctx context.Context, doing string, f func(*deadLook) error) error {
 	return d.connected(ctx, doing, func(ctx context.Context, conn *amqp.Connection) error {
 		if err := d.lock(ctx, conn); err != nil {
@@ -55,8 +55,8 @@ func (d *DeadList) look(ctx context.Context, doing string, f func(*deadLook) err
 	})
 }
 
-// lock waits until no other look goes on. The lock is a queue that no other connection may
-// declare. It ends with its connection.
+// lock waits until no other look goes on. The lock is an exclusive queue: no other connection
+// can declare it before this one has ended.
 func (d *DeadList) lock(ctx context.Context, conn *amqp.Connection) error {
 	name := d.queue + lockSuffix
 	for begin := time.Now(); ; {
@@ -75,7 +75,7 @@ func (d *DeadList) lock(ctx context.Context, conn *amqp.Connection) error {
 	}
 }
 
-// explain returns why a channel was closed.
+// explain returns why the channel was closed, if err says that it is.
 func (l *deadLook) explain(err error) error {
 	if errors.Is(err, amqp.ErrClosed) {
 		err = closeError(<-l.closed)
@@ -83,7 +83,7 @@ func (l *deadLook) explain(err error) error {
 	return lacking(err, write, exchange)
 }
 
-// messages returns the dead requests, oldest first. Its loop may end early.
+// messages returns the dead requests, the oldest first. A look calls it once.
 func (l *deadLook) messages() iter.Seq2[amqp.Delivery, error] {
 	return func(yield func(amqp.Delivery, error) bool) {
 		if err := l.each(func(m amqp.Delivery) bool { return yield(m, nil) }); err != nil {
@@ -92,8 +92,8 @@ func (l *deadLook) messages() iter.Seq2[amqp.Delivery, error] {
 	}
 }
 
-// each consumes the queue until it is empty, or yield returns false. A get for each request
-// would take a round trip each.
+// each consumes the queue until it is empty, or yield returns false. basic.get would need a
+// round trip for each request.
 func (l *deadLook) each(yield func(amqp.Delivery) bool) error {
 	if err := l.ch.Qos(maxLook, 0, false); err != nil {
 		return err
@@ -119,14 +119,14 @@ func (l *deadLook) each(yield func(amqp.Delivery) bool) error {
 		if err != nil {
 			return err
 		}
-		if q.Messages == 0 { // the last ones have come before that answer
+		if q.Messages == 0 { // the last requests have come before this answer
 			break
 		}
 	}
 	return l.rest(tag, messages, yield)
 }
 
-// rest ends the consuming, and hands over what has come.
+// rest stops consuming, and yields the requests that have come.
 func (l *deadLook) rest(tag string, messages <-chan amqp.Delivery, yield func(amqp.Delivery) bool) error {
 	if err := l.ch.Cancel(tag, false); err != nil {
 		return err
@@ -139,7 +139,8 @@ func (l *deadLook) rest(tag string, messages <-chan amqp.Delivery, yield func(am
 	return nil
 }
 
-// these returns those of the dead requests that are still there.
+// these returns the messages of the dead requests that are still there. Several may have the
+// same Handle: these returns as many of them as dead has.
 func (l *deadLook) these(dead []jsonrpc2.DeadRequest) iter.Seq2[amqp.Delivery, error] {
 	wanted := make(map[string]int)
 	for _, d := range dead {

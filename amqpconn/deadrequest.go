@@ -19,9 +19,10 @@ type death struct {
 	reason string
 }
 
-// deathOf returns the last death in a queue, or else the last one; zero if there is none.
+// deathOf returns the last death of a message in a queue. Without one it returns the last
+// death in any queue, and zero if there is none.
 func deathOf(headers amqp.Table, queue string) (last death) {
-	deaths, _ := headers["x-death"].([]any) // the last one comes first
+	deaths, _ := headers["x-death"].([]any) // the last death comes first
 	for _, entry := range deaths {
 		table, ok := entry.(amqp.Table)
 		if !ok {
@@ -46,7 +47,7 @@ func deadRequestOf(m *amqp.Delivery, queue string) jsonrpc2.DeadRequest {
 	return jsonrpc2.DeadRequest{Time: d.time, Reason: d.reason, Request: m.Body, Handle: handleOf(m, queue)}
 }
 
-// handleOf returns what a message is found by: a hash of what does not change from look to look.
+// handleOf returns the Handle of a message: a hash of what does not change from look to look.
 func handleOf(m *amqp.Delivery, queue string) string {
 	d := deathOf(m.Headers, queue)
 	hash := sha256.New()
@@ -55,8 +56,9 @@ func handleOf(m *amqp.Delivery, queue string) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// freshOf returns a dead message as a new one, which has never died. The broker would refuse
-// the id of a user that is not ours.
+// freshOf returns a dead message as a new one, which has never died. It leaves out the user
+// id: the broker refuses that of another user. It also leaves out the expiration: how long the
+// caller still waits is not known.
 func freshOf(m *amqp.Delivery) amqp.Publishing {
 	return amqp.Publishing{
 		Headers:         freshHeaders(m.Headers),
@@ -74,8 +76,9 @@ func freshOf(m *amqp.Delivery) amqp.Publishing {
 	}
 }
 
-// freshHeaders leaves out what the broker added when it counted deliveries and gave the message
-// up, and other queues that the message went to.
+// freshHeaders returns a copy of headers without those that the broker added when it counted
+// deliveries and gave the message up. It also leaves out CC and BCC: these would route the
+// message to more queues.
 func freshHeaders(headers amqp.Table) amqp.Table {
 	headers = maps.Clone(headers)
 	maps.DeleteFunc(headers, func(name string, _ any) bool {

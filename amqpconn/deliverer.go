@@ -10,8 +10,8 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// A deliverer makes of the requests that were read what the codec gets. The reading
-// goroutine uses it.
+// A deliverer makes the Deliveries that the codec gets, from the requests that were read. Only
+// the reading goroutine uses it, but for its counters and what a Reply does.
 type deliverer struct {
 	queue   string
 	opts    *ListenOptions
@@ -27,7 +27,7 @@ type deliverer struct {
 // deliver makes a Delivery of a request.
 func (d *deliverer) deliver(request delivery) jsonrpc2.Delivery {
 	body := request.Body
-	request.Body = nil // Reply is not to keep it for as long as the method runs
+	request.Body = nil // or Reply would keep it alive while the method runs
 	if count, poison := request.isPoison(d.opts.MaxDeliveries); poison {
 		return d.rejection(request, body, count)
 	}
@@ -37,7 +37,7 @@ func (d *deliverer) deliver(request delivery) jsonrpc2.Delivery {
 	if err != nil {
 		return jsonrpc2.Delivery{Body: body, Err: err, Reply: acknowledge}
 	}
-	d.header.Scan(body) // what is broken is for the codec
+	d.header.Scan(body) // the codec refuses what is broken
 	to, noAddress := destinationOf(&request, d.header.ID(), d.queue, d.isFatal)
 	if noAddress != nil && d.header.WantsAnswer() {
 		d.countUnanswerable(noAddress)
@@ -60,9 +60,9 @@ func (d *deliverer) deliver(request delivery) jsonrpc2.Delivery {
 	}}
 }
 
-// begin adds a request to those that run. It returns what returns the delivery to
-// acknowledge when it has run: with AtMostOnce that is done now. The error says that
-// it could not be: the request will be delivered again.
+// begin adds a request to those that run. end, called when it has run, removes it again and
+// returns the delivery to acknowledge. With AtMostOnce begin acknowledges the request itself,
+// and end returns none. An error says that this failed: the broker delivers the request again.
 func (d *deliverer) begin(request delivery, body []byte) (end func() delivery, err error) {
 	if d.opts.Guarantee != jsonrpc2.AtMostOnce {
 		run := d.runs.begin(request, body)

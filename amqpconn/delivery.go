@@ -8,23 +8,23 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A delivery is a request, and what acknowledges it on the channel it came on: nil if
-// it is acknowledged.
+// A delivery is a request as the broker delivered it.
 type delivery struct {
 	amqp.Delivery
-	acks     *requestAcks
-	deadline time.Time // of its caller; zero if it says none
+	acks     *requestAcks // of the channel it came on; nil if the request is acknowledged
+	deadline time.Time    // when its caller gives up; zero if that is not known
 }
 
-// isPoison reports whether a request was delivered too often, and how often. There is
-// no limit if it is not positive.
+// isPoison returns how often a request was delivered before, and reports whether that is too
+// often: limit or more. There is no limit if limit is not positive.
 func (d *delivery) isPoison(limit int) (count int64, poison bool) {
 	count, _ = d.Headers["x-delivery-count"].(int64)
 	return count, limit > 0 && count >= int64(limit)
 }
 
-// deadlineOf returns when a request that came now has expired. 0 milliseconds
-// say that a consumer has to be there, and nothing of the caller.
+// deadlineOf returns when a request that came now expires; zero if that is not known.
+// expiration is the property of that name, in milliseconds. 0 only says that the request has
+// to be delivered at once: how long its caller waits is not known.
 func deadlineOf(expiration string) (deadline time.Time) {
 	if expiration == "" {
 		return deadline
@@ -36,14 +36,15 @@ func deadlineOf(expiration string) (deadline time.Time) {
 	return time.Now().Add(time.Duration(milliseconds) * time.Millisecond)
 }
 
-// requestAcks acknowledge, reject and requeue the requests of one channel.
+// requestAcks acknowledge, reject and requeue the requests of one channel. Delivery tags
+// count its requests from 1.
 type requestAcks struct {
 	ch   *amqp.Channel
 	wire *wire
 
-	mu    sync.Mutex // protects following
-	upTo  uint64     // all requests up to this one are done with
-	ahead map[uint64]bool
+	mu    sync.Mutex      // protects following
+	upTo  uint64          // the requests with tags up to this one are done with
+	ahead map[uint64]bool // the tags of later requests that are done with
 }
 
 func newRequestAcks(ch *amqp.Channel, w *wire) *requestAcks {
@@ -64,16 +65,18 @@ func acknowledge(requests []delivery) {
 	}
 }
 
-// acknowledge acknowledges requests: with one acknowledgement all those before which
-// none is still running, the others singly. A failed connection is no matter:
-// the broker delivers again what it had not acknowledged.
+// acknowledge acknowledges requests. One acknowledgement is for all those before which no
+// request still runs. The others have one each. A failed connection does not matter: the
+// broker delivers again what is not acknowledged.
 func (a *requestAcks) acknowledge(requests []delivery) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.advance(requests...)
 	a.wire.hold()
 	defer a.wire.release()
-	var last uint64 // of these requests up to upTo; the broker must know it still
+	// The tag of the last of these requests that is not ahead. It is not always upTo: that
+	// one may have been acknowledged before, and the broker no longer knows its tag.
+	var last uint64
 	for _, d := range requests {
 		if d.DeliveryTag <= a.upTo {
 			last = max(last, d.DeliveryTag)
@@ -86,7 +89,7 @@ func (a *requestAcks) acknowledge(requests []delivery) {
 	}
 }
 
-// advance adds requests that are done with, or about to be.
+// advance adds requests that are done with, or about to be. It is called with a.mu held.
 func (a *requestAcks) advance(requests ...delivery) {
 	for _, d := range requests {
 		a.ahead[d.DeliveryTag] = true
@@ -97,8 +100,8 @@ func (a *requestAcks) advance(requests ...delivery) {
 	}
 }
 
-// reject gives a request up: it goes to the dead-letter exchange, if there is
-// one.
+// reject gives a request up: the broker moves it to the dead-letter exchange of the queue, if
+// there is one, or drops it.
 func (a *requestAcks) reject(d delivery) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

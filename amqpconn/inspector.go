@@ -21,29 +21,30 @@ type queueState struct {
 	messages  int // that wait
 }
 
-// isUnserved reports that nobody consumes the queue, as far as is known.
+// isUnserved reports whether the queue is known to have no consumer.
 func (q queueState) isUnserved() bool { return q.err == nil && q.consumers == 0 }
 
-// An inspector knows what the queue was like a while ago.
+// An inspector remembers what the queue was like at its last look, and looks again when that
+// is too long ago. It looks on the receiver's connection, which no alarm blocks.
 type inspector struct {
-	receiver *receiver // whose connection is used
+	receiver *receiver
 	queue    string
-	asker    *link.Asker
-	look     func() queueState // looks at the queue
-	logger   *slog.Logger      // gets a line when looks begin to fail; nil: none
+	asker    *link.Asker       // runs look
+	look     func() queueState // is inspect, but in tests
+	logger   *slog.Logger      // gets a line when looks begin to fail; nil for no line
 
 	mu        sync.Mutex      // protects following, held during a look
-	session   *receiveSession // that was asked
-	asked     time.Time
-	fresh     time.Duration // for how long at least the state counts
-	state     queueState
-	published int  // messages, since
-	logged    bool // that looks fail
+	session   *receiveSession // on which the last look was
+	asked     time.Time       // when the last look began, or was given up
+	fresh     time.Duration   // how long state counts at least
+	state     queueState      // what the last look found
+	published int             // messages of this client since the last look
+	logged    bool            // the log has a line since looks last worked
 }
 
 const (
-	consumersFresh = time.Second
-	messagesFresh  = 100 * time.Millisecond
+	consumersFresh = time.Second            // how old a number of consumers may be
+	messagesFresh  = 100 * time.Millisecond // how old a number of messages may be
 
 	// lookTime is how long requests wait for a look at their queue.
 	lookTime = 250 * time.Millisecond
@@ -74,9 +75,9 @@ func (n *inspector) inspect() (state queueState) {
 	return state
 }
 
-// within returns what the queue was like no longer ago than d, with what was published
-// since. Nothing is known where the broker does not answer soon; it is then asked no more
-// for a while.
+// within returns what the queue was like, no longer ago than d. The messages that this client
+// has published since are added. If the broker does not answer within lookTime, the state has
+// an error, and counts for consumersFresh: the next requests do not wait for another look.
 func (n *inspector) within(d time.Duration) queueState {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -99,7 +100,8 @@ func (n *inspector) update(session *receiveSession) {
 	switch {
 	case n.state.err == nil:
 		n.logged = false
-	case n.logger != nil && !n.logged && session != nil && n.receiver.current() == session: // the end of a connection is logged elsewhere
+	case n.logger != nil && !n.logged && session != nil && n.receiver.current() == session:
+		// The keeper logs the end of a connection.
 		n.logged = true
 		n.logger.Warn("can't look at the queue, requests are sent all the same", slog.Any("error", n.state.err))
 	}
@@ -112,14 +114,14 @@ func (n *inspector) add(messages int) {
 	n.published += messages
 }
 
-// ask asks the broker something for as long as requests can wait.
+// ask asks the broker a question, and waits for the answer for lookTime.
 func ask[T any](asker *link.Asker, question func() T) (answer T, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
 	defer cancel()
 	return link.Ask(ctx, asker, question)
 }
 
-// unserved says why nobody takes requests.
+// unserved says why nobody takes requests from a queue that isUnserved.
 func (q queueState) unserved() error {
 	if q.missing {
 		return errReturned

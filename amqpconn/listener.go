@@ -8,21 +8,31 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A listener listens to what the broker says of single messages on a channel. A
-// message that is returned is confirmed, too, and the return comes first.
+// A listener listens to what the broker says of single messages on a channel, on a goroutine
+// of its own. The broker also confirms a message that it returns, and the return comes first.
+// Without confirms there are returns alone.
 type listener[T any] struct {
 	session  *publishSession[T]
 	returns  <-chan amqp.Return
 	returned func(r amqp.Return, item *T) // may be nil
 	report   func([]fate[T])
-	room     func() // is called when there is room again for a writer that waits
+	room     func() // is called when a writer that waits for room has it
 	refusals refusals
-	waiting  []tracked[T] // in the order in which they were published
+	waiting  []tracked[T] // messages without a fate, in the order in which they were published
 	fates    []fate[T]    // not reported yet
-	hasRoom  bool         // room is to be called
+	hasRoom  bool         // room has to be called
 }
 
-// listen listens until the channel is closed.
+// listen listens until the channel is closed. The messages that still wait then have an
+// unknown fate.
+//
+//	listen
+//	  onReturn      mark a message as returned
+//	  collect       take over what the writer has published
+//	  onConfirmed
+//	    drainReturns  first the returns that came before the confirm
+//	    shift         the fate of the first message is known
+//	  flush         report the fates
 func (l *listener[T]) listen() {
 	for l.returns != nil {
 		select {
@@ -43,7 +53,7 @@ func (l *listener[T]) listen() {
 	l.flush()
 }
 
-// collect takes over what was published since the last time.
+// collect takes over the messages that were published since its last call.
 func (l *listener[T]) collect() {
 	l.waiting = l.session.tracking.appendUnseen(l.waiting)
 }
@@ -59,8 +69,8 @@ func (l *listener[T]) onReturn(r amqp.Return, ok bool) {
 	}
 }
 
-// mark marks a message as returned, if it is tracked, and returns it. It is one of
-// the first.
+// mark marks a message as returned and returns its item, or nil if it is not tracked. The
+// broker returns messages in order, so the message is one of the first.
 func (l *listener[T]) mark(messageID string) *T {
 	l.collect() // it may have been published just now
 	for i := range l.waiting {
@@ -72,6 +82,7 @@ func (l *listener[T]) mark(messageID string) *T {
 	return nil
 }
 
+// drainReturns handles the returns that have come.
 func (l *listener[T]) drainReturns() {
 	for {
 		select {
@@ -85,7 +96,8 @@ func (l *listener[T]) drainReturns() {
 	}
 }
 
-// firstConfirmed receives when the first message is confirmed, or refused.
+// firstConfirmed returns a channel that receives when the first message is confirmed or
+// refused, or the channel is closed; nil if no message waits.
 func (l *listener[T]) firstConfirmed() <-chan struct{} {
 	if len(l.waiting) == 0 {
 		return nil
@@ -93,8 +105,8 @@ func (l *listener[T]) firstConfirmed() <-chan struct{} {
 	return l.waiting[0].confirmation.Done()
 }
 
-// onConfirmed finds the fates of the messages that are confirmed, or refused: many
-// together if they come so.
+// onConfirmed finds the fates of the messages that are confirmed or refused by now: there are
+// many at once.
 func (l *listener[T]) onConfirmed() {
 	for {
 		select {
@@ -107,14 +119,14 @@ func (l *listener[T]) onConfirmed() {
 	}
 }
 
-// shift moves the first message to the fates. Its fate is known, or the channel has
-// failed.
+// shift moves the first message to the fates. The broker has confirmed or refused it, or the
+// channel is closed.
 func (l *listener[T]) shift() {
 	m := l.waiting[0]
 	clear(l.waiting[:1])
 	l.waiting = l.waiting[1:]
 	err := l.fateOf(&m)
-	if !errors.Is(err, errUnconfirmed) {
+	if !errors.Is(err, errUnconfirmed) { // it arrived; that counts if all before it did
 		l.session.arrived.CompareAndSwap(m.number-1, m.number)
 		l.refusals.add(err != errRefused)
 	}
@@ -122,17 +134,19 @@ func (l *listener[T]) shift() {
 	l.hasRoom = l.session.tracking.remove(&m) || l.hasRoom
 }
 
+// fateOf returns the fate of a message that is confirmed or refused, or whose channel is
+// closed. The library reports the end of the channel as a refusal of all messages.
 func (l *listener[T]) fateOf(m *tracked[T]) error {
 	s := l.session
 	switch {
 	case m.returned:
 		return errReturned
-	case m.confirmation.Wait(): // all are done when the channel is closed
+	case m.confirmation.Wait():
 		return nil
-	case !s.ch.IsClosed(): // which the library reports as a refusal, too
+	case !s.ch.IsClosed():
 		return errRefused
 	}
-	<-s.gone
+	<-s.gone // cause is set
 	return fmt.Errorf("%w: %w", errUnconfirmed, s.cause)
 }
 
@@ -150,21 +164,21 @@ func (l *listener[T]) flush() {
 	}
 }
 
-// maxRefusal is after how long a channel is replaced on which every message is
-// refused. When the leader of a quorum queue dies RabbitMQ 3.10 may go on to
-// refuse what comes on channels that were opened before there was another leader.
+// maxRefusal is for how long the broker may refuse every message on a channel. Then the
+// channel is replaced. When the leader of a quorum queue dies, RabbitMQ 3.10 may refuse all
+// messages on older channels, even when there is another leader.
 const maxRefusal = 5 * time.Second
 
 var errAllRefused = fmt.Errorf("amqpconn: all messages refused for %v", maxRefusal)
 
-// refusals give a channel up when the broker refuses every message for long. The
-// queue may be full instead: then another channel does no harm.
+// refusals give a channel up when the broker refuses every message for long. The reason may
+// also be a full queue: then another channel does no harm.
 type refusals struct {
 	giveUp func(error)
-	since  time.Time // every message; zero: the last one was confirmed
+	since  time.Time // when the first refusal in a row came; zero if the last message was taken
 }
 
-// add adds what the broker said of a message.
+// add adds what the broker said of a message. confirmed is true for a returned one, too.
 func (r *refusals) add(confirmed bool) {
 	switch {
 	case confirmed:

@@ -10,8 +10,9 @@ import (
 // A Queue says how to create a queue that is missing. A queue that exists is used as
 // it is. The zero value creates a durable classic queue.
 type Queue struct {
-	// Plain creates a classic queue that is not durable. Some programs declare their
-	// queue so, and fail if it exists with other attributes. It excludes Quorum.
+	// Plain creates a classic queue that is not durable. It is for programs that declare
+	// their queue so, and fail if the queue exists with other attributes. It excludes
+	// Quorum.
 	Plain bool
 
 	// Quorum creates a quorum queue: it is replicated and counts deliveries. Its
@@ -27,7 +28,9 @@ type Queue struct {
 	// a classic queue. It needs RabbitMQ 3.10.
 	DeadLetter bool
 
-	deliveryLimit int // none if not positive
+	// deliveryLimit is the x-delivery-limit of a quorum queue, unless Args has one; none if
+	// it is not positive. setDefaults sets it.
+	deliveryLimit int
 
 	// Args are further arguments of the queue, such as x-message-ttl, x-max-length or
 	// x-dead-letter-exchange.
@@ -44,6 +47,7 @@ func checkQueue(queue string) error {
 	return nil
 }
 
+// check reports options that exclude each other, and arguments that AMQP can't carry.
 func (q *Queue) check(queue string) error {
 	if q.Plain && q.Quorum {
 		return fmt.Errorf("amqpconn: queue %q: a quorum queue can't be plain", queue)
@@ -69,9 +73,9 @@ func (q *Queue) checkDeadLetter(queue string) error {
 	return nil
 }
 
-// ensure creates the queue where it is missing. A queue that is there is used
-// as it is: a declaration with other attributes than it has would be refused.
-// The broker closes the channel with each refusal, so that each try has its own.
+// ensure creates the queue if it is missing. It first looks whether the queue is there, since
+// the broker refuses to declare one with other attributes than it has. The broker closes the
+// channel with each refusal, so each step has a channel of its own.
 func (q *Queue) ensure(conn *amqp.Connection, name string) error {
 	err := onChannel(conn, func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclarePassive(name, false, false, false, false, nil)
@@ -96,7 +100,7 @@ func (q *Queue) ensure(conn *amqp.Connection, name string) error {
 	return lacking(err, configure, name)
 }
 
-// arguments returns those with which the queue is created.
+// arguments returns the arguments with which the queue is created.
 func (q *Queue) arguments(name string) amqp.Table {
 	args := amqp.Table{}
 	for key, value := range q.Args {
@@ -114,8 +118,7 @@ func (q *Queue) arguments(name string) amqp.Table {
 	return args
 }
 
-// deliveryLimit is the argument of a queue that says how often it delivers a
-// message again.
+// deliveryLimit is the argument that says how often a quorum queue delivers a message again.
 const deliveryLimit = "x-delivery-limit"
 
 // onChannel runs f on a channel of its own.

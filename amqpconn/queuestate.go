@@ -24,11 +24,11 @@ type LookOptions struct {
 // A QueueState is what RabbitMQ tells of a queue at one time, as Look returns it. AMQP does
 // not tell how long requests wait, nor what consumers have taken.
 type QueueState struct {
-	Waiting   int `json:"waiting"`   // requests that no consumer has; batches count once
-	Consumers int `json:"consumers"` // a server is one
+	Waiting   int `json:"waiting"`   // requests that no consumer has; a batch is one
+	Consumers int `json:"consumers"` // each server is one
 
-	// KeepsDead says that there is a DeadList, Dead how many requests are in it. Those that
-	// somebody looks at just now don't count.
+	// KeepsDead says whether the queue has a DeadList, and Dead how many requests are in
+	// it. Requests that somebody looks at just now don't count.
 	KeepsDead bool `json:"keeps_dead"`
 	Dead      int  `json:"dead"`
 }
@@ -77,7 +77,7 @@ func (d *dialer) connected(ctx context.Context, f func(*amqp.Connection) error) 
 	return err
 }
 
-// lookAt asks for the queue, and for that of its dead requests.
+// lookAt asks the broker about the queue, and about the queue of its dead requests.
 func lookAt(conn *amqp.Connection, queue string) (state QueueState, err error) {
 	requests, err := declaredQueue(conn, queue)
 	switch {

@@ -11,27 +11,27 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A receiver keeps a connection with an exclusive reply queue, which lives as
-// long as the connection does.
+// A receiver keeps a connection with an exclusive reply queue. The broker deletes the queue
+// when the connection ends, so each connection has another one.
 type receiver struct {
 	*keeper
 	sessions[receiveSession]
-	perCall chan amqp.Delivery // receives answers on queues for one call
+	perCall chan amqp.Delivery // receives the answers that came on queues for one call
 	reading *receiveSession    // the reading goroutine's own
 
 	queueReady func()      // is called when there is a reply queue
-	queueGone  func(error) // is called when it is gone, unless the client is closed
+	queueGone  func(error) // is called when the reply queue is gone, unless the client is closed
 }
 
 // A receiveSession is one connection of a receiver.
 type receiveSession struct {
 	conn       *amqp.Connection
 	ch         *amqp.Channel
-	queue      string
+	queue      string // the reply queue
 	deliveries <-chan amqp.Delivery
 	acks       answerAcks
-	gone       chan struct{}  // closed when the connection is
-	expecting  sync.WaitGroup // for answers on queues for one call
+	gone       chan struct{}  // closed when the connection is given up
+	expecting  sync.WaitGroup // the goroutines that wait for answers on queues for one call
 }
 
 func newReceiver(d *dialer, state *link.State) *receiver {
@@ -40,6 +40,7 @@ func newReceiver(d *dialer, state *link.State) *receiver {
 	return r
 }
 
+// run is the keeper's useFunc.
 func (r *receiver) run(ctx context.Context, conn *amqp.Connection, _ *wire, up func()) error {
 	s, err := r.open(conn)
 	if err != nil {
@@ -55,14 +56,15 @@ func (r *receiver) run(ctx context.Context, conn *amqp.Connection, _ *wire, up f
 	err = awaitAnd(ctx, connClosed, chClosed, ticker.C, s.acks.few)
 	r.set(nil)
 	close(s.gone)
-	closeSoon(conn) // ends what waits for it
+	closeSoon(conn) // ends what waits for the broker
 	s.expecting.Wait()
-	if ctx.Err() == nil { // else it is the end of the client, and of its calls
+	if ctx.Err() == nil { // else the client is closed, and its codec ends the calls
 		r.queueGone(err)
 	}
 	return err
 }
 
+// open creates a reply queue and consumes it.
 func (r *receiver) open(conn *amqp.Connection) (*receiveSession, error) {
 	ch, err := conn.Channel()
 	if err != nil {
@@ -90,7 +92,8 @@ func (r *receiver) ready() (queue string, ok bool) {
 	return s.queue, true
 }
 
-// next returns the next answer, or none when there is something else to see to.
+// next waits for an answer, and reports whether there is one: the caller calls it again if
+// not. err is io.EOF once closed is closed.
 func (r *receiver) next(ctx context.Context, closed <-chan struct{}) (answer amqp.Delivery, ok bool, err error) {
 	var deliveries <-chan amqp.Delivery
 	if r.reading != nil {
@@ -115,7 +118,8 @@ func (r *receiver) next(ctx context.Context, closed <-chan struct{}) (answer amq
 	return answer, false, nil
 }
 
-// expect makes a queue for one call, and waits for its answer until ctx is done.
+// expect creates a queue for one call. A goroutine waits for the answer until ctx is done or
+// the connection ends.
 func (r *receiver) expect(ctx context.Context, id string) error {
 	s := r.current()
 	if s == nil {
@@ -139,6 +143,7 @@ func (r *receiver) expect(ctx context.Context, id string) error {
 	return nil
 }
 
+// expected hands the answer to a call to next.
 func (r *receiver) expected(ctx context.Context, s *receiveSession, deliveries <-chan amqp.Delivery) {
 	select {
 	case d, ok := <-deliveries:

@@ -17,21 +17,21 @@ import (
 //	put           on any goroutine: hand an answer to one of these
 //	  send          publish all answers that wait, acknowledge their requests
 //	  directs       the same for direct reply-to addresses
-//	publisher     keep send's connection
+//	publisher     keep send's connection; its channel's listener calls:
 //	  returned      hand an answer whose queue did not exist yet to lates
-//	  confirmed     with ConfirmReplies: acknowledge the requests of answers
+//	  confirmed     with ConfirmReplies, in place of returned: settle requests
 //	lates         publish answers again whose queue did not exist yet
 type replier struct {
 	settler   *settler
-	confirms  bool // each answer
+	confirms  bool // the broker confirms each answer before its request is settled
 	outbox    *link.Outbox[reply]
 	publisher *publisher
 	channel   *publishChannel[reply] // of the publisher
 	directs   *directLane
 	lates     *lateLane
 
-	writing    sync.WaitGroup
-	unreported sync.WaitGroup // the answers whose fate is not reported
+	writing    sync.WaitGroup // the goroutine that runs send
+	unreported sync.WaitGroup // the answers that confirmed has not seen yet
 }
 
 func newReplier(d *dialer, s *settler, confirms bool) *replier {
@@ -68,8 +68,8 @@ func (r *replier) start() {
 	r.lates.start()
 }
 
-// put hands over a reply. One that comes after close leaves its request
-// unacknowledged, to be delivered again.
+// put hands over a reply. It fails after close: the broker then delivers the request again,
+// since nothing acknowledges it.
 func (r *replier) put(answer reply) error {
 	if isDirect(answer.queue) {
 		return r.directs.put(answer)
@@ -88,7 +88,7 @@ func (r *replier) send(work []reply) (again []reply) {
 	if session != nil {
 		session.wire.hold()
 	}
-	again = work[:0:0]
+	again = work[:0:0] // work stays as it is, to be returned if release fails
 	published := 0
 	for _, answer := range work {
 		switch {
@@ -101,10 +101,10 @@ func (r *replier) send(work []reply) (again []reply) {
 			again = append(again, answer)
 		}
 	}
-	r.settler.replies.Add(int64(published)) // before anybody has one
+	r.settler.replies.Add(int64(published)) // before a client can have one
 	if session != nil && session.wire.release() != nil {
 		r.settler.replies.Add(-int64(published))
-		return work // perhaps some went out; an answer may come twice
+		return work // some may have gone out: a client may get an answer twice
 	}
 	if published > 0 {
 		session.written.add(published)
@@ -113,10 +113,12 @@ func (r *replier) send(work []reply) (again []reply) {
 	return r.settler.unexpired(again)
 }
 
+// sendOne publishes an answer. Its message id tells the method returned whether the
+// request's id is the name of the queue.
 func sendOne(session *publishSession[reply], answer reply) error {
 	msg := answer.message()
 	if answer.queueIsID {
-		msg.MessageId = answer.queue // for returned to see
+		msg.MessageId = answer.queue
 	}
 	return session.publish(answer.queue, msg, answer)
 }
@@ -137,12 +139,13 @@ func (r *replier) impairment() error {
 	return r.publisher.blockage()
 }
 
-// sendConfirmed publishes replies whose requests are acknowledged by confirmed.
+// sendConfirmed publishes replies, and returns those to try again. The method confirmed
+// settles their requests.
 func (r *replier) sendConfirmed(work []reply) (again []reply) {
 	session := r.usable()
 	if session != nil {
 		session.wire.hold()
-		defer session.wire.release() // what fails then has an unknown fate
+		defer session.wire.release() // after an error the listener reports errUnconfirmed
 	}
 	var done []reply
 	for _, answer := range work {
@@ -166,8 +169,8 @@ func (r *replier) sendOneConfirmed(session *publishSession[reply], answer reply)
 	return err
 }
 
-// confirmed sees to answers that are confirmed, returned or refused, or whose channel
-// has ended.
+// confirmed handles the fates of answers, and acknowledges the requests of those that are
+// done with. Answers whose channel has ended are published again.
 func (r *replier) confirmed(fates []fate[reply]) {
 	var done []reply
 	for _, f := range fates {
@@ -190,24 +193,24 @@ func (r *replier) confirmed(fates []fate[reply]) {
 	r.unreported.Add(-len(fates))
 }
 
-// retry publishes an answer again that may have been lost.
+// retry puts an answer that may have been lost into the outbox again.
 func (r *replier) retry(answer reply) {
 	if r.outbox.Put(answer, 0) != nil {
 		r.settler.abandon([]reply{answer})
 	}
 }
 
-// returned sees to an answer whose queue is not there.
+// returned handles an answer that came back because its queue does not exist.
 func (r *replier) returned(back amqp.Return, _ *reply) {
-	if back.MessageId == back.RoutingKey { // it is the request's id
+	if back.MessageId == back.RoutingKey { // the queue may still come, see sendOne
 		r.lates.add(reply{destination: destination{back.RoutingKey, true, back.CorrelationId}, body: back.Body, counted: true})
 		return
 	}
 	r.settler.undeliverable(back.RoutingKey, back.Body, errReturned)
 }
 
-// discount takes back what was counted of a channel that the broker closed for an
-// error: it dropped what came behind that.
+// discount corrects the counts after the broker has closed a channel for an error: it dropped
+// the answers that came after the bad one. Which these are is not known, see tally.
 func (r *replier) discount(session *publishSession[reply], err error) {
 	dropped := session.written.recent()
 	if dropped == 0 || !isException(err) {
@@ -219,14 +222,14 @@ func (r *replier) discount(session *publishSession[reply], err error) {
 		slog.Int("answers, at most", dropped), slog.Any("error", err))
 }
 
-// close lets put fail.
+// close makes put fail. lates stays open for the answers that still come back.
 func (r *replier) close() {
 	r.outbox.Close()
 	r.directs.outbox.Close()
 }
 
-// flush waits until all answers are sent, or there is no more time for that.
-// Answers may come back until the publisher has stopped.
+// flush waits until all answers are sent, or the time of each part is over. Answers may come
+// back until the publisher has stopped: lates is the last.
 func (r *replier) flush() {
 	r.writing.Wait()
 	r.unreported.Wait()
@@ -248,9 +251,9 @@ func (r *replier) wait() {
 	r.lates.wait()
 }
 
-// mayPublish returns an error if answers can't be published: without the right to
-// write, the broker would close the channel and drop each. A broker that is short
-// of memory does not say, and is not waited for.
+// mayPublish returns an error if the right to publish answers is missing: the broker would
+// close the channel for each answer. mayPublish publishes a message that must come back. A
+// broker that is short of memory takes none: mayPublish then returns nil after dialTimeout.
 func mayPublish(ctx context.Context, conn *amqp.Connection) error {
 	ch, err := conn.Channel()
 	if err != nil {
@@ -262,11 +265,11 @@ func mayPublish(ctx context.Context, conn *amqp.Connection) error {
 		return err
 	}
 	select {
-	case <-returned: // by its name no such queue exists
+	case <-returned: // no queue has such a name
 		return ch.Close()
 	case err := <-closed:
 		return lacking(closeError(err), write, exchange)
-	case <-time.After(dialTimeout): // the channel goes with its connection
+	case <-time.After(dialTimeout): // the channel ends with the connection
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

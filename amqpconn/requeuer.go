@@ -7,21 +7,21 @@ import (
 )
 
 // requeueWindow is how many requests a requeuer publishes before it waits for the broker to
-// confirm them. So many may be in both queues if it is killed.
+// confirm them. If the process is killed then, up to so many requests are in both queues.
 const requeueWindow = 256
 
-// A requeuer publishes dead requests to their queue. It acknowledges them when the broker has
-// confirmed that: until then they stay in the list.
+// A requeuer publishes dead requests to their queue. It acknowledges a dead request when the
+// broker has confirmed the new one: until then it stays in the list.
 type requeuer struct {
 	ch      *amqp.Channel
 	queue   string
 	returns <-chan amqp.Return // has room for a window
-	pending []requeued
-	moved   int
-	refusal error // why nothing more can be moved
+	pending []requeued         // published and not settled, a window at most
+	moved   int                // how many requests have left the list
+	refusal error              // why the queue takes no more of them
 }
 
-// A requeued is a request that is published.
+// A requeued is a dead request that is published, and the confirmation of the new one.
 type requeued struct {
 	dead         amqp.Delivery
 	confirmation *amqp.DeferredConfirmation
@@ -32,6 +32,7 @@ func newRequeuer(ch *amqp.Channel, queue string) (*requeuer, error) {
 	return r, ch.Confirm(false)
 }
 
+// publish publishes a dead request, and settles when the window is full.
 func (r *requeuer) publish(ctx context.Context, dead amqp.Delivery) error {
 	confirmation, err := r.ch.PublishWithDeferredConfirmWithContext(ctx, "", r.queue, true, false, freshOf(&dead))
 	if err != nil {
@@ -45,8 +46,8 @@ func (r *requeuer) publish(ctx context.Context, dead amqp.Delivery) error {
 	return nil
 }
 
-// settle waits until the broker has confirmed what was published, and removes that from the
-// list.
+// settle waits until the broker has confirmed what was published, and removes the confirmed
+// requests from the list. If one came back, it removes none: a return does not say which.
 func (r *requeuer) settle(ctx context.Context) error {
 	var confirmed []amqp.Delivery
 	for _, p := range r.pending {
@@ -56,7 +57,7 @@ func (r *requeuer) settle(ctx context.Context) error {
 			return err
 		case ok:
 			confirmed = append(confirmed, p.dead)
-		case r.ch.IsClosed(): // which the library reports as a refusal, too
+		case r.ch.IsClosed(): // the library reports that as a refusal, too
 			return amqp.ErrClosed
 		default:
 			r.refusal = errRefused
@@ -65,7 +66,7 @@ func (r *requeuer) settle(ctx context.Context) error {
 	clear(r.pending)
 	r.pending = r.pending[:0]
 	select {
-	case <-r.returns: // before the confirmations; of which request it does not say
+	case <-r.returns: // all have come: a return comes before the confirm
 		r.refusal = errReturned
 		return nil
 	default:

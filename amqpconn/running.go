@@ -5,13 +5,13 @@ import (
 	"sync"
 )
 
-// A runs knows the requests that run, so that none runs twice at once in this
-// process: when a connection ends, or the broker's consumer_timeout is over, the
-// broker delivers again what was not acknowledged, though its method still runs.
+// A runs knows the requests that run, so that none runs twice at once in this process. When
+// a connection ends, or the broker's consumer_timeout is over, the broker delivers again all
+// that was not acknowledged, also requests whose methods still run.
 //
-// Nothing but their contents tells deliveries apart. Of requests with the same
-// contents each that runs stands for one delivery, and it does not matter for
-// which.
+// Only by its contents can such a delivery be found among the requests that run. Several of
+// these may have the same contents. The delivery then stands for any one of them: which one
+// does not matter.
 type runs struct {
 	seed maphash.Seed
 
@@ -26,18 +26,19 @@ type content struct {
 	hash                            uint64
 }
 
-// A run is a request whose method runs. request is its last delivery, which is
-// to be acknowledged. The runs's mu protects it.
+// A run is a request whose method runs.
 type run struct {
 	content content
-	request delivery
-	next    *run // with the same contents
+	request delivery // the last one, which has to be acknowledged; runs.mu protects it
+	next    *run     // another run with the same contents; runs.mu protects it
 }
 
 func newRuns() *runs {
 	return &runs{seed: maphash.MakeSeed(), byContent: make(map[content]*run)}
 }
 
+// contentOf returns the content of a delivery. The body is apart: a deliverer removes it from
+// the delivery.
 func (rs *runs) contentOf(d *delivery, body []byte) content {
 	return content{d.MessageId, d.CorrelationId, d.ReplyTo, len(body), maphash.Bytes(rs.seed, body)}
 }
@@ -71,8 +72,9 @@ func (rs *runs) end(r *run) delivery {
 	return r.request
 }
 
-// joins reports whether a delivery is one of a request that runs, and was delivered
-// on an earlier connection. It is then acknowledged when that has run.
+// joins reports whether a delivery is of a request that already runs. The request came on an
+// earlier channel, on which it can no longer be acknowledged: end then returns this delivery
+// in its place.
 func (rs *runs) joins(d delivery) bool {
 	if !d.Redelivered {
 		return false

@@ -12,18 +12,21 @@ import (
 )
 
 // A ServerConn serves a queue. Listen makes it; give it to one codec, as jsonrpc2.Serve
-// does. The codec calls and closes it. Err and Stats are for any goroutine. It has five
-// goroutines, which the first ReadRequest starts and Close awaits:
+// does. The codec calls and closes it. Any goroutine may call Err and Stats. The first
+// ReadRequest starts its goroutines, and Close waits for them: consumer, replier, publisher
+// with a channel and a listener, directs, and lates.
 //
 //	consumer      keep a connection to consume requests on
 //	  ReadRequest   on the codec's goroutine: read a request, find its reply queue
 //	  Reply         on any: hand the answer over
 //	replier       publish all answers that wait, acknowledge their requests
 //	publisher     keep a connection to publish on
+//	  channel       keep a channel of it
+//	    listener      handle the answers that are returned, confirmed or refused
 //	directs       publish answers to direct reply-to addresses
 //	lates         publish answers again whose queue did not exist yet
 type ServerConn struct {
-	opts   *ListenOptions // the parts', too; nothing changes after Open
+	opts   *ListenOptions // shared with the parts; not changed after Open
 	opened atomic.Bool
 	state  *link.State
 	places *places
@@ -35,7 +38,7 @@ type ServerConn struct {
 
 	start   sync.Once // runs the goroutines, unless closed first
 	started bool
-	unwatch func() bool // ends the watch of ReadRequest's context
+	unwatch func() bool // ends the watch of ReadRequest's context; set if started
 	closing sync.Once
 	closed  chan struct{} // closed by Close
 
@@ -67,7 +70,8 @@ func newServerConn(d *dialer, queue string, opts ListenOptions) *ServerConn {
 	return s
 }
 
-// Open implements jsonrpc2.ServerConn. It lowers Prefetch to settings.InFlight.
+// Open implements jsonrpc2.ServerConn. It lowers Prefetch to settings.InFlight, if that is
+// less.
 func (s *ServerConn) Open(settings jsonrpc2.Settings) error {
 	if s.opened.Swap(true) {
 		return jsonrpc2.ErrOpened
@@ -81,9 +85,11 @@ func (s *ServerConn) Open(settings jsonrpc2.Settings) error {
 	return nil
 }
 
+// run starts the goroutines. The end of ctx begins the drain, also while the codec does not
+// read.
 func (s *ServerConn) run(ctx context.Context) {
 	s.started = true
-	s.unwatch = context.AfterFunc(ctx, s.consumer.drain) // also while the codec does not read
+	s.unwatch = context.AfterFunc(ctx, s.consumer.drain)
 	s.places.taken = make(chan struct{}, s.opts.Prefetch)
 	s.replier.start()
 	s.consumer.start()
@@ -111,8 +117,8 @@ func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error)
 	}
 }
 
-// Err implements jsonrpc2.ServerConn: it returns what is wrong, nil while all works. It is
-// not nil before the broker has answered, which is asked when Serve has begun.
+// Err implements jsonrpc2.ServerConn: it returns what is wrong, nil while all works. Until
+// Serve has begun and the broker has let the server in, it returns an error, too.
 func (s *ServerConn) Err() error {
 	select {
 	case <-s.closed:
@@ -137,7 +143,7 @@ func (s *ServerConn) Err() error {
 // delivered again, unless they are acknowledged, as with AtMostOnce.
 func (s *ServerConn) Close() (err error) {
 	s.closing.Do(func() {
-		s.start.Do(func() {}) // or never
+		s.start.Do(func() {}) // a later ReadRequest starts nothing
 		close(s.closed)
 		s.replier.close()
 		if !s.started {

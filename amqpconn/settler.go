@@ -9,20 +9,21 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A settler settles requests: when their answers are done with, it acknowledges or
-// requeues them, and frees their places. It counts the answers, and tells the codec
-// of those that are not delivered.
+// A settler settles requests. When an answer is done with, it acknowledges or requeues the
+// request, and frees its place. It counts the answers, and tells the codec of those that are
+// not delivered. The replier, its lanes and its listener use it at once.
 type settler struct {
 	state    *link.State
 	places   *places
-	requeues bool // the requests of answers that were not published in time
+	requeues bool // requests go back if their answers are not published in time
 
-	// tellCodec tells the codec of an answer that is not delivered, from Open on.
+	// tellCodec tells the codec of an answer that is not delivered. It is Settings.Lost,
+	// and does nothing before Open.
 	tellCodec func(body []byte, why error)
 
-	replies, undelivered atomic.Int64
+	replies, undelivered atomic.Int64 // as in ServerStats
 
-	unsent atomic.Int64 // of the answers in undelivered, those that Close could not send
+	unsent atomic.Int64 // how many of undelivered Close could not send
 }
 
 func newSettler(state *link.State, places *places, requeues bool) *settler {
@@ -56,8 +57,8 @@ func (s *settler) requeue(failed []reply) {
 	s.places.free(places)
 }
 
-// unexpired drops the answers that have waited for long enough, and returns the
-// others.
+// unexpired drops the answers that have waited for replyPatience, and settles their requests.
+// It returns the others.
 func (s *settler) unexpired(work []reply) (again []reply) {
 	again = work[:0]
 	var expired []reply
@@ -79,8 +80,8 @@ func (s *settler) unexpired(work []reply) (again []reply) {
 	return again
 }
 
-// abandon drops the answers that Close can't send. Their requests are delivered
-// again, but for those that are acknowledged.
+// abandon drops the answers that Close can't send. It settles nothing: the broker delivers
+// the requests again, except those that are acknowledged.
 func (s *settler) abandon(left []reply) {
 	for _, r := range left {
 		if r.queue == "" {
@@ -92,7 +93,8 @@ func (s *settler) abandon(left []reply) {
 	}
 }
 
-// undeliverable drops an answer that the broker returned or refused.
+// undeliverable drops an answer that the broker returned or refused. The caller settles its
+// request.
 func (s *settler) undeliverable(queue string, body []byte, err error) {
 	s.undelivered.Add(1)
 	s.tellCodec(body, fmt.Errorf("amqpconn: nobody waits for the answer to %q: %w", queue, err))
