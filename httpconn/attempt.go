@@ -21,21 +21,21 @@ import (
 
 // A watch learns whether anything of a request may have been sent:
 //
-//   - From an http.Transport it learns when there is a connection for the request.
+//   - An http.Transport calls the trace when there is a connection for the request.
 //     Before that nothing is sent, whatever fails: a name, a proxy, TLS.
-//   - Any other RoundTripper has to read the body, and the body notes that. An
-//     http.Transport would send the header of such a body in a packet of its own,
-//     so it gets a body of a type that net/http knows.
+//   - Any other RoundTripper has to read the body, which notes that: see notedBody. An
+//     http.Transport does not get such a body: it would send the header before it, in a
+//     packet of its own. It gets a body of a type that net/http knows.
 type watch struct {
 	trace httptrace.ClientTrace
 
-	sentKnown atomic.Bool // sent says for certain whether something was sent
+	sentKnown atomic.Bool // sent can be relied on: something sets it before anything is sent
 	sent      atomic.Bool // something may have been sent
-	overHTTP2 atomic.Bool
-	allSent   atomic.Bool
+	overHTTP2 atomic.Bool // the connection speaks HTTP/2
+	allSent   atomic.Bool // the request was written to its end
 }
 
-// newWatch returns a watch, for one request after the other.
+// newWatch returns a watch. It can be used for one request after the other.
 func (c *ClientConn) newWatch() *watch {
 	w := new(watch)
 	w.trace.GotConn = func(info httptrace.GotConnInfo) {
@@ -44,40 +44,44 @@ func (c *ClientConn) newWatch() *watch {
 		w.overHTTP2.Store(ok && secure.ConnectionState().NegotiatedProtocol == "h2")
 	}
 	w.trace.WroteRequest = func(info httptrace.WroteRequestInfo) { w.allSent.Store(info.Err == nil) }
-	if !c.own { // it may have another protocol registered, which traces nothing
+	if !c.own { // a given Transport may have another protocol registered, which calls no trace
 		w.trace.GetConn = func(string) { w.sentKnown.Store(true) }
 	}
 	return w
 }
 
+// unsent reports whether it is certain that nothing was sent.
 func (w *watch) unsent() bool { return w.sentKnown.Load() && !w.sent.Load() }
 
-// A requestContext is the context of a Request. Package context needs no goroutine to
-// wait for one that has an AfterFunc.
+// A requestContext is the context of a Request. Its AfterFunc spares package context a
+// goroutine for each context that is derived from it.
 type requestContext interface {
 	context.Context
 	AfterFunc(f func()) (stop func() bool)
 }
 
-// An attempt is a Request on its way. It is the context of its POST, too.
+// An attempt is a Request on its way. It is also the context of its POST: that saves making
+// one for each request.
 type attempt struct {
 	requestContext
 	request *jsonrpc2.Request
 
 	conn   *ClientConn
 	watch  *watch
-	reader bytes.Reader // of the request's body
+	reader bytes.Reader // reads the request's body
 }
 
-// newAttempt returns an attempt to send r. The watch is that of the goroutine's
-// requests.
+// newAttempt returns an attempt to send r. w is the worker's watch. The attempt has another
+// one if something of r may still use it while the worker sends the next request: a
+// RoundTripper that is no http.Transport may read the body later, and a trace of the caller's
+// changes the watch.
 func (c *ClientConn) newAttempt(r *jsonrpc2.Request, w *watch) *attempt {
 	ctx := r.Context().(requestContext)
 	traced := httptrace.ContextClientTrace(ctx) != nil
-	if traced || c.traced == nil { // who else reads the body may still do so later
+	if traced || c.traced == nil {
 		w = c.newWatch()
 	}
-	if traced { // by the caller: our trace then calls that one, too
+	if traced { // makes our trace call the caller's, too
 		httptrace.WithClientTrace(ctx, &w.trace)
 	}
 	w.sent.Store(false)
@@ -88,7 +92,8 @@ func (c *ClientConn) newAttempt(r *jsonrpc2.Request, w *watch) *attempt {
 	return a
 }
 
-// Value returns the trace, or a value of the caller's context.
+// Value implements context.Context. It returns our trace for the key of a trace: package
+// httptrace does not export the key, so Value finds out whether traced has a value for it.
 func (a *attempt) Value(key any) any {
 	if a.conn.traced != nil && a.conn.traced.Value(key) != nil {
 		return &a.watch.trace
@@ -96,7 +101,8 @@ func (a *attempt) Value(key any) any {
 	return a.requestContext.Value(key)
 }
 
-// httpRequest makes the POST from the one that all are copies of.
+// httpRequest makes the POST: a copy of the template, with this header and the body. The
+// header is shared with other requests, and is cloned before anything is added to it.
 func (a *attempt) httpRequest(header http.Header) *http.Request {
 	c := a.conn
 	r := c.template.WithContext(a)
@@ -104,7 +110,7 @@ func (a *attempt) httpRequest(header http.Header) *http.Request {
 	r.ContentLength = int64(len(a.request.Body))
 	r.Body = a.body(&a.reader)
 	r.GetBody = a.getBody
-	shared := c.own && c.header == nil // else a Client adds its cookies
+	shared := c.own && c.header == nil // a given Client may add its cookies
 	if !shared {
 		r.Header = header.Clone()
 	}
@@ -121,7 +127,7 @@ func (a *attempt) httpRequest(header http.Header) *http.Request {
 	return r
 }
 
-// body returns the body of a POST, which reader has.
+// body returns the body of a POST. It has what reader has.
 func (a *attempt) body(reader *bytes.Reader) io.ReadCloser {
 	if a.conn.traced != nil {
 		return io.NopCloser(reader)
@@ -129,7 +135,7 @@ func (a *attempt) body(reader *bytes.Reader) io.ReadCloser {
 	return &notedBody{reader, &a.watch.sent}
 }
 
-// errNoRepeat is what a request fails with that net/http would have repeated.
+// errNoRepeat is the error of a request that net/http wanted to repeat.
 var errNoRepeat = errors.New("not repeated: it was sent, and may have run")
 
 // getBody is the GetBody of a POST. An http.Transport calls it to send the POST again.
@@ -146,8 +152,9 @@ func (a *attempt) getBody() (io.ReadCloser, error) {
 	return a.body(bytes.NewReader(a.request.Body)), nil
 }
 
-// forbidRepeats keeps net/http from repeating a request that it takes for idempotent by
-// these headers, which it knows by this spelling alone.
+// forbidRepeats keeps net/http from repeating a request that has one of these headers, which
+// says that the request is idempotent. net/http looks for this spelling alone; for a server
+// the spelling does not matter.
 func forbidRepeats(header http.Header) {
 	for _, name := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
 		if values, ok := header[name]; ok {
@@ -157,10 +164,10 @@ func forbidRepeats(header http.Header) {
 	}
 }
 
-// A notedBody notes that it is read.
+// A notedBody is a body that notes when it is read.
 type notedBody struct {
 	reader *bytes.Reader
-	read   *atomic.Bool
+	read   *atomic.Bool // set by the first Read
 }
 
 func (b *notedBody) Read(p []byte) (int, error) {
@@ -170,10 +177,12 @@ func (b *notedBody) Read(p []byte) (int, error) {
 
 func (b *notedBody) Close() error { return nil }
 
-// failed returns the error of the request for one of net/http: it says whether the request
-// may have arrived.
+// failed returns the error of the request for an error of net/http. Its sentinel says whether
+// the request may have arrived. failed also notes the error for Err, unless the caller gave
+// up: that says nothing about the server. But if nothing could be sent until the deadline,
+// the error is noted, too.
 func (a *attempt) failed(err error) error {
-	var wrapped *url.Error // which quotes the whole URL
+	var wrapped *url.Error // it quotes the whole URL, with its secrets
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err
 	}
@@ -182,7 +191,7 @@ func (a *attempt) failed(err error) error {
 	switch {
 	case unsent:
 		what = jsonrpc2.ErrUnavailable
-	case errors.Is(err, context.DeadlineExceeded) && !a.request.IsNotification(): // the given Client's Timeout
+	case errors.Is(err, context.DeadlineExceeded) && !a.request.IsNotification(): // of the given Client's Timeout
 		what = jsonrpc2.ErrTimeout
 	}
 	err = fmt.Errorf("%w: POST %s: %w", what, a.conn.where, err)
@@ -192,7 +201,7 @@ func (a *attempt) failed(err error) error {
 	return err
 }
 
-// mayHaveArrived returns the sentinel for a request of which no more is known.
+// mayHaveArrived returns the sentinel for a request that may have arrived.
 func mayHaveArrived(r *jsonrpc2.Request) error {
 	if r.IsNotification() {
 		return jsonrpc2.ErrUnconfirmed
@@ -200,15 +209,16 @@ func mayHaveArrived(r *jsonrpc2.Request) error {
 	return jsonrpc2.ErrReplyLost
 }
 
-// A timedHeader is the header of requests that have so many milliseconds left.
+// A timedHeader is the header of requests that have so many milliseconds left until their
+// deadline. It is not changed once it is made.
 type timedHeader struct {
 	milliseconds int64
 	header       http.Header
 }
 
-// headerFor returns the header of a request with a deadline. Requests share it: those sent
-// in the same millisecond mostly have as many left. inTime is false if the deadline is
-// over.
+// headerFor returns the header of a request with a deadline, zero for none. Requests share
+// the header: most that are sent within one millisecond have the same time left. inTime is
+// false if the deadline is over. The milliseconds are rounded up, so that 0 is never sent.
 func (c *ClientConn) headerFor(deadline time.Time) (header http.Header, inTime bool) {
 	if deadline.IsZero() {
 		return c.template.Header, true

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// check refuses what is not meant for us, before its body is read.
+// check refuses a request by its header, before its body is read.
 func (h *Handler) check(r *http.Request) *refusal {
 	switch {
 	case r.Method != http.MethodPost:
@@ -25,8 +25,8 @@ func (h *Handler) check(r *http.Request) *refusal {
 	return nil
 }
 
-// servesType reports whether the body may be JSON. The form type is what curl -d
-// and Ruby's Net::HTTP say unasked.
+// servesType reports whether the body may be JSON, by the header. curl -d and Ruby's
+// Net::HTTP send the form type unless another one is set.
 func servesType(header http.Header) bool {
 	if encoding := header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return false
@@ -40,6 +40,7 @@ func servesType(header http.Header) bool {
 		(isJSON(media) || media == "application/x-www-form-urlencoded")
 }
 
+// isJSON reports whether a media type is JSON.
 func isJSON(media string) bool {
 	switch media {
 	case "application/json", "application/json-rpc", "application/jsonrequest", "text/json":
@@ -48,7 +49,8 @@ func isJSON(media string) bool {
 	return strings.HasSuffix(media, "+json")
 }
 
-// acceptsJSON reports whether some range of the Accept lines admits JSON.
+// acceptsJSON reports whether some range of the Accept lines admits JSON. A range that can't
+// be read does.
 func acceptsJSON(lines []string) bool {
 	if len(lines) == 0 {
 		return true
@@ -59,7 +61,7 @@ func acceptsJSON(lines []string) bool {
 		}
 		for part := range strings.SplitSeq(line, ",") {
 			if strings.TrimSpace(part) == "" {
-				return true // says nothing
+				return true // an empty range asks for nothing
 			}
 			media, params, err := mime.ParseMediaType(part)
 			quality, qErr := strconv.ParseFloat(params["q"], 64)

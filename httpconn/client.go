@@ -18,21 +18,25 @@ import (
 // DialOptions are the options of Dial. The zero value is useful, and so is a
 // nil pointer to it.
 type DialOptions struct {
-	// MaxInFlight limits the requests that are sent and have no answer; 320 if 0. A server
-	// runs 256 at once by default, and so has the next ones at hand. Further ones wait, in
-	// their order, and fail with ErrNotRun beside ErrTimeout if they wait for too long. Set
-	// it higher where the URL leads to several servers. Over HTTP/1 each takes a connection.
+	// MaxInFlight limits the requests that are sent and have no answer; 320 if 0. By
+	// default a server runs 256 at once, and so has the next ones at hand. Further requests
+	// wait, in their order. A call whose deadline comes first fails with ErrTimeout and
+	// ErrNotRun. Set MaxInFlight higher if the URL leads to several servers. Over HTTP/1
+	// each request takes a connection.
 	MaxInFlight int
 
-	// Client makes the requests. If nil, the ClientConn has one of its own, which keeps
-	// up to MaxInFlight idle connections. Redirects are not followed: a call that is redirected
-	// fails. If the Timeout of Client ends a call, it fails with ErrUnavailable while
-	// nothing is sent, with ErrTimeout while it waits for the response, and with
-	// ErrReplyLost while it reads the body.
+	// Client makes the requests. If nil, the ClientConn has a client of its own, which
+	// keeps up to MaxInFlight idle connections. Redirects are not followed: a call that is
+	// redirected fails. If the Timeout of Client ends a call, its error depends on what it
+	// waited for:
+	//
+	//	ErrUnavailable  for a connection: nothing was sent
+	//	ErrTimeout      for the response
+	//	ErrReplyLost    for the rest of the body
 	Client *http.Client
 
 	// Header, if set, may add to the header of each request, for example a bearer token
-	// or the trace context in the caller's ctx. For a batch ctx has the values of its
+	// or the trace context in the caller's ctx. For a batch, ctx has the values of its
 	// first call's ctx. Several goroutines may call Header at once.
 	Header func(ctx context.Context, header http.Header)
 }
@@ -40,36 +44,39 @@ type DialOptions struct {
 const (
 	defaultMaxInFlight = jsonrpc2.DefaultMaxInFlight * 5 / 4
 
-	idleTimeout    = 90 * time.Second // of connections
+	idleTimeout    = 90 * time.Second // how long an unused connection is kept
 	maxIdleWorkers = 64
 )
 
 // A ClientConn calls the server at a URL. Dial makes it; give it to one codec, as
-// jsonrpc2.NewClient does. The codec calls and closes it. Err and Stats are for any goroutine. Each
-// request is one POST on the goroutine of a worker, of which there are MaxInFlight at most.
-// The POST ends when the request ends, and Close awaits these goroutines.
+// jsonrpc2.NewClient does. The codec calls and closes it. Any goroutine may call Err and
+// Stats.
+//
+// Each request is one POST on the goroutine of a worker. MaxInFlight workers at most have a
+// request; a few more wait for one. The POST ends when the request ends. Close waits for the
+// workers.
 type ClientConn struct {
 	target
 
 	client *http.Client
-	own    bool // client is ours to close
-	do     func(*http.Request) (*http.Response, error)
+	own    bool                                        // Dial made client
+	do     func(*http.Request) (*http.Response, error) // sends a request with client
 
-	traced  context.Context // has a trace; nil if net/http does not send the requests, see watch
-	timed   atomic.Pointer[timedHeader]
+	traced  context.Context             // has a trace; nil if net/http does not send the requests, see watch
+	timed   atomic.Pointer[timedHeader] // that of the last request with a deadline
 	header  func(context.Context, http.Header)
 	maxBody int64               // set by Open
-	replies chan jsonrpc2.Reply // for ReadReply
+	replies chan jsonrpc2.Reply // workers send to it, ReadReply receives
 	pending *pending
 
 	opened    atomic.Bool
-	unreached atomic.Pointer[unreached] // the last request did not reach the server; nil if it did
+	unreached atomic.Pointer[unreached] // set when a request gets no response, nil again after a response
 	close     sync.Once
 	closing   chan struct{} // closed by Close at first: no request is accepted, no answer wanted
-	closed    chan struct{} // closed by Close when no request is under way any more
+	closed    chan struct{} // closed by Close when the workers have ended
 
 	workers sync.WaitGroup
-	idle    atomic.Int64 // workers
+	idle    atomic.Int64 // workers that wait for a request
 }
 
 var _ jsonrpc2.ClientConn = (*ClientConn)(nil)
@@ -100,12 +107,12 @@ func Dial(url string, opts *DialOptions) (*ClientConn, error) {
 	}
 	c.client, c.own = newClient(opts.Client, atOnce)
 	c.do = c.client.Do
-	if c.own { // our own needs nothing else of a Client
+	if c.own { // such a client has no cookies, no Timeout, and follows no redirects
 		c.do = c.client.Transport.RoundTrip
 	}
 	if transport, ok := c.transport(); ok {
 		c.traced = httptrace.WithClientTrace(context.Background(), new(httptrace.ClientTrace))
-		if transport.DisableCompression { // others ask for it, and undo it
+		if transport.DisableCompression { // else the Transport asks for gzip, and undoes it
 			c.template.Header.Set("Accept-Encoding", "identity")
 		}
 	}
@@ -122,18 +129,18 @@ func (c *ClientConn) transport() (transport *http.Transport, ok bool) {
 	return transport, ok
 }
 
-// newClient returns a client that follows no redirects, and whether its
-// connections are ours. Then it keeps so many of them.
+// newClient returns a client that follows no redirects: a copy of given or, if given is nil,
+// one of our own, which keeps up to so many idle connections.
 func newClient(given *http.Client, idle int) (client *http.Client, own bool) {
 	client = new(http.Client)
 	if given != nil {
 		*client = *given
 	} else {
 		transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
-		if standard, ok := http.DefaultTransport.(*http.Transport); ok { // the program may have put another
+		if standard, ok := http.DefaultTransport.(*http.Transport); ok { // unless the program has replaced it
 			transport = standard.Clone()
 		}
-		transport.MaxIdleConns = 0
+		transport.MaxIdleConns = 0 // no limit
 		transport.MaxIdleConnsPerHost = idle
 		transport.IdleConnTimeout = idleTimeout
 		transport.DisableCompression = true
@@ -164,8 +171,8 @@ func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 	return nil
 }
 
-// work sends one request after the other. In between it waits: a goroutine that has sent
-// one already has the stack that net/http needs.
+// work is a worker: it sends one request after the other. When there is none it waits, if few
+// others do: a goroutine that has sent a request already has the stack that net/http needs.
 func (c *ClientConn) work(r *jsonrpc2.Request) {
 	w := c.newWatch()
 	for {
@@ -201,11 +208,11 @@ func (c *ClientConn) exchange(r *jsonrpc2.Request, w *watch) {
 	}
 }
 
-// post sends a request. It returns the Reply for the codec, or the error that the request
-// fails with, or neither.
+// post sends a request and reads the response. It returns the Reply for the codec, or the
+// error that the request fails with. It returns neither if the request has ended.
 func (c *ClientConn) post(r *jsonrpc2.Request, w *watch) (reply jsonrpc2.Reply, err error) {
 	header, inTime := c.headerFor(r.Deadline())
-	if !inTime || !c.pending.begin(r) { // the codec ends r at its deadline
+	if !inTime || !c.pending.begin(r) { // the codec has ended r, or does so now
 		return reply, nil
 	}
 	a := c.newAttempt(r, w)
@@ -233,23 +240,23 @@ func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 	}
 }
 
-// Inquire implements jsonrpc2.ClientConn. It knows of requests that were not sent.
+// Inquire implements jsonrpc2.ClientConn. It finds out which requests were not sent.
 func (c *ClientConn) Inquire(_ context.Context, requests []*jsonrpc2.Request) []error {
 	return c.pending.notRun(requests)
 }
 
-// unreachedTime is for how long Err tells of a request that did not reach the server.
+// unreachedTime is how long Err reports that a request got no response.
 const unreachedTime = 5 * time.Second
 
-// An unreached says why a request did not reach the server.
+// An unreached says why a request got no response.
 type unreached struct {
 	err   error
-	until time.Time // Err tells
+	until time.Time // when Err no longer reports it
 }
 
-// Err implements jsonrpc2.ClientConn. For 5 s it returns why the last request got no
-// response; then the next one may. It is nil if any response came, whatever its status, and
-// before the first request.
+// Err implements jsonrpc2.ClientConn. If the last request got no response, Err returns the
+// reason for 5 s; after that only another request can tell. Err is nil if any response came,
+// whatever its status, and before the first request.
 func (c *ClientConn) Err() error {
 	if c.isClosing() {
 		return net.ErrClosed
@@ -286,7 +293,7 @@ func (c *ClientConn) Close() error {
 	return nil
 }
 
-// failAll fails the requests under way, which ends their POSTs.
+// failAll fails the requests that are left, which ends their POSTs.
 func (c *ClientConn) failAll() {
 	c.pending.failAll(func(r *jsonrpc2.Request, f fate) error {
 		sentinel := mayHaveArrived(r)

@@ -9,8 +9,9 @@
 //	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 //
 // A [Handler] answers a call with status 200 and the type application/json, even if the
-// answer is a JSON-RPC error. It answers a notification with 204 and no body, when the
-// method has begun. Any other status is a refusal, without JSON-RPC:
+// answer is a JSON-RPC error. It answers notifications, alone or in a batch of their own,
+// with 204 and no body, when they have begun. Any other status is a refusal, without
+// JSON-RPC:
 //
 //	400  the body broke off, or is malformed in HTTP's terms
 //	403  a browser's request from a page of another origin
@@ -21,15 +22,11 @@
 //	415  a Content-Type other than application/json, text/json, application/json-rpc,
 //	     application/jsonrequest, those that end in +json, the form type (which curl -d
 //	     and others send unasked), and none; or a Content-Encoding
-//	503  not begun: the Handler is drained, had no place in time, or nobody
-//	     waits for the answer any more; with Retry-After
+//	503  not begun: the Handler is drained, had no place in time or no room for the
+//	     body, or nobody waits for the answer any more; with Retry-After
 //	504  begun, but its context ended before it was answered
 //
-// Notifications, alone or in a batch of their own, are answered with 204 when they have
-// begun. A method that runs for one then no longer depends on the HTTP request: its
-// context has the values of the request's, but not its end.
-//
-// A place is one of the ServerOptions.MaxInFlight calls that may run at once. Each
+// A place is for one of the ServerOptions.MaxInFlight calls that may run at once. Each
 // refusal but 504 has the header [NotBegunHeader].
 //
 // The context of a request ends when the client hangs up or closes its sending side, or
@@ -39,7 +36,8 @@
 // # Delivery semantics
 //
 // A client sends a request once. net/http sends a request again only if nothing of it
-// was sent before or, over HTTP/2, if it was not sent to its end. Requests on different connections have no order.
+// was sent before or, over HTTP/2, if it was not sent to its end. Requests on different
+// connections have no order.
 //
 // The end of the ctx given to jsonrpc2.Serve drains a Handler: it refuses new requests
 // and answers those that run.
@@ -60,10 +58,10 @@
 //
 // # Statuses
 //
-// A client reads the body first. If that is a JSON-RPC response, it counts, whatever
-// the status and the content type. A call without a response fails with the error
-// below. A proxy or another handler may send a status while the method runs, so the
-// error says only what the status proves:
+// A client reads the body of a response first. A JSON-RPC response in it counts, whatever
+// the status and the content type. A call without a JSON-RPC response fails with the error
+// below. A proxy or another handler may send a status while the method runs, so the error
+// says only what the status proves:
 //
 //	status                                       error           the call
 //	with NotBegunHeader: 413                     ErrTooLarge     was not taken
@@ -77,56 +75,59 @@
 //	408, 444, 460, 499, 5xx but 500, 501, 511    ErrReplyLost    may have run
 //	all others: 2xx, 303, 400, 500, 501 …        ErrBadReply     may have run
 //
-// The error's text has the status and the beginning of the body. In the lines with "may
-// have run", a body that is cut off makes the error an ErrReplyLost, and one over the
-// codec's MaxMessageSize an ErrReplyTooLarge, if it is JSON or the status is 2xx.
+// The error's text has the status and the beginning of the body. Two bodies change the error
+// in the lines with "may have run". If the body is cut off, it is ErrReplyLost. If the body
+// exceeds the codec's MaxMessageSize, and is JSON or has a 2xx, it is ErrReplyTooLarge.
 //
 // A notification succeeds with any 2xx, unless the body is a JSON-RPC error. Else it
-// fails with the same errors; where it may have run, with ErrUnconfirmed.
+// fails with the same errors, but with ErrUnconfirmed in the lines with "may have run".
 //
 // # Traces
 //
-// A Handler takes the trace of a request, the headers traceparent, tracestate and baggage,
-// as metadata of those items that have none of their own: see jsonrpc2.CallFrom. A
-// ClientConn sends the trace in the metadata of a single call as these headers, too, so
-// that proxies see it.
+// A request may carry a trace in the headers traceparent, tracestate and baggage. A Handler
+// adds them to the metadata of those items that have no trace there: see jsonrpc2.CallFrom.
+// A ClientConn sends the trace that is in the metadata of a single call as these headers,
+// too, so that proxies see it.
 //
 // # Deadlines
 //
 // A ClientConn sends the header [TimeoutHeader]: the milliseconds left until the call's
-// deadline. A Handler does not start a call after that. The header is an extension, and
-// optional for both sides. A client that does not send it gives up by hanging up. A
-// server that does not know it ignores it.
+// deadline. A Handler does not start a call after its deadline. The header is an extension,
+// and optional for both sides: a client may give up by hanging up alone, and other servers
+// ignore the header.
 //
 // A ClientConn also hangs up when nobody waits for the answer: at the deadline, when
 // the caller gives up, or when all calls of a batch have ended. It hangs up on a
 // notification when the client's Timeout is over. A method that has started then runs
 // on, unless it looks at its context.
 //
-// A method whose arguments embed a jsonrpc2.Context sees the context of the HTTP
-// request. That ends when the client hangs up, unless the method runs for a notification
-// that came alone or in a batch of notifications. It has the values that other handlers
-// have put into it.
+// A method whose arguments embed a jsonrpc2.Context sees the context of the HTTP request,
+// with the values that other handlers have put into it. This context ends when the client
+// hangs up. For notifications, alone or in a batch of their own, the method's context has
+// the values but not the end: they were answered when they began.
 //
-// The timeouts of an http.Server end no method. But its WriteTimeout also counts the
-// time that a method takes: make it longer than that.
+// The timeouts of an http.Server end no method. But the time that a method takes counts
+// towards its WriteTimeout: make the WriteTimeout longer.
 //
 // # Shutting down
 //
-// First end the ctx of Serve. When Serve has returned, shut the http.Server down: that
-// waits until the answers are written.
+// First end the ctx of Serve. When Serve has returned, shut the http.Server down: its
+// Shutdown waits until the answers are written.
 //
 // # The way of a request
 //
-// The files and functions that a request and its answer pass. The right column names
-// the goroutine that runs a line and those below it.
+// A request and its answer pass these files and functions. The right column names the
+// goroutine that runs a line and those below it.
 //
-//	client.go   WriteRequest, work, exchange, post       a worker's, from work on
+//	client.go   WriteRequest                             a caller's
+//	pending.go  add
+//	client.go   work, exchange, post                     a worker's
 //	attempt.go  httpRequest
 //	  POST
-//	check.go    check                                    the http.Server's
+//	handler.go  ServeHTTP, serve                         the http.Server's
+//	check.go    check
 //	body.go     read
-//	handler.go  ServeHTTP, serve, await, ReadRequest     net/rpc's, from ReadRequest on
+//	handler.go  hand, ReadRequest                        net/rpc's, from ReadRequest on
 //	  the method                                         one of its own
 //	handler.go  answer, await, ServeHTTP                 the http.Server's, from await on
 //	  the response
@@ -139,8 +140,8 @@ package httpconn
 // any other value.
 const TimeoutHeader = "Request-Timeout-Ms"
 
-// NotBegunHeader is "true" in a refusal, a status of 400 or more, which promises that
-// nothing of the request has run or will run: it can be repeated. A Handler sends it
-// with each refusal but 504. A 503 without it promises nothing: an http.TimeoutHandler,
-// or a proxy, may send one while the method runs.
+// NotBegunHeader is "true" in a refusal, a status of 400 or more. It promises that nothing
+// of the request has run or will run: the client can repeat the request. A Handler sends it
+// with each refusal but 504. A 503 without the header promises nothing: an
+// http.TimeoutHandler, or a proxy, may send one while the method runs.
 const NotBegunHeader = "Jsonrpc2-Not-Begun"

@@ -44,18 +44,19 @@ type ListenOptions struct {
 }
 
 // A Handler is an http.Handler and a jsonrpc2.ServerConn: mount it on a mux, and give it
-// to one jsonrpc2.Serve. Serve calls and closes it. ServeHTTP, Err and Stats are for any
-// goroutine.
+// to one jsonrpc2.Serve. Serve calls and closes it. Any goroutine may call ServeHTTP, Err
+// and Stats. A Handler has no goroutine of its own: those of net/http call ServeHTTP, and
+// one of the codec's calls ReadRequest.
 type Handler struct {
 	maxWait     time.Duration
 	maxWaiting  int64
-	bodyTimeout time.Duration               // 0: none
-	crossOrigin *http.CrossOriginProtection // nil: all are allowed
+	bodyTimeout time.Duration               // 0 for no limit
+	crossOrigin *http.CrossOriginProtection // nil if all origins are allowed
 	maxBody     atomic.Int64                // requests may come before Open sets it
 
 	opened   atomic.Bool
 	lost     func(body []byte, why error) // set by Open
-	requests chan *exchange               // ReadRequest receives
+	requests chan *exchange               // hand sends, ReadRequest receives; has no room
 	header   jsonrpc2.Header              // of the last request; ReadRequest's own
 
 	start   sync.Once
@@ -66,9 +67,9 @@ type Handler struct {
 	closed  chan struct{} // closed by Close
 
 	mu      sync.Mutex    // protects following
-	waiting int64         // bytes of bodies that are read or wait
+	waiting int64         // bytes of bodies that are being read or wait for a place
 	active  int           // requests that wait for a place or an answer
-	idle    chan struct{} // closed when active is 0; nil if nobody waits for that
+	idle    chan struct{} // closed when active is 0; nil unless Close waits for that
 
 	count counters
 }
@@ -82,10 +83,10 @@ var (
 type exchange struct {
 	request  *http.Request
 	ctx      context.Context // done when the client hangs up
-	deadline time.Time       // of its call; zero if it says none
+	deadline time.Time       // of the calls in it; zero if its header says none
 	body     []byte
-	reply    chan []byte // receives the one reply, for which it has room; closed if nothing was begun
-	begun    bool        // and the reply sent
+	reply    chan []byte // has room for the one reply; closed if nothing was begun
+	begun    bool        // begin has sent the reply; the codec's own
 }
 
 // Listen returns a Handler. It opens no port: mount the Handler on an http.Server. A
@@ -156,9 +157,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // jsonType is the content type of all answers.
 var jsonType = []string{"application/json"}
 
+// serve returns the reply to a request, nil if none is due, or a refusal.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
 	x := &exchange{request: r, ctx: r.Context(), deadline: deadlineOf(r.Header), reply: make(chan []byte, 1)}
-	h.limitBody(w, r) // also for a request that is refused: net/http reads on
+	h.limitBody(w, r) // before check: net/http also reads the body of a refused request
 	refused := h.check(r)
 	if refused == nil {
 		x.body, refused = h.read(w, r)
@@ -174,14 +176,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]byte, *refusa
 	return h.await(x)
 }
 
-// await waits for the answer to a request that was taken. An answer that is ready is sent,
-// also if the context has ended: perhaps the client has closed only its sending side.
+// await waits for the answer to a request that was taken, until its context ends. It returns
+// an answer that is ready even then: perhaps the client has closed only its sending side.
 func (h *Handler) await(x *exchange) ([]byte, *refusal) {
 	var reply []byte
 	var begun bool
 	select {
 	case reply, begun = <-x.reply:
-	case <-x.ctx.Done(): // its place is held until the method returns
+	case <-x.ctx.Done(): // the method still runs, and keeps its place
 		select {
 		case reply, begun = <-x.reply:
 		default:
@@ -195,8 +197,8 @@ func (h *Handler) await(x *exchange) ([]byte, *refusal) {
 	return reply, nil
 }
 
-// deadlineOf returns the deadline that a request's header says, zero if it says none. 32
-// bits of milliseconds are 49 days: who waits for longer may as well wait for ever.
+// deadlineOf returns the deadline in a request's header, zero if there is none. It counts the
+// milliseconds of TimeoutHeader from now, and ignores more than 32 bits of them: 49 days.
 func deadlineOf(header http.Header) (deadline time.Time) {
 	text := header[TimeoutHeader]
 	if len(text) == 0 {
@@ -209,13 +211,14 @@ func deadlineOf(header http.Header) (deadline time.Time) {
 	return time.Now().Add(time.Duration(milliseconds) * time.Millisecond)
 }
 
-// hand hands a request to ReadRequest. It waits for that for maxWait at most.
+// hand hands a request to ReadRequest, which takes it when there is a place. hand waits for
+// that until maxWait. Either way the body then no longer counts towards MaxWaiting.
 func (h *Handler) hand(x *exchange) *refusal {
 	defer h.release(len(x.body))
-	if x.ctx.Err() != nil { // while its body came, or before
+	if x.ctx.Err() != nil { // it ended while the body came, or before
 		return h.gone(x.ctx)
 	}
-	select { // most often there is a place
+	select { // without a timer: most often there is a place
 	case <-h.drained:
 		return h.busy(shuttingDown)
 	case h.requests <- x:
@@ -236,14 +239,15 @@ func (h *Handler) hand(x *exchange) *refusal {
 	}
 }
 
+// enter notes that a request waits for a place, and then for its answer.
 func (h *Handler) enter() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.active++
 }
 
-// leave notes that an answer is about to be written. http.Server.Shutdown waits for the
-// rest.
+// leave notes that an answer is about to be written. Close does not wait for the writing:
+// http.Server.Shutdown does.
 func (h *Handler) leave() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -280,12 +284,12 @@ func (h *Handler) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
 	}
 }
 
-// stop refuses further requests.
+// stop begins the drain: further requests are refused.
 func (h *Handler) stop() {
 	h.drain.Do(func() { close(h.drained) })
 }
 
-// Header implements jsonrpc2.Origin.
+// Header implements jsonrpc2.Origin. It joins the lines of a header, as HTTP allows.
 func (x *exchange) Header(name string) string {
 	return strings.Join(x.request.Header.Values(name), ",")
 }
@@ -295,15 +299,15 @@ func (x *exchange) Peer() jsonrpc2.Peer {
 	return jsonrpc2.Peer{Addr: x.request.RemoteAddr, TLS: x.request.TLS}
 }
 
-// begin has notifications that have begun answered with 204.
+// begin sends the reply for notifications that have begun: ServeHTTP then answers with 204.
 func (x *exchange) begin() {
 	x.begun = true
 	x.reply <- nil
 }
 
-// answer hands the reply to the goroutine that writes it.
+// answer hands the reply to the goroutine of ServeHTTP.
 func (x *exchange) answer(body []byte) error {
-	if x.begun { // and answered
+	if x.begun { // the reply was sent then
 		return nil
 	}
 	if body != nil {
@@ -313,16 +317,16 @@ func (x *exchange) answer(body []byte) error {
 	return nil
 }
 
-// notRun says that there will be no reply, since nothing was begun.
+// notRun tells the goroutine of ServeHTTP that nothing was begun.
 func (x *exchange) notRun() { close(x.reply) }
 
 const shuttingDown = "the server is shutting down"
 
 var errDrained = errors.New("httpconn: " + shuttingDown)
 
-// Err returns nil while the Handler works, and before Serve. From the beginning of a drain
-// on, it returns an error that says so, and after Close net.ErrClosed. It does no I/O: a readiness probe may
-// call it.
+// Err returns nil while the Handler works, and before Serve. When a drain has begun, it
+// returns an error that says so, and after Close net.ErrClosed. It does no I/O: a readiness
+// probe may call it.
 func (h *Handler) Err() error {
 	select {
 	case <-h.closed:
@@ -339,12 +343,12 @@ func (h *Handler) Err() error {
 
 const closeGrace = 2 * time.Second
 
-// Close ends the Handler; Serve calls it. Requests that come later are answered with 503.
-// For those that were taken before, Close waits until their answers have been handed to
-// net/http, for 2 s at most. It returns nil. A second Close does nothing.
+// Close ends the Handler; Serve calls it. Later requests are answered with 503. Close waits
+// until the answers to earlier requests have been handed to net/http, for 2 s at most. It
+// returns nil. A second Close does nothing.
 func (h *Handler) Close() error {
 	h.closing.Do(func() {
-		h.start.Do(func() { h.unwatch = func() bool { return true } }) // or never
+		h.start.Do(func() { h.unwatch = func() bool { return true } }) // a later ReadRequest watches nothing
 		h.unwatch()
 		h.stop()
 		close(h.closed)

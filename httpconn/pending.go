@@ -11,35 +11,37 @@ import (
 
 const maxWaiting = 16 << 20 // bytes of pending requests
 
-// pending are the requests that a ClientConn has accepted and that have not ended. So many are
-// posted at once; the others wait in the order in which they came.
+// pending are the requests that a ClientConn has accepted and not finished. atOnce of them
+// are posted at once; the others wait in the order in which they came.
 type pending struct {
 	atOnce int
-	idle   chan *jsonrpc2.Request // an idle worker receives its next request
+	idle   chan *jsonrpc2.Request // an idle worker receives its next request; has no room
 
 	mu       sync.Mutex // protects following
 	closed   bool
-	accepted int64 // so far
-	bytes    int
-	all      map[*jsonrpc2.Request]fate
-	waiting  []*jsonrpc2.Request
-	posting  int // workers that have a request
+	accepted int64                      // requests so far
+	bytes    int                        // in the bodies of all
+	all      map[*jsonrpc2.Request]fate // those of waiting, and those that workers have
+	waiting  []*jsonrpc2.Request        // the oldest first
+	posting  int                        // workers that have a request, at most atOnce
 }
 
 // A fate says how far a pending request has come.
 type fate int
 
 const (
-	waits fate = iota // it has not been posted
-	posted
+	waits  fate = iota // nothing was sent
+	posted             // something may have been sent
 )
 
 func newPending(atOnce int) *pending {
 	return &pending{atOnce: atOnce, idle: make(chan *jsonrpc2.Request), all: make(map[*jsonrpc2.Request]fate)}
 }
 
-// add accepts a request, for an idle worker or to wait. If it reports true, there has to be a
-// new worker for the request.
+// add accepts a request. It hands the request to an idle worker or, if atOnce workers have
+// one, lets it wait. Else it reports true: the caller has to start a worker for the request.
+// It fails with net.ErrClosed after close, and with ErrOverloaded if too many bytes are
+// pending.
 func (p *pending) add(r *jsonrpc2.Request) (unattended bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,7 +71,8 @@ func (p *pending) add(r *jsonrpc2.Request) (unattended bool, err error) {
 	}
 }
 
-// dropGivenUp forgets the waiting requests that nobody waits for. It is called with p.mu held.
+// dropGivenUp forgets the waiting requests whose callers have given up. It is called with
+// p.mu held.
 func (p *pending) dropGivenUp() {
 	p.waiting = slices.DeleteFunc(p.waiting, func(r *jsonrpc2.Request) bool {
 		if !r.GivenUp() {
@@ -81,8 +84,8 @@ func (p *pending) dropGivenUp() {
 	})
 }
 
-// next returns the request that has waited for longest, nil if none waits: then the worker that
-// asked has none.
+// next returns the oldest request that waits, for a worker that is done with its last one. It
+// returns nil if none waits: the worker is then idle.
 func (p *pending) next() *jsonrpc2.Request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,7 +99,8 @@ func (p *pending) next() *jsonrpc2.Request {
 	return r
 }
 
-// begin reports whether a request is still to be posted, and notes that it is.
+// begin notes that a request is about to be posted. It reports false if the request has ended
+// already, and need not be posted.
 func (p *pending) begin(r *jsonrpc2.Request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +111,7 @@ func (p *pending) begin(r *jsonrpc2.Request) bool {
 	return true
 }
 
-// end forgets a request.
+// end forgets a request that a worker is done with.
 func (p *pending) end(r *jsonrpc2.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,8 +119,8 @@ func (p *pending) end(r *jsonrpc2.Request) {
 	delete(p.all, r)
 }
 
-// notRun returns an error for each request that waits, and so does not run any more if it was
-// given up.
+// notRun returns an error for each of the requests that was not posted. They were given up,
+// so begin will not let them be posted.
 func (p *pending) notRun(requests []*jsonrpc2.Request) []error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,13 +133,14 @@ func (p *pending) notRun(requests []*jsonrpc2.Request) []error {
 	return found
 }
 
+// close makes add fail.
 func (p *pending) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
 }
 
-// failAll fails all requests, with what failure returns.
+// failAll fails all requests, each with the error that failure returns.
 func (p *pending) failAll(failure func(r *jsonrpc2.Request, f fate) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

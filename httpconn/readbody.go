@@ -8,10 +8,10 @@ import (
 // shortBody is how many bytes a buffer has at first, at most.
 const shortBody = 4 << 10
 
-// readBody reads a body to its end, or until it is longer than limit. length is the length
-// that its header says, -1 for none. The buffer grows as the bytes come, so that a header
-// alone takes no memory. readBody calls reserve, if it is not nil, with the number of bytes
-// of each read; an error of it ends the reading.
+// readBody reads a body to its end, or until it is longer than limit. length is its length
+// by the header, -1 if the header does not say. The buffer grows as the bytes come, so that
+// a header alone takes no memory. readBody calls reserve, if it is not nil, with the number
+// of bytes of each read. An error of reserve ends the reading.
 func readBody(r io.Reader, length, limit int64, reserve func(n int) error) ([]byte, error) {
 	if r == nil || r == http.NoBody {
 		return nil, nil
@@ -39,8 +39,9 @@ func readBody(r io.Reader, length, limit int64, reserve func(n int) error) ([]by
 	}
 }
 
-// room returns the size of the buffer for a body of which so many bytes have come. It has
-// one byte more than length, since the end of a body shows only in a read behind it.
+// room returns the size of the buffer for a body of which so many bytes have come: twice as
+// many, but not much more than length. The buffer has one byte more than length, since only
+// a read after the last byte shows the end of the body.
 func room(came int, length int64) int {
 	more := 2 * came
 	if came == 0 {

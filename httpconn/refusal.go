@@ -10,13 +10,13 @@ import (
 // A refusal is an answer without JSON-RPC.
 type refusal struct {
 	status int
-	reason string
+	reason string // the body of the response
 
 	begun      bool // the request may run, or have run
-	closesConn bool // the connection can't be used again
+	closesConn bool // the rest of the body may still come: the connection can't be used again
 }
 
-// The refusals of requests that were taken.
+// The refusals of requests that were taken. They are not counted: Requests has them.
 var (
 	notRun  = &refusal{status: http.StatusServiceUnavailable, reason: "not begun: nobody waits for it any more"}
 	givenUp = &refusal{status: http.StatusGatewayTimeout, reason: "it runs, but nobody waits for it any more", begun: true}
@@ -48,7 +48,7 @@ func (h *Handler) gone(ctx context.Context) *refusal {
 func (h *Handler) badBody(ctx context.Context, err error) *refusal {
 	var long *http.MaxBytesError
 	switch {
-	case errors.As(err, &long): // perhaps the limit of a handler around
+	case errors.As(err, &long): // the limit may be that of a handler around this one
 		return h.bodyTooLarge(long.Limit)
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return h.gone(ctx)
@@ -60,12 +60,13 @@ func (h *Handler) badBody(ctx context.Context, err error) *refusal {
 	return &refusal{status: http.StatusBadRequest, reason: fmt.Sprintf("the body broke off: %v", err), closesConn: true}
 }
 
+// write writes the response.
 func (r *refusal) write(w http.ResponseWriter, request *http.Request) {
 	header := w.Header()
 	if !r.begun {
 		header.Set(NotBegunHeader, "true")
 	}
-	if r.closesConn && request.ProtoMajor == 1 { // over HTTP/2 it would end all other requests, too
+	if r.closesConn && request.ProtoMajor == 1 { // over HTTP/2 that would end other requests, too
 		header.Set("Connection", "close")
 	}
 	switch r.status {

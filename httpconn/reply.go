@@ -15,17 +15,17 @@ import (
 // A reply is what came back for a request.
 type reply struct {
 	*http.Response
-	body []byte // what was read of it, decoded
+	body []byte // what was read of the body, decoded
 
-	bodyErr   error // why body is not the whole
-	decodeErr error // why body could not be decoded
+	bodyErr   error // why the body was not read to its end
+	decodeErr error // why body is not decoded
 	tooLong   bool  // body exceeds the limit
 
 	notification bool // the request is a notification
 }
 
 // read reads a response. It returns the Reply for the codec, or the error that the request
-// fails with, or neither: a zero Reply and nil.
+// fails with, or neither for a notification that succeeded: a zero Reply and nil.
 //
 // A JSON-RPC response counts, whatever the status and the content type. Calls without an
 // answer in the body fail with what the status says. A notification succeeds with any 2xx
@@ -55,6 +55,7 @@ func (c *ClientConn) read(response *http.Response, request *jsonrpc2.Request) (n
 	return none, c.noAnswer(&r)
 }
 
+// succeeded reports whether the status says success.
 func (r *reply) succeeded() bool { return r.StatusCode/100 == 2 }
 
 // isError reports whether the body is a JSON-RPC error.
@@ -63,8 +64,8 @@ func (r *reply) isError() bool {
 	return json.Unmarshal(r.body, &response) == nil && len(response.Error) > 0 && string(response.Error) != "null"
 }
 
-// missing returns the error of calls that a JSON body does not answer. It makes none for
-// most bodies, those of JSON-RPC: that error is always the same.
+// missing returns the error of the calls that a JSON body does not answer. For a body of
+// JSON-RPC with status 200, by far the most frequent, it is always the same error.
 func (c *ClientConn) missing(r *reply) error {
 	if r.StatusCode == http.StatusOK && bytes.Contains(r.body, []byte(`"jsonrpc"`)) {
 		return c.unanswered
@@ -90,6 +91,7 @@ func (r *reply) decode(limit int64) {
 	r.body = bytes.TrimPrefix(r.body, byteOrderMark)
 }
 
+// unzip replaces the body by what it unzips to, up to one byte more than limit.
 func (r *reply) unzip(encoding string, limit int64) {
 	if encoding != "gzip" && encoding != "x-gzip" {
 		r.decodeErr = fmt.Errorf("its Content-Encoding is %.100q, which was not asked for", encoding)

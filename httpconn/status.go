@@ -37,16 +37,16 @@ func sentinelFor(status int, notBegun bool) error {
 		http.StatusPreconditionRequired, http.StatusRequestHeaderFieldsTooLarge, http.StatusNetworkAuthenticationRequired:
 		return jsonrpc2.ErrUnavailable
 	case http.StatusRequestTimeout,
-		444, 460, 499: // a proxy's, of a client that is gone
+		444, 460, 499: // a proxy says that its client is gone
 		return jsonrpc2.ErrReplyLost
-	case http.StatusSeeOther, // the request was served, and something else tells how
+	case http.StatusSeeOther, // the request was served, and the result is elsewhere
 		http.StatusInternalServerError, http.StatusNotImplemented:
 		return jsonrpc2.ErrBadReply
 	}
 	switch status / 100 {
 	case 3:
 		return jsonrpc2.ErrUnavailable
-	case 5: // a gateway's: of 502 to 504, and of its own beyond those, as 520 to 530
+	case 5: // a gateway sends 502 to 504, and some send others, such as 520 to 530
 		return jsonrpc2.ErrReplyLost
 	}
 	return jsonrpc2.ErrBadReply
@@ -124,8 +124,8 @@ const (
 	maxLooked = 8 << 10 // bytes of a body that are searched for a quote
 )
 
-// oneLine returns the beginning of a text of the server's as it may be shown: in
-// one line, printable, and without what is secret in the URL.
+// oneLine returns the beginning of a text from the server, at most so many bytes, as it may
+// be shown: in one line, printable, and without the secrets of the URL.
 func (c *ClientConn) oneLine(text []byte, most int) string {
 	line := strings.Map(printable, string(bytes.Join(bytes.Fields(text), []byte(" "))))
 	line = c.secrets.Replace(line)
@@ -140,6 +140,7 @@ func (c *ClientConn) oneLine(text []byte, most int) string {
 	return line[:end] + more
 }
 
+// printable returns r, or a replacement if r can't be printed.
 func printable(r rune) rune {
 	if unicode.IsPrint(r) {
 		return r

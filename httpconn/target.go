@@ -16,12 +16,13 @@ import (
 // A target is where the requests go.
 type target struct {
 	where    string        // the URL as it may be shown: without user, password and query
-	template *http.Request // that all requests are copies of
+	template *http.Request // all requests are copies of it; it is not changed after Dial
 
-	secrets    *strings.Replacer // hides in a text what must not be shown
-	unanswered error             // of a call that has no answer in a JSON-RPC body
+	secrets    *strings.Replacer // hides the secrets of the URL in a text
+	unanswered error             // the error of a call that a JSON-RPC body does not answer
 }
 
+// newTarget returns the target for a URL. Its errors do not quote the URL's secrets.
 func newTarget(text string) (to target, err error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -62,7 +63,7 @@ func newSecrets(u *url.URL) *strings.Replacer {
 	for _, text := range texts {
 		texts = append(texts, url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text))
 	}
-	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) }) // the whole before its parts
+	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) }) // a text before its parts
 	var pairs []string
 	for _, text := range slices.Compact(texts) {
 		if len(text) >= minSecret {
