@@ -3,7 +3,7 @@ package heap
 
 import "runtime"
 
-// Live returns how many bytes are in use.
+// Live collects garbage, and returns how many bytes of the heap are in use after that.
 func Live() int {
 	runtime.GC()
 	var stats runtime.MemStats

@@ -2,9 +2,8 @@ package link
 
 import "context"
 
-// An Asker asks a broker questions, one at a time and each on a goroutine of its own. A
-// client library may take long to notice that nobody answers, and does not heed a context
-// meanwhile.
+// An Asker asks a broker questions, one at a time, each on a goroutine of its own: the broker's
+// client library may take long to notice that nobody answers, and not heed a context meanwhile.
 type Asker struct {
 	busy chan struct{} // full while a question is under way, and after Close
 }
@@ -12,8 +11,8 @@ type Asker struct {
 // NewAsker returns an Asker.
 func NewAsker() *Asker { return &Asker{busy: make(chan struct{}, 1)} }
 
-// Ask returns the answer to a question. ok is false if ctx is done first; the question may
-// then still be under way.
+// Ask returns the answer to a question. ok is false if ctx is done first. The question may
+// then still be under way: others wait for its end.
 func Ask[T any](ctx context.Context, a *Asker, question func() T) (answer T, ok bool) {
 	select {
 	case a.busy <- struct{}{}:
@@ -33,6 +32,6 @@ func Ask[T any](ctx context.Context, a *Asker, question func() T) (answer T, ok 
 	}
 }
 
-// Close waits for the question under way. Later questions wait until their contexts are
-// done. Close is called once.
+// Close waits for the question under way, and keeps its turn: later questions wait until
+// their contexts are done. Close is called once.
 func (a *Asker) Close() { a.busy <- struct{}{} }

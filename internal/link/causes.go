@@ -1,13 +1,13 @@
 package link
 
-// Causes are texts of errors that were logged: each once, and ten at most. The zero value is
-// ready for use.
+// Causes say which errors are to be logged: each text once, and ten at most. The zero value
+// is ready for use, by one goroutine at a time.
 type Causes struct{ logged map[string]bool }
 
-// maxCauses is how many causes are logged.
+// maxCauses is how many causes are logged until Clear.
 const maxCauses = 10
 
-// IsNew reports whether a text is to be logged. It then counts as logged.
+// IsNew reports whether a text is to be logged. If so, it counts as logged from then on.
 func (c *Causes) IsNew(text string) bool {
 	if c.logged[text] || len(c.logged) >= maxCauses {
 		return false
@@ -19,5 +19,5 @@ func (c *Causes) IsNew(text string) bool {
 	return true
 }
 
-// Clear has all texts logged again.
+// Clear forgets the texts: all are to be logged again.
 func (c *Causes) Clear() { clear(c.logged) }

@@ -1,5 +1,13 @@
-// Package link has what connections that survive their broker share: an outbox
-// whose writer takes all that waits, a backoff, and the log of a connection's state.
+// Package link has what the Conns share that reconnect to a broker:
+//
+//   - [Outbox], for a writer that takes all that waits, and [Requests], one for requests
+//   - [Places], which limit the requests that a server has taken
+//   - [Asker], which asks a broker questions
+//   - [State], which knows and logs what fails, [Causes] and [Recovery]
+//   - [Backoff], and small functions to wait and to wake
+//
+// Any number of goroutines may use an Outbox, Requests, Places, an Asker, a State and a
+// Recovery at once, unless a method says otherwise.
 package link
 
 import (
@@ -23,7 +31,7 @@ const (
 // for use.
 type Backoff struct {
 	Max  time.Duration // the longest delay; 5 s if 0
-	last time.Duration
+	last time.Duration // the last delay, before its random part was taken off
 }
 
 // Next returns the next delay: twice the one before, from 50 ms to Max, less up to a half
@@ -53,7 +61,8 @@ func Wait(d time.Duration, done <-chan struct{}) bool {
 	}
 }
 
-// Signal wakes the goroutine that waits on c, or the next that will: c has room for one.
+// Signal wakes the goroutine that waits on c, or the next that will wait. It never blocks: c
+// has room for one signal, and a second one is not needed.
 func Signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -61,18 +70,19 @@ func Signal(c chan<- struct{}) {
 	}
 }
 
-// A State knows which of a connection's activities fail, and why. It logs one line when the
-// first of them begins to fail, when the cause changes, and when all work again.
+// A State knows which activities of a Conn fail, and why. An activity is a text, such as
+// "publishing requests". An outage begins when one of them fails, and ends when all work
+// again. A State logs its beginning, its end, and each other cause in between.
 type State struct {
 	Logger     *slog.Logger // with the attributes of the connection
-	Recoveries atomic.Int64
+	Recoveries atomic.Int64 // outages that have ended
 	Changes    atomic.Int64 // rises when an activity begins to fail, or works again
 
-	mu      sync.Mutex // protects following
-	failing map[string]bool
-	since   time.Time
-	cause   error  // the last one; nil while all work
-	causes  Causes // of this outage
+	mu      sync.Mutex      // protects following
+	failing map[string]bool // the activities that fail
+	since   time.Time       // when the last outage began
+	cause   error           // the last one; nil while all work
+	causes  Causes          // those of the outage that were logged
 }
 
 // NewState returns the State of one end of a queue. It logs to slog.Default() if
@@ -84,7 +94,7 @@ func NewState(logger *slog.Logger, conn, queue, role string) *State {
 	return &State{Logger: logger.With(slog.String("conn", conn), slog.String("queue", queue), slog.String("role", role))}
 }
 
-// NewName returns a name that nothing else has.
+// NewName returns a name that nothing else has: 32 hexadecimal digits.
 func NewName() string {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails
@@ -117,8 +127,8 @@ func (s *State) Failed(activity string, err error) {
 	}
 }
 
-// causeText returns the text by which causes are compared. It has no port of this machine:
-// that differs from one try to the next.
+// causeText returns the text by which causes are compared. It leaves out the addresses of a
+// network error: the port of this machine differs from one try to the next.
 func causeText(err error) string {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Err != nil {
@@ -135,7 +145,7 @@ func (s *State) Cause() error {
 	return s.cause
 }
 
-// Worked notes that an activity worked. It reports whether all work again now.
+// Worked notes that an activity worked. It reports whether that has ended an outage.
 func (s *State) Worked(activity string) (recovered bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +163,7 @@ func (s *State) Worked(activity string) (recovered bool) {
 	return true
 }
 
-// LogUnsent logs how many requests a Close could not send, if any.
+// LogUnsent logs how many requests a Close could not send, unless there are none.
 func (s *State) LogUnsent(requests int64) {
 	if requests > 0 {
 		s.Logger.Warn("closed with requests unsent", slog.Int64("requests", requests), slog.Any("error", s.Cause()))

@@ -6,7 +6,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/yield"
 )
 
-// Places are the places for requests that were fetched and are not settled.
+// Places limit the requests that were fetched from a broker and are not settled: each has a
+// place. One goroutine calls Wait, any goroutine the other methods.
 type Places struct {
 	all   int
 	freed chan struct{} // receives if there may be a free place
@@ -20,8 +21,9 @@ func NewPlaces(n int) *Places {
 	return &Places{all: n, freed: make(chan struct{}, 1), free: n}
 }
 
-// Wait waits for free places and returns their number, or 0 once done is closed. It first
-// yields to requests that are about to free theirs, so that many are fetched in one go.
+// Wait waits for free places and returns their number, or 0 once done is closed. If some
+// places are taken, it first yields to requests that are about to free theirs, so that many
+// requests are fetched in one go.
 func (p *Places) Wait(done <-chan struct{}) int {
 	for {
 		select {
@@ -51,7 +53,8 @@ func (p *Places) countFree() int {
 	return p.free
 }
 
-// Take takes n places, which Wait said are free.
+// Take takes n places. If they are more than Wait has returned, the next Wait waits until as
+// many more are free again.
 func (p *Places) Take(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

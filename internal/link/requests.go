@@ -5,22 +5,28 @@ import (
 	"time"
 )
 
-// A Sendable is a request on its way to a broker.
+// A Sendable is a request on its way to a broker. GivenUp and Fail are those of a
+// jsonrpc2.Request.
 type Sendable interface {
 	GivenUp() bool
 	Fail(err error)
 	Size() int             // bytes of its body
-	TriedUntil() time.Time // sending it is not tried after that
+	TriedUntil() time.Time // when its sender no longer tries to send it
 }
 
-// Requests are an Outbox of requests for a client's one sender. Its methods drop or fail the
-// requests that are not to be sent, count them, and make room for others.
+// Requests are an Outbox for the requests of a client. Its writer calls Wanted, Refused,
+// Admitted, FailUnsent and Fail: these drop or fail the requests that are not to be sent,
+// count them, and make room for others.
 type Requests[T Sendable] struct {
 	*Outbox[T]
+
+	// How many requests could not be sent, were given up before, or found no room in the
+	// queue.
 	Unsent, Expired, Overloaded atomic.Int64
 }
 
-// NewRequests returns empty Requests. Their Put fails with full while more than 16 MiB wait.
+// NewRequests returns empty Requests. Put fails with full when there would be more than 16
+// MiB.
 func NewRequests[T Sendable](full error) *Requests[T] {
 	return &Requests[T]{Outbox: NewOutbox[T](full)}
 }
@@ -39,8 +45,8 @@ func (r *Requests[T]) Wanted(work []T) []T {
 	return wanted
 }
 
-// Refused returns the requests to try again, of those that the broker has not taken. It
-// fails those that were tried until TriedUntil, with the error that cause returns.
+// Refused returns the requests to try again, of those that the broker has not taken. The
+// others, whose TriedUntil is over, fail with the error that cause returns.
 func (r *Requests[T]) Refused(work []T, cause func() error) (again []T) {
 	now := time.Now()
 	again = work[:0]
@@ -58,20 +64,21 @@ func (r *Requests[T]) Refused(work []T, cause func() error) (again []T) {
 	return again
 }
 
-// Admitted returns the first n requests, for which the queue has room. The others fail.
+// Admitted returns the first n requests, for which the queue has room. The others fail with
+// overloaded.
 func (r *Requests[T]) Admitted(work []T, n int, overloaded error) []T {
 	r.Overloaded.Add(int64(len(work) - n))
 	r.Fail(overloaded, work[n:]...)
 	return work[:n]
 }
 
-// FailUnsent fails and counts requests that could not be sent.
+// FailUnsent fails requests that could not be sent, and counts them as Unsent.
 func (r *Requests[T]) FailUnsent(err error, requests ...T) {
 	r.Unsent.Add(int64(len(requests)))
 	r.Fail(err, requests...)
 }
 
-// Fail fails requests that are not sent.
+// Fail fails requests that are not sent. It does not count them.
 func (r *Requests[T]) Fail(err error, requests ...T) {
 	for _, request := range requests {
 		r.Done(request.Size())
