@@ -56,8 +56,8 @@ func (c *calls) removeAll() (all []request) {
 	return all
 }
 
-// removeBehind removes the calls that were published on a session after its first
-// messages, of that number. It returns those whose callers still wait.
+// removeBehind removes the calls that were published on a session, but not those among its
+// first so many messages. It returns the removed ones whose callers still wait.
 func (c *calls) removeBehind(session *publishSession[request], messages int64) (behind []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -16,8 +16,8 @@ import (
 
 // A ClientConn calls the servers of a queue. Dial makes it; give it to one codec, as
 // jsonrpc2.NewClient does. The codec calls and closes it. Any goroutine may call Err and
-// Stats. Close waits for its goroutines: two outlets with a channel and a listener each (one
-// with Persistent), publisher, and receiver.
+// Stats. Close waits for its goroutines: publisher, receiver, and two outlets (one with
+// Persistent), each with a channel and a listener.
 //
 //	WriteRequest  on a caller's goroutine: hand a request over
 //	  outlet        publish all requests that wait, on the outlet's channel

@@ -11,7 +11,8 @@ const (
 	// in that of the exchange that brings them there.
 	deadSuffix = ".dead"
 
-	// lockSuffix follows it in the name of the queue that is a DeadList's lock.
+	// lockSuffix follows the name of a queue in that of the queue that a DeadList declares
+	// as a lock.
 	lockSuffix = deadSuffix + ".look"
 
 	// maxDead is how many dead requests are kept.

@@ -31,8 +31,8 @@ type DeadListOptions struct {
 //
 // Each call of a method makes a connection of its own. List, Requeue and Delete hold the
 // requests that they look at until they return. So these three wait for one another, also in
-// other processes, for 15 s at most. Meanwhile Len does not count what they hold. Then the
-// requests are in their old place again, also if the process was killed.
+// other processes, for 15 s at most. Len does not count what they hold. When they return, or
+// their process is killed, the requests that are left are in their old place again.
 //
 // RabbitMQ hands out the oldest request first. So List, Requeue and Delete go through the list
 // from its oldest request, through 20,000 at most: 10,000 take one or two seconds. Remove

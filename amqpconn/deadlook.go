@@ -139,8 +139,8 @@ func (l *deadLook) rest(tag string, messages <-chan amqp.Delivery, yield func(am
 	return nil
 }
 
-// these returns the messages of the dead requests that are still there. Several may have the
-// same Handle: these returns as many of them as dead has.
+// these returns the messages of the dead requests that are still there. Several messages may
+// have the same Handle: it then returns as many of them as dead has.
 func (l *deadLook) these(dead []jsonrpc2.DeadRequest) iter.Seq2[amqp.Delivery, error] {
 	wanted := make(map[string]int)
 	for _, d := range dead {

@@ -10,8 +10,9 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// A deliverer makes the Deliveries that the codec gets, from the requests that were read. Only
-// the reading goroutine uses it, but for its counters and what a Reply does.
+// A deliverer turns the requests that were read into the Deliveries that the codec gets. Only
+// the reading goroutine calls deliver. Any goroutine may call the Reply of a Delivery, and
+// read the counters.
 type deliverer struct {
 	queue   string
 	opts    *ListenOptions

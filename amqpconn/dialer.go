@@ -85,7 +85,7 @@ func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.
 		}
 		w = newWire(secured)
 		connected(w)
-		return w, w.SetDeadline(time.Now().Add(dialTimeout)) // the library ends it after the handshake
+		return w, w.SetDeadline(time.Now().Add(dialTimeout)) // the library removes the deadline after its handshake
 	}
 	conn, err := amqp.DialConfig(d.plain[n%len(d.urls)], config)
 	stop()

@@ -92,16 +92,16 @@
 // given back instead. An answer is also dropped, and its request acknowledged, if the
 // reply queue does not exist or is full. If the reply queue is named by the request's
 // id, the server first tries for 10 s: some clients declare that queue after they have
-// published the request. Close returns an error if answers were not sent. The broker
-// delivers the requests of these answers again, unless they are acknowledged.
+// published the request. The Close of a server returns an error if answers were not sent. The
+// broker delivers the requests of these answers again, unless they are acknowledged.
 //
 // With ConfirmReplies a server answers about nine tenths as many calls per second.
 //
 // If a request kills its server, the broker delivers it to the next one. Quorum queues
 // count the deliveries. After [ListenOptions.MaxDeliveries] of them a server logs the
 // request and rejects it. At the delivery limit of the queue the broker removes the
-// request, and this package logs nothing. What becomes of it then is under "Dead
-// requests". A queue that this package creates with [Queue.Quorum] has such a limit.
+// request, and this package logs nothing. "Dead requests" says what becomes of it then. A
+// queue that this package creates with [Queue.Quorum] has such a limit.
 //
 // A quorum queue also counts the deliveries of all other requests that the dead server
 // held; with a [ListenOptions.Prefetch] of 1 there are none. Old versions of RabbitMQ
@@ -213,8 +213,7 @@
 //	no such queue                  fail with jsonrpc2.ErrNoServer
 //	no consumer                    wait in the queue or, with [DialOptions.RequireServer],
 //	                               fail with jsonrpc2.ErrNoServer
-//	the reply queue's connection   calls fail at once with jsonrpc2.ErrReplyLost
-//	ends
+//	the reply queue is lost        calls fail at once with jsonrpc2.ErrReplyLost
 //	the Conn is closed             have 1 s to be sent
 //
 // Each error names the queue, the address and the last cause. RabbitMQ takes 3 s to refuse
@@ -235,14 +234,13 @@
 //	outlet.go     publish, publishTo, publishOne         the outlet's
 //	publishing.go publish
 //	  basic.publish  the queue
-//	consumer.go   run, keep                              the consumer's
-//	consumer.go   next                                   net/rpc's
+//	consumer.go   run, keep, next                        the consumer's; net/rpc's from next on
 //	server.go     ReadRequest
 //	deliverer.go  deliver, begin
 //	running.go    begin
 //	address.go    destinationOf
 //	  the method                                         one of its own
-//	replier.go    put, send, sendOne                     the replier's, from send on
+//	replier.go    put, send, sendOne                     the replier's from send on
 //	publishing.go publish
 //	  basic.publish  the reply queue
 //	receiver.go   next                                   net/rpc's

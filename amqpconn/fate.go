@@ -8,9 +8,9 @@ import (
 
 // A tracked message was published on a channel in confirm mode. Its fate is reported.
 //
-// Each message has its own confirmation. The library also offers a stream of them for the
-// channel, which is of no use: if the broker refuses several messages at once, the stream
-// calls those refused, too, that the broker had confirmed before.
+// Each message has its own confirmation. The library also has one stream of confirmations
+// for a channel. It is of no use here: if the broker refuses several messages at once, the
+// stream also reports a refusal for those of them that the broker had confirmed before.
 type tracked[T any] struct {
 	item         T
 	number       int64 // its place among the messages of its channel, from 1

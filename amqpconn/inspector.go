@@ -30,7 +30,7 @@ type inspector struct {
 	receiver *receiver
 	queue    string
 	asker    *link.Asker       // runs look
-	look     func() queueState // is inspect, but in tests
+	look     func() queueState // inspect, except in tests
 	logger   *slog.Logger      // gets a line when looks begin to fail; nil for no line
 
 	mu        sync.Mutex      // protects following, held during a look

@@ -27,7 +27,7 @@ type keeper struct {
 	running sync.WaitGroup
 
 	dialing     atomic.Pointer[wire] // that of the connection in its handshake, or nil
-	reconnected link.Recovery        // when a connection was last up that is not the first
+	reconnected link.Recovery        // when a connection after the first was last set up
 }
 
 // A useFunc uses a connection until it fails or ctx is done. It calls up when it has set up
@@ -106,7 +106,7 @@ func (f *flaps) count(upSince time.Time, err error) {
 }
 
 // isUnreadable reports whether the library ended a connection because it could not read what
-// came. By the text alone can this be told from its other errors.
+// came. Only the text tells this error from others of the library.
 func isUnreadable(err error) bool {
 	var e *amqp.Error
 	return errors.As(err, &e) && !e.Server && strings.HasPrefix(e.Reason, "Exception (")

@@ -12,8 +12,8 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// outcomes end requests when the broker confirms, returns or refuses them, or closes what
-// they or their answers were on. Only answers end calls elsewhere: see ClientConn.reply.
+// outcomes end requests when the broker confirms, returns or refuses them, and when their
+// channel or the reply queue is lost. Answers end calls elsewhere: see ClientConn.reply.
 type outcomes struct {
 	where string // names the queue and its brokers, in errors
 	opts  *DialOptions

@@ -23,7 +23,7 @@ type outlet struct {
 	calls     *calls
 	outcomes  *outcomes
 	channel   *publishChannel[request]
-	publisher *publisher // that has the channel
+	publisher *publisher // which has the channel
 	receiver  *receiver
 	seen      *inspector   // what RequireServer and MaxBacklog know of the queue
 	looks     *link.Asker  // runs the creation of the queue
@@ -100,8 +100,8 @@ func (o *outlet) publishTo(session *publishSession[request], replyTo string, wor
 	return again
 }
 
-// publishOne publishes a request. It counts and adds the request before that, since its
-// answer, or its confirm, may come at once.
+// publishOne publishes a request. Before that it adds a call to calls, and counts a tracked
+// request as unreported: the answer, or the confirm, may come at once.
 func (o *outlet) publishOne(session *publishSession[request], replyTo string, r request) (err error) {
 	r.outbox, r.session, r.number = o.requests, session, session.published.Load()+1
 	if r.wantsAnswer {

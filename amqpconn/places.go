@@ -6,9 +6,9 @@ import (
 )
 
 // places limit the requests that are taken and not answered: each has a place. The broker's
-// own limit, the prefetch, is not enough. It is for one connection, while requests of the
-// last one may still run. And it does not count what is acknowledged before it runs, with
-// jsonrpc2.AtMostOnce.
+// own limit, the prefetch, is not enough. It holds for one connection: after a reconnect the
+// requests of the old connection may still run. With jsonrpc2.AtMostOnce it limits nothing:
+// requests are acknowledged before they run.
 type places struct {
 	taken   chan struct{} // has an element for each place that is taken
 	hasNext bool          // a place is taken for the next request; the reading goroutine's own

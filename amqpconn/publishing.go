@@ -110,7 +110,7 @@ func (s *publishSession[T]) ask() {
 }
 
 // nothingArrived reports whether it is certain that no message of the session arrived. err
-// has ended the session. If it is a missing right, and no message is known to have arrived,
+// has ended the session. If err is a missing right, and no message is known to have arrived,
 // the right was missing for the first message, too.
 func (s *publishSession[T]) nothingArrived(err error) bool {
 	return isCode(err, amqp.AccessRefused) && s.arrived.Load() == 0
@@ -122,8 +122,8 @@ func (s *publishSession[T]) fail(cause error) {
 	close(s.gone)
 }
 
-// awaitFates stops publishing, and waits for the fates of what was published: for sendGrace
-// at most, and until closed receives.
+// awaitFates stops publishing, and waits for the fates of what was published. It gives up
+// after sendGrace, or when closed receives.
 func (s *publishSession[T]) awaitFates(closed <-chan *amqp.Error) {
 	s.stop()
 	all := make(chan struct{})

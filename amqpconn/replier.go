@@ -170,7 +170,8 @@ func (r *replier) sendOneConfirmed(session *publishSession[reply], answer reply)
 }
 
 // confirmed handles the fates of answers, and acknowledges the requests of those that are
-// done with. Answers whose channel has ended are published again.
+// done with. Answers whose queue may still come go to lates. Those whose channel has ended
+// are published again.
 func (r *replier) confirmed(fates []fate[reply]) {
 	var done []reply
 	for _, f := range fates {

@@ -20,7 +20,7 @@ type request struct {
 	missed      bool      // its queue was missing: create the queue first
 
 	// publishOne sets the following.
-	outbox  *link.Requests[request]  // whose requests the writer publishes
+	outbox  *link.Requests[request]  // the outbox that the request was in
 	session *publishSession[request] // on which it was published
 	number  int64                    // its place among the messages of session, from 1
 }

@@ -9,9 +9,8 @@ import (
 // a connection ends, or the broker's consumer_timeout is over, the broker delivers again all
 // that was not acknowledged, also requests whose methods still run.
 //
-// Only by its contents can such a delivery be found among the requests that run. Several of
-// these may have the same contents. The delivery then stands for any one of them: which one
-// does not matter.
+// Such a delivery can be found among the requests that run only by its contents. If several
+// of them have the same contents, the delivery stands for any one: which one does not matter.
 type runs struct {
 	seed maphash.Seed
 

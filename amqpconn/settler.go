@@ -11,7 +11,7 @@ import (
 
 // A settler settles requests. When an answer is done with, it acknowledges or requeues the
 // request, and frees its place. It counts the answers, and tells the codec of those that are
-// not delivered. The replier, its lanes and its listener use it at once.
+// not delivered. The replier, its lanes and its listener may use it at the same time.
 type settler struct {
 	state    *link.State
 	places   *places

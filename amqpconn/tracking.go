@@ -17,7 +17,7 @@ type tracking[T any] struct {
 	messages int          // how many are undecided
 	bytes    int          // in the bodies of these
 	awaited  bool         // the writer waits for room
-	stopped  bool         // the channel has failed: nothing more is published
+	stopped  bool         // nothing more is published, see publishSession.stop
 }
 
 const (
@@ -63,7 +63,7 @@ func (t *tracking[T]) remove(m *tracked[T]) (room bool) {
 	return room
 }
 
-// appendUnseen appends the messages that were published since its last call to seen.
+// appendUnseen appends to seen the messages that were published since its last call.
 func (t *tracking[T]) appendUnseen(seen []tracked[T]) []tracked[T] {
 	t.mu.Lock()
 	defer t.mu.Unlock()

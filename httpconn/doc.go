@@ -119,20 +119,17 @@
 // A request and its answer pass these files and functions. The right column names the
 // goroutine that runs a line and those below it.
 //
-//	client.go   WriteRequest                             a caller's
-//	pending.go  add
-//	client.go   work, exchange, post                     a worker's
+//	client.go   WriteRequest, work, exchange, post       a caller's; a worker's from work on
 //	attempt.go  httpRequest
 //	  POST
-//	handler.go  ServeHTTP, serve                         the http.Server's
-//	check.go    check
+//	check.go    check                                    the http.Server's
 //	body.go     read
-//	handler.go  hand, ReadRequest                        net/rpc's, from ReadRequest on
+//	handler.go  ServeHTTP, serve, hand, ReadRequest      net/rpc's from ReadRequest on
 //	  the method                                         one of its own
-//	handler.go  answer, await, ServeHTTP                 the http.Server's, from await on
+//	handler.go  answer, await, ServeHTTP                 the http.Server's from await on
 //	  the response
 //	reply.go    read                                     the worker's
-//	client.go   post, exchange, ReadReply                net/rpc's, from ReadReply on
+//	client.go   post, exchange, ReadReply                net/rpc's from ReadReply on
 package httpconn
 
 // TimeoutHeader says in how many milliseconds the client gives up, counted from when it
