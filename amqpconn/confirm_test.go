@@ -18,8 +18,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// as is the site as a user sees it who may configure, write and read what the
-// patterns match.
+// as returns the site for a new user, who may configure, write and read the names that the
+// three patterns match.
 func (s site) as(t *testing.T, broker *brokertest.RabbitMQ, configure, write, read string) site {
 	t.Helper()
 	u, err := url.Parse(s.url)
@@ -177,8 +177,8 @@ func TestConfirmedRepliesSurviveTheirConnection(t *testing.T) {
 	s.requireWaiting(t, 0)
 }
 
-// Close tells of each answer that it can't send, and of their number. Their requests
-// are delivered again.
+// Close reports each answer that it can't send, and their number. The broker delivers the
+// requests of these answers again.
 func TestCloseTellsOfAnswers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -211,7 +211,8 @@ func TestCloseTellsOfAnswers(t *testing.T) {
 	s.requireWaiting(t, 1)
 }
 
-// Nothing is told of to who never opened the Conn.
+// An answer that is not delivered is counted, and does no harm, when no codec has opened the
+// Conn: there is nobody to tell.
 func TestLostWithoutOpen(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

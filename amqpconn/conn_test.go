@@ -95,7 +95,7 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
-// An absent broker is waited for, by calls for less than two seconds.
+// Both ends wait for a broker that is absent. A call waits for less than two seconds.
 func TestAbsentBroker(t *testing.T) {
 	t.Parallel()
 	var log servicetest.LogBook
@@ -178,7 +178,7 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, 1, log.Count("vhost nowhere not found"), &log)
 }
 
-// A missing queue fails a call at once, whoever made it.
+// A call to a missing queue fails at once, with jsonrpc2.Call and with net/rpc's own.
 func TestMissingQueue(t *testing.T) {
 	t.Parallel()
 	for name, opts := range callModes {
@@ -244,7 +244,7 @@ func TestCloseOfWhatWasNeverUsed(t *testing.T) {
 	require.False(t, exists)
 }
 
-// A call that was given up, or whose time is over, is not published any more.
+// A call is not published after it was given up, or its deadline is over.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	c := dial(t, site{absent, "calc"}, nil, 200*time.Millisecond)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A request that is at hand when the drain begins goes back, too.
+// A request that was delivered and not read when the drain begins goes back, too.
 func TestDrainedConsumerGivesBackWhatIsAtHand(t *testing.T) {
 	t.Parallel()
 	var nacks nackBook
@@ -33,7 +33,7 @@ func TestDrainedConsumerGivesBackWhatIsAtHand(t *testing.T) {
 	require.EqualValues(t, 1, c.givenBack.Load())
 }
 
-// The time of a request runs from when it came, not from when it is taken.
+// The time of a request counts from its delivery, not from when it is read.
 func TestDeadlineOfADelivery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -66,7 +66,8 @@ func TestDeadlineOfADelivery(t *testing.T) {
 	})
 }
 
-// What was not taken from a connection that is gone is not run: it comes again.
+// A request that was not read when its connection ended is not run: the broker delivers it
+// again.
 func TestEndedConnectionHasNoRequests(t *testing.T) {
 	t.Parallel()
 	c := newConsumer(nil, nil, "", &ListenOptions{}, newRuns())
@@ -81,7 +82,7 @@ func TestEndedConnectionHasNoRequests(t *testing.T) {
 	require.Nil(t, c.reading)
 }
 
-// A nackBook notes what is given back, and knows nothing else.
+// A nackBook notes the tags of requests that are given back.
 type nackBook struct {
 	amqp.Acknowledger
 	requeued []uint64

@@ -44,7 +44,7 @@ func newDeadSite(t *testing.T, queue amqpconn.Queue) deadSite {
 	return s
 }
 
-// create has a server create the queue.
+// create starts a server, which creates the queue, and ends it.
 func (s deadSite) create(t *testing.T) {
 	t.Helper()
 	serve(t, s.site, &amqpconn.ListenOptions{Queue: s.created, Logger: servicetest.Quiet}).End(t)

@@ -19,8 +19,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 )
 
-// However the answers come, each request is acknowledged once, none before its
-// answer, and the broker finds nothing wrong with it.
+// In whatever order the answers come, each request is acknowledged once, and none before its
+// answer. The broker accepts all acknowledgements.
 func TestAcknowledge(t *testing.T) {
 	t.Parallel()
 	const requests = 200
@@ -56,7 +56,7 @@ func TestAcknowledge(t *testing.T) {
 	}
 }
 
-// What comes in order is acknowledged in one go, which is what grouping is for.
+// Requests that are answered in order are acknowledged in one go.
 func TestAcknowledgeInOneGo(t *testing.T) {
 	t.Parallel()
 	h := newHolding(t, 100)
@@ -69,8 +69,8 @@ func TestAcknowledgeInOneGo(t *testing.T) {
 	h.requireLeft(t, 89)
 }
 
-// What was rejected or given back is not acknowledged with the others, and holds
-// up none of them.
+// A request that was rejected or given back is not acknowledged with the others, and does not
+// keep them from being acknowledged.
 func TestAcknowledgeAroundOthers(t *testing.T) {
 	t.Parallel()
 	h := newHolding(t, 10)
@@ -84,7 +84,7 @@ func TestAcknowledgeAroundOthers(t *testing.T) {
 	h.requireLeft(t, 1)
 }
 
-// What is acknowledged on a connection that is gone is not on the next.
+// A request is acknowledged on its own connection, or not at all if that is gone.
 func TestAcknowledgeOnItsOwnConnection(t *testing.T) {
 	t.Parallel()
 	old, current := newHolding(t, 3), newHolding(t, 5)
@@ -106,10 +106,10 @@ type holding struct {
 	deliveries map[uint64]delivery
 	conn       *amqp.Connection
 	wire       *tap
-	held       map[uint64]bool // by the broker, as it would understand us
+	held       map[uint64]bool // the tags that are not acknowledged, as the broker would have them
 }
 
-// newHolding has as many requests delivered.
+// newHolding returns a connection to which so many requests were delivered.
 func newHolding(t *testing.T, requests int) *holding {
 	t.Helper()
 	h := &holding{queue: link.NewName(), deliveries: make(map[uint64]delivery), held: make(map[uint64]bool)}

@@ -147,7 +147,7 @@ func TestDrainAnswersWhatRuns(t *testing.T) {
 	slow.RequireRunning(t, 4)
 	w.Drain()
 	for range 4 {
-		slow.Gate <- struct{}{} // has its place taken by nobody
+		slow.Gate <- struct{}{} // one call ends, and no other takes its place
 	}
 	w.End(t)
 	s.requireWaiting(t, 4)
@@ -158,7 +158,7 @@ func TestDrainAnswersWhatRuns(t *testing.T) {
 	require.EqualValues(t, 8, slow.Ran.Load())
 }
 
-// What a drained server began is a whole batch.
+// A batch that has begun when the drain begins is finished whole.
 func TestDrainFinishesABatch(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -179,8 +179,7 @@ func TestDrainFinishesABatch(t *testing.T) {
 	s.requireWaiting(t, 0)
 }
 
-// Servers come and go while clients call, and every call is answered, in time
-// and by a request that ran once.
+// Servers come and go while clients call. Every call is answered in time, and ran once.
 func TestRollingReplacement(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -223,8 +222,7 @@ func TestRollingReplacement(t *testing.T) {
 	s.requireWaiting(t, 0)
 }
 
-// Close without a drain before it gives back, too, what can't be answered any
-// more.
+// A Close without a drain gives back the requests that can no longer be answered.
 func TestCloseGivesBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

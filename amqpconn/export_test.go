@@ -7,8 +7,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// BreakChannels has the broker close the channels of a Conn with an error, each
-// for the acknowledgement of what it never delivered there.
+// BreakChannels makes the broker close the channels of a Conn with an error: each
+// acknowledges a message that was never delivered on it.
 func (c *ClientConn) BreakChannels() error {
 	session := c.outlets[0].channel.current()
 	return errors.Join(session.ch.Ack(noTag, false), c.receiver.current().ch.Ack(noTag, false))
@@ -23,7 +23,7 @@ func (s *ServerConn) BreakChannels() error {
 	return errors.Join(session.ch.Ack(noTag, false), s.consumer.current().ch.Ack(noTag, false))
 }
 
-// BreakPublisher has the broker close the channel on which a Conn publishes, as
+// BreakPublisher makes the broker close the channel on which a Conn publishes, as
 // BreakChannels does.
 func (s *ServerConn) BreakPublisher() error {
 	session := s.replier.channel.current()

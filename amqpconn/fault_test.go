@@ -112,8 +112,8 @@ func testDiskAlarm(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	testAlarm(t, s, broker.DiskAlarm)
 }
 
-// testRequeueInAlarm has a dead request requeued while the broker takes nothing from
-// publishers: that fails soon, and the request stays dead.
+// testRequeueInAlarm requeues a dead request while the broker takes nothing from publishers:
+// that fails soon, and the request stays dead.
 func testRequeueInAlarm(t *testing.T, s site) {
 	list := s.deadList(t)
 	dead, err := list.List(t.Context(), 1)
@@ -131,8 +131,8 @@ func testRequeueInAlarm(t *testing.T, s site) {
 	})
 }
 
-// testAlarm has the broker take nothing from publishers for a while. What was
-// running is acknowledged nevertheless, calls end in time, and so does Close.
+// testAlarm makes the broker take nothing from publishers for a while. The requests that ran
+// are acknowledged nevertheless, calls end in time, and so does Close.
 func testAlarm(t *testing.T, s site, alarm func(on bool)) {
 	s.declare(t, true, false, nil)
 	site{s.url, s.deadQueue()}.declare(t, true, false, nil)

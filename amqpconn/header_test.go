@@ -14,7 +14,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// poisonousHeaders are those for which the library closes a connection.
+// poisonousHeaders are headers that make the library close a connection.
 func poisonousHeaders() map[string]amqp.Table {
 	tables, arrays := amqp.Table{}, []any{}
 	for range 40 {
@@ -32,9 +32,9 @@ func poisonousHeaders() map[string]amqp.Table {
 	}
 }
 
-// A message with headers that the library does not read is served as any other: it
-// would close the connection, get the message again, and serve nobody for ever. So
-// is a client to which an answer comes with such headers.
+// A message with headers that the library can't read is served like any other, and a client
+// takes an answer with such headers. The library alone would close the connection, get the
+// message again, and so on for ever.
 func TestPoisonousHeaders(t *testing.T) {
 	t.Parallel()
 	for _, quorum := range []bool{false, true} {

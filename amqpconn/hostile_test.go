@@ -93,8 +93,8 @@ func TestFloodOfRequests(t *testing.T) {
 	w.End(t)
 }
 
-// Servers that are made to answer one another's queues drop what comes: each
-// answer, error or not, goes one way and no further.
+// Strangers may make servers answer to one another's queues. A server drops an answer that
+// comes to its queue, so no answer, error or not, makes another one.
 func TestAnswersToAnotherServer(t *testing.T) {
 	t.Parallel()
 	s, other := newSite(t), newSite(t)

@@ -25,7 +25,7 @@ func (w *writes) Write(p []byte) (int, error) {
 
 func (w *writes) SetWriteDeadline(time.Time) error { return nil }
 
-// What is held goes out in one write, and in its order.
+// Messages that are held go out in one write, in their order.
 func TestWireHolds(t *testing.T) {
 	t.Parallel()
 	conn := &writes{}
@@ -75,8 +75,8 @@ func TestWireEndsWrites(t *testing.T) {
 	})
 }
 
-// A connection that is ended each time for what comes over it is made anew less
-// than 20 times in a minute.
+// If each connection is ended because of what comes over it, fewer than 20 are made in a
+// minute.
 func TestFlapsAreFew(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{

@@ -16,8 +16,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// The oldest clients declare the queue that is named by their request's id only
-// after they have published that. They get their answer, however late they are.
+// Some clients declare the queue that is named by their request's id only after they have
+// published the request. They get their answer, even if they are seconds late.
 func TestReplyQueueDeclaredLate(t *testing.T) {
 	t.Parallel()
 	const clients, calls = 8, 13

@@ -17,8 +17,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// A request is acknowledged when it is answered: the broker holds it until then,
-// and delivers it again when the connection ends. It does not run beside itself.
+// A request is acknowledged when it is answered: the broker holds it until then, and delivers
+// it again when the connection ends. It does not run twice at once in one process.
 func TestAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -55,7 +55,7 @@ func (s site) requireHeld(t *testing.T) {
 	s.requireUnacknowledged(t, 1)
 }
 
-// requireUnacknowledged is requireHeld for as many messages.
+// requireUnacknowledged is like requireHeld, for so many messages.
 func (s site) requireUnacknowledged(t *testing.T, messages int) {
 	t.Helper()
 	servicetest.Eventually(t, func() bool {
@@ -64,8 +64,7 @@ func (s site) requireUnacknowledged(t *testing.T, messages int) {
 	})
 }
 
-// With AtMostOnce it is acknowledged before it runs, and not when it is
-// prefetched.
+// With AtMostOnce a request is acknowledged just before it runs, not when it is delivered.
 func TestAtMostOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -149,8 +148,8 @@ func TestIdleServersShare(t *testing.T) {
 	}
 }
 
-// A request that kills each server it comes to is dropped to the dead-letter
-// exchange of a queue that counts.
+// A request that kills each server that takes it goes to the dead-letter exchange, if the
+// queue counts deliveries.
 func TestMaxDeliveries(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]amqpconn.ListenOptions{
@@ -219,8 +218,8 @@ func TestUnlimitedDeliveries(t *testing.T) {
 	s.requireWaiting(t, 0)
 }
 
-// The answers of what ran on a connection that is gone go out, acknowledge what
-// was delivered again of it, and nothing else on the next.
+// Requests that run when their connection ends are answered on the next connection. There the
+// answers acknowledge the requests that were delivered again, and no others.
 func TestAnswersOfAnotherConnection(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// A trace travels in the headers of single requests, too, and is taken from those of
-// foreign ones.
+// A client sends a trace in the headers of single requests, too. A server takes a trace from
+// the headers of foreign requests.
 func TestTraceInHeaders(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

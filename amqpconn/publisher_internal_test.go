@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A channel on which all is refused is given up after a while, one on which a
-// message is confirmed now and then is not.
+// A channel on which the broker refuses all messages is given up after a while. A channel on
+// which it confirms a message now and then is not.
 func TestChannelThatRefusesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var gaveUp error

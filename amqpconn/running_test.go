@@ -13,7 +13,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// listConsumers has the broker print the queue and the tag of each consumer.
+// listConsumers makes the broker print the queue and the tag of each consumer.
 const listConsumers = `[io:format("~ts\t~ts~n", [element(4, proplists:get_value(queue_name, C)), proplists:get_value(consumer_tag, C)])
 	|| C <- rabbit_amqqueue:consumers_all(<<"/">>)]`
 

@@ -39,7 +39,7 @@ func nested(kind byte, depth int) []byte {
 	return b
 }
 
-// What the library reads stays, whatever comes with what it does not.
+// Headers that the library can read stay. Headers that it can't read go, and nothing else.
 func TestSieve(t *testing.T) {
 	t.Parallel()
 	many := append([]byte{1, 'a', 'A'}, binary.BigEndian.AppendUint32(nil, maxTableFields+1)...)

@@ -50,9 +50,9 @@ func strangers(t *testing.T, s site) map[string]string {
 	}
 }
 
-// A stranger's request whose reply address is no good costs none of those beside
-// it its answer: RabbitMQ ends the connection of who publishes to a direct
-// reply-to address that it can't decode, and drops what was written behind that.
+// A stranger's request with a bad reply address costs no other request its answer. RabbitMQ
+// ends the connection that publishes to a direct reply-to address which it can't decode, and
+// drops all that was written after that.
 // AMQPCONN_TEST_ROUNDS asks for more rounds.
 func TestStrangersAddress(t *testing.T) {
 	t.Parallel()
@@ -115,8 +115,8 @@ func TestStrangersAddress(t *testing.T) {
 // isText reports whether a name can be an id.
 func isText(name string) bool { return utf8.ValidString(name) && !strings.Contains(name, "\x00") }
 
-// The queues that the broker names are not asked for as ids, and nothing else
-// that is the broker's is.
+// An id is no reply queue if it begins as a name that only the broker gives. As a reply_to
+// such a name is one.
 func TestReservedID(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
