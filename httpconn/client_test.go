@@ -110,7 +110,7 @@ func TestGivenClient(t *testing.T) {
 	require.EqualValues(t, 1, s.connections.Load(), "the given client keeps its connections")
 }
 
-// An own http.DefaultTransport, as tracing libraries put one, does no harm.
+// A program may replace http.DefaultTransport, as tracing libraries do.
 func TestOtherDefaultTransport(t *testing.T) {
 	standard := http.DefaultTransport
 	http.DefaultTransport = roundTripper(func(*http.Request) (*http.Response, error) {
@@ -200,8 +200,8 @@ func requireFailure(t *testing.T, err, want error, says ...string) {
 	require.False(t, answered, "%v", err)
 }
 
-// requireOddFails requires that a call of Calc.Odd fails, while others are under
-// way, and no other.
+// requireOddFails requires that a call of Calc.Odd fails, and that no other call under way
+// does.
 func (s *oddSite) requireOddFails(t *testing.T, client *rpc.Client, want error, says string) {
 	t.Helper()
 	running := client.Go("Slow.Wait", 7, new(int), nil)
@@ -215,7 +215,7 @@ func (s *oddSite) requireOddFails(t *testing.T, client *rpc.Client, want error, 
 	require.Equal(t, 7, *running.Reply.(*int))
 }
 
-// A sentinelText is an error of a plain client.Call, which is but text.
+// A sentinelText is the error of a plain client.Call: net/rpc keeps only the text.
 type sentinelText struct {
 	error
 	sentinel error
@@ -324,7 +324,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// What a body says is the codec's to judge; its error names no URL.
+// The codec judges what a body says. Its error names no URL.
 func TestBrokenReply(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{`{"garbage"`, `{"jsonrpc":"2.0","result":`, `[{]`} {
@@ -367,8 +367,8 @@ func TestAnswersTaken(t *testing.T) {
 	}
 }
 
-// A notification is satisfied with any success. A failure is counted: as unsent where
-// it is certain that nothing ran.
+// A notification succeeds with any status of success. A failure is counted, as unsent if it is
+// certain that nothing ran.
 func TestNotifications(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -457,7 +457,7 @@ func TestBadURL(t *testing.T) {
 	}
 }
 
-// The end of a call ends its request, and no other.
+// The end of a call ends its HTTP request, and no other.
 func TestCallIsGivenUp(t *testing.T) {
 	t.Parallel()
 	for name, giveUp := range map[string]func(context.Context) (context.Context, context.CancelFunc){
@@ -499,7 +499,7 @@ func TestCallIsGivenUp(t *testing.T) {
 	}
 }
 
-// So does the client's own timeout.
+// The end of the client's Timeout ends the HTTP request, too.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})

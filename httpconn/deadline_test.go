@@ -126,8 +126,8 @@ func TestGivenUpWhileItWaits(t *testing.T) {
 	}
 }
 
-// Notifications are answered when they have begun, and their methods outlive that answer.
-// A server answered when the method had ended: Notify waited for that.
+// Notifications are answered when they have begun, and their methods outlive that answer. A
+// Handler once answered when the method had ended, and Notify waited for as long.
 func TestNotificationIsAnsweredWhenItHasBegun(t *testing.T) {
 	note := `{"jsonrpc":"2.0","method":"Watch.Wait","params":{"N":1}}`
 	call := `{"jsonrpc":"2.0","id":1,"method":"add","params":[1,5.1]}`
@@ -291,7 +291,7 @@ func TestClientSendsTheTimeout(t *testing.T) {
 	}
 }
 
-// What is sent is what is left. A call that has no time left is not sent.
+// The header says how much time is left. A call that has no time left is not sent.
 func TestClientSendsWhatIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		headers := make(chan http.Header, 10)
@@ -322,7 +322,7 @@ func TestClientSendsWhatIsLeft(t *testing.T) {
 	})
 }
 
-// A Header of the options may take the timeout out, or set another.
+// The option Header may remove the timeout, or set another one.
 func TestHeaderChangesTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		headers := make(chan http.Header, 10)
@@ -344,8 +344,8 @@ func TestHeaderChangesTheTimeout(t *testing.T) {
 	})
 }
 
-// Requests that a given Client makes at once have a header each: it puts its
-// cookies there.
+// If the Client is given, each request has a header of its own: the Client adds its cookies
+// to it.
 func TestGivenClientWithCookies(t *testing.T) {
 	t.Parallel()
 	jar, err := cookiejar.New(nil)

@@ -47,7 +47,7 @@
 //	server killed                           those running are lost    lost with them
 //	body comes late, or breaks off          not run                   408, 400
 //	client hangs up before it was taken     not run                   none: 503
-//	client hangs up later (a call's)        run to the end, unless    dropped: 504
+//	client of a call hangs up later         run to the end, unless    dropped: 504
 //	                                        they look at their context
 //	deadline over before it was begun       not run                   none: 503
 //	no connection to the server             not sent: ErrUnavailable

@@ -64,7 +64,8 @@ func (s *stuckSite) requireFree(t *testing.T) {
 	servicetest.Eventually(t, func() bool { return s.stuck.Load() == 0 && s.connections.Load() <= 1 })
 }
 
-// A server that never answers notifications kept each one's POST open for ever.
+// A notification that is never answered ends with the client's Timeout. Its POST stayed open
+// for ever once.
 func TestNotificationsThatAreNotAnswered(t *testing.T) {
 	t.Parallel()
 	s := newStuckSite(t)
@@ -168,8 +169,8 @@ func noteOver(t *testing.T, conn *httpconn.ClientConn) error {
 	return err
 }
 
-// A notification ends with what its status says: a call's sentinel where it certainly
-// did not run, else that it may have.
+// A notification fails with the same sentinel as a call if the status proves that it did not
+// run, else with ErrUnconfirmed.
 func TestEndOfANotification(t *testing.T) {
 	t.Parallel()
 	p := new(page)
@@ -231,8 +232,8 @@ func hangingConn(t *testing.T) (*httpconn.ClientConn, *atomic.Int64) {
 	return connect(t, "http://h/calc", &httpconn.DialOptions{Client: &http.Client{Transport: trip}}), running
 }
 
-// What is not answered soon after the beginning of Close fails, and only then is
-// nothing to be read any more.
+// Requests that are not answered soon after the beginning of Close fail. ReadReply returns
+// io.EOF only after that.
 func TestCloseFailsWhatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, running := hangingConn(t)

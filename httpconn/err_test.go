@@ -17,7 +17,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// Err tells whether the server was reached the last time.
+// Err says whether the last request got a response.
 func TestClientErr(t *testing.T) {
 	t.Parallel()
 	addr := "127.0.0.1:" + brokertest.FreePort(t)
@@ -55,8 +55,8 @@ func TestClientErr(t *testing.T) {
 	require.ErrorIs(t, conn.Err(), net.ErrClosed)
 }
 
-// A caller that gives up says nothing of the server. That there was no connection by
-// the deadline does.
+// A caller that gives up says nothing about the server. A deadline that passes before there is
+// a connection does.
 func TestClientErrWhenACallIsGivenUp(t *testing.T) {
 	t.Parallel()
 	tested := make(chan struct{}) // net/http dials on when nobody waits for it
@@ -103,8 +103,8 @@ func TestHandlerErr(t *testing.T) {
 	})
 }
 
-// After a while Err no longer tells of a server that was not reached. A program that makes
-// no calls while it is not ready would else never be ready again.
+// After a while Err no longer reports that a request got no response. Else a program that makes
+// no calls while it is not ready would never be ready again.
 func TestClientErrEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := errors.New("down")

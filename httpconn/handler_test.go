@@ -35,7 +35,7 @@ func TestMethods(t *testing.T) {
 	s.requireAdds(t)
 }
 
-// Whatever JSON-RPC has to say, HTTP says that it was said.
+// An answer of JSON-RPC, also an error, has status 200.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{MaxDepth: 10})

@@ -14,8 +14,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// The answer to a POST is the only one: a call that it does not answer fails
-// then, also where it would wait for ever.
+// A POST has one answer: a call that is not in it fails then, also one without a deadline.
 func TestAnswerToNoCall(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
@@ -61,7 +60,7 @@ func TestEndlessAnswer(t *testing.T) {
 	}
 }
 
-// An answer of as many bytes as may be and of no use ends its call alone.
+// A useless answer of the maximum size ends its own call alone.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20

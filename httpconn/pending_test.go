@@ -12,8 +12,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// So many requests are under way at once; the others wait, in their order. One that is given up
-// meanwhile certainly did not run.
+// MaxInFlight requests are under way at once; the others wait, in their order. A request that
+// is given up while it waits certainly did not run.
 func TestMaxInFlight(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
@@ -82,7 +82,7 @@ func TestGivenUpRequestsMakeRoom(t *testing.T) {
 	require.NoError(t, (<-running.Done).Error)
 }
 
-// What waits when the client is closed was not sent.
+// Requests that wait when the client is closed were not sent.
 func TestCloseWithWaitingRequests(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})

@@ -102,12 +102,12 @@ func TestBodyComesTooLate(t *testing.T) {
 	}
 }
 
-// A wrapper is a ResponseWriter that knows no deadlines but has one that does.
+// A wrapper is a ResponseWriter without deadlines. The one that it wraps has them.
 type wrapper struct{ http.ResponseWriter }
 
 func (w wrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// A body that is refused unread is not waited for, either.
+// A request that is refused before its body is read does not wait for the body, either.
 func TestRefusedBodyIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	s := newSiteBehind(t, &httpconn.ListenOptions{BodyTimeout: 300 * time.Millisecond}, func(*http.Server) {})
@@ -153,7 +153,7 @@ func TestHTTP2BodyComesTooLate(t *testing.T) {
 	}
 }
 
-// What the server allows for reading a request does not end a method: the body is there.
+// A time limit of the http.Server for reading a request does not end a method that has begun.
 func TestMethodOutlastsReadTimeout(t *testing.T) {
 	t.Parallel()
 	const limit = time.Second
@@ -307,7 +307,8 @@ func TestTimeoutHandler(t *testing.T) {
 	require.EqualValues(t, 1, s.slow.Ran.Load())
 }
 
-// A handler around that lets nobody in has called nothing.
+// A handler around this one may refuse a request. The status then says that no method was
+// called.
 func TestAuthWrapper(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]error{401: jsonrpc2.ErrUnavailable, 403: jsonrpc2.ErrUnavailable, 429: jsonrpc2.ErrOverloaded} {

@@ -50,8 +50,8 @@ func TestIdempotencyKeyRepeatsNothing(t *testing.T) {
 	}
 }
 
-// HTTP/2 servers reset a stream with a protocol error at any time, also when they
-// have run its request. net/http sends it again, and again.
+// An HTTP/2 server may reset a stream with a protocol error at any time, also when it has run
+// the request. net/http would then send the request again, and again.
 func TestResetStreamRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	const (

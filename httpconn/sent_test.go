@@ -81,7 +81,7 @@ func requireCallFails(t *testing.T, dialed func() jsonrpc2.ClientConn, want erro
 	}
 }
 
-// Whatever fails before there is a connection for the request, nothing was sent.
+// If something fails before there is a connection for the request, nothing was sent.
 func TestNothingWasSent(t *testing.T) {
 	t.Parallel()
 	plain := httptest.NewServer(http.NotFoundHandler())
@@ -127,7 +127,7 @@ func TestNothingWasSent(t *testing.T) {
 	}
 }
 
-// From then on it may have run.
+// If something fails later, the request may have run.
 func TestSomethingMayHaveBeenSent(t *testing.T) {
 	t.Parallel()
 	secure := newTLSServer(t)
@@ -156,8 +156,8 @@ func TestSomethingMayHaveBeenSent(t *testing.T) {
 	}
 }
 
-// Of a RoundTripper that is not net/http's it counts whether it read the body, by
-// whatever way.
+// A RoundTripper that is not net/http's may have sent a request if it has read the body: r.Body,
+// or another one from GetBody.
 func TestRoundTripperFails(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -202,7 +202,8 @@ func (c brokenConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// A request that net/http tries again, for nothing of it was sent, is as good as new.
+// A request that net/http tries again, since nothing of it was sent, counts as unsent until
+// there is another connection.
 func TestNothingWasSentAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{})
@@ -221,7 +222,7 @@ func TestNothingWasSentAgain(t *testing.T) {
 	require.EqualValues(t, 2, dials.Load())
 }
 
-// The trace that a caller's context carries goes on to work.
+// A trace in the caller's context works, too.
 func TestTraceOfTheCaller(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil, jsonrpc2.ServerOptions{})

@@ -83,8 +83,8 @@ func sentinelOf(status int, header http.Header) error {
 	return jsonrpc2.ErrBadReply
 }
 
-// What a status says of a call is told by its sentinel, and no more than it says: a
-// 503 of somebody in between is no promise that nothing runs.
+// The sentinel of a call says what the status proves, and no more: a 503 from a proxy does not
+// promise that nothing runs.
 func TestStatusWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	bodies := map[string]string{
@@ -265,7 +265,7 @@ func gzipped(text string) string {
 	return b.String()
 }
 
-// A reply may come encoded that was not to be.
+// A reply may have a Content-Encoding that was not asked for.
 func TestContentEncoding(t *testing.T) {
 	t.Parallel()
 	const limit = 10_000

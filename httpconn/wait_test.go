@@ -209,7 +209,7 @@ func TestMaxWaiting(t *testing.T) {
 	})
 }
 
-// A body counts by what was read of it, not by what it says of itself.
+// MaxWaiting counts the bytes that were read of a body, not its Content-Length.
 func TestMaxWaitingOfOneBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		handler := listen(t, &httpconn.ListenOptions{MaxWaiting: 1000})

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A question that hangs holds up nobody for longer than the context lasts, and
-// no two are under way at once.
+// A question that hangs holds up nobody after the context is done. No two questions are under
+// way at once.
 func TestAsker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := NewAsker()

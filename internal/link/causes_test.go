@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each cause is logged once, and a flood of them not at all.
+// Each cause is logged once, and only the first ten of a flood.
 func TestCauses(t *testing.T) {
 	var c Causes
 	for range 2 {

@@ -72,7 +72,8 @@ func Signal(c chan<- struct{}) {
 
 // A State knows which activities of a Conn fail, and why. An activity is a text, such as
 // "publishing requests". An outage begins when one of them fails, and ends when all work
-// again. A State logs its beginning, its end, and each other cause in between.
+// again. A State logs the beginning and the end of an outage, and in between each other
+// cause, ten causes at most.
 type State struct {
 	Logger     *slog.Logger // with the attributes of the connection
 	Recoveries atomic.Int64 // outages that have ended

@@ -84,7 +84,7 @@ func TestState(t *testing.T) {
 	require.EqualValues(t, 2, s.Recoveries.Load())
 }
 
-// Another cause is another line; the same one seen from another port is not.
+// Another cause is another line. The same cause with another port of this machine is not.
 func TestStateCause(t *testing.T) {
 	var log bytes.Buffer
 	s := State{Logger: slog.New(slog.NewTextHandler(&log, nil))}

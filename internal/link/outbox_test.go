@@ -32,8 +32,7 @@ func TestOutbox(t *testing.T) {
 	require.Equal(t, []string{"", ""}, items) // what was sent is not kept alive
 }
 
-// A writer lets those who are about to hand something over do so, but for a lone
-// caller.
+// Take waits for the callers that are about to call Put, unless there is a lone caller.
 func TestOutboxLone(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // others run only when Take yields
 	for _, lone := range []bool{true, false} {

@@ -53,8 +53,8 @@ func (p *Places) countFree() int {
 	return p.free
 }
 
-// Take takes n places. If they are more than Wait has returned, the next Wait waits until as
-// many more are free again.
+// Take takes n places. They may be more than Wait has returned: the next Wait then waits for
+// longer.
 func (p *Places) Take(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
