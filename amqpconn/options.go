@@ -42,8 +42,8 @@ type DialOptions struct {
 	// In doubt requests are sent. This is so for 15 s after the client has reconnected,
 	// since servers may need as long to come back. It is also so when a look fails, which
 	// is logged once until looks work again. A request that was published never fails for
-	// lack of a server: if the last server goes just after a look, the request waits in the
-	// queue.
+	// lack of a consumer: if the last server goes just after a look, the request waits in
+	// the queue.
 	RequireServer bool
 
 	// MaxBacklog limits the requests that wait in the queue; no limit if 0. A request

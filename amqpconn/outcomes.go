@@ -31,7 +31,7 @@ func (o *outcomes) returned(back amqp.Return, item *request) {
 	r, ok := o.calls.remove(back.CorrelationId)
 	switch {
 	case ok:
-	case item != nil: // a notification
+	case item != nil: // a notification, or a call that has ended
 		r = *item
 	default: // a call that has ended: nobody waits for it
 		return
