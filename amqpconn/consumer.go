@@ -139,7 +139,8 @@ func (c *consumer) open(conn *amqp.Connection, w *wire) (*consumeSession, error)
 }
 
 // next waits for a request, and reports whether there is one: the caller calls it again if
-// not. It gives requests back in a drain. err is io.EOF once closed is closed.
+// not. It gives requests back in a drain. err is io.EOF once closed is closed; a request that
+// is at hand may come before.
 func (c *consumer) next(ctx context.Context, closed <-chan struct{}) (d delivery, ok bool, err error) {
 	var unread <-chan delivery
 	if c.reading != nil {

@@ -16,8 +16,8 @@ type places struct {
 }
 
 // take takes a place for the next request, and waits until one is free. It reports false
-// if ctx is done before. If closed is closed it reports true without a place: nothing more
-// is read then.
+// if ctx is done before. Once closed is closed it may report true without a place: no answer
+// is accepted any more that would free one.
 func (p *places) take(ctx context.Context, closed <-chan struct{}) bool {
 	if p.hasNext {
 		return true

@@ -93,7 +93,7 @@ func (r *receiver) ready() (queue string, ok bool) {
 }
 
 // next waits for an answer, and reports whether there is one: the caller calls it again if
-// not. err is io.EOF once closed is closed.
+// not. err is io.EOF once closed is closed; an answer that is at hand may come before.
 func (r *receiver) next(ctx context.Context, closed <-chan struct{}) (answer amqp.Delivery, ok bool, err error) {
 	var deliveries <-chan amqp.Delivery
 	if r.reading != nil {
