@@ -16,8 +16,7 @@ type places struct {
 }
 
 // take takes a place for the next request, and waits until one is free. It reports false
-// if ctx is done before. Once closed is closed it may report true without a place: no answer
-// is accepted any more that would free one.
+// if ctx is done, or closed is closed, before.
 func (p *places) take(ctx context.Context, closed <-chan struct{}) bool {
 	if p.hasNext {
 		return true
@@ -26,7 +25,6 @@ func (p *places) take(ctx context.Context, closed <-chan struct{}) bool {
 	case p.taken <- struct{}{}:
 		p.hasNext = true
 	case <-closed:
-		return true
 	case <-ctx.Done():
 	}
 	return p.hasNext

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -59,9 +60,15 @@ func tlsConfig(uri amqp.URI, given *tls.Config) (*tls.Config, error) {
 				return nil, fmt.Errorf("the URL's cacertfile: %w", err)
 			}
 			config.RootCAs = x509.NewCertPool()
-			config.RootCAs.AppendCertsFromPEM(authority)
+			if !config.RootCAs.AppendCertsFromPEM(authority) {
+				return nil, fmt.Errorf("the URL's cacertfile: %s has no certificate in PEM", uri.CACertFile)
+			}
 		}
-		if uri.CertFile != "" && uri.KeyFile != "" {
+		switch {
+		case uri.CertFile == "" && uri.KeyFile == "":
+		case uri.CertFile == "" || uri.KeyFile == "":
+			return nil, errors.New("the URL's certfile and keyfile: one needs the other")
+		default:
 			certificate, err := tls.LoadX509KeyPair(uri.CertFile, uri.KeyFile)
 			if err != nil {
 				return nil, fmt.Errorf("the URL's certfile and keyfile: %w", err)

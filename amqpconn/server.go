@@ -3,6 +3,7 @@ package amqpconn
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -103,6 +104,9 @@ func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error)
 			s.consumer.drain()
 			return jsonrpc2.Delivery{}, err
 		}
+		if s.isClosed() {
+			return jsonrpc2.Delivery{}, io.EOF
+		}
 		if !s.places.take(ctx, s.closed) {
 			continue
 		}
@@ -117,13 +121,20 @@ func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error)
 	}
 }
 
+func (s *ServerConn) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Err implements jsonrpc2.ServerConn: it returns what is wrong, nil while all works. Until
 // Serve has begun and the broker has let the server in, it returns an error, too.
 func (s *ServerConn) Err() error {
-	select {
-	case <-s.closed:
+	if s.isClosed() {
 		return net.ErrClosed
-	default:
 	}
 	err := s.state.Cause()
 	if err == nil && s.consumer.current() == nil {

@@ -37,7 +37,7 @@ func TestTLS(t *testing.T) {
 	c = dial(t, secure, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
-	require.Equal(t, 1, log.Count("level=ERROR", "certificate"), &log)
+	servicetest.Eventually(t, func() bool { return log.Count("level=ERROR", "certificate") == 1 }, &log)
 }
 
 // terminateTLS listens with TLS in front of a broker without. Clients with the
