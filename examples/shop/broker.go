@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/amqpconn"
+	"github.com/micromessaging/jsonrpc2/redisconn"
+)
+
+// A broker opens both ends of its queues. Nothing else in the program knows which one it is.
+type broker struct {
+	name   string // as OpenTelemetry knows it
+	dial   func(queue string) (jsonrpc2.ClientConn, error)
+	listen func(queue string, guarantee jsonrpc2.Guarantee) (jsonrpc2.ServerConn, error)
+	close  func() error
+}
+
+func newBroker(url string) (*broker, error) {
+	if strings.HasPrefix(url, "amqp") {
+		return newRabbitMQ(url), nil
+	}
+	opts, err := redis.ParseURL(url)
+	if err != nil { // which may show a password
+		return nil, errors.New("BROKER_URL is neither redis://… nor amqp://…")
+	}
+	return newRedis(redis.NewClient(opts)), nil
+}
+
+func newRedis(rdb *redis.Client) *broker {
+	return &broker{
+		name: "redis",
+		dial: func(queue string) (jsonrpc2.ClientConn, error) {
+			return redisconn.Dial(rdb, queue, nil)
+		},
+		listen: func(queue string, guarantee jsonrpc2.Guarantee) (jsonrpc2.ServerConn, error) {
+			return redisconn.Listen(rdb, queue, &redisconn.ListenOptions{Guarantee: guarantee})
+		},
+		close: rdb.Close,
+	}
+}
+
+func newRabbitMQ(url string) *broker {
+	return &broker{
+		name: "rabbitmq",
+		dial: func(queue string) (jsonrpc2.ClientConn, error) {
+			return amqpconn.Dial(url, queue, nil)
+		},
+		listen: func(queue string, guarantee jsonrpc2.Guarantee) (jsonrpc2.ServerConn, error) {
+			return amqpconn.Listen(url, queue, &amqpconn.ListenOptions{Guarantee: guarantee})
+		},
+		close: func() error { return nil }, // each Conn has connections of its own
+	}
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/rpc"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	"go.opentelemetry.io/otel/sdk/resource"
+	"go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/otelrpc"
+	"github.com/micromessaging/jsonrpc2/promrpc"
+)
+
+// grace is how long each step of the end may take. The supervisor should kill later.
+const grace = 25 * time.Second
+
+// A process is what web and worker have in common: clients and servers of one broker, what
+// watches them, and the pages that show it.
+type process struct {
+	broker  *broker
+	spans   *trace.TracerProvider
+	metrics *prometheus.Registry
+	mux     *http.ServeMux
+	conns   []interface{ Err() error }
+	clients []*rpc.Client
+	drains  []func() error // of the servers
+}
+
+func newProcess(b *broker, spans *trace.TracerProvider) *process {
+	p := &process{broker: b, spans: spans, metrics: prometheus.NewRegistry(), mux: http.NewServeMux()}
+	p.mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	p.mux.HandleFunc("GET /readyz", p.ready)
+	return p
+}
+
+// newTracer returns what makes the spans of a service. A company would have an exporter to
+// its collector in place of the console.
+func newTracer(service, exporter string) (*trace.TracerProvider, error) {
+	name := trace.WithResource(resource.NewSchemaless(attribute.String("service.name", service)))
+	if exporter != "console" {
+		return trace.NewTracerProvider(name), nil
+	}
+	console, err := stdouttrace.New()
+	return trace.NewTracerProvider(name, trace.WithBatcher(console)), err
+}
+
+func (p *process) tracing(queue string) *otelrpc.Options {
+	return &otelrpc.Options{TracerProvider: p.spans, System: p.broker.name, Destination: queue}
+}
+
+// client returns a client of a queue. What certainly did not run, as while the broker
+// restarts, it sends again until the deadline.
+func (p *process) client(queue string) (*rpc.Client, error) {
+	conn, err := p.broker.dial(queue)
+	if err != nil {
+		return nil, err
+	}
+	metrics := promrpc.NewClientMetrics(queue, nil)
+	p.metrics.MustRegister(metrics)
+	client := jsonrpc2.NewClient(jsonrpc2.Retry(conn, nil), &jsonrpc2.ClientOptions{
+		Begin: jsonrpc2.JoinBegin(otelrpc.Client(p.tracing(queue)), metrics.Begin),
+		Stats: &metrics.Stats,
+	})
+	p.conns, p.clients = append(p.conns, conn), append(p.clients, client)
+	return client, nil
+}
+
+// serve serves a queue with a service until the process is closed.
+func (p *process) serve(queue string, service any, guarantee jsonrpc2.Guarantee) error {
+	server := rpc.NewServer()
+	if err := server.Register(service); err != nil {
+		return err
+	}
+	conn, err := p.broker.listen(queue, guarantee)
+	if err != nil {
+		return err
+	}
+	metrics := promrpc.NewServerMetrics(queue, nil)
+	p.metrics.MustRegister(metrics)
+	opts := &jsonrpc2.ServerOptions{
+		Begin: jsonrpc2.JoinBegin(otelrpc.Server(p.tracing(queue)), metrics.Begin),
+		Stats: &metrics.Stats,
+		Grace: grace,
+	}
+	ctx, end := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- jsonrpc2.Serve(ctx, server, conn, opts) }()
+	drain := func() error {
+		end()
+		return <-served
+	}
+	p.conns, p.drains = append(p.conns, conn), append(p.drains, drain)
+	return nil
+}
+
+// ready answers whether all clients and servers are connected to the broker.
+func (p *process) ready(w http.ResponseWriter, _ *http.Request) {
+	for _, conn := range p.conns {
+		if err := conn.Err(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+// serveHTTP serves the mux until ctx is done and the requests under way are answered.
+func (p *process) serveHTTP(ctx context.Context, port string) error {
+	server := &http.Server{Addr: ":" + cmp.Or(port, "8080"), Handler: p.mux, ReadTimeout: grace}
+	served := make(chan error, 1)
+	go func() { served <- server.ListenAndServe() }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	return server.Shutdown(ctx)
+}
+
+// close ends the process, and loses nothing: the servers answer what they run and leave the
+// rest to others. Then no method makes calls any more, and the clients can go.
+func (p *process) close() error {
+	var errs []error
+	for _, drain := range p.drains {
+		errs = append(errs, drain())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	for _, client := range p.clients {
+		errs = append(errs, jsonrpc2.Shutdown(ctx, client))
+	}
+	return errors.Join(append(errs, p.spans.Shutdown(ctx), p.broker.close())...)
+}
