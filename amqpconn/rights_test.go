@@ -1,6 +1,7 @@
 package amqpconn_test
 
 import (
+	"os"
 	"regexp"
 	"testing"
 	"time"
@@ -36,6 +37,26 @@ func lesser(patterns [3]string, f func(right string, patterns [3]string)) {
 			less[i] = nothing
 			f(right, less)
 		}
+	}
+}
+
+// The users that docs/operations.md makes have the rights that the tests here find to be needed.
+func TestRightsOfOperationsPage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/operations.md")
+	require.NoError(t, err)
+	calc := site{queue: "calc"}
+	for user, patterns := range map[string][3]string{
+		"calc-client":      {replies, byDefault, replies},
+		"calc-server":      {"^QUEUE$", byDefault, "^QUEUE$"},
+		"calc-server-dead": {`^QUEUE(\.dead)?$`, `^(amq\.default|QUEUE\.dead)$`, `^QUEUE(\.dead)?$`},
+		"calc-operator":    {`^QUEUE\.dead\.look$`, byDefault, `^QUEUE\.dead$`},
+	} {
+		line := "\nrabbitmqctl set_permissions " + user
+		for _, pattern := range patterns {
+			line += " '" + calc.fill(pattern) + "'"
+		}
+		require.Contains(t, string(page), line+"\n")
 	}
 }
 

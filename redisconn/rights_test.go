@@ -51,6 +51,19 @@ func TestRightsAreDocumented(t *testing.T) {
 	}
 }
 
+// The users that docs/operations.md makes have the rights that the tests here find to be needed.
+func TestRightsOfOperationsPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/operations.md")
+	require.NoError(t, err)
+	for user, rights := range map[string]string{
+		"calc-client":               clientRights,
+		"calc-server":               serverRights + " " + announceRights,
+		"calc-server-at-least-once": atLeastOnceRights + " " + announceRights,
+	} {
+		require.Contains(t, string(page), "\nACL SETUSER "+user+" on >secret "+rights+"\n")
+	}
+}
+
 // A userClient is a client of a user with some rights and no others.
 func userClient(t *testing.T, broker *brokertest.Redis, user string, rights ...string) *redis.Client {
 	t.Helper()
