@@ -43,7 +43,7 @@ func rabbitUsers(t *testing.T, broker *brokertest.RabbitMQ) map[string]*rabbitUs
 				u := &rabbitUser{words[2], [3]string(words[3:])}
 				users[u.name] = u
 				if !strings.Contains(block, "add_user "+u.name+" ") {
-					broker.Ctl("add_user", u.name, "secret")
+					broker.Eval(fmt.Sprintf(`ok = rabbit_auth_backend_internal:add_user(<<%q>>, <<"secret">>, <<"test">>)`, u.name))
 				}
 			}
 			broker.Ctl(words[1:]...)
@@ -83,7 +83,7 @@ func TestRabbitMQUsersInPage(t *testing.T) {
 	require.Len(t, users, 4)
 	requireRabbitServer(t, broker, users["calc-server"], amqpconn.Queue{})
 	requireRabbitClient(t, broker, users)
-	broker.Ctl("delete_queue", "calc")
+	broker.Eval(deleteQueue("calc"))
 	requireRabbitServer(t, broker, users["calc-server-dead"], amqpconn.Queue{DeadLetter: true})
 	requireRabbitOperator(t, broker, users["calc-operator"])
 }
