@@ -44,6 +44,11 @@
 // above, it is sent and served as add. The option Name takes a function for any other
 // name.
 //
+// The specification reserves names that begin with "rpc." for extensions. A server takes
+// such a name as a method of the net/rpc service "rpc" and raises its first letter, whatever
+// Service and Name say: rpc.discover calls rpc.Discover. The module openrpc has a service
+// for that name, which describes the methods of a server.
+//
 // encoding/json encodes the arguments of a call as params: a struct as an object or, with
 // ClientOptions.Positional, as an array. A value that is neither object nor array becomes
 // an array of one. For nil, and for a struct without any member, no params are sent.
@@ -233,12 +238,15 @@ type ClientOptions struct {
 type ServerOptions struct {
 	// Service is the net/rpc service of the methods whose names are received without a
 	// dot. The first letter is raised: with "Calc", add calls Calc.Add. A name with a
-	// dot is taken as it is. If Service is empty, every name is taken as it is.
+	// dot is taken as it is. If Service is empty, every name is taken as it is. A name
+	// that begins with "rpc." is reserved for extensions: its first letter behind the
+	// dot is raised, so that rpc.discover calls rpc.Discover.
 	Service string
 
 	// Name, if set, is used in place of Service. It returns the net/rpc method, such
 	// as Calc.Add, for a name that was received. The codec may keep the result. A
-	// function that several servers share may be called by them at once.
+	// function that several servers share may be called by them at once. It is not
+	// called for names that begin with "rpc.", see Service.
 	Name func(method string) string
 
 	// MaxInFlight limits the calls and notifications that run at once; 256 if 0. Each

@@ -9,6 +9,9 @@ import (
 // maxNames bounds the table of names, which strangers could fill.
 const maxNames = 1024
 
+// reserved begins the names that the specification reserves for extensions (section 4).
+const reserved = "rpc."
+
 // goName maps a method's name on the wire, quoted, to one of net/rpc's. It reports whether
 // net/rpc is known to know that.
 func (c *serverCodec) goName(quoted []byte) (name string, known bool) {
@@ -16,14 +19,22 @@ func (c *serverCodec) goName(quoted []byte) (name string, known bool) {
 		return name, true
 	}
 	name = unquote(quoted)
+	extension, isReserved := strings.CutPrefix(name, reserved)
 	switch {
+	case isReserved:
+		return reserved + raised(extension), false
 	case c.opts.Name != nil:
 		return c.opts.Name(name), false
 	case c.opts.Service == "" || strings.Contains(name, "."):
 		return name, false
 	}
+	return c.opts.Service + "." + raised(name), false
+}
+
+// raised returns a name with its first letter in upper case, as net/rpc wants methods.
+func raised(name string) string {
 	first, n := utf8.DecodeRuneInString(name)
-	return c.opts.Service + "." + string(unicode.ToUpper(first)) + name[n:], false
+	return string(unicode.ToUpper(first)) + name[n:]
 }
 
 // learn notes that net/rpc knows the method of the current call.

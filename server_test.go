@@ -279,6 +279,9 @@ func TestMethodNotFound(t *testing.T) {
 		{jsonrpc2.ServerOptions{}, "calc.add", "method not found: calc.add"},
 		{jsonrpc2.ServerOptions{Service: "Calc"}, "multiply", "method not found: multiply"},
 		{jsonrpc2.ServerOptions{Name: strings.ToUpper}, "add", "method not found: add"},
+		{jsonrpc2.ServerOptions{}, "rpc.x", "method not found: rpc.x"},
+		{jsonrpc2.ServerOptions{Service: "Calc"}, "rpc.add", "method not found: rpc.add"},
+		{jsonrpc2.ServerOptions{Name: func(string) string { return "Calc.Add" }}, "rpc.x", "method not found: rpc.x"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newService(t, test.opts)
