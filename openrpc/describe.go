@@ -1,0 +1,133 @@
+package openrpc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/token"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/micromessaging/jsonrpc2"
+)
+
+// serverErrors are the errors that a server of jsonrpc2 answers with by itself. Their messages
+// say more than these.
+var serverErrors = map[string]jsonrpc2.Error{
+	"ParseError":     {Code: jsonrpc2.CodeParse, Message: "parse error"},
+	"InvalidRequest": {Code: jsonrpc2.CodeInvalidRequest, Message: "invalid request"},
+	"MethodNotFound": {Code: jsonrpc2.CodeMethodNotFound, Message: "method not found"},
+	"InvalidParams":  {Code: jsonrpc2.CodeInvalidParams, Message: "invalid params"},
+	"InternalError":  {Code: jsonrpc2.CodeInternal, Message: "internal error"},
+	"ServerError":    {Code: jsonrpc2.CodeServer, Message: "the method failed, or was not run"},
+}
+
+// methodErrors are those of them that a method which is there may fail with.
+var methodErrors = []string{"InvalidParams", "InternalError", "ServerError"}
+
+// A describer makes one document.
+type describer struct {
+	*reflector
+	opts    *Options
+	goNames map[string]string // of the methods so far, by their names on the wire
+	methods []*method
+}
+
+// describe returns the document.
+func describe(info Info, opts *Options, receivers []any) (json.RawMessage, error) {
+	d := &describer{reflector: newReflector(opts), opts: opts, goNames: make(map[string]string)}
+	for _, receiver := range receivers {
+		if err := d.service(receiver); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(d.methods, func(a, b *method) int { return strings.Compare(a.Name, b.Name) })
+	return json.Marshal(document{
+		OpenRPC:    version,
+		Info:       info,
+		Methods:    append([]*method{}, d.methods...), // never null
+		Components: components{Schemas: d.schemas, Errors: serverErrors},
+	})
+}
+
+// service describes the methods of a receiver.
+func (d *describer) service(receiver any) error {
+	with, ok := receiver.(named)
+	if !ok {
+		with = named{receiver: receiver}
+	}
+	t := reflect.TypeOf(with.receiver)
+	if t == nil {
+		return errors.New("openrpc: a receiver is nil")
+	}
+	if !ok {
+		with.name = elemOf(t).Name()
+	}
+	before := len(d.methods)
+	for m := range t.Methods() {
+		if args, reply, ok := signature(m); ok {
+			if err := d.method(with.name+"."+m.Name, docKey(elemOf(t))+"."+m.Name, args, reply); err != nil {
+				return err
+			}
+		}
+	}
+	if len(d.methods) == before {
+		return fmt.Errorf("openrpc: %v has no methods for net/rpc", t)
+	}
+	return nil
+}
+
+// signature returns the types of a method's argument and result. It reports whether net/rpc
+// takes the method.
+func signature(m reflect.Method) (args, reply reflect.Type, ok bool) {
+	t := m.Type
+	if t.NumIn() != 3 || t.NumOut() != 1 || t.Out(0) != reflect.TypeFor[error]() {
+		return nil, nil, false
+	}
+	args, reply = t.In(1), t.In(2)
+	if reply.Kind() != reflect.Pointer || !isPublic(args) || !isPublic(reply) {
+		return nil, nil, false
+	}
+	return args, reply.Elem(), true
+}
+
+// isPublic reports whether a type is exported or built in.
+func isPublic(t reflect.Type) bool {
+	t = pointed(t)
+	return token.IsExported(t.Name()) || t.PkgPath() == ""
+}
+
+func (d *describer) method(goName, docKey string, args, reply reflect.Type) error {
+	name := d.wireName(goName)
+	if other, taken := d.goNames[name]; taken {
+		return fmt.Errorf("openrpc: %s and %s have the same name: %s", other, goName, name)
+	}
+	d.goNames[name] = goName
+	m := &method{Name: name, Result: content{Name: "result", Schema: d.of(reply)}}
+	m.Summary, m.Description, m.Deprecated = d.methodDoc(docKey)
+	m.Params, m.ParamStructure = d.params(pointed(args))
+	for _, name := range methodErrors {
+		m.Errors = append(m.Errors, ref{"#/components/errors/" + name})
+	}
+	for _, e := range d.opts.Errors[goName] {
+		m.Errors = append(m.Errors, e)
+	}
+	d.methods = append(d.methods, m)
+	return nil
+}
+
+// wireName maps a method's name in Go to that on the wire.
+func (d *describer) wireName(goName string) string {
+	bare, ok := strings.CutPrefix(goName, d.opts.Service+".")
+	switch {
+	case d.opts.Name != nil:
+		return d.opts.Name(goName)
+	case ok && d.opts.Service != "":
+		first, n := utf8.DecodeRuneInString(bare)
+		return string(unicode.ToLower(first)) + bare[n:]
+	}
+	return goName
+}

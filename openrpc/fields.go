@@ -1,0 +1,139 @@
+package openrpc
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// A field is one that encoding/json sees in a struct.
+type field struct {
+	name   string
+	typ    reflect.Type
+	docKey string
+	index  []int
+	tagged bool // the tag gives the name
+	omits  bool // the tag lets encoding/json leave it out
+	quoted bool // the value stands in a string
+	maybe  bool // it is behind an embedded pointer
+}
+
+// isRequired reports whether a server with the option Strict wants the field.
+func (f *field) isRequired() bool {
+	return !f.omits && !f.maybe && f.typ.Kind() != reflect.Pointer
+}
+
+// An embedding is a struct whose fields are looked for: the outermost, or one that is embedded
+// in it.
+type embedding struct {
+	typ   reflect.Type
+	index []int
+	maybe bool // it is embedded by a pointer
+	twice bool // it is embedded at its depth more than once
+}
+
+// fieldsOf returns the fields of a struct, in the order in which encoding/json writes them.
+func fieldsOf(t reflect.Type) []field {
+	var found []field
+	visited := make(map[reflect.Type]bool)
+	for level := []embedding{{typ: t}}; len(level) > 0; {
+		var next []embedding
+		for _, e := range level {
+			if !visited[e.typ] {
+				visited[e.typ] = true
+				found, next = e.look(found, next)
+			}
+		}
+		level = next
+	}
+	return dominant(found)
+}
+
+// look appends the fields of one struct to found, and the structs embedded in it to next.
+func (e embedding) look(found []field, next []embedding) ([]field, []embedding) {
+	for f := range e.typ.Fields() {
+		inner := elemOf(f.Type)
+		isStruct := f.Anonymous && inner.Kind() == reflect.Struct
+		text := f.Tag.Get("json")
+		if !f.IsExported() && !isStruct || text == "-" {
+			continue
+		}
+		name, options, _ := strings.Cut(text, ",")
+		tagged := isName(name)
+		index := append(slices.Clip(e.index), f.Index...)
+		if isStruct && !tagged {
+			next = embed(next, embedding{typ: inner, index: index, maybe: e.maybe || f.Type != inner})
+			continue
+		}
+		if !tagged {
+			name = f.Name
+		}
+		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
+		made := field{
+			name: name, typ: f.Type, docKey: docKey(e.typ) + "." + f.Name, index: index,
+			tagged: tagged, omits: has("omitempty") || has("omitzero"), maybe: e.maybe,
+			quoted: has("string") && isQuotable(elemOf(f.Type)),
+		}
+		found = append(found, made)
+		if e.twice { // so that it is dominant no more
+			found = append(found, made)
+		}
+	}
+	return found, next
+}
+
+func embed(next []embedding, e embedding) []embedding {
+	for i := range next {
+		if next[i].typ == e.typ {
+			next[i].twice = true
+			return next
+		}
+	}
+	return append(next, e)
+}
+
+// isName reports whether encoding/json takes a tag's name.
+func isName(name string) bool {
+	for _, c := range name {
+		if !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", c) && !unicode.IsLetter(c) && !unicode.IsDigit(c) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// isQuotable reports whether the option string of a tag has an effect on a type.
+func isQuotable(t reflect.Type) bool {
+	k := t.Kind()
+	return !isCustom(t) && (k == reflect.Bool || k == reflect.String || isNumber(k))
+}
+
+// dominant returns the fields that encoding/json sees, in their order. Of the fields of one
+// name that is the one at the least depth; of several there, the tagged one or else none.
+func dominant(fields []field) []field {
+	byRank := func(a, b field) int {
+		if byDepth := cmp.Compare(len(a.index), len(b.index)); byDepth != 0 || a.tagged == b.tagged {
+			return byDepth
+		}
+		if a.tagged {
+			return -1
+		}
+		return 1
+	}
+	slices.SortStableFunc(fields, func(a, b field) int { return cmp.Or(strings.Compare(a.name, b.name), byRank(a, b)) })
+	var kept []field
+	for len(fields) > 0 {
+		n := 1
+		for n < len(fields) && fields[n].name == fields[0].name {
+			n++
+		}
+		if n == 1 || byRank(fields[0], fields[1]) != 0 {
+			kept = append(kept, fields[0])
+		}
+		fields = fields[n:]
+	}
+	slices.SortFunc(kept, func(a, b field) int { return slices.Compare(a.index, b.index) })
+	return kept
+}

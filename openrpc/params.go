@@ -1,0 +1,67 @@
+package openrpc
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// These are the values of paramStructure.
+const (
+	byPosition = "by-position"
+	byNameToo  = "either"
+)
+
+// params returns the params of an argument of type t, which is no pointer, and how they are
+// sent. It follows the way in which the codec of a server decodes them.
+func (d *describer) params(t reflect.Type) ([]content, string) {
+	isList := t.Kind() == reflect.Slice && !isBytes(t)
+	switch {
+	case t == rawMessage || t.Kind() == reflect.Interface || isList && !isCustom(t):
+		return d.variadic(t)
+	case isCustom(t):
+	case t.Kind() == reflect.Struct:
+		return d.fieldParams(t), byNameToo
+	case t.Kind() == reflect.Array:
+		return d.elementParams(t), byPosition
+	}
+	required := t.Kind() != reflect.Map && t.Kind() != reflect.Slice
+	return []content{{Name: "value", Required: required, Schema: d.value(t)}}, byPosition
+}
+
+// fieldParams returns a param for each field. OpenRPC wants those that are required first, and
+// the order is that of the fields: none is optional that stands before a required one, since
+// by position it can't be left out.
+func (d *describer) fieldParams(t reflect.Type) []content {
+	params, needed := []content{}, 0
+	for i, f := range fieldsOf(t) {
+		if f.isRequired() {
+			needed = i + 1
+		}
+		params = append(params, content{Name: f.name, Description: d.doc[f.docKey], Schema: d.field(f)})
+	}
+	for i := range needed {
+		params[i].Required = true
+	}
+	return params
+}
+
+// elementParams returns a param for each element of an array.
+func (d *describer) elementParams(t reflect.Type) []content {
+	params := []content{}
+	for i := range t.Len() {
+		params = append(params, content{Name: fmt.Sprintf("element%d", i), Required: true, Schema: d.of(t.Elem())})
+	}
+	return params
+}
+
+// variadic returns the one param that stands for the elements of a slice, or for whatever a
+// value of any type may hold.
+func (d *describer) variadic(t reflect.Type) ([]content, string) {
+	p := content{Name: "element", Variadic: true, Description: "Any number of elements, or none.", Schema: &schema{}}
+	if t.Kind() == reflect.Slice && t != rawMessage {
+		p.Schema = d.of(t.Elem())
+		return []content{p}, byPosition
+	}
+	p.Description = "Any params, by position or by name, or none."
+	return []content{p}, byNameToo
+}
