@@ -29,7 +29,8 @@
 //
 // A field is required where ServerOptions.Strict wants it: if it is no pointer, if its tag has
 // neither omitempty nor omitzero, and if it is behind no embedded pointer. OpenRPC wants
-// optional params last. So a param that stands before a required one is required, too.
+// optional params last. So a param that stands before a required one is required, too, and
+// may be null.
 //
 // The errors of a method are those that a server answers with by itself, and those of
 // Options.Errors.

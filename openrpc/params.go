@@ -29,18 +29,20 @@ func (d *describer) params(t reflect.Type) ([]content, string) {
 }
 
 // fieldParams returns a param for each field. OpenRPC wants those that are required first, and
-// the order is that of the fields: none is optional that stands before a required one, since
-// by position it can't be left out.
+// the order is that of the fields: by position none can be left out that stands before a
+// required one. It is required then, and null stands for no value.
 func (d *describer) fieldParams(t reflect.Type) []content {
-	params, needed := []content{}, 0
-	for i, f := range fieldsOf(t) {
-		if f.isRequired() {
-			needed = i + 1
-		}
-		params = append(params, content{Name: f.name, Description: d.doc[f.docKey], Schema: d.field(f)})
+	params, fields := []content{}, fieldsOf(t)
+	needed := len(fields)
+	for needed > 0 && !fields[needed-1].isRequired() {
+		needed--
 	}
-	for i := range needed {
-		params[i].Required = true
+	for i, f := range fields {
+		p := content{Name: f.name, Description: d.doc[f.docKey], Required: i < needed, Schema: d.field(f)}
+		if p.Required && !f.isRequired() {
+			p.Schema = orNull(p.Schema)
+		}
+		params = append(params, p)
 	}
 	return params
 }

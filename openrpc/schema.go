@@ -70,7 +70,7 @@ func orNull(s any) any {
 		also.Type = []string{name, "null"}
 		return &also
 	}
-	return plain // which takes anything
+	return plain // which takes null already
 }
 
 // value returns the schema of a value that is not null. t is no pointer.
