@@ -1,0 +1,4 @@
+package shop
+
+// InTest is in a test.
+type InTest struct{}
