@@ -44,7 +44,6 @@ func (Kinds) NoPointer(struct{}, int) error       { return nil }
 func (Kinds) Three(_, _ struct{}, _ *int) error   { return nil }
 func (Kinds) Hidden(hidden, *int) error           { return nil }
 func (Kinds) HiddenReply(struct{}, *hidden) error { return nil }
-func (Kinds) hidden(struct{}, *int) error         { return nil }
 
 type hidden struct{}
 
@@ -55,7 +54,6 @@ type Order struct {
 
 	ID       int64             `json:"id"`
 	Secret   string            `json:"-"`
-	Dash     string            `json:"-,"`
 	Quoted   int               `json:",string"`
 	Items    []Item            `json:"items"`
 	Tags     map[string]string `json:"tags,omitempty"`
@@ -68,7 +66,6 @@ type Order struct {
 	Number   json.Number       `json:"number"`
 	Anything any               `json:"anything"`
 	Inline   struct{ X int8 }  `json:"inline"`
-	hidden   int
 }
 
 // Base is embedded.

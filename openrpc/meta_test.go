@@ -106,7 +106,7 @@ var good, bad = []sample{
 	{Method: "Kinds.Tree", Params: raw(`[[[]]]`)},
 	{Method: "Kinds.Page", Params: raw(`{"Of":[{"name":"a","data":"AQI="},{"name":"b","data":null}],"Next":{"Of":null}}`)},
 	{Method: "Kinds.Order", Params: raw(order)},
-	{Method: "Kinds.Order", Params: raw(`["t","b",1,"d","5",[],null,"2026-01-02T03:04:05Z",null,null,null,null,"red",7,null,{"X":1}]`)},
+	{Method: "Kinds.Order", Params: raw(`["t","b",1,"5",[],null,"2026-01-02T03:04:05Z",null,null,null,null,"red",7,null,{"X":1}]`)},
 }, []sample{
 	{Method: "Kinds.Number", Params: raw(`["a"]`)},
 	{Method: "Kinds.Number", Params: raw(`[1,2]`)},
@@ -130,7 +130,7 @@ var good, bad = []sample{
 	{Method: "Kinds.Order", Params: raw(strings.Replace(order, `"Quoted":"5"`, `"Quoted":5`, 1))},
 }
 
-const order = `{"Tenant":"t","ID":"b","id":1,"-":"d","Quoted":"5","items":[{"name":"pen","data":"AQI="}],
+const order = `{"Tenant":"t","ID":"b","id":1,"Quoted":"5","items":[{"name":"pen","data":"AQI="}],
 "tags":{"a":"b"},"placed":"2026-01-02T03:04:05Z","parent":null,"total":99999999999999999999,"note":"n","zero":5,
 "colour":"red","number":7.5,"anything":{"a":[]},"inline":{"X":1}}`
 
@@ -164,7 +164,7 @@ func TestMetaSchema(t *testing.T) {
 		documentOf(t, nil),
 		documentOf(t, &openrpc.Options{
 			Service: "Calc", Doc: calcDoc, Errors: map[string][]jsonrpc2.Error{"Calc.Add": {{Code: 1, Message: "no", Data: raw(`{}`)}}},
-		}, calc.Calc{}, Kinds{}, openrpc.Named("Odd", Odd[oddTags]{})),
+		}, calc.Calc{}, Kinds{}, openrpc.Named("Odd", Odd[oddTwice]{})),
 		[]byte(`{"openrpc":"1.3.2","info":{"title":"no version"},"methods":[],"components":{}}`),
 	}
 	all := checkAll(t, documents, samples)
