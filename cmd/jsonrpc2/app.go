@@ -77,7 +77,7 @@ The exit status tells a script whether it may run the command again:
 	root.SetHelpCommand(helpCommand())
 	a.target.define(root, a.getenv)
 	a.output.define(root)
-	root.AddCommand(a.callCommand(), a.notifyCommand(), a.benchCommand(),
+	root.AddCommand(a.callCommand(), a.notifyCommand(), a.benchCommand(), a.discoverCommand(),
 		a.queueCommand(), a.serversCommand(), a.deadCommand(), a.completionCommand())
 	return root
 }

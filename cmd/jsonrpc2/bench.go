@@ -53,7 +53,7 @@ took, and what failed. Ctrl-C ends it, and prints what there is.
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.bench(c.Context(), &b, &r, args)
 		},
-		ValidArgsFunction: completeParams,
+		ValidArgsFunction: a.completeCall(&r),
 	}
 	r.define(c)
 	a.target.defineCalls(c)

@@ -24,10 +24,13 @@ func (r *request) define(c *cobra.Command) {
 	flags := c.Flags()
 	flags.StringVar(&r.service, "service", "", "net/rpc `service` whose methods are sent by their bare names: with Calc, Calc.Add is sent as add")
 	flags.BoolVar(&r.positional, "positional", false, "send an object's values as an array, in their order")
-	flags.StringArrayVar(&r.meta, "meta", nil, "`key=value` to send as metadata; may be given again")
-	noFile := cobra.ShellCompDirectiveNoFileComp
-	completes(c, "service", noFile)
-	completes(c, "meta", noFile)
+	completes(c, "service", cobra.ShellCompDirectiveNoFileComp)
+	r.defineMeta(c)
+}
+
+func (r *request) defineMeta(c *cobra.Command) {
+	c.Flags().StringArrayVar(&r.meta, "meta", nil, "`key=value` to send as metadata; may be given again")
+	completes(c, "meta", cobra.ShellCompDirectiveNoFileComp)
 }
 
 const operandsHelp = `METHOD is the name on the wire, such as add. PARAMS is JSON, such as '[1,5.1]' or
@@ -65,7 +68,7 @@ Calls that wait travel together. The exit status is the highest of all calls.`,
 			}
 			return a.call(c.Context(), &r, args)
 		},
-		ValidArgsFunction: completeParams,
+		ValidArgsFunction: a.completeCall(&r),
 	}
 	r.define(c)
 	a.target.defineCalls(c)
@@ -88,19 +91,11 @@ broker or the server has it.
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.notify(c.Context(), &r, args)
 		},
-		ValidArgsFunction: completeParams,
+		ValidArgsFunction: a.completeCall(&r),
 	}
 	r.define(c)
 	a.target.defineCalls(c)
 	return c
-}
-
-// completeParams completes @FILE. What methods there are is not known.
-func completeParams(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) != 1 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return []string{"@", "-"}, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
 func (a *app) call(ctx context.Context, r *request, args []string) error {

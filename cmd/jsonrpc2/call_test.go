@@ -128,6 +128,8 @@ func TestUsage(t *testing.T) {
 		{"bench -b redis://localhost -n -1 add", "can't be negative"},
 		{"queue -b http://localhost/", "http:// has no queues"},
 		{"queue -b redis://localhost calc", "takes no operands"},
+		{"discover -b redis://localhost calc", "takes no operands"},
+		{"discover -b redis://localhost --meta a", "has no ="},
 		{"queue -b redis://localhost --watch --every 1ms", "--every can't be 1ms"},
 		{"servers -b tcp://localhost:1", "tcp:// has no queues"},
 		{"dead lst", "there is no command \"lst\""},
@@ -160,7 +162,7 @@ func TestUnreachable(t *testing.T) {
 	brokers := []string{"redis://u:s3cret@127.0.0.1:1", "amqp://u:s3cret@127.0.0.1:1/v"}
 	var lines [][]string
 	for _, url := range append(brokers, web, "tcp://u:s3cret@127.0.0.1:1", "unix:///no/such/socket") {
-		for _, args := range []string{"call add", "notify add", "call --batch -", "bench -n 2 -c 1 add"} {
+		for _, args := range []string{"call add", "notify add", "call --batch -", "bench -n 2 -c 1 add", "discover"} {
 			lines = append(lines, append(strings.Fields(args), "-b", url))
 		}
 	}

@@ -68,7 +68,7 @@ func TestCompletion(t *testing.T) {
 	for _, test := range []struct {
 		words, want string
 	}{
-		{"", "bench call completion dead help notify queue servers"},
+		{"", "bench call completion dead discover help notify queue servers"},
 		{"dead ", "delete list requeue show"},
 		{"completion ", "bash fish zsh"},
 		{"queue -o ", "json text"},

@@ -4,6 +4,7 @@
 //	jsonrpc2 call METHOD [PARAMS]     call a method, and print its result
 //	jsonrpc2 notify METHOD [PARAMS]   send a notification
 //	jsonrpc2 bench METHOD [PARAMS]    make many calls, and print how fast they are
+//	jsonrpc2 discover                 show the methods of a service
 //	jsonrpc2 queue                    show what waits in a queue, and who serves it
 //	jsonrpc2 servers                  list the servers of a queue
 //	jsonrpc2 dead                     list, show, requeue or delete the dead requests of a queue
