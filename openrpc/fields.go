@@ -2,6 +2,7 @@ package openrpc
 
 import (
 	"cmp"
+	"encoding/json"
 	"reflect"
 	"slices"
 	"strings"
@@ -60,8 +61,9 @@ func (e embedding) look(found []field, next []embedding) ([]field, []embedding) 
 		if !f.IsExported() && !isStruct || text == "-" {
 			continue
 		}
-		name, options, _ := strings.Cut(text, ",")
-		tagged := isName(name)
+		_, options, _ := strings.Cut(text, ",")
+		name := tagName(f.Tag)
+		tagged := name != ""
 		index := append(slices.Clip(e.index), f.Index...)
 		if isStruct && !tagged {
 			next = embed(next, embedding{typ: inner, index: index, maybe: e.maybe || f.Type != inner})
@@ -94,14 +96,27 @@ func embed(next []embedding, e embedding) []embedding {
 	return append(next, e)
 }
 
-// isName reports whether encoding/json takes a tag's name.
-func isName(name string) bool {
-	for _, c := range name {
-		if !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", c) && !unicode.IsLetter(c) && !unicode.IsDigit(c) {
-			return false
+// tagName returns the name that a tag gives a field, "" for none. encoding/json is asked for odd
+// names, since its rules for them depend on its version.
+func tagName(tag reflect.StructTag) string {
+	const goName = "NotOfTheTag"
+	name, _, _ := strings.Cut(tag.Get("json"), ",")
+	isOdd := func(c rune) bool { return c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c) }
+	if strings.IndexFunc(name, isOdd) < 0 {
+		return name
+	}
+	probe := reflect.New(reflect.StructOf([]reflect.StructField{{Name: goName, Type: reflect.TypeFor[bool](), Tag: tag}})).Elem()
+	probe.Field(0).SetBool(true) // which omitempty does not omit
+	var members map[string]any
+	if text, err := json.Marshal(probe.Interface()); err != nil || json.Unmarshal(text, &members) != nil {
+		return ""
+	}
+	for member := range members { // there is one
+		if member != goName {
+			return member
 		}
 	}
-	return name != ""
+	return ""
 }
 
 // isQuotable reports whether the option string of a tag has an effect on a type.
