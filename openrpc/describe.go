@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"go/token"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -42,6 +43,11 @@ func describe(info Info, opts *Options, receivers []any) (json.RawMessage, error
 	for _, receiver := range receivers {
 		if err := d.service(receiver); err != nil {
 			return nil, err
+		}
+	}
+	for _, goName := range slices.Sorted(maps.Keys(opts.Errors)) {
+		if d.goNames[d.wireName(goName)] != goName {
+			return nil, fmt.Errorf("openrpc: Options.Errors has a method that is not there: %s", goName)
 		}
 	}
 	slices.SortFunc(d.methods, func(a, b *method) int { return strings.Compare(a.Name, b.Name) })

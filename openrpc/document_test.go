@@ -112,7 +112,9 @@ func TestNoDocument(t *testing.T) {
 			&openrpc.Options{Name: func(name string) string { return name[strings.Index(name, ".")+1:] }},
 			calc.Calc{}, openrpc.Named("Sum", calc.Calc{})),
 		"openrpc: int has no methods for net/rpc": openrpc.New(calcInfo, nil, 1),
-		"openrpc: a receiver is nil":              openrpc.New(calcInfo, nil, nil),
+		"openrpc: Options.Errors has a method that is not there: Calc.Ad": openrpc.New(calcInfo,
+			&openrpc.Options{Service: "Calc", Errors: map[string][]jsonrpc2.Error{"Calc.Add": nil, "Calc.Ad": nil}}, calc.Calc{}),
+		"openrpc: a receiver is nil": openrpc.New(calcInfo, nil, nil),
 		"refused": openrpc.New(calcInfo, &openrpc.Options{
 			Schema: func(reflect.Type) any { return refusing{} },
 		}, calc.Calc{}),

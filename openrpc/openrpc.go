@@ -94,6 +94,6 @@ func (d *Discovery) Discover(_ struct{}, document *json.RawMessage) error {
 }
 
 // Document returns the document. It fails if a receiver has no methods for net/rpc, if two
-// methods have the same name on the wire, or if encoding/json can't encode what
-// Options.Schema has returned.
+// methods have the same name on the wire, if Options.Errors has a method that is not there, or
+// if encoding/json can't encode what Options.Schema has returned.
 func (d *Discovery) Document() (json.RawMessage, error) { return d.document, d.err }
