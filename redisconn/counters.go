@@ -2,11 +2,11 @@ package redisconn
 
 import "sync/atomic"
 
-// ClientStats are what a ClientConn has done. A batch is one message. All but the last
-// only rise; this is a gauge.
+// ClientStats are what a ClientConn has done. A batch is one message. Bytes is a gauge: it
+// rises and falls. The others only rise.
 type ClientStats struct {
 	Requests   int64 `json:"requests"`   // request messages that were sent
-	Replies    int64 `json:"replies"`    // answers that were taken
+	Replies    int64 `json:"replies"`    // answers that were received
 	Reconnects int64 `json:"reconnects"` // times the connection failed and worked again
 	Withdrawn  int64 `json:"withdrawn"`  // requests removed from the queue when their callers gave up
 
@@ -18,8 +18,8 @@ type ClientStats struct {
 	Bytes int64 `json:"bytes"` // of requests that wait to be sent, at most 16 MiB
 }
 
-// ServerStats are what a ServerConn has done. A batch is one message. All but the last
-// only rise; this is a gauge.
+// ServerStats are what a ServerConn has done. A batch is one message. InFlight is a gauge: it
+// rises and falls. The others only rise.
 type ServerStats struct {
 	Requests   int64 `json:"requests"`   // request messages that were taken
 	Replies    int64 `json:"replies"`    // answers that were sent
@@ -27,21 +27,21 @@ type ServerStats struct {
 	GivenBack  int64 `json:"given_back"` // requests given back in a drain
 
 	// Requests and answers that were dropped.
-	NoAddress   int64 `json:"no_address"`  // calls that name no reply list, or one of more than 255 bytes
-	Refused     int64 `json:"refused"`     // calls whose reply list is a queue's own key, or lacks ReplyPrefix
+	NoAddress   int64 `json:"no_address"`  // calls without a reply list, or with a name over 255 bytes
+	Refused     int64 `json:"refused"`     // calls whose reply list is a queue's key or lacks ReplyPrefix
 	Expired     int64 `json:"expired"`     // answers not sent within ReplyTTL
 	Undelivered int64 `json:"undelivered"` // answers that their list, or Redis, refused
 
 	// With AtLeastOnce.
-	TakenOver   int64 `json:"taken_over"`   // suspects made of others' requests, or of its own after a failover
-	LeaseLost   int64 `json:"lease_lost"`   // requests that others took over before this server had started or answered them
+	TakenOver   int64 `json:"taken_over"`   // others' requests, or its own after a failover, made suspects
+	LeaseLost   int64 `json:"lease_lost"`   // requests taken over before they began or were answered
 	Dead        int64 `json:"dead"`         // requests given up after MaxAttempts
-	DeadDropped int64 `json:"dead_dropped"` // requests dropped from the DeadList, the oldest of more than MaxDead
+	DeadDropped int64 `json:"dead_dropped"` // requests dropped from the DeadList because of MaxDead
 
-	InFlight int64 `json:"in_flight"` // requests that were taken and whose methods have not returned, at most Prefetch
+	InFlight int64 `json:"in_flight"` // requests whose methods have not returned, at most Prefetch
 }
 
-// counters are what the ServerStats are made of. Whoever does a thing counts it.
+// counters are what the ServerStats are made of. The code that does a thing counts it.
 type counters struct {
 	requests, noAddress, refused, expired   atomic.Int64
 	replies, undelivered, givenBack         atomic.Int64

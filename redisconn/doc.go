@@ -21,10 +21,11 @@
 //
 // Pool size: each Conn blocks one connection of its go-redis client in a pop, and at
 // times uses a second one. Set PoolSize to at least twice the number of Conns on that
-// client. If all connections are in use, errors say so. A server with AtLeastOnce also
-// opens two go-redis clients of its own, with up to two connections each: one waits for
-// requests, one renews the lease. They have your client's options, but not its hooks,
-// retries and timeouts.
+// client. If all connections are in use, errors say so.
+//
+// A server with AtLeastOnce also opens two go-redis clients of its own, with up to two
+// connections each: one client waits for requests, the other renews the lease. They have
+// your client's options, but not its hooks, retries and timeouts.
 //
 // Memory: set maxmemory-policy noeviction. With another policy Redis may evict queues,
 // held requests or answers.
@@ -40,8 +41,9 @@
 // Rights: these arguments of ACL SETUSER are enough for the queue calc and clients of
 // this package. If the queue's name has a hash tag, as {shop}calc has, ~{calc}:* becomes
 // ~{shop}calc:*. If clients set [DialOptions.ReplyPrefix], it replaces
-// jsonrpc2:reply: here, for both ends. A command that lacks a right fails, and its error or
-// log line names the command. Redis 6.2 has no BLMPOP: write +brpop +blpop +rpop +lpop in its place.
+// jsonrpc2:reply: here, for both ends. Redis 6.2 has no BLMPOP: there write +brpop +blpop
+// +rpop +lpop in place of +blmpop. A command that lacks a right fails, and its error or log
+// line names the command.
 // For a client:
 //
 //	~calc ~jsonrpc2:reply:* +lpush +llen +lrem +blmpop +rpush +pexpire +del +time
@@ -57,7 +59,7 @@
 //	+evalsha +eval +pttl +lrem +llen +lrange +persist +client|id +client|unblock +rpop +lpush
 //	+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys +memory|usage
 //
-// For a program that uses a [DeadList]; to look at it takes ~{calc}:dead +llen +lrange alone:
+// For a program that uses a [DeadList]; ~{calc}:dead +llen +lrange are enough to look at it:
 //
 //	~calc ~{calc}:dead +llen +lrange +lrem +lpush +evalsha +eval
 //
@@ -66,15 +68,15 @@
 //	~calc ~{calc}:* +time +llen +lindex +hkeys +zcount
 //
 // On a Cluster each user also needs +cluster|slots, by which go-redis finds the nodes, and
-// +command, without which go-redis logs a line for each command. A client there needs +eval,
-// too: it asks for the time by a script. Without that its calls carry no deadline.
+// +command, without which go-redis logs a line for each command. A client also needs +eval
+// there, since it asks for the time by a script. Without +eval its calls carry no deadline.
 //
-// A server also needs the reply lists that clients other than ours name. A client with
-// [DialOptions.ReplyPerCall] also needs +lpop, and the lists named by the ids of its
-// calls.
+// If clients that are not of this package name other reply lists, a server needs the right
+// to these lists, too. A client with [DialOptions.ReplyPerCall] also needs +lpop, and the
+// right to the lists named by the ids of its calls.
 //
-// Some Redis services refuse commands. Each of these has a substitute, whatever the
-// text of the refusal:
+// Some Redis services refuse commands. If one of these is refused, whatever the text of the
+// refusal, the package uses the one beside it:
 //
 //	refused                  in its place
 //	BLMPOP                   BRPOP or BLPOP, then RPOP or LPOP
@@ -88,16 +90,15 @@
 // # Delivery semantics
 //
 // A request is sent when Redis has answered its push. It is never pushed again if the
-// first push may have arrived. If that is not known, a call waits for its answer until
-// its timeout, and a notification fails with jsonrpc2.ErrUnconfirmed. Servers take
-// requests in the order of the pushes, but several servers, and several running
-// methods, finish them in any order. A server pushes an answer again until it arrives
-// or [ListenOptions.ReplyTTL] is over.
+// first push may have arrived. In that case a call waits for its answer until its timeout,
+// and a notification fails with jsonrpc2.ErrUnconfirmed. Servers take requests in the order of
+// the pushes, but several servers, and several running methods, finish them in any order.
+// A server pushes an answer again until it arrives or [ListenOptions.ReplyTTL] is over.
 //
 // By default requests run at most once: a pop removes them from Redis. A server that
 // crashes loses the requests that it has taken, at most [ListenOptions.Prefetch], and the
-// answers that it was about to push, as many at most. A connection that is cut loses the
-// requests that Redis has sent on it. An answer may arrive twice; the client drops the
+// answers that it was about to push, at most as many. A connection that is cut loses the
+// requests that Redis has sent on it. An answer may arrive twice: the client drops the
 // second one.
 //
 //	event                               requests                  answers
@@ -141,9 +142,9 @@
 //	                                    to the DeadList
 //
 // If two servers have different leases, the longer one counts between them. The server
-// that takes over measures the silence between two of its own beats, by its monotonic
-// clock. So changes to a clock have no effect. While Redis answers nobody, no server
-// counts as silent. A server starts a request only if its own last beat is younger than
+// that takes over measures the silence from one of its own beats to another, by its
+// monotonic clock. So changes to a clock have no effect. While Redis answers no server, no
+// server counts as silent. A server starts a request only if its own last beat is younger than
 // its lease, and pushes an answer only if it still holds the request. One script
 // settles the request and pushes its answer. On a Cluster, where the reply list may be
 // on another node, the server first settles and then pushes.
@@ -151,14 +152,15 @@
 // A request that a silent server had taken becomes a suspect: it may have killed the
 // server. Each server runs one suspect at a time, so that the one that kills can be
 // told from the others. Suspects run before other requests, in the order in which their
-// servers died. After [ListenOptions.MaxAttempts] starts a suspect is given up, and
-// goes to the [DeadList], with its reply list and without its deadline. There it stays until a
-// program has it queued again or deletes it, or it is the oldest of more than
-// [ListenOptions.MaxDead]. Methods should be idempotent. A method learns from
-// jsonrpc2.CallFrom how often its request was started; Redis keeps that number beside the
-// request.
+// servers died. After [ListenOptions.MaxAttempts] starts a suspect is given up, and goes to
+// the [DeadList]. It stays there until a program requeues or deletes it, or until it is the
+// oldest of more than [ListenOptions.MaxDead]. A request that is requeued keeps its reply
+// list and loses its deadline.
 //
-// The servers with AtLeastOnce share these keys, in the queue's slot of a Cluster:
+// Methods should be idempotent. A method learns from jsonrpc2.CallFrom how often its request
+// was started. Redis keeps that number beside the request.
+//
+// The servers with AtLeastOnce keep these keys, in the queue's slot of a Cluster:
 //
 //	{calc}:ready      requests that the BLMOVE of an idle server moved from the queue;
 //	                  any of the servers takes them
@@ -168,12 +170,12 @@
 //	{calc}:dead       the DeadList, of [ListenOptions.MaxDead] requests at most
 //
 // If the queue's name has a hash tag, as {shop}calc has, the keys begin with the name:
-// {shop}calc:ready.
+// {shop}calc:ready. A server with AtMostOnce keeps one key, and only in a drain:
+// {calc}:wake:…, a list whose one empty value ends the server's pop.
 //
-// A server with AtMostOnce, and one that is not of this package, takes requests from
-// the queue alone. Ready requests and suspects wait until a server with AtLeastOnce
-// runs. [DialOptions.MaxBacklog] does not count ready requests, and a client can't
-// withdraw them.
+// A server with AtMostOnce, or one that is not of this package, takes requests only from
+// the queue. Ready requests and suspects wait until a server with AtLeastOnce runs.
+// [DialOptions.MaxBacklog] does not count ready requests, and a client can't withdraw them.
 //
 // A later version of this package may lay out the keys in another way. Servers with
 // different layouts can't share a queue with AtLeastOnce: Serve returns an error in the
@@ -186,40 +188,41 @@
 // the clock of Redis. A server does not start a call after its deadline. Both ends ask
 // Redis for its time about once a minute while they are in use. Someone may set that
 // clock: so a client checks it again beside a push, once a second at most, and a server
-// before it drops a call. A call carries no deadline if its caller waits for more than
-// 50 years, or if Redis tells its time neither by TIME nor by a script. Notifications
-// carry none.
+// checks it before it drops a call. A call carries no deadline if its caller waits for more
+// than 50 years, or if Redis tells its time neither by TIME nor by a script. Notifications
+// carry no deadline.
 //
 // If the clock of Redis is set forward, servers may drop calls that still have time.
-// These are calls whose client had not seen the new time: those of the last second
-// before, and the first ones after a pause. They are dropped only if the step is longer
-// than they wait. If the clock is set back, servers may start calls that nobody waits
+// These are calls whose client had not seen the new time: those of the second before the
+// step, and the first ones after a pause. They are dropped only if the step is longer than
+// their callers wait. If the clock is set back, servers may start calls that nobody waits
 // for.
 //
 // When a call times out, or its context ends, the client withdraws its request: it
 // removes the request from the queue. A call that timed out waits for that, half a second
 // at most. If the request was removed, its error also matches jsonrpc2.ErrNotRun, else the
 // error says how many requests wait. A call that is canceled returns at once. A batch
-// is withdrawn as a whole, and only when all its calls have ended. No request is withdrawn
-// while more than 1,000 wait, because the search would block Redis, and no more than 100 are
-// at once.
+// is withdrawn as a whole, and only when all its calls have ended. While more than 1,000
+// requests wait, none is withdrawn, because the search would block Redis. At most 100 are
+// withdrawn at once.
 //
 // # Reply addresses
 //
-// A request names its reply list in the member reply_to; without one, its id is the
-// name. Anybody may push a request. So a server does not run a call whose reply list is
-// the queue itself or a key of this package, or lacks [ListenOptions.ReplyPrefix]. To
-// any other list the server pushes the answer.
+// A request names its reply list in the member reply_to. Without that member, the name is
+// the request's id. Anybody may push a request. So a server does not run a call whose reply
+// list is the queue itself or a key of this package, or lacks [ListenOptions.ReplyPrefix].
+// To any other list the server pushes the answer.
 //
-// A list that an answer creates expires ReplyTTL after the last answer. A list under
-// "jsonrpc2:reply:" may expire even if somebody else has created it. If a list's name begins
-// with that or with ReplyPrefix, that is all. Any other list may be the
-// queue of another service, empty at the moment: its next entries would vanish with the
-// answer. So the server looks at such a list again shortly before it expires. If the
-// list holds answers alone, the server deletes it. Else the server removes its own
-// answers and the expiry. A server does so for the last 10,000 such lists, and Close
-// looks at all of them once more. A server that is killed leaves them their expiry. A
-// server without the right to run scripts may lose entries that are pushed in the last
+// A list that an answer creates expires ReplyTTL after the last answer. A list whose name
+// begins with "jsonrpc2:reply:" may expire even if somebody else has created it. The server
+// does no more for such a list, or for one whose name begins with its ReplyPrefix.
+//
+// Any other list may be the queue of another service, empty at the moment: its next entries
+// would vanish with the answer. So the server looks at such a list again shortly before it
+// expires. If the list holds only answers, the server deletes it. Otherwise the server
+// removes its own answers and the expiry. It does so for the last 10,000 such lists, and
+// Close looks at all of them once more. A server that is killed leaves the expiry in place.
+// A server without the right to run scripts may lose entries that are pushed in the last
 // moments.
 //
 // # Who serves
@@ -228,18 +231,22 @@
 // drain begins or Close. The announcements of a queue are the members of one sorted set,
 // {calc}:servers. A member is a small JSON object. Its score is when the announcement
 // ends, in Unix milliseconds by the clock of Redis: 30 s after it was made. A server
-// announces itself every 15 s, and at once after it has reconnected. It asks Redis for its
-// time once a minute. So a server that was killed is gone after 30 s, and one that is
-// drained at once. No request, answer or drain waits for an announcement.
+// announces itself every 15 s, and at once after it has reconnected. So a server that was
+// killed is gone after 30 s, and one that is drained is gone at once. No request, answer or
+// drain waits for an announcement. A server asks Redis for its time once a minute: if that
+// clock is set forward, servers may count as gone for up to a minute.
 //
-// [Servers] lists the announcements. The error of a call that timed out says how many
-// there are. With [DialOptions.RequireServer] a request fails with jsonrpc2.ErrNoServer,
-// and is not sent, if there is none. A client looks before it sends, unless it has found
-// a server, or could not look, less than 1 s ago. So calls fail from about 1 s after the last server was drained, and 30 s
-// after it was killed. What was sent before waits for its timeout. A client that can't look
-// sends. So does one whose connection has failed in the last 20 s, since Redis may have
-// lost the announcements. A client with ReplyPerCall that has no call under way does not
-// notice that: it may say ErrNoServer until the servers have announced themselves again.
+// [Servers] lists the announcements. The error of a call that timed out says how many there
+// are. With [DialOptions.RequireServer] a request fails with jsonrpc2.ErrNoServer, and is
+// not sent, if there is none. A client looks before it sends, unless it has found a server,
+// or could not look, less than 1 s ago. So calls fail from about 1 s after the last server
+// was drained, and from about 30 s after it was killed. Calls that were sent before wait for
+// their timeout.
+//
+// A client that can't look sends. So does a client whose connection has failed in the last
+// 20 s, since Redis may have lost the announcements. A client with ReplyPerCall that has no
+// call under way does not notice a failed connection: its calls may fail with ErrNoServer
+// until the servers have announced themselves again.
 //
 // Servers that are not of this package, and those of its older versions, do not announce
 // themselves. Nor does a server whose Redis tells its time neither by TIME nor by a
@@ -256,7 +263,7 @@
 //
 //	~{calc}:servers +zcount
 //
-// To list the servers takes these, and on a Cluster +eval and ~calc:
+// A program that lists the servers needs these, and on a Cluster +eval and ~calc:
 //
 //	~{calc}:servers +zrangebyscore +time
 //
@@ -266,26 +273,28 @@
 // not be sent, else with jsonrpc2.ErrTimeout. Pops go on when Redis does.
 //
 // An answer that can't be delivered delays no other. If its list has another type, or
-// is forbidden, the answer is dropped at once. If Redis refuses this answer alone, for
-// example because it is over Redis's own limit, its caller gets an error in its place.
-// Both are logged and counted as Undelivered. On a Cluster, answers to one node wait
-// for that node alone.
+// is forbidden, the answer is dropped at once. If Redis refuses only this answer, for
+// example because it is over Redis's own limit, the caller gets an error in place of the
+// answer. Both are logged and counted as Undelivered. On a Cluster, answers to one node
+// wait for that node alone.
 //
 // Answers that wait to be pushed, or for their list or node, do not count towards Prefetch
-// while they have at most 16 MiB. Without a Cluster those that wait to be pushed are also at
-// most Prefetch, so that a server takes no more where Redis gives requests and refuses answers.
+// while they have at most 16 MiB in all. Without a Cluster at most Prefetch answers that
+// wait to be pushed are left out: if Redis gives requests and refuses answers, the server
+// stops taking requests.
 //
 // Both ends reconnect by themselves, with a backoff of 50 ms to 5 s, and go on with
 // what waited. They log one line when something begins to fail and one when it works
 // again; in between, Err returns the cause. Calls that can't be sent fail with
-// jsonrpc2.ErrUnavailable in less than 2 s. If go-redis waits on a connection or for
-// its pool, it takes up to DialTimeout or ReadTimeout longer. If a ServerConn is closed
+// jsonrpc2.ErrUnavailable in less than 2 s, or up to DialTimeout or ReadTimeout later if
+// go-redis waits on a connection or for its pool. If a ServerConn is closed
 // before its answers are sent, Close returns an error, and so does Serve.
 //
 // # The way of a request
 //
-// The files and functions that a request and its answer pass, with AtLeastOnce and one
-// Redis node. The right column names the goroutine that runs a line and those below it.
+// These are the files and functions that a request and its answer pass, with AtLeastOnce
+// and one Redis node. The right column names the goroutine that runs a line and the lines
+// below it.
 //
 //	client.go               WriteRequest                 a caller's
 //	outlet.go               push, pushTogether           the client's sender
@@ -310,7 +319,7 @@
 //	inbox.go                hand, reply                  net/rpc's, from reply on
 //	client.go               ReadReply
 //
-// With AtMostOnce popped.go replaces mover.go to held.go on the way in, and RPUSH
-// replaces held.go to settle.lua on the way out. What can't be sent goes to retrier.go,
-// which sends it again by sender.go. ledger.go keeps account of the answers.
+// With AtMostOnce popped.go replaces the lines from mover.go to held.go on the way in, and
+// RPUSH replaces those from held.go to settle.lua on the way out. Answers that can't be sent
+// go to retrier.go, which sends them again by sender.go. ledger.go keeps account of them.
 package redisconn
