@@ -2,8 +2,8 @@ package redisconn
 
 import "time"
 
-// A backlog knows how many requests wait in the queue, or did up to 100 ms ago. One goroutine
-// uses it.
+// A backlog knows how many requests wait in the queue, or waited up to 100 ms ago. The
+// client's sender alone uses it.
 type backlog struct {
 	limit int64                 // 0 for none
 	ask   func() (int64, error) // how many wait
@@ -25,7 +25,8 @@ func (b *backlog) refresh() error {
 	return err
 }
 
-// set sets the depth to what the broker has answered.
+// set sets the depth that the broker has answered, to LLEN or to a push. After an error the
+// depth is not known.
 func (b *backlog) set(depth int64, err error) {
 	if b.limit == 0 {
 		return

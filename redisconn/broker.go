@@ -19,14 +19,14 @@ import (
 // of them.
 const connsEach = 2
 
-// A broker is the Redis of one end of a queue.
+// A broker is Redis as one Conn sees it. Any goroutine may call its methods.
 type broker struct {
-	rdb   redis.UniversalClient
+	rdb   redis.UniversalClient // the caller's, who closes it
 	queue string
 	state *link.State
 
-	connected atomic.Bool // Redis has answered
-	recovered link.Recovery
+	connected atomic.Bool   // Redis has answered once
+	recovered link.Recovery // when Redis may last have come back without its data
 }
 
 func newBroker(rdb redis.UniversalClient, queue string, logger *slog.Logger, role string) *broker {
@@ -35,6 +35,7 @@ func newBroker(rdb redis.UniversalClient, queue string, logger *slog.Logger, rol
 	return &broker{rdb: rdb, queue: queue, state: state}
 }
 
+// checkQueue checks the arguments that Dial, Listen, Servers and Look have in common.
 func checkQueue(rdb redis.UniversalClient, queue string) error {
 	switch {
 	case rdb == nil:
@@ -45,7 +46,7 @@ func checkQueue(rdb redis.UniversalClient, queue string) error {
 	return nil
 }
 
-// addressOf returns where a client connects to: a Cluster's has many addresses.
+// addressOf returns where a client connects to. The client of a Cluster has many addresses.
 func addressOf(rdb redis.UniversalClient) string {
 	switch rdb := rdb.(type) {
 	case *redis.Client:
@@ -56,7 +57,7 @@ func addressOf(rdb redis.UniversalClient) string {
 	return fmt.Sprintf("%T", rdb)
 }
 
-// impaired notes that an activity failed, and looks for another master.
+// impaired notes that an activity failed, and makes the client look for another master.
 func (b *broker) impaired(activity string, err error) {
 	b.state.Failed(activity, b.explain(err))
 	b.reload()
@@ -80,8 +81,8 @@ func (b *broker) worked(activity string) {
 	}
 }
 
-// explain returns an error with its cause. go-redis says only that it had no connection in
-// time.
+// explain adds the likely cause to an error by which go-redis says only that it had no
+// connection in time. It returns any other error as it is.
 func (b *broker) explain(err error) error {
 	switch {
 	case !errors.Is(err, redis.ErrPoolTimeout) && !errors.Is(err, redis.ErrPoolExhausted) && !errors.Is(err, context.DeadlineExceeded):
@@ -98,12 +99,13 @@ func (b *broker) explain(err error) error {
 	return fmt.Errorf("no connection within %v: %w", sendPatience, err)
 }
 
-// greet learns whether Redis answers. A pop tells that only when it ends.
+// greet asks Redis something, so that Err soon tells whether Redis answers. The first pop tells
+// that only when it ends.
 func (b *broker) greet() { _, _ = b.length() }
 
 var errConnecting = errors.New("still connecting")
 
-// impairment returns what is wrong with one end of a queue, nil while it works.
+// impairment returns what is wrong with the connection, nil while it works.
 func (b *broker) impairment() error {
 	cause := b.state.Cause()
 	switch {
@@ -115,7 +117,8 @@ func (b *broker) impairment() error {
 	return fmt.Errorf("redisconn: queue %q at %s: %w", b.queue, addressOf(b.rdb), cause)
 }
 
-// closeCause returns why something is left when a Conn is closed.
+// closeCause returns why something is left when a Conn is closed: what is wrong with the
+// connection or, if nothing is, that the Conn was closed.
 func (b *broker) closeCause() error {
 	if cause := b.state.Cause(); cause != nil {
 		return cause
@@ -123,7 +126,8 @@ func (b *broker) closeCause() error {
 	return net.ErrClosed
 }
 
-// isUsedUp reports whether all connections of a client's pool are in use.
+// isUsedUp reports whether all connections of a client's pool are in use. Of a Cluster's pools
+// it says nothing.
 func (b *broker) isUsedUp() bool {
 	client, ok := b.rdb.(*redis.Client)
 	if !ok {
@@ -133,11 +137,13 @@ func (b *broker) isUsedUp() bool {
 	return int(stats.TotalConns)-int(stats.IdleConns) >= client.Options().PoolSize
 }
 
+// usedUp describes a pool that isUsedUp.
 func (b *broker) usedUp() string {
 	return fmt.Sprintf("no free connection: PoolSize is %d, each Conn needs %d", b.rdb.(*redis.Client).Options().PoolSize, connsEach)
 }
 
-// outlook returns where Redis is and, if something fails there, why.
+// outlook returns where Redis is and, if something fails there, what. It ends the texts of an
+// inquiry.
 func (b *broker) outlook() string {
 	text := "Redis at " + addressOf(b.rdb)
 	switch cause := b.state.Cause(); {
@@ -154,7 +160,7 @@ func (b *broker) failure(sentinel, err error) error {
 	return fmt.Errorf("%w: queue %q at %s: %w", sentinel, b.queue, addressOf(b.rdb), err)
 }
 
-// ask sends a command, and returns it when Redis has answered, or has not for sendPatience.
+// ask sends a command, and returns it with its result. It waits sendPatience for a connection.
 func (b *broker) ask(args ...any) unrepeated {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()

@@ -18,13 +18,14 @@ import (
 
 // A ClientConn calls the servers of a queue. Dial makes it; give it to one codec, as
 // jsonrpc2.NewClient does. The codec calls and closes it. Err and Stats are for any
-// goroutine. It has two goroutines, send and fetch, which Close awaits:
+// goroutine. Two goroutines are the ClientConn's own, the sender and the fetcher; Close awaits
+// them. A call passes:
 //
-//	WriteRequest  on a caller's goroutine: put a request into the outlet
-//	  send          add the reply list and the deadline, push all requests that wait
-//	  fetch         pop all answers that are there; rest while nothing is under way
+//	WriteRequest  on the caller's goroutine: put the request into the outlet
+//	  sender        add the reply list and the deadline, push all requests that wait
+//	  fetcher       pop all answers that are there; rest while nothing is under way
 //	ReadReply     on the codec's goroutine: return one answer
-//	Inquire       on another of the codec's: withdraw requests
+//	Inquire       on another of the codec's, after a timeout: withdraw requests
 type ClientConn struct {
 	*broker
 	list     string // our reply list; an empty value on it ends a blocked pop
@@ -33,7 +34,7 @@ type ClientConn struct {
 	inbox    *inbox
 	perCall  *perCall // nil: all answers come on our list
 	inquirer *inquirer
-	rest     *rest
+	rest     *rest // of the fetcher, ended by a request or Err
 
 	closing  sync.Once
 	closed   chan struct{} // closed when the sender has ended, which ends the reading
@@ -112,9 +113,10 @@ func (c *ClientConn) Inquire(ctx context.Context, requests []*jsonrpc2.Request) 
 	return c.inquirer.inquire(ctx, requests)
 }
 
-// Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works. It is
-// not nil before the broker has answered. A client without calls under way asks Redis nothing
-// after 5 s. Err then returns what it knows, and has the client ask, for the next Err.
+// Err implements jsonrpc2.ClientConn: it returns what is wrong, nil while all works. It
+// returns an error until Redis has first answered. A client without calls under way stops
+// asking Redis after 5 s. Err then returns what was last known, and makes the client ask
+// again: a later Err returns the result.
 func (c *ClientConn) Err() error {
 	if c.inbox.isClosed() {
 		return net.ErrClosed
@@ -143,7 +145,7 @@ func (c *ClientConn) Close() error {
 	return nil
 }
 
-// wake ends a blocked pop, and reports whether Redis answered.
+// wake ends a blocked pop. It reports whether Redis answered.
 func (c *ClientConn) wake() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()

@@ -12,42 +12,44 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A clock knows the broker's clock. Deadlines travel by that clock, since the clocks of the
-// machines may differ. One goroutine uses a clock, and it asks only when it is used.
+// A clock knows the broker's clock. Requests carry deadlines by that clock, since the clocks
+// of the machines may differ. A clock asks only when it is used. It is for one goroutine at a
+// time: an outlet's is protected by pushing, the others belong to one goroutine each.
 type clock struct {
 	ask   func() (time.Time, error)
 	state *link.State // of the connection: after a fault the broker may be another
 
-	asked       time.Time // when it was last tried
-	changes     int64     // of the state, then
+	asked       time.Time // when the time was last asked for, or a check told it; zero: ask again
+	changes     int64     // state.Changes at that time
 	reading     reading   // zero if the broker's clock is not known
-	checked     time.Time // when the reading was last found to hold
+	checked     time.Time // when the reading was last known to be right
 	refusesTime bool      // Redis does not tell its time beside a push
 }
 
 // A reading is what both clocks showed at the same moment.
 type reading struct {
 	broker, local time.Time
-	roundTrip     time.Duration // of the question; the moment is known to half of it
+	roundTrip     time.Duration // of the question; broker may be wrong by half of it
 }
 
 const (
 	// clockTime is how long an answer or a refusal counts.
 	clockTime = time.Minute
 
-	// freshTime is how old a reading may be before it is checked: beside the next push,
-	// or before a request is dropped. Someone may have set the broker's clock.
+	// freshTime is how old a reading may be without a check. An older one is checked
+	// beside the next push, or before a request is dropped, since someone may have set the
+	// broker's clock.
 	freshTime = time.Second
 
-	// quickAnswer is how long an answer may take without a second question: a slower one
-	// may have had to wait for a connection.
+	// quickAnswer is how long an answer may take. After a slower one, which may have had to
+	// wait for a connection, the clock asks once more, to know the moment better.
 	quickAnswer = 5 * time.Millisecond
 
-	// maxDeadline is how far away a deadline may be. A later one counts as none: a
-	// time.Duration ends at 292 years.
+	// maxDeadline is how far away a deadline may be. A later one counts as none, since
+	// a time.Duration can't be longer than 292 years.
 	maxDeadline = 50 * 365 * 24 * time.Hour
 
-	// maxClockWait is how long a server waits for an answer, and a drain with it.
+	// maxClockWait is how long a server waits for the time. A drain waits for it, too.
 	maxClockWait = 500 * time.Millisecond
 )
 
@@ -62,7 +64,8 @@ func newClock(b *broker) *clock {
 	}}
 }
 
-// refresh asks the broker for its time, if the last answer is too old.
+// refresh asks the broker for its time if the last answer is too old, or if the connection has
+// changed since. After an error the broker's clock is not known.
 func (c *clock) refresh() error {
 	changes := c.state.Changes.Load()
 	if !c.asked.IsZero() && c.changes == changes && time.Since(c.asked) < clockTime {
@@ -87,7 +90,7 @@ func (c *clock) refresh() error {
 func (c *clock) isStale() bool { return c.isKnown() && time.Since(c.checked) >= freshTime }
 
 // check compares c.reading with r, which the broker has told beside a push. It replaces
-// c.reading if r contradicts it or is more precise.
+// c.reading if r contradicts it or is more precise. Then refresh need not ask for a while.
 func (c *clock) check(r reading) {
 	expected := c.reading.broker.Add(r.local.Sub(c.reading.local))
 	holds := r.broker.Sub(expected).Abs() <= (r.roundTrip+c.reading.roundTrip)/2
@@ -98,6 +101,8 @@ func (c *clock) check(r reading) {
 	c.asked = c.checked
 }
 
+// read asks the broker for its time once. It takes the middle of the round trip for the moment
+// at which the broker read its clock.
 func (c *clock) read() (r reading, err error) {
 	begin := time.Now()
 	r.broker, err = c.ask()
@@ -109,8 +114,8 @@ func (c *clock) read() (r reading, err error) {
 // isKnown reports whether the broker's clock is known.
 func (c *clock) isKnown() bool { return !c.reading.broker.IsZero() }
 
-// toBroker returns a moment of ours in Unix milliseconds by the broker's clock,
-// rounded up; 0 if that is not known, or the moment is too far away.
+// toBroker converts a moment by our clock into Unix milliseconds by the broker's, rounded up.
+// It returns 0 if the broker's clock is not known, or if the moment is too far away.
 func (c *clock) toBroker(t time.Time) int64 {
 	if !c.isKnown() {
 		return 0
@@ -123,8 +128,8 @@ func (c *clock) toBroker(t time.Time) int64 {
 	return max(c.reading.broker.Add(left+time.Millisecond-1).UnixMilli(), 1)
 }
 
-// now returns the time by the broker's clock in Unix milliseconds, 0 if that is not known. It
-// does not ask.
+// now returns the time by the broker's clock in Unix milliseconds. It does not ask, and returns
+// 0 if the clock is not known, or if the connection has changed since the clock was read.
 func (c *clock) now() int64 {
 	if c.changes != c.state.Changes.Load() {
 		return 0
@@ -132,8 +137,9 @@ func (c *clock) now() int64 {
 	return c.toBroker(time.Now())
 }
 
-// deadline returns a request's deadline by our clock, or zero if it has none or the broker's
-// clock is not known.
+// deadline converts the deadline of a request, in Unix milliseconds by the broker's clock, into
+// one by our clock. It returns zero if the request has none, which is 0, or if the broker's
+// clock is not known. Before it returns a deadline that has passed, it checks the clock.
 func (c *clock) deadline(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}
@@ -143,7 +149,7 @@ func (c *clock) deadline(ms int64) time.Time {
 		return time.Time{}
 	}
 	deadline := c.toLocal(ms)
-	if c.isStale() && !deadline.After(time.Now()) { // by a clock that may have been set
+	if c.isStale() && !deadline.After(time.Now()) { // the clock may have been set since
 		c.asked = time.Time{}
 		_ = c.refresh()
 		if !c.isKnown() {
@@ -154,6 +160,7 @@ func (c *clock) deadline(ms int64) time.Time {
 	return deadline
 }
 
+// toLocal is the reverse of toBroker, for a clock that is known.
 func (c *clock) toLocal(ms int64) time.Time {
 	left := time.UnixMilli(ms).Sub(c.reading.broker) // at most 292 years
 	return c.reading.local.Add(min(max(left, -maxDeadline), maxDeadline))
@@ -176,6 +183,8 @@ func brokerTime(ctx context.Context, rdb redis.UniversalClient, queue string) (t
 	return time.Time{}, nil
 }
 
+// timeCommands returns the commands that tell the time, the best first. On a Cluster TIME would
+// go to any node. The script names the queue as its key, so that it goes to the queue's node.
 func timeCommands(rdb redis.UniversalClient, queue string) [][]any {
 	script := []any{"eval", "return redis.call('TIME')", 1, queue}
 	if _, cluster := rdb.(*redis.ClusterClient); cluster {
@@ -184,7 +193,8 @@ func timeCommands(rdb redis.UniversalClient, queue string) [][]any {
 	return [][]any{{"time"}, script}
 }
 
-// timeOf returns the time that Redis told.
+// timeOf returns the time that Redis told: two numbers, seconds and microseconds. It returns
+// zero for any other reply.
 func timeOf(cmd unrepeated) (time.Time, error) {
 	if err := cmd.Err(); err != nil {
 		return time.Time{}, err

@@ -27,8 +27,8 @@ func newUnrepeated(ctx context.Context, args ...any) unrepeated {
 }
 
 // certainlyNotRun reports whether a command that failed is known not to have run: Redis
-// refused it, or it had no connection. last says that it was the last of what was written:
-// then it did not run, either, if the write failed.
+// refused it, or it had no connection. If last is set, nothing was written after the command:
+// then it did not run if the write failed, since Redis has not received all of it.
 func certainlyNotRun(err error, last bool) bool {
 	var refusal redis.Error
 	var op *net.OpError
@@ -45,14 +45,14 @@ func certainlyNotRun(err error, last bool) bool {
 		errors.Is(err, context.DeadlineExceeded) // the ctx of a command bounds connecting alone
 }
 
-// isListsFault reports whether the error is about the list that was pushed onto: others may
-// work.
+// isListsFault reports whether the error is about the list that was pushed onto: a push onto
+// another list may work.
 func isListsFault(err error) bool {
 	return isRefusal(err, "WRONGTYPE") || isRefusal(err, "NOPERM") && strings.Contains(err.Error(), "key")
 }
 
 // isRefusal reports whether Redis answered with an error that begins with one of
-// the codes.
+// the codes. Each error begins with the code "".
 func isRefusal(err error, codes ...string) bool {
 	if err == nil { // most often, and the rest allocates
 		return false
@@ -78,20 +78,22 @@ func removeList(rdb redis.UniversalClient, list string, log *slog.Logger) {
 	}
 }
 
-// isRefused reports whether Redis does not know a command, or refuses it to this user. Each
-// Redis service says that in its own words.
+// isRefused reports whether Redis does not know a command, or refuses it to this user. It
+// looks at the error's code alone, since each Redis service words the rest differently.
 func isRefused(err error) bool { return isRefusal(err, "ERR", "NOPERM") }
 
-// A popper takes values off lists, many at a time.
+// A popper takes values off lists, many at a time. One goroutine uses it.
 type popper struct {
 	rdb    redis.UniversalClient
 	newest bool // pop from the right, else from the left
 
 	// What Redis refuses, as far as is known. Redis has no BLMPOP before 7.0.
 	noBLMPOP bool
-	noCount  bool // of a pop
+	noCount  bool // RPOP and LPOP with a count
 }
 
+// A popCmd and a popOneCmd are blocking pops that go-redis must not repeat, as with
+// unrepeated.
 type popCmd struct{ *redis.KeyValuesCmd }
 
 func (popCmd) NoRetry() bool { return true }
@@ -103,8 +105,8 @@ func (popOneCmd) NoRetry() bool { return true }
 // pop waits up to blockTime for values on one of the lists, and takes up to n off the first
 // list that has some. It returns none when the time is over.
 //
-// A context does not interrupt a pop: go-redis looks at the context before it sends, and
-// then only at the deadline of the socket. A value on a list of our own ends a pop early.
+// A context can't interrupt a pop: once go-redis has sent it, only the read timeout ends the
+// wait. So who wants to end a pop early pushes a value onto one of the lists, see addWake.
 func (p *popper) pop(n int, keys ...string) (key string, values []string, err error) {
 	var refusal error
 	if !p.noBLMPOP {
@@ -122,7 +124,7 @@ func (p *popper) pop(n int, keys ...string) (key string, values []string, err er
 	if errors.Is(err, redis.Nil) {
 		return "", nil, nil
 	}
-	if err != nil { // after a fault Redis may be another one
+	if err != nil { // the next connection may lead to another Redis
 		p.noBLMPOP, p.noCount = false, false
 	}
 	return key, values, err
@@ -145,9 +147,8 @@ func (p *popper) connecting() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), sendPatience)
 }
 
-// A pipeline that is never sent makes the commands: so they get the read timeout that a
-// blocking command needs.
-
+// popMany pops by BLMPOP. A pipeline that is never sent makes the command: so it has the read
+// timeout that a blocking command needs. popOneAndMore does the same.
 func (p *popper) popMany(n int, keys []string) (string, []string, error) {
 	side := "left"
 	if p.newest {
@@ -160,6 +161,7 @@ func (p *popper) popMany(n int, keys []string) (string, []string, error) {
 	return cmd.Result()
 }
 
+// popOneAndMore does what popMany does, on a Redis without BLMPOP.
 func (p *popper) popOneAndMore(n int, keys []string) (string, []string, error) {
 	ctx, cancel := p.connecting()
 	defer cancel()
@@ -181,7 +183,7 @@ func (p *popper) popOneAndMore(n int, keys []string) (string, []string, error) {
 	return key, values, nil
 }
 
-// popRest takes up to n values more. It ignores errors: the next pop returns them.
+// popRest takes up to n more values off a list. It ignores an error: the next pop returns it.
 func (p *popper) popRest(command, key string, n int) []string {
 	ctx := context.Background()
 	if !p.noCount {

@@ -54,6 +54,7 @@ func Listen(rdb redis.UniversalClient, queue string, opts *ListenOptions) (*Serv
 	return newServerConn(rdb, queue, *opts), nil
 }
 
+// checkGuarantee checks the Guarantee, and the options that AtLeastOnce alone uses.
 func checkGuarantee(rdb redis.UniversalClient, queue string, opts *ListenOptions) error {
 	switch opts.Guarantee {
 	case jsonrpc2.BrokerDefault, jsonrpc2.AtMostOnce:
@@ -64,6 +65,7 @@ func checkGuarantee(rdb redis.UniversalClient, queue string, opts *ListenOptions
 	return fmt.Errorf("redisconn: queue %q: Guarantee is %d, which is unknown", queue, opts.Guarantee)
 }
 
+// checkLease checks the client, which ownClient copies, and the options of AtLeastOnce.
 func checkLease(rdb redis.UniversalClient, queue string, opts *ListenOptions) error {
 	switch rdb.(type) {
 	case *redis.Client, *redis.ClusterClient:

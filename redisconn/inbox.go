@@ -8,9 +8,10 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// An inbox has the answers that were taken and wait for ReadReply.
+// An inbox holds the answers that were taken and wait for ReadReply. The fetcher calls hand,
+// ReadReply calls reply.
 type inbox struct {
-	fetched    chan answers
+	fetched    chan answers  // unbuffered: what hand has passed on, reply has
 	singleRead chan struct{} // receives when the only answer of a pop was read
 	closed     chan struct{} // the ClientConn's
 	poppedOne  atomic.Bool   // the last pop brought one answer at most
@@ -18,8 +19,8 @@ type inbox struct {
 
 	// ReadReply's own.
 	unread answers
-	single bool // unread came as one answer
-	body   []byte
+	single bool   // the answer in unread was the only one of its pop
+	body   []byte // of the last reply; the next one overwrites it
 }
 
 func newInbox(closed chan struct{}) *inbox {
@@ -29,8 +30,8 @@ func newInbox(closed chan struct{}) *inbox {
 // answers are what one pop took.
 type answers struct {
 	bodies   []string
-	requests []*jsonrpc2.Request // that the bodies answer; nil: only the bodies tell
-	missing  error               // for calls of requests that the bodies do not answer
+	requests []*jsonrpc2.Request // each answered by the body beside it; nil: only the bodies tell
+	missing  error               // for the calls in these requests that the bodies do not answer
 }
 
 func (i *inbox) isClosed() bool {
@@ -42,8 +43,8 @@ func (i *inbox) isClosed() bool {
 	}
 }
 
-// hand hands answers to ReadReply. If there is a single answer, hand waits until it is read:
-// popping first would delay a lone caller.
+// hand hands answers to ReadReply. If there is a single answer, hand waits until it is read: if
+// the fetcher popped first, a lone caller would get its answer later.
 func (i *inbox) hand(a answers) {
 	i.poppedOne.Store(len(a.bodies) <= 1)
 	if len(a.bodies) == 0 {
@@ -62,7 +63,7 @@ func (i *inbox) hand(a answers) {
 	}
 }
 
-// reply returns the next answer.
+// reply returns the next answer, or io.EOF once closed is closed and no answer is left.
 func (i *inbox) reply(ctx context.Context) (jsonrpc2.Reply, error) {
 	i.body = keep(i.body)
 	for {

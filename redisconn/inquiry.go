@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// maxSearched is how long the queue may be for a request to be withdrawn: Redis does
-	// nothing else while it searches the queue.
+	// maxSearched is how long a queue may be in which a request is searched: Redis does
+	// nothing else meanwhile.
 	maxSearched = 1000
 
-	// inquiryMargin is how long before the deadline of an inquiry its answer is given.
+	// inquiryMargin is how long before its deadline an inquiry returns.
 	inquiryMargin = 200 * time.Millisecond
 
-	// maxWithdrawn is how many are withdrawn in one go.
+	// maxWithdrawn is how many requests are withdrawn at once.
 	maxWithdrawn = 100
 )
 
@@ -30,26 +30,27 @@ type fate int
 const (
 	unknown fate = iota // it may still wait
 	withdrawn
-	taken // by a server
+	taken // it is not in the queue: a server has taken it, or it never arrived
 )
 
-// unknownServers stands for a number that is not known.
+// unknownServers is the number of servers if it is not known.
 const unknownServers = -1
 
 // fates are what is known of requests, and of the queue.
 type fates struct {
 	of          []fate
 	waiting     int64 // requests in the queue
-	servers     int64 // that have announced themselves; unknownServers if that is not known
-	withdrawErr error // why some can't be withdrawn
-	err         error // why Redis can't be asked
+	servers     int64 // that have announced themselves, or unknownServers
+	withdrawErr error // why some requests could not be withdrawn
+	err         error // why Redis could not be asked
 }
 
-// An inquirer asks what has become of a client's requests, and withdraws them.
+// An inquirer finds out what has become of a client's requests, and withdraws them. Any
+// goroutine may call inquire.
 type inquirer struct {
 	*broker
-	pushing   chan struct{} // the outlet's: full while requests are pushed
-	clock     *clock        // the outlet's: read while pushing is full
+	pushing   chan struct{} // the outlet's
+	clock     *clock        // the outlet's, protected by pushing
 	asker     *link.Asker
 	withdrawn atomic.Int64
 }
@@ -58,9 +59,9 @@ func newInquirer(b *broker, pushing chan struct{}, c *clock) *inquirer {
 	return &inquirer{broker: b, pushing: pushing, clock: c, asker: link.NewAsker()}
 }
 
-// inquire tells what has become of requests, nil where nothing is known.
+// inquire returns, for each request, an error that tells what has become of it.
 func (q *inquirer) inquire(ctx context.Context, requests []*jsonrpc2.Request) []error {
-	if deadline, ok := ctx.Deadline(); ok { // the answer must be there before the deadline
+	if deadline, ok := ctx.Deadline(); ok { // the codec no longer wants the answer after it
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-inquiryMargin))
 		defer cancel()
@@ -87,9 +88,10 @@ func (q *inquirer) inquire(ctx context.Context, requests []*jsonrpc2.Request) []
 	return found
 }
 
-// pushedAmong returns those of the requests that may have arrived, and nil in place of the
-// others and of parts of a batch. It waits for a push under way. A request that is not
-// pushed by then never will be: its caller has given up. now is the time by the broker's clock.
+// pushedAmong returns those of the requests that may have arrived. It has nil in place of the
+// others, and in place of the items of a batch. It first waits for a push under way: a request
+// that is not pushed by then is never pushed, since its caller has given up. now is the time by
+// the broker's clock, 0 if that is not known. ok is false if ctx is done first.
 func (q *inquirer) pushedAmong(ctx context.Context, requests []*jsonrpc2.Request) (pushed []*request, now int64, ok bool) {
 	select {
 	case q.pushing <- struct{}{}:
@@ -106,7 +108,7 @@ func (q *inquirer) pushedAmong(ctx context.Context, requests []*jsonrpc2.Request
 	return pushed, q.clock.now(), true
 }
 
-// withdraw removes requests from the queue if few enough wait there.
+// withdraw removes requests from the queue if at most maxSearched wait there.
 func (q *inquirer) withdraw(requests []*request, now int64) *fates {
 	known := &fates{of: make([]fate, len(requests))}
 	q.count(known, now)
@@ -132,8 +134,8 @@ func (q *inquirer) count(known *fates, now int64) {
 	}
 }
 
-// remove removes requests, looking for them from the right, where the oldest
-// wait, and notes their fates.
+// remove removes requests, and notes their fates. It searches from the right, where the oldest
+// wait.
 func (q *inquirer) remove(requests []*request, known *fates) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()

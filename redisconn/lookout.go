@@ -12,14 +12,14 @@ import (
 // DialOptions.RequireServer. The client's sender alone uses it.
 type lookout struct {
 	*broker
-	clock *clock
+	clock *clock // the outlet's
 
-	assumed time.Time   // when it last found a server, or could not look
+	assumed time.Time   // when it last found a server, or could not look and assumed one
 	told    link.Causes // refusals that were logged
 }
 
 const (
-	// lookTime is how long a server counts that was found.
+	// lookTime is how long the lookout does not look again after it has found a server.
 	lookTime = time.Second
 
 	// reannounceTime is how long servers may take to announce themselves again after
@@ -34,14 +34,13 @@ func newLookout(b *broker, c *clock) *lookout {
 	return &lookout{broker: b, clock: c}
 }
 
-// seesNobody reports whether no server has announced itself. If it is not known, seesNobody
-// reports false.
+// seesNobody reports whether it is certain that no server has announced itself.
 func (l *lookout) seesNobody() bool {
 	if time.Since(l.assumed) < lookTime || l.isUnsettled() {
 		return false
 	}
 	n, err := l.count()
-	if err == nil && n == 0 && l.clock.isStale() { // by a clock that may have been set
+	if err == nil && n == 0 && l.clock.isStale() { // the clock may have been set since
 		l.clock.asked = time.Time{}
 		n, err = l.count()
 	}
@@ -49,7 +48,7 @@ func (l *lookout) seesNobody() bool {
 	case err != nil:
 		l.failed(err)
 	case n == 0:
-		return !l.isUnsettled()
+		return !l.isUnsettled() // the connection may have failed during the look
 	default:
 		l.told.Clear()
 	}
@@ -57,8 +56,8 @@ func (l *lookout) seesNobody() bool {
 	return false
 }
 
-// isUnsettled reports whether servers may not have announced themselves again yet, since
-// the connection fails or has failed a short time ago.
+// isUnsettled reports whether Redis may have lost the announcements, and servers may not have
+// announced themselves again: the connection fails, or failed less than reannounceTime ago.
 func (l *lookout) isUnsettled() bool {
 	return l.state.Cause() != nil || l.recovered.IsWithin(reannounceTime)
 }
@@ -75,8 +74,9 @@ func (l *lookout) count() (int64, error) {
 	return l.ask(countServers(l.queue, now)...).Int64()
 }
 
-// failed handles the error of a look. Redis may have lost the announcements if the
-// connection failed, of which the push that follows tells. A refusal is logged once.
+// failed handles the error of a look. If the connection failed, Redis may have lost the
+// announcements. failed does not log that: the push that follows fails, too, and tells. It logs a
+// refusal once.
 func (l *lookout) failed(err error) {
 	if !errors.Is(err, errNoTime) && faultOf(err) != listFault {
 		l.recovered.Note(time.Now())

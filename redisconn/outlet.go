@@ -11,20 +11,25 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// An outlet pushes the requests of a client onto its queue.
+// An outlet pushes the requests of a client onto its queue. Its one goroutine, the sender, runs
+// run. Callers use Put, and the inquirer what pushing protects.
 type outlet struct {
 	*broker
 	*link.Requests[*request]
-	pushing  chan struct{} // full while requests are pushed
-	wakes    func() bool   // reports whether the next push has to end a blocked pop; nil: none has
-	wakeList string        // of the pop
-	count    atomic.Int64  // of the requests that were pushed
 
-	// The sender's own.
+	// pushing is a lock that an inquiry can wait for until its context is done: it has a
+	// value while it is locked. The sender holds it while it pushes. It protects the clock,
+	// and the fields of each request that say so.
+	pushing  chan struct{}
+	wakes    func() bool  // reports whether the next push has to end a blocked pop; nil: none has
+	wakeList string       // of the pop
+	count    atomic.Int64 // of the requests that were pushed
+
+	// The sender's own; an inquiry may read the clock, too.
 	clock   *clock
 	lookout *lookout // nil: no server is required
 	backlog backlog
-	buf     []byte // a request as it travels
+	buf     []byte // a request as it is sent
 }
 
 func newOutlet(b *broker, opts DialOptions) *outlet {
@@ -41,12 +46,14 @@ func newOutlet(b *broker, opts DialOptions) *outlet {
 	return o
 }
 
-// run sends requests until they are closed and all is sent, or closeGrace is over.
+// run sends requests until the outlet is closed and all is sent, or closeGrace is over. Then it
+// fails those that are left.
 func (o *outlet) run() {
 	o.failLeft(o.Run(link.Writer[*request]{Send: o.push, MaxPause: sendPatience / 4, Grace: closeGrace}))
 }
 
-// push pushes requests, and returns those to try again.
+// push pushes the requests that are still wanted, and returns those to try again. It fails all
+// if RequireServer is set and there is no server, and those that MaxBacklog leaves no room for.
 func (o *outlet) push(work []*request) (again []*request) {
 	o.pushing <- struct{}{}
 	defer func() { <-o.pushing }()
@@ -68,8 +75,8 @@ func (o *outlet) push(work []*request) (again []*request) {
 	return again
 }
 
-// sentTogether returns how many requests go in one command: those before the next large one,
-// or one that is large. Redis may refuse a large one, and with it the rest of its command.
+// sentTogether returns how many requests go in one command: all before the next large one, or
+// the large one alone. Redis may refuse a large request, and with it the whole command.
 func sentTogether(work []*request) int {
 	n := 0
 	for n < len(work) && len(work[n].Body) <= largeMessage {
@@ -81,7 +88,7 @@ func sentTogether(work []*request) int {
 // pushTogether pushes requests in one command, and returns those to try again.
 func (o *outlet) pushTogether(work []*request) (again []*request) {
 	err := o.exec(work)
-	if o.refusesLarge(work, err) { // once more: perhaps only the connection broke
+	if o.refusesLarge(work, err) { // try once more: perhaps only the connection broke
 		if err = o.exec(work); o.refusesLarge(work, err) {
 			o.failUnsent(work[:1], fmt.Errorf("it has %d bytes: %w", len(work[0].Body), o.explain(err)))
 			return nil
@@ -101,8 +108,8 @@ func (o *outlet) pushTogether(work []*request) (again []*request) {
 	return nil
 }
 
-// refusesLarge reports whether Redis did not take a large request, but answers otherwise. The
-// request may exceed a limit of Redis.
+// refusesLarge reports whether Redis did not take a large request, but answers another command.
+// Then the request probably exceeds a limit of Redis.
 func (o *outlet) refusesLarge(work []*request, err error) bool {
 	if len(work[0].Body) <= largeMessage || err == nil || !certainlyNotRun(err, true) || faultOf(err) == nodeFault {
 		return false
@@ -134,6 +141,8 @@ func (o *outlet) admitted(work []*request) []*request {
 	return o.Admitted(work, n, fmt.Errorf("%w: requests waiting in queue %q: %d", jsonrpc2.ErrOverloaded, o.queue, o.backlog.depth+int64(n)))
 }
 
+// exec pushes requests in one command. In the same round trip it does what is due: it wakes the
+// fetcher, and checks the clock. Its result also tells the depth of the queue.
 func (o *outlet) exec(work []*request) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
@@ -177,11 +186,12 @@ func (o *outlet) execBeside(ctx context.Context, push unrepeated, wakes, asks bo
 	}
 }
 
-// pushArgs makes the command that pushes all requests.
+// pushArgs returns the command that pushes all requests. Each argument marshals itself into
+// o.buf when go-redis writes it.
 func (o *outlet) pushArgs(work []*request) []any {
 	args := append(make([]any, 0, len(work)+2), "lpush", o.queue)
 	for _, r := range work {
-		r.pushed = true // as far as is known from now on
+		r.pushed = true // unless the result says that it certainly was not
 		r.setDeadline(o.clock)
 		r.buf = &o.buf
 		args = append(args, r)
@@ -189,8 +199,8 @@ func (o *outlet) pushArgs(work []*request) []any {
 	return args
 }
 
-// refused returns the requests to try again, and fails those that were tried for long
-// enough.
+// refused handles requests that certainly were not pushed. It returns those to try again, and
+// fails those that were tried for sendPatience.
 func (o *outlet) refused(work []*request, err error) (again []*request) {
 	for _, r := range work {
 		r.pushed = false
@@ -213,7 +223,7 @@ func (o *outlet) failUnsent(work []*request, err error) {
 	o.FailUnsent(o.failure(jsonrpc2.ErrUnavailable, err), work...)
 }
 
-// sent notes that requests have arrived.
+// sent notes that requests have arrived, and tells their callers.
 func (o *outlet) sent(work []*request) {
 	o.count.Add(int64(len(work)))
 	o.done(work)
@@ -232,6 +242,7 @@ func (o *outlet) unconfirmed(work []*request, err error) {
 	}
 }
 
+// done makes room in the outlet for others.
 func (o *outlet) done(work []*request) {
 	bytes := 0
 	for _, r := range work {

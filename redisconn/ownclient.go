@@ -11,13 +11,14 @@ import (
 )
 
 // An ownClient is a client of our own to the node that has the queue. It has the options of
-// the user's client, but not its hooks, retries and timeouts.
+// the user's client, but not its hooks, retries and timeouts. Any goroutine may call its
+// methods.
 type ownClient struct {
 	*shared
-	timeout time.Duration
+	timeout time.Duration // of each command
 
-	mu     sync.Mutex // protects following
-	client *redis.Client
+	mu     sync.Mutex    // protects following
+	client *redis.Client // nil: the next get makes one
 	closed bool
 }
 
@@ -25,7 +26,7 @@ func newOwnClient(s *shared, timeout time.Duration) *ownClient {
 	return &ownClient{shared: s, timeout: timeout}
 }
 
-// get returns the client.
+// get returns the client. It makes one if there is none, to the node that has the queue now.
 func (o *ownClient) get() (*redis.Client, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -76,8 +77,8 @@ func ownOptions(users *redis.Options, timeout time.Duration) *redis.Options {
 	return &opts
 }
 
-// drop closes the client, and with it what is under way. The next get looks for the node
-// again. If client is not nil, drop closes only that one.
+// drop closes the client, which ends the commands under way. The next get looks for the node
+// again. If client is not nil, drop closes only that client, not one that was made since.
 func (o *ownClient) drop(client *redis.Client) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -87,6 +88,7 @@ func (o *ownClient) drop(client *redis.Client) {
 	}
 }
 
+// close closes the client. No get makes another one.
 func (o *ownClient) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -14,24 +14,24 @@ import (
 
 // A perCall takes answers from one list for each call, on one connection. It blocks on all
 // lists at once. When one has an answer, it also pops from all the others. A new call ends
-// the blocked pop by a value on the client's own list.
+// the blocked pop by a value on the client's own list, so that the next pop includes its list.
 //
 // On a Cluster the lists lie in many slots, and Redis refuses to block on all of them. Then
-// perCall pops from each list now and then, while calls wait.
+// perCall polls: it pops from each list now and then, while calls wait.
 type perCall struct {
 	*replyList
 	added   chan struct{} // receives if there may be a new call
-	polls   bool          // it asks the lists now and then: Redis refuses to block on them
-	missing error         // for calls that the answer on their list does not answer
+	polls   bool          // the fetcher's own: Redis refuses to block on the lists
+	missing error         // for a call that the answer on its list does not answer
 
-	mu      sync.Mutex // protects following
-	calls   map[string]*jsonrpc2.Request
-	blocked bool // the fetcher blocks in a pop, or is about to
+	mu      sync.Mutex                   // protects following
+	calls   map[string]*jsonrpc2.Request // by their lists: those whose answers were not taken
+	blocked bool                         // the fetcher blocks in a pop, or is about to
 }
 
 const (
-	minPoll = 2 * time.Millisecond
-	maxPoll = 50 * time.Millisecond
+	minPoll = 2 * time.Millisecond  // the first pause between two polls
+	maxPoll = 50 * time.Millisecond // the pause at which wait gives up
 )
 
 func newPerCall(own *replyList) *perCall {
@@ -43,8 +43,8 @@ func newPerCall(own *replyList) *perCall {
 	}
 }
 
-// add adds a request. The fetcher looks for its answer until the answer is there or the
-// request is given up.
+// add adds a request. The fetcher looks for its answer until the answer is there or the caller
+// has given up.
 func (p *perCall) add(r *request) {
 	p.mu.Lock()
 	p.calls[r.list] = r.Request
@@ -52,7 +52,7 @@ func (p *perCall) add(r *request) {
 	link.Signal(p.added)
 }
 
-// isBlocked reports whether a new call has to wake the fetcher.
+// isBlocked reports whether the push of a new call has to wake the fetcher.
 func (p *perCall) isBlocked() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,7 +65,9 @@ func (p *perCall) unblocked() {
 	p.blocked = false
 }
 
-// lists returns the lists of the calls that are still waited for.
+// lists returns the lists of the calls that still wait, and forgets the others. If there are
+// some, it notes that the fetcher is about to block. add and lists lock the same mutex, so a
+// call is in the result, or its push finds blocked set.
 func (p *perCall) lists() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,8 +83,8 @@ func (p *perCall) lists() []string {
 	return lists
 }
 
-// answered returns the request whose answer was taken from a list. No other answer is taken
-// from that list.
+// answered returns the request whose answer was taken from a list. From then on no answer is
+// taken from that list.
 func (p *perCall) answered(list string) *jsonrpc2.Request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,6 +93,7 @@ func (p *perCall) answered(list string) *jsonrpc2.Request {
 	return r
 }
 
+// fetch takes answers while calls wait, until the ClientConn is closed.
 func (p *perCall) fetch() {
 	var backoff link.Backoff
 	for !p.inbox.isClosed() {
@@ -129,7 +132,7 @@ func (p *perCall) take(lists []string) (taken answers, err error) {
 		return taken, err
 	}
 	taken = answers{bodies: values, requests: []*jsonrpc2.Request{p.answered(list)}, missing: p.missing}
-	_ = p.takeAll(&taken, lists) // a later pop returns the same error
+	_ = p.takeAll(&taken, lists) // the next pop returns the error
 	return taken, nil
 }
 
@@ -155,8 +158,8 @@ func (p *perCall) takeAll(taken *answers, lists []string) (err error) {
 	return err
 }
 
-// wait pops from all lists until one has an answer, with growing pauses. It gives up after
-// the pause of maxPoll.
+// wait pops from all lists, with growing pauses, until one has an answer. It gives up when the
+// pause would be maxPoll, so that fetch adds the lists of new calls.
 func (p *perCall) wait(lists []string) (taken answers, err error) {
 	taken.missing = p.missing
 	for pause := minPoll; ; pause = min(2*pause, maxPoll) {

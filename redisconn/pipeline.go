@@ -6,7 +6,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pipe sends the commands that add adds to a pipeline.
+// pipe sends the commands that add adds to a pipeline, and returns when all have results. It
+// waits sendPatience for a connection.
 func pipe(rdb redis.UniversalClient, add func(redis.Pipeliner)) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()
@@ -24,7 +25,7 @@ func process(pipeline redis.Pipeliner, args ...any) unrepeated {
 	return cmd
 }
 
-// addWake adds the commands that end a pop which is blocked on a list.
+// addWake adds the commands that end a pop which is blocked on a list: it pops an empty value.
 func addWake(pipeline redis.Pipeliner, list string) {
 	process(pipeline, "rpush", list, "")
 	process(pipeline, "pexpire", list, wakeTTL.Milliseconds())

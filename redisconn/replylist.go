@@ -6,7 +6,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A replyList takes answers from the client's own list.
+// A replyList takes answers from the client's own list. The fetcher alone uses it.
 type replyList struct {
 	*broker
 	name   string
@@ -16,8 +16,8 @@ type replyList struct {
 }
 
 const (
-	maxPop      = 256     // answers taken at once
-	maxPopBytes = 8 << 20 // about as many bytes of them
+	maxPop      = 256     // how many answers are taken at once, at most
+	maxPopBytes = 8 << 20 // how many bytes these have, about: see nextPop
 )
 
 // fetch takes answers until the ClientConn is closed.
@@ -41,16 +41,19 @@ func (l *replyList) fetch() {
 	}
 }
 
-// A rest is when a client that has nothing under way does not look for answers.
+// A rest is a time in which a client with no call under way does not look for answers. The
+// fetcher takes it. Any goroutine may end it.
 type rest struct {
-	underWay atomic.Pointer[func() int] // of the codec; nil: not known
-	taken    atomic.Bool
-	over     chan struct{} // receives if answers may be due
+	underWay atomic.Pointer[func() int] // the codec's: how many calls are; nil: not known
+	taken    atomic.Bool                // the fetcher rests, or is about to
+	over     chan struct{}              // receives if answers may be due
 }
 
 // take waits, if nothing is under way, until end is called or closed is closed.
 func (r *rest) take(closed <-chan struct{}) {
-	r.taken.Store(true) // before underWay is called: a call begins before it calls end
+	// A call counts as under way before it calls end. So this is set before underWay is
+	// called: either the call is counted, or its end finds taken set.
+	r.taken.Store(true)
 	defer r.taken.Store(false)
 	if underWay := r.underWay.Load(); underWay == nil || (*underWay)() > 0 {
 		return
@@ -61,16 +64,16 @@ func (r *rest) take(closed <-chan struct{}) {
 	}
 }
 
-// end ends a rest.
+// end ends a rest, if the fetcher takes one.
 func (r *rest) end() {
 	if r.taken.Load() {
 		link.Signal(r.over)
 	}
 }
 
-// nextPop returns how many answers the next pop asks for, after one that asked for n and got
-// values. It asks for fewer if the answers are long, so that a flood of them does not fill
-// the memory.
+// nextPop returns how many answers the next pop asks for, after a pop that asked for n and got
+// values: twice as many if it got all n. It asks for fewer if the answers are long, so that a
+// flood of them does not fill the memory.
 func nextPop(n int, values []string) int {
 	longest := 1
 	for _, value := range values {
