@@ -13,16 +13,17 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// An announcer makes a server known while it serves. All servers of a queue are members of
-// one sorted set. A member's score is when its announcement ends, by the clock of Redis in
-// milliseconds. The announcer has one goroutine. No request or answer waits for it.
+// An announcer announces a server while it serves. The announcements of a queue are the
+// members of one sorted set. A member's score is when the announcement ends, in Unix
+// milliseconds by the clock of Redis. The announcer has one goroutine. No request or answer
+// waits for it.
 type announcer struct {
 	*shared
 	draining <-chan struct{} // the fetcher's
 	period   time.Duration   // between two announcements
 
 	// The goroutine's own.
-	member  []byte
+	member  []byte // of the set
 	clock   *clock
 	cleaned time.Time   // when it last removed announcements that have ended
 	listed  bool        // Redis may have the announcement
@@ -31,17 +32,18 @@ type announcer struct {
 }
 
 const (
-	// announcePeriod makes ten commands a minute, besides those of each cleanTime.
+	// announcePeriod is how often a server announces itself. It makes eight commands a
+	// minute. With TIME and what cleanTime makes there are ten.
 	announcePeriod = 15 * time.Second
 
-	// announcedFor is how many periods an announcement lasts. One that fails is made
-	// again long before.
+	// announcedFor is how many periods an announcement lasts. If one attempt fails, the
+	// next ones follow long before the announcement ends.
 	announcedFor = 2
 
-	// cleanTime is how long announcements of others that have ended are left.
+	// cleanTime is how often a server removes announcements that have ended.
 	cleanTime = time.Minute
 
-	// forbiddenPause is how long a refusal counts.
+	// forbiddenPause is the pause before the next attempt if Redis refuses announcements.
 	forbiddenPause = time.Minute
 )
 
@@ -77,7 +79,7 @@ func (a *announcer) run() {
 	a.withdraw()
 }
 
-// describe returns the server as it is announced.
+// describe returns the announcement. The set's member stays the same, and its score moves.
 func (a *announcer) describe() []byte {
 	host, _ := os.Hostname() // else it is empty
 	member, _ := json.Marshal(Server{
@@ -86,7 +88,7 @@ func (a *announcer) describe() []byte {
 		PID:    os.Getpid(),
 		Places: a.opts.Prefetch,
 		Since:  time.Now().UTC().Truncate(time.Millisecond),
-	}) // which always encodes
+	}) // a Server always encodes
 	return member
 }
 
@@ -111,13 +113,14 @@ func (a *announcer) wait(pause time.Duration) {
 	}
 }
 
-// isForbidden reports whether the last command was refused for a reason that other commands
-// may not have.
+// isForbidden reports whether Redis refused the last command alone, as for want of a right, or
+// does not tell its time. Other commands may work.
 func (a *announcer) isForbidden() bool {
 	return errors.Is(a.err, errNoTime) || faultOf(a.err) == listFault
 }
 
-// tell logs a refusal, once. While the connection is impaired its own line tells more.
+// tell logs a refusal, once. While the connection is impaired it logs nothing: the log line
+// about the connection tells more.
 func (a *announcer) tell(text string) {
 	if a.state.Cause() == nil && a.told.IsNew(a.err.Error()) {
 		a.state.Logger.Warn(text, slog.Any("error", a.err))
@@ -127,7 +130,7 @@ func (a *announcer) tell(text string) {
 // lasting returns how long an announcement lasts.
 func (a *announcer) lasting() time.Duration { return announcedFor * a.period }
 
-// announce announces the server. Besides, it sometimes removes announcements that have
+// announce announces the server. Every cleanTime it also removes the announcements that have
 // ended: those of servers that were killed.
 func (a *announcer) announce() error {
 	if err := a.clock.refresh(); err != nil {
@@ -156,8 +159,8 @@ func (a *announcer) announce() error {
 	return add.Err()
 }
 
-// withdraw removes the announcement. It tries until Close, and once after it unless Redis
-// does not answer. An announcement that is left ends by itself.
+// withdraw removes the announcement. It tries until Close, and once after Close unless Redis
+// has not answered. An announcement that is left ends by itself.
 func (a *announcer) withdraw() {
 	var backoff link.Backoff
 	for tried := false; a.listed; tried = true {

@@ -14,9 +14,10 @@ import (
 )
 
 // A DeadList is the jsonrpc2.DeadList of a queue: it holds the requests that were given up
-// after ListenOptions.MaxAttempts, of which ListenOptions.MaxDead are kept. Len, and a List of
-// a few requests, cost Redis the same however many requests wait or are dead. The Handle of a
-// request is its entry in the list. The errors are those of Redis.
+// after ListenOptions.MaxAttempts starts, at most ListenOptions.MaxDead of them. Len, and a
+// List of a few requests, cost Redis the same however many requests wait or are dead. The
+// Handle of a request is its entry in the list. Errors wrap those of Redis. Any goroutine may
+// call the methods.
 type DeadList struct {
 	rdb   redis.UniversalClient
 	queue string
@@ -59,8 +60,8 @@ func (d *DeadList) List(ctx context.Context, n int) ([]jsonrpc2.DeadRequest, err
 	return dead, nil
 }
 
-// parseDead parses an entry: a line of JSON, and the request as it was. A broken entry, which
-// we have not written, is returned, too, and its Reason says so: it can be seen and deleted.
+// parseDead parses an entry: a line of JSON, and the request as it was. If somebody else has
+// written a broken entry, its Reason says what is wrong: so it can be seen and deleted.
 func parseDead(entry string) jsonrpc2.DeadRequest {
 	var header struct {
 		Time     int64  `json:"time"`
@@ -87,17 +88,18 @@ func parseDead(entry string) jsonrpc2.DeadRequest {
 	return dead
 }
 
-// requeueScript moves an entry back into the queue, as the last to be served. LLEN fails
-// first if the queue is no list: an entry that can't be pushed must not be removed.
+// requeueScript moves a request back into the queue, to be served last. If the queue is no
+// list, LLEN fails before anything has changed: an entry that can't be pushed must not be
+// removed.
 var requeueScript = newScript(`#!lua flags=allow-oom
 redis.call('LLEN', KEYS[2])
 local removed = redis.call('LREM', KEYS[1], 1, ARGV[1])
 if removed == 1 then redis.call('LPUSH', KEYS[2], ARGV[2]) end
 return removed`)
 
-// Requeue implements jsonrpc2.DeadList. The callers already have an error, and don't wait for
-// the answers. A request that is no JSON is an error, too, and stays in the list; the others
-// are moved.
+// Requeue implements jsonrpc2.DeadList. It removes the deadlines. The callers have long got an
+// error and do not wait for the answers. A request that is no JSON stays in the list, and adds
+// an error to the one that is returned; the others are moved. An error of Redis ends Requeue.
 func (d *DeadList) Requeue(ctx context.Context, dead ...jsonrpc2.DeadRequest) (moved int, err error) {
 	var broken []error
 	for _, r := range dead {
@@ -133,7 +135,8 @@ func withoutDeadline(request []byte) ([]byte, error) {
 	return json.Marshal(items)
 }
 
-// itemWithoutDeadline leaves what is no object, or has no deadline, as it is.
+// itemWithoutDeadline returns an item without its deadline. It returns what is no object, or
+// has no deadline, as it is.
 func itemWithoutDeadline(item []byte) ([]byte, error) {
 	var members map[string]json.RawMessage
 	_ = json.Unmarshal(item, &members)

@@ -12,14 +12,15 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A deliverer makes the Deliveries that the codec gets of the requests that were taken.
+// A deliverer turns the requests that were taken into Deliveries for the codec. ReadRequest
+// alone uses it. The Reply of a Delivery may be called on any goroutine.
 type deliverer struct {
 	*shared
 	replier *replier
-	body    []byte          // of the last one
+	body    []byte          // of the last request; the next one overwrites it
 	header  jsonrpc2.Header // of body
 	clock   *clock
-	asker   *link.Asker // of the clock
+	asker   *link.Asker // asks for the broker's time
 }
 
 func newDeliverer(s *shared, r *replier) *deliverer {
@@ -28,7 +29,7 @@ func newDeliverer(s *shared, r *replier) *deliverer {
 	return d
 }
 
-// forget frees the buffers of a long request.
+// forget frees the buffers if the last request was long.
 func (d *deliverer) forget() {
 	if cap(d.body) > maxKept {
 		d.body, d.header = nil, jsonrpc2.Header{}
@@ -38,7 +39,7 @@ func (d *deliverer) forget() {
 // deliver returns the Delivery of a request that was taken.
 func (d *deliverer) deliver(taken delivery) jsonrpc2.Delivery {
 	d.body = append(d.body[:0], taken.body...)
-	d.header.Scan(d.body) // what is broken is for the codec
+	d.header.Scan(d.body) // the codec answers a request that is broken
 	list, err := d.replyList()
 	out := jsonrpc2.Delivery{Body: d.body, Header: &d.header, Deadline: d.clock.deadline(d.header.Deadline()), Attempt: taken.attempt}
 	switch {
@@ -76,7 +77,8 @@ var (
 	errTooLong   = fmt.Errorf("redisconn: the reply list's name is longer than %d bytes", maxAddress)
 )
 
-// replyList returns the reply list of the current message. A stranger may have chosen it.
+// replyList returns the reply list of the last request. A stranger may have chosen it, so the
+// error says why no answer is pushed onto it.
 func (d *deliverer) replyList() (string, error) {
 	list := d.header.ReplyTo()
 	if list == "" {
@@ -95,7 +97,7 @@ func (d *deliverer) replyList() (string, error) {
 	return list, nil
 }
 
-// countUnanswerable counts a request that can't be answered.
+// countUnanswerable counts a call that can't be answered, by the error of replyList.
 func (d *deliverer) countUnanswerable(err error) {
 	switch err {
 	case errNoAddress, errTooLong:
@@ -105,7 +107,7 @@ func (d *deliverer) countUnanswerable(err error) {
 	}
 }
 
-// settle settles a request that needs no answer.
+// settle settles a request that gets no answer, and frees its place.
 func (d *deliverer) settle(request *hold.Request) {
 	d.replier.settleRequest(request)
 	d.places.Free(1)

@@ -9,14 +9,14 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// events count and log what a hold.Worker finds.
+// events count and log what a hold.Worker finds. The Worker calls them on several goroutines.
 type events struct {
 	*shared
 	now  func() time.Duration               // by the clock of the worker's world
 	bury func(request string, attempts int) // hands a dead request to ReadRequest
 
-	leaving atomic.Bool  // Failed and Gone are no news any more
-	heard   atomic.Int64 // when a beat last worked
+	leaving atomic.Bool  // the server leaves: Failed and Gone need no log line any more
+	heard   atomic.Int64 // by now: when a join or a beat last worked
 }
 
 // Failed implements hold.Events.
@@ -28,7 +28,7 @@ func (e *events) Failed(doing string, err error) {
 
 // Worked implements hold.Events.
 func (e *events) Worked(doing string) {
-	if doing != "taking over" { // which renews no lease
+	if doing != "taking over" { // a join or a beat, which renew the lease
 		e.heard.Store(int64(e.now()))
 	}
 	e.state.Worked(doing)
@@ -42,7 +42,8 @@ func (e *events) Gone() {
 	}
 	silent := e.now() - time.Duration(e.heard.Load())
 	log := e.state.Logger.With(slog.Duration("lease", e.opts.Lease), slog.Duration("renewed_before", silent))
-	if silent < e.opts.Lease-hold.BeatTime(e.opts.Lease) { // the beat itself is older than its answer
+	// A beat was sent up to BeatTime before it was heard.
+	if silent < e.opts.Lease-hold.BeatTime(e.opts.Lease) {
 		log.Error("Redis does not know the lease, which had not run out: it lost data")
 		return
 	}

@@ -8,7 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// An expiry makes the commands by which reply lists expire, and handles refusals of them.
+// An expiry makes the commands by which reply lists expire, and handles their refusal. Any
+// goroutine may call its methods.
 type expiry struct {
 	rdb redis.UniversalClient
 	ttl time.Duration
@@ -26,13 +27,14 @@ func (e *expiry) command(list string) []any {
 	return []any{"pexpire", list, e.ttl.Milliseconds()}
 }
 
+// commandBySeconds is command for a Redis without PEXPIRE. It rounds up.
 func (e *expiry) commandBySeconds(list string) []any {
 	seconds := (e.ttl + time.Second - 1) / time.Second
 	return []any{"expire", list, int64(seconds)}
 }
 
-// check tries EXPIRE for a list if Redis refused PEXPIRE. It logs when Redis begins to
-// refuse both, and when it no longer does.
+// check looks at the result of a group's expiry. If Redis refused PEXPIRE, check tries EXPIRE.
+// It logs when Redis begins to refuse both, and when one works again.
 func (e *expiry) check(g *group) {
 	if g.expire.Cmd == nil {
 		return
@@ -40,7 +42,7 @@ func (e *expiry) check(g *group) {
 	switch err := g.expire.Err(); {
 	case err == nil && e.refused.Load() && e.refused.Swap(false):
 		e.log.Info("reply lists expire again")
-	case !isRefused(err) || e.refused.Load():
+	case !isRefused(err) || e.refused.Load(): // nothing new
 	case !e.bySeconds.Swap(false) && e.worksBySeconds(g.list):
 		e.bySeconds.Store(true)
 	case !e.refused.Swap(true):

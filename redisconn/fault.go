@@ -1,13 +1,14 @@
 package redisconn
 
-// A failure has pushes that failed together, and why.
+// A failure is pushes that failed together, and why.
 type failure struct {
 	pushes []push
 	fault  fault
 	err    error
 }
 
-// A fault says what is at fault for a failure.
+// A fault says what is at fault for a failure. The pushes are tried again accordingly: after a
+// nodeFault together, as soon as the node works, otherwise each one alone.
 type fault int
 
 const (
@@ -16,7 +17,7 @@ const (
 	listFault              // Redis refused this push, and may accept others
 )
 
-// faultOf returns what is at fault for an error.
+// faultOf returns what is at fault if a command failed with an error.
 func faultOf(err error) fault {
 	switch {
 	case isRefusal(err, nodeRefusals...):
@@ -29,7 +30,7 @@ func faultOf(err error) fault {
 	return connFault
 }
 
-// nodeRefusals are how a refusal begins that is not about the list or the value.
+// nodeRefusals are the codes of refusals that are not about the list or the value.
 var nodeRefusals = []string{
 	"OOM", "MISCONF", "READONLY", "LOADING", "BUSY", "NOAUTH", "WRONGPASS", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS",
 	"UNBLOCKED",

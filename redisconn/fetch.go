@@ -7,7 +7,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A fetcher takes requests from the source for ReadRequest.
+// A fetcher takes requests from the source for ReadRequest. Its one goroutine runs fetch. Any
+// goroutine may call the other methods, except that next and begin are ReadRequest's.
 type fetcher struct {
 	*shared
 	source  source
@@ -18,7 +19,7 @@ type fetcher struct {
 	mu       sync.Mutex    // protects following
 	unread   []delivery    // taken and not read yet, oldest first
 	buried   []delivery    // dead, to be answered with an error
-	fatal    error         // that ended fetch
+	fatal    error         // the error that ended fetch
 	drained  bool          // nothing is taken any more
 	draining chan struct{} // closed by drain
 }
@@ -34,7 +35,7 @@ func newFetcher(s *shared) *fetcher {
 }
 
 // fetch takes requests while there are places for them, until the drain. Then it gives back
-// what was not read, in one call, since the newest go first.
+// all that was not read in one call, which keeps the order: the newest go back first.
 func (f *fetcher) fetch() {
 	defer f.giveBack()
 	var backoff link.Backoff
@@ -72,8 +73,8 @@ func (f *fetcher) fetch() {
 	}
 }
 
-// awaitAllRead waits until all that was taken is read, or for the drain. Popping first
-// would delay a lone call.
+// awaitAllRead waits until all that was taken is read, or for the drain. If fetch popped first,
+// a lone call would be read later.
 func (f *fetcher) awaitAllRead() {
 	for f.hasUnread() {
 		select {
@@ -104,7 +105,8 @@ func (f *fetcher) hand(taken []delivery) {
 	f.unread = append(f.unread, taken...)
 }
 
-// bury hands a dead request to ReadRequest, so that its caller gets an error.
+// bury hands a dead request to ReadRequest, so that its caller gets an error. It does not wait
+// for a place, so there may be more requests than places.
 func (f *fetcher) bury(request string, attempts int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -113,6 +115,7 @@ func (f *fetcher) bury(request string, attempts int) {
 	link.Signal(f.fetched)
 }
 
+// fail makes next return the error that ended fetch.
 func (f *fetcher) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -129,12 +132,12 @@ func (f *fetcher) giveBack() {
 	f.mu.Unlock()
 	var backoff link.Backoff
 	for !f.source.giveBack(back) && link.Wait(backoff.Next(), f.closed) {
-		back = nil // the source has them
+		back = nil // the source keeps them for the next try
 	}
 }
 
-// drain stops the fetcher, also if it is blocked. The fetcher then gives back what was taken
-// and not read.
+// drain stops the fetcher: source.stop ends a take that is blocked. The fetcher then gives back
+// what was taken and not read.
 func (f *fetcher) drain() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -182,14 +185,14 @@ func shift(deliveries *[]delivery) delivery {
 	return first
 }
 
-// begin reports whether a request may be started. If not, it gives the request back in a
-// drain; otherwise another server has taken it over.
+// begin reports whether a request may be started. If not, the server drains, and begin gives
+// the request back, or another server has taken the request over, and begin drops it.
 func (f *fetcher) begin(d delivery) bool {
 	if f.source.begin(d) {
 		return true
 	}
 	if f.isDrained() {
-		f.source.giveBack([]delivery{d}) // if it fails, leave tries again
+		f.source.giveBack([]delivery{d}) // if this fails, leave tries again
 		return false
 	}
 	f.leaseLost.Add(1)

@@ -5,26 +5,28 @@ import (
 	"strings"
 )
 
-// A group is the pushes that one command makes.
+// A group is the pushes that one command makes. All are of one kind, go to one list, and settle
+// requests of one generation.
 type group struct {
 	kind    pushKind
 	list    string
 	pushes  []push
-	resent  bool // some pushes are
+	resent  bool // some pushes may have arrived before
 	large   bool // it is one large message
 	settles bool // its script also settles the requests
 	cmd     unrepeated
 
-	// A list that is a reply list by its name expires by a command. For any other list
-	// a script checks first whether it may expire, which takes longer.
+	// expires says that the list is a reply list by its name: the command expire follows
+	// the push. For any other list a script first checks whether the list may expire, which
+	// takes longer.
 	expires bool
 	expire  unrepeated
 
-	ttl unrepeated // of the list, if no script is run
+	ttl unrepeated // time to live of the list, if plain commands replace the script
 }
 
-// groupsOf groups the pushes that go to the same list. byScript says that the script which
-// pushes answers also settles their requests.
+// groupsOf groups the pushes that go to the same list, in their order, at most maxPush in a
+// group. byScript says that the script which pushes answers also settles their requests.
 func groupsOf(work []push, byScript bool) []*group {
 	if isOneGroup(work) { // most often
 		g := newGroup(work[0], byScript)
@@ -50,6 +52,8 @@ func groupsOf(work []push, byScript bool) []*group {
 	return groups
 }
 
+// isOneGroup reports whether all pushes make one group, without a large message. Pushes to one
+// list are of one kind.
 func isOneGroup(work []push) bool {
 	if len(work) == 0 || len(work) > maxPush {
 		return false
@@ -64,7 +68,7 @@ func isOneGroup(work []push) bool {
 	return true
 }
 
-// newGroup returns the group that a push begins, still without it.
+// newGroup returns the group that begins with a push. It does not add the push.
 func newGroup(first push, byScript bool) *group {
 	isReply := first.kind == pushReply
 	return &group{
@@ -76,7 +80,8 @@ func newGroup(first push, byScript bool) *group {
 	}
 }
 
-// runLength returns how many pushes at the beginning go to the same list: most often all.
+// runLength returns how many pushes at the beginning go to the same list, at most maxPush. It
+// is the room that a group gets, and most often all.
 func runLength(work []push) int {
 	n := 1
 	for n < min(len(work), maxPush) && work[n].list == work[0].list {
@@ -85,8 +90,8 @@ func runLength(work []push) int {
 	return n
 }
 
-// runOfSmall returns how many groups go in one pipeline: those before the next large
-// message, or one that is a large message.
+// runOfSmall returns how many groups go in one pipeline: all before the next large message, or
+// the large message alone.
 func runOfSmall(groups []*group) int {
 	if groups[0].large {
 		return 1

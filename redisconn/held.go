@@ -13,7 +13,8 @@ import (
 )
 
 // A held is the source of a server with AtLeastOnce. Redis holds the requests until they are
-// settled. If the server is silent, others take them over.
+// settled. If the server is silent, others take them over. The hold.Worker does the work; held
+// turns its Requests into deliveries, and pushes into its commands.
 type held struct {
 	*shared
 	events           *events
@@ -21,7 +22,7 @@ type held struct {
 	worker           *hold.Worker // from start on
 	repliesElsewhere bool         // answers go to other nodes than the requests
 
-	back atomic.Int64 // requests to give back that Redis does not have yet
+	back atomic.Int64 // requests to give back whose Release has not worked yet
 }
 
 // maxScriptBytes is how many bytes of requests a script handles at most, not counting the
@@ -54,6 +55,7 @@ func (h *held) start() {
 	})
 }
 
+// take implements source. Each delivery takes the body of its request.
 func (h *held) take(n int) ([]delivery, error) {
 	requests, err := h.worker.Fetch(n)
 	if fatal := h.worker.Err(); fatal != nil {
@@ -75,7 +77,7 @@ func (h *held) stop(done <-chan struct{}) {
 	h.worker.Stop()
 	until := time.Now().Add(closeGrace)
 	for pause := time.Millisecond; link.Wait(pause, done); pause = min(2*pause, 100*time.Millisecond) {
-		h.world.Unblock() // again: a move may have begun since
+		h.world.Unblock() // again and again: a move may have begun since the last time
 		if time.Now().After(until) {
 			h.world.breakMove()
 		}
@@ -86,6 +88,7 @@ func (h *held) begin(d delivery) bool {
 	return d.held == nil || h.worker.Begin(d.held)
 }
 
+// giveBack implements source. A dead request has no hold.Request, and stays in the DeadList.
 func (h *held) giveBack(requests []delivery) bool {
 	var back []*hold.Request
 	for _, d := range requests {
@@ -107,8 +110,8 @@ func (h *held) giveBack(requests []delivery) bool {
 
 var errUnsent = errors.New("redisconn: answers are unsent")
 
-// leave gives back what was not begun. What was begun and is not settled is taken over by
-// others.
+// leave gives back what was not begun, for closeGrace at most. Other servers take over what was
+// begun and is not settled, since its answer could not be sent; errUnsent says so.
 func (h *held) leave() error {
 	if h.worker == nil {
 		return nil
@@ -136,6 +139,7 @@ func (h *held) leave() error {
 
 func (h *held) byScript() bool { return !h.repliesElsewhere }
 
+// settling implements settler. The pushes settle requests of one generation, as a group does.
 func (h *held) settling(list string, pushes []push) hold.Command {
 	answers := make([]hold.Answer, len(pushes))
 	for i, p := range pushes {
@@ -144,7 +148,8 @@ func (h *held) settling(list string, pushes []push) hold.Command {
 	return h.worker.SettleCommand(list, h.opts.ReplyTTL, answers)
 }
 
-// claim settles the requests of each generation by a command of its own.
+// claim implements settler. A command settles requests of one generation, so there is one for
+// each.
 func (h *held) claim(pushes []push) (notHeld map[int]bool, err error) {
 	notHeld = make(map[int]bool)
 	for _, indices := range generations(pushes) {
@@ -164,7 +169,8 @@ func (h *held) claim(pushes []push) (notHeld map[int]bool, err error) {
 	return notHeld, nil
 }
 
-// generations returns the indices of pushes whose requests are of one generation.
+// generations returns the indexes of the pushes of each generation. A push without a request
+// is in none.
 func generations(pushes []push) map[string][]int {
 	of := make(map[string][]int)
 	for i, p := range pushes {
@@ -175,6 +181,7 @@ func generations(pushes []push) map[string][]int {
 	return of
 }
 
+// dropping implements settler. Each push has a request.
 func (h *held) dropping(pushes []push) []any {
 	requests := make([]*hold.Request, len(pushes))
 	for i, p := range pushes {

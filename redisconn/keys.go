@@ -6,9 +6,13 @@ import (
 )
 
 // ownPrefix returns what the names of a queue's own keys begin with. The keys lie in the
-// queue's slot of a Cluster: by the hash tag of the queue or, if it has none, by a tag made
-// of its name. Two kinds of names need another tag, a number in the same slot: {calc}, since
-// its keys would be those of calc, and a name without a tag but with a closing brace.
+// queue's slot of a Cluster, by one of three hash tags:
+//
+//	{shop}calc  {shop}calc:      the queue's own tag
+//	calc        {calc}:          a tag made of the name
+//	{calc}      {N}{calc}:       the number N, which lies in the queue's slot: the keys of
+//	            {calc} would be those of calc
+//	a}b         {N}a}b:          the same: {a}b}: would have the tag a
 func ownPrefix(queue string) string {
 	switch tag := hashTag(queue); {
 	case tag != "" && queue != "{"+tag+"}":
@@ -22,14 +26,15 @@ func ownPrefix(queue string) string {
 // serversKey returns the name of the sorted set of a queue's servers.
 func serversKey(queue string) string { return ownPrefix(queue) + "servers" }
 
-// ownKeys are the ends of the names of our own keys. ownFamilies stand in the names of those
-// that end differently for each server.
+// ownKeys are the ends of the names of our own keys. A key that each server has for itself
+// ends in a name of the server: ownFamilies stand before that.
 var (
 	ownKeys     = []string{":dead", ":ready", ":suspects", ":workers", ":held", ":servers"}
 	ownFamilies = []string{":wake:", ":held:"}
 )
 
-// isOwnKey reports whether a name is that of a key of ours, of any queue.
+// isOwnKey reports whether a name is that of a key of ours, of any queue. Answers must not be
+// pushed onto such a key.
 func isOwnKey(name string) bool {
 	_, rest, ok := cutHashTag(name)
 	if !ok {
@@ -55,6 +60,8 @@ func hashTag(key string) string {
 	return tag
 }
 
+// cutHashTag returns the hash tag of a key, and what follows it. ok is false if there is no
+// tag: as in Redis, the first opening brace counts, and an empty tag is none.
 func cutHashTag(key string) (tag, rest string, ok bool) {
 	_, after, _ := strings.Cut(key, "{")
 	tag, rest, ok = strings.Cut(after, "}")
@@ -64,7 +71,7 @@ func cutHashTag(key string) (tag, rest string, ok bool) {
 	return tag, rest, true
 }
 
-// slots is how many a Cluster has.
+// slots is how many slots a Cluster has.
 const slots = 16384
 
 // slotOf returns the slot in which a key lies.
@@ -90,8 +97,8 @@ func crc16(s string) (crc uint16) {
 	return crc
 }
 
-// tagOfSlot returns the lowest number that lies in a slot: there is one for each,
-// below a million.
+// tagOfSlot returns the lowest number that lies in a slot. Each slot has one below a
+// million.
 func tagOfSlot(slot uint16) string {
 	for n := 0; ; n++ {
 		if tag := strconv.Itoa(n); slotOf(tag) == slot {

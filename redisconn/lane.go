@@ -6,7 +6,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/link"
 )
 
-// A lane sends to one node. It does not wait for a list: what fails goes to the retrier.
+// A lane sends pushes to one node. It never waits because of one list: pushes that fail go to
+// the retrier. The lane and the retrier have one goroutine each.
 type lane struct {
 	outbox  *link.Outbox[push]
 	sender  *sender
@@ -25,7 +26,8 @@ func (l *lane) start(active *sync.WaitGroup) {
 	active.Go(l.retrier.run)
 }
 
-// run sends what waits until the outbox is closed.
+// run sends what waits until the outbox is closed. Then it closes the retrier's stalled, which
+// ends the retrier.
 func (l *lane) run() {
 	defer l.retrier.stalled.close()
 	var spare []push
@@ -37,6 +39,6 @@ func (l *lane) run() {
 		for _, f := range l.sender.send(l.retrier.stalled.sendable(work)) {
 			l.retrier.failed(f)
 		}
-		clear(spare) // it would keep what was sent alive
+		clear(spare) // else it would keep in memory what was sent
 	}
 }

@@ -10,22 +10,24 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A ledger keeps account of a server's answers until they are sent or dropped: of the place
-// or the memory that each one has, and of the request that it settles.
+// A ledger keeps account of a server's answers until they are sent or dropped. An answer has
+// its request's place, or it is parked: then it has given the place back, and its bytes count
+// towards maxParked. The ledger also settles the requests of answers. Any goroutine may call its
+// methods.
 type ledger struct {
 	*shared
 	settler       settler
-	settleRequest func(*hold.Request) // without an answer; the replier's
-	parked        atomic.Int64        // bytes of answers without a place
-	parkedAnswers atomic.Int64
+	settleRequest func(*hold.Request) // the replier's: settles without an answer
+	parked        atomic.Int64        // bytes of the parked answers
+	parkedAnswers atomic.Int64        // how many these are
 }
 
-// maxParked is how many bytes of answers may wait to be sent without a place.
+// maxParked is how many bytes the parked answers may have.
 const maxParked = 16 << 20
 
-// claim settles the requests of answers, unless the script that pushes the answers does. It
-// drops answers to requests that had been taken over, and returns the other pushes. With an
-// error it returns all of them.
+// claim settles the requests of answers before the answers are pushed, unless the script that
+// pushes them does so. It drops the answers to requests that were taken over, and returns the
+// other pushes. With an error it returns all pushes.
 func (l *ledger) claim(work []push) (claimed []push, err error) {
 	if l.settler.byScript() || !slices.ContainsFunc(work, push.mustClaim) {
 		return work, nil
@@ -68,8 +70,8 @@ func (l *ledger) inTime(work []push) []push {
 	})
 }
 
-// arrived notes that a group was pushed. Answers to requests that had been taken over were
-// not pushed, and are dropped.
+// arrived notes that a group was pushed. The script has not pushed the answers to requests that
+// were taken over: arrived drops them.
 func (l *ledger) arrived(g *group) {
 	var notHeld map[int]bool
 	if g.settles {
@@ -78,12 +80,12 @@ func (l *ledger) arrived(g *group) {
 	}
 	answers, places := 0, 0
 	for i, p := range g.pushes {
-		if notHeld[i] && !p.resent { // a resent answer may have settled it the first time
+		if notHeld[i] && !p.resent { // the first push of a resent one may have settled the request
 			l.dropNotHeld(p)
 			continue
 		}
 		if !g.settles {
-			l.settleRequest(p.held) // which was claimed before
+			l.settleRequest(p.held) // after a claim; nothing with AtMostOnce
 		}
 		if !p.notice {
 			answers++
@@ -114,31 +116,32 @@ func (l *ledger) expire(p push) {
 	l.drop(p, fmt.Errorf("redisconn: answer to %q not delivered within %v", p.list, l.opts.ReplyTTL))
 }
 
-// refuse drops an answer that its list, or Redis, refuses.
+// refuse drops an answer or a notice that its list, or Redis, refuses.
 func (l *ledger) refuse(p push, err error) {
-	if !p.notice { // else it was counted before
+	if !p.notice { // replaced counts the answer of a notice
 		l.undelivered.Add(1)
 	}
 	l.drop(p, fmt.Errorf("redisconn: answer to %q: %w", p.list, err))
 }
 
-// replaced notes that a notice was sent in place of an answer. The notice has taken the
-// place of the answer, too.
+// replaced notes that a notice was sent in place of an answer. The notice had the answer's place,
+// which is free by now.
 func (l *ledger) replaced(p push, err error) {
 	l.undelivered.Add(1)
 	l.tellCodec(p.body, undeliverable(p, err))
 }
 
-// drop drops an answer: it tells the codec, frees the place and settles the request.
+// drop drops an answer: it tells the codec, frees the place or the memory, and settles the
+// request.
 func (l *ledger) drop(p push, why error) {
 	l.tellCodec(p.body, why)
 	l.free(p)
 	l.settleRequest(p.held)
 }
 
-// park frees the place of an answer that waits to be sent, if the bytes of such answers do not
-// exceed maxParked. Otherwise the answers to one list would stop the server, and running
-// requests would wait for the answers of others.
+// park parks an answer if the bytes of the parked ones do not exceed maxParked then. It returns
+// the answer as it is now. If all answers kept their places, those to one list that fails would
+// soon have all places, and the server would take no more requests.
 func (l *ledger) park(p push) push {
 	size := len(p.body)
 	if p.kind != pushReply || p.parked > 0 || l.parked.Load()+int64(size) > maxParked {
@@ -151,12 +154,12 @@ func (l *ledger) park(p push) push {
 	return p
 }
 
-// mayPark reports whether one more answer may wait for the one node without a place: as many
-// as there are places. While some are sent, as many again can be made. But where Redis gives
-// requests and refuses answers, the server has to stop.
+// mayPark reports whether one more answer to the only node may be parked before it is sent: as
+// many answers as there are places. So the next answers are made while these are sent. There is
+// a limit because the server has to stop where Redis gives requests and refuses answers.
 func (l *ledger) mayPark() bool { return l.parkedAnswers.Load() < int64(l.opts.Prefetch) }
 
-// free frees the place or the memory of an answer that is sent or dropped.
+// free frees the place or, if it is parked, the memory of an answer that is sent or dropped.
 func (l *ledger) free(p push) {
 	if p.parked > 0 {
 		l.parked.Add(-int64(p.parked))

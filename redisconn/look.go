@@ -8,33 +8,35 @@ import (
 )
 
 // A looker looks at lists that are about to expire: a list with entries other than answers
-// must not expire.
+// must not expire. The watch's goroutine alone looks.
 type looker struct {
 	rdb    redis.UniversalClient
-	ttl    time.Duration                             // of a list that is answered on
-	margin time.Duration                             // between the look and the expiry
-	again  func(found *watched, after time.Duration) // schedules another look at a list
+	ttl    time.Duration                             // of a list after an answer
+	margin time.Duration                             // from the look to the expiry
+	again  func(found *watched, after time.Duration) // schedules another look; the watch's
 }
 
 // A watched is a list that expires.
 type watched struct {
 	list string
-	due  time.Time
-	sums []any // of our answers, as far as we know
+	due  time.Time // for a look
+	sums []any     // SHA-1 of our answers on it, at most maxSums of them
 }
 
 // maxLooks is how many lists are looked at in one pipeline.
 const maxLooks = 100
 
-// untilLook returns how long after an answer its list is looked at.
+// untilLook returns how long after an answer the looker looks at its list.
 func (l *looker) untilLook() time.Duration { return l.ttl - l.margin }
 
-// look looks at lists, all in one pipeline. The last look deletes no list.
+// look looks at lists, all in one pipeline. The last look, when the server is closed, comes long
+// before some lists expire. So it looks at these, too, and deletes no list.
 func (l *looker) look(lists []*watched, last bool) {
 	l.exec(lists, last, true)
 }
 
-// exec runs lookScript for each of the lists.
+// exec runs lookScript for each of the lists: by its hash, if bySHA is set, and then by its text
+// for those for which Redis has not seen the script.
 func (l *looker) exec(lists []*watched, last, bySHA bool) {
 	most, mode := 2*l.margin, "delete"
 	if last {
@@ -58,7 +60,7 @@ func (l *looker) exec(lists []*watched, last, bySHA bool) {
 			unseen = append(unseen, lists[i])
 		case isRefused(err):
 			refused = append(refused, lists[i])
-		case time.Since(lists[i].due) < l.margin: // not expired yet
+		case time.Since(lists[i].due) < l.margin: // another error, and the list is still there
 			l.again(lists[i], l.margin/4)
 		}
 	}
@@ -70,8 +72,9 @@ func (l *looker) exec(lists []*watched, last, bySHA bool) {
 	}
 }
 
-// lookPlain does what it can without a script. It removes the expiry of a list with entries
-// other than answers. The others expire, with what is pushed in their last moments.
+// lookPlain does what is possible without a script. It removes the expiry of a list with
+// entries other than answers. Any other list expires, and with it what is pushed onto it after
+// this look.
 func (l *looker) lookPlain(lists []*watched) {
 	entries := make([]unrepeated, len(lists))
 	pipe(l.rdb, func(pipeline redis.Pipeliner) {
@@ -92,7 +95,8 @@ func (l *looker) lookPlain(lists []*watched) {
 	})
 }
 
-// isAnswer is lookScript's isAnswer.
+// isAnswer reports whether an entry looks like an answer. It is the same function as lookScript's
+// isAnswer.
 func isAnswer(entry string) bool {
 	head := entry[:min(len(entry), 1024)]
 	tail := entry[max(0, len(entry)-64):]
@@ -102,12 +106,12 @@ func isAnswer(entry string) bool {
 		!strings.Contains(head, `"method"`)
 }
 
-// lookScript looks at a list that expires in less than ARGV[1] milliseconds. It knows our
-// answers by their sums, and those of others by isAnswer. If the list has other entries,
-// the script removes the expiry and our answers. If the list has answers alone, the script
-// deletes it, if ARGV[2] is "delete": if the list expired a moment later, what was pushed in
-// between would vanish. The script looks at 1,000 entries and some megabytes at most. It
-// returns the time to live of a list that expires later, else 0.
+// lookScript looks at a list that expires in at most ARGV[1] milliseconds. The other ARGV are
+// the sums of our answers. The script knows our answers by their sums, and those of others by
+// isAnswer. If the list has other entries, the script removes the expiry and our answers. If the
+// list has only answers and ARGV[2] is "delete", the script deletes the list: what is pushed
+// from then on is in a new list, which does not expire. The script looks at 1,000 entries and
+// some megabytes at most. It returns the time to live of a list that expires later, else 0.
 var lookScript = newScript(`
 local list, most, delete = KEYS[1], tonumber(ARGV[1]), ARGV[2] == 'delete'
 local ttl = redis.call('PTTL', list)

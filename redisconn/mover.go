@@ -13,17 +13,17 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A mover waits for requests on a connection whose CLIENT ID it knows: by this id the wait
-// can be ended.
+// A mover waits for requests on a connection whose CLIENT ID it knows: CLIENT UNBLOCK with that
+// id ends the wait. The fetcher calls move, and any goroutine the methods from interrupt on.
 type mover struct {
 	*shared
 	own        *ownClient
-	interrupts chan struct{} // receives if a pause is to end
+	interrupts chan struct{} // receives if a pause has to end
 
 	// The fetcher's own.
 	conn     *redis.Conn
-	id       int64 // of conn; 0: it can't be unblocked
-	noMemory bool  // Redis refused the last move for want of memory
+	id       int64 // of conn; 0: Redis refuses to tell it, or to unblock
+	noMemory bool  // Redis refused the last move since it has no memory
 	warned   bool  // warn has logged
 
 	mu      sync.Mutex // protects following
@@ -37,13 +37,14 @@ type moving struct {
 }
 
 const (
-	// moveMargin is how much longer we wait than Redis does.
+	// moveMargin is how much longer than Redis blocks we wait for its answer.
 	moveMargin = 10 * time.Second
 
-	// shortBlock is how long a move waits if it can't be ended.
+	// shortBlock is how long a move waits if CLIENT UNBLOCK can't end it.
 	shortBlock = time.Second
 
-	// refusedPause is the pause between two takes while Redis has no memory for a move.
+	// refusedPause is the pause before a move if Redis had no memory for the last one, which
+	// therefore did not wait.
 	refusedPause = 100 * time.Millisecond
 )
 
@@ -51,7 +52,7 @@ func newMover(s *shared) *mover {
 	return &mover{shared: s, own: newOwnClient(s, blockTime+moveMargin), interrupts: make(chan struct{}, 1)}
 }
 
-// move waits until there is a request, or for c.Move at most, and runs the script of c.
+// move waits until there is a request, or for c.Move at most, and then runs the script of c.
 func (m *mover) move(c hold.Command) (any, error) {
 	if m.noMemory {
 		link.Wait(refusedPause, m.interrupts)
@@ -78,7 +79,7 @@ func (m *mover) move(c hold.Command) (any, error) {
 	return run.Result()
 }
 
-// begin notes that a move is under way, until done is called.
+// begin notes that a move is under way. It is until done is called.
 func (m *mover) begin() (done func()) {
 	current := &moving{id: m.id, done: make(chan struct{})}
 	m.mu.Lock()
@@ -92,9 +93,9 @@ func (m *mover) begin() (done func()) {
 	}
 }
 
-// send sends the move and the script in one pipeline, so that what was moved is taken at
-// once. If they are sent one after the other, a lone call takes 1.7 times as long as with
-// AtMostOnce, and not 1.3 times.
+// send sends the move and the script in one pipeline, so that the script takes at once what was
+// moved. So a lone call takes 1.3 times as long as with AtMostOnce. If the script were sent after
+// the answer to the move, it would be 1.7 times.
 func (m *mover) send(block time.Duration, c hold.Command) (move, run unrepeated) {
 	ctx := context.Background()
 	pipeline := m.conn.Pipeline()
@@ -121,7 +122,7 @@ func (m *mover) connect() error {
 	defer cancel()
 	conn := client.Conn()
 	id, err := conn.ClientID(ctx).Result()
-	if err == nil { // unblocks nobody, and shows whether CLIENT UNBLOCK is allowed
+	if err == nil { // no client has the id 0: this shows whether CLIENT UNBLOCK is allowed
 		err = conn.ClientUnblock(ctx, 0).Err()
 	}
 	switch {
@@ -147,13 +148,15 @@ func (m *mover) warn(err error) {
 		slog.Any("error", err))
 }
 
+// disconnect closes the connection after an error. The next move makes one, perhaps to another
+// node.
 func (m *mover) disconnect() {
 	_ = m.conn.Close()
 	m.conn = nil
 	m.own.drop(nil)
 }
 
-// interrupt ends a pause.
+// interrupt ends the pause before a move.
 func (m *mover) interrupt() { link.Signal(m.interrupts) }
 
 // underWay returns the move that is under way. It returns nil if there is none, or if it

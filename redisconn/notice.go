@@ -7,7 +7,7 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// undeliverable returns the error to log about an answer that its list, or Redis, refuses.
+// undeliverable returns the error for the codec about an answer in whose place a notice was sent.
 func undeliverable(p push, err error) error {
 	return fmt.Errorf("redisconn: answer of %d bytes to %q can't be delivered: %w", len(p.body), p.list, err)
 }
@@ -20,6 +20,7 @@ func noticeOf(p push, err error) push {
 	return p
 }
 
+// noticeBody returns the error responses to the ids in an answer, or in each item of a batch.
 func noticeBody(body []byte, err error) []byte {
 	type response struct {
 		Version string          `json:"jsonrpc"`

@@ -8,18 +8,19 @@ import (
 )
 
 // A plainPusher pushes by plain commands what a script pushes otherwise. It is for a Redis
-// that runs no scripts.
+// that runs no scripts. Any goroutine may call its methods.
 type plainPusher struct {
 	rdb    redis.UniversalClient
 	expiry *expiry
 
-	noScripts atomic.Int64 // until when scripts are not tried, in Unix nanoseconds
+	noScripts atomic.Int64 // until when scripts are not tried, in Unix nanoseconds; 0: they are
 }
 
-// scriptTime is how long a refusal to run scripts counts.
+// scriptTime is how long scripts are not tried after Redis has refused to run one.
 const scriptTime = time.Minute
 
-// note notes that Redis runs no scripts, if plain commands worked for what it refused.
+// note notes that Redis runs no scripts, if plain commands worked for groups whose scripts it
+// refused. If they did not, the fault lies elsewhere.
 func (p *plainPusher) note(groups []*group) {
 	for _, g := range groups {
 		if g.cmd.Err() == nil {
@@ -44,8 +45,8 @@ func (p *plainPusher) split(groups []*group) (plain, others []*group) {
 	return plain, others
 }
 
-// push does by plain commands what replyScript does. In between, a new list may exist
-// without its expiry, or others may push onto it.
+// push does by plain commands what replyScript does. Between them a new list has no expiry yet,
+// and others may push onto it.
 func (p *plainPusher) push(groups []*group) {
 	pipe(p.rdb, func(pipeline redis.Pipeliner) {
 		for _, g := range groups {

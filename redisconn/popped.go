@@ -8,7 +8,7 @@ import (
 )
 
 // A popped is the source of a server with AtMostOnce. A request that it has popped is
-// nowhere else.
+// nowhere else: there is nothing to begin, to settle or to leave, and these methods do nothing.
 type popped struct {
 	*shared
 	put    func(push) error // the replier's
@@ -40,8 +40,8 @@ func (p *popped) take(n int) ([]delivery, error) {
 	return taken, nil
 }
 
-// beginPop notes that a pop begins, which stop has to end. It reports false after stop: no
-// pop may begin.
+// beginPop notes that a pop begins, which stop has to end. It reports whether the pop may begin:
+// not after stop.
 func (p *popped) beginPop() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,13 +11,13 @@ type push struct {
 	kind   pushKind
 	list   string
 	body   []byte
-	held   *hold.Request // that it settles; nil: none
-	until  time.Time     // an answer is not tried after that
+	held   *hold.Request // the request that it settles; nil: none
+	until  time.Time     // sending an answer is not tried after that
 	resent bool          // it may have arrived before
 
-	claimed bool // its request is settled already
-	alone   bool // it goes in a pipeline of its own
-	parked  int  // its bytes, if it waits without a place; 0: it has one
+	claimed bool // a claim has settled its request
+	alone   bool // the retrier sends it in a pipeline of its own
+	parked  int  // its bytes, if it is parked; 0: it has a place. See ledger
 	notice  bool // it says that an answer can't be delivered
 	strikes int  // how often it failed alone
 }
@@ -25,18 +25,19 @@ type push struct {
 type pushKind int
 
 const (
-	pushReply  pushKind = iota
-	pushBack            // a request that is given back
-	pushWake            // the value that ends a blocked pop
-	pushSettle          // no value: it settles a request without an answer
+	pushReply  pushKind = iota // an answer, or a notice in its place
+	pushBack                   // a request that is given back
+	pushWake                   // the value that ends a blocked pop
+	pushSettle                 // no value: it settles a request without an answer
 )
 
 const (
-	maxPush = 1000 // values in one push: a script's stack is limited
+	// maxPush is how many values one push has: the stack of a script is limited.
+	maxPush = 1000
 
-	// largeMessage is the length from which a message goes in a pipeline of its own.
-	// Redis may close the connection on a message that is too long, and so lose the
-	// rest of the pipeline.
+	// largeMessage is the length beyond which a message goes in a pipeline of its own.
+	// Redis may close the connection at a message that is too long, and the rest of the
+	// pipeline would be lost with it.
 	largeMessage = 256 << 10
 )
 
@@ -44,8 +45,8 @@ func (p push) isLarge() bool { return len(p.body) > largeMessage }
 
 func (p push) isLargeReply() bool { return p.kind == pushReply && p.isLarge() }
 
-// gen returns the generation that has the request, "" if there is none. A command settles
-// requests of one generation.
+// gen returns the generation that holds the request, "" if there is no request. See
+// internal/hold: a command settles requests of one generation.
 func (p push) gen() string {
 	if p.held == nil {
 		return ""
@@ -55,8 +56,8 @@ func (p push) gen() string {
 
 func (p push) mustClaim() bool { return p.kind == pushReply && p.held != nil && !p.claimed }
 
-// MarshalBinary returns the body. A pointer to a push is an argument of a command, as its body
-// would be, but takes no memory of its own.
+// MarshalBinary returns the body. So a pointer to a push can be an argument of a command. Unlike
+// the body itself it needs no memory for that.
 func (p *push) MarshalBinary() ([]byte, error) { return p.body, nil }
 
 // appendBodies appends the pushes that are resent, or those that are not.

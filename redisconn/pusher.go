@@ -28,9 +28,9 @@ func newPusher(s *shared, settler settler) *pusher {
 	}
 }
 
-// push pushes groups. Some need a script: push calls it by its hash, by its text if Redis
-// has not seen it, and replaces it by plain commands if Redis runs no scripts. The result
-// is in the commands of each group.
+// push pushes groups. The results are in the commands of each group. Some groups need a script:
+// push calls it by its hash, then by its text if Redis has not seen it, and replaces it by plain
+// commands if Redis runs no scripts.
 func (p *pusher) push(groups []*group) {
 	if plain, scripted := p.plain.split(groups); len(plain) > 0 {
 		p.plain.push(plain)
@@ -87,7 +87,7 @@ func (p *pusher) command(g *group, bySHA bool) []any {
 	return replyScript.args(bySHA, []string{g.list}, appendBodies(args, g.pushes, false))
 }
 
-// letExpire reports whether the push of a group set the expiry of its list.
+// letExpire reports whether the push of a group, which worked, also set the expiry of its list.
 func (p *pusher) letExpire(g *group) bool {
 	switch {
 	case g.expire.Cmd != nil:
@@ -100,15 +100,15 @@ func (p *pusher) letExpire(g *group) bool {
 	return set == 1
 }
 
-// replyScript pushes answers, and sets the expiry of the list if this push has created the
-// list or the list expires anyway: a reply address may name the list of somebody else. A
-// list that is a reply list by its name needs no such care, see group. The script first
-// removes ARGV[2] answers that may have arrived before. It returns 1 if it has set the
-// expiry.
+// replyScript pushes answers. It sets the expiry of the list if this push has created the list
+// or the list expires anyway: a reply address may name the list of somebody else. A list that
+// is a reply list by its name needs no script, see group. ARGV are the time to live, how many of
+// the answers may have arrived before, then the answers, these first: the script removes them
+// from the list before it pushes all. It returns 1 if it has set the expiry, else 0.
 //
 // The script leaves a key of another type as it is. pcall reports that as plain WRONGTYPE;
 // before Redis 7.0 call would wrap the error. pcall also lets the script go on if the user
-// has no right to PTTL or PEXPIRE: an error after the push would have the answer pushed
+// has no right to PTTL or PEXPIRE: if it failed after the push, the answer would be pushed
 // twice.
 var replyScript = newScript(`
 for i = 1, tonumber(ARGV[2]) do redis.pcall('LREM', KEYS[1], 0, ARGV[2+i]) end

@@ -12,10 +12,11 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A QueueState is what Redis knows of a queue at one time, as Look returns it.
+// A QueueState is what Redis knows of a queue at one time, as Look returns it. Redis does not
+// know the requests that servers with AtMostOnce have.
 type QueueState struct {
 	Waiting int `json:"waiting"` // requests that no server has taken; batches count once
-	Held    int `json:"held"`    // requests that servers with AtLeastOnce have; those of others are not known
+	Held    int `json:"held"`    // requests that servers with AtLeastOnce have
 	Dead    int `json:"dead"`    // requests in the DeadList
 	Servers int `json:"servers"` // that have announced themselves, see Servers
 
@@ -24,10 +25,11 @@ type QueueState struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 }
 
-// Look returns the state of a queue. It changes nothing, and costs Redis the same however
-// many requests wait: some quick commands, and one for each server with AtLeastOnce, which
-// lists what that has. The request at the head of the queue is read whole. As with Servers, the
-// error says that Redis did not answer, refused a command, or does not tell its time.
+// Look returns the state of a queue. It changes nothing. It costs Redis the same however many
+// requests wait: some quick commands, and for each server with AtLeastOnce a command that lists
+// what that server has. It reads the whole request at the head of the queue, for its deadline.
+// As with Servers, the error says that Redis did not answer, refused a command, or does not tell
+// its time.
 func Look(ctx context.Context, rdb redis.UniversalClient, queue string) (state QueueState, err error) {
 	if err := checkQueue(rdb, queue); err != nil {
 		return state, err
@@ -39,6 +41,7 @@ func Look(ctx context.Context, rdb redis.UniversalClient, queue string) (state Q
 	return state, nil
 }
 
+// look asks in two round trips after the time: the second one needs the names of the servers.
 func look(ctx context.Context, rdb redis.UniversalClient, queue string) (state QueueState, err error) {
 	now, err := brokerTime(ctx, rdb, queue)
 	switch {
@@ -70,8 +73,8 @@ func look(ctx context.Context, rdb redis.UniversalClient, queue string) (state Q
 	return state, err
 }
 
-// execute runs the commands of a pipeline, and returns the error of the first that failed. One
-// that has found nothing has not.
+// execute runs the commands of a pipeline, and returns the error of the first one that failed. A
+// command that has found nothing has not failed.
 func execute(ctx context.Context, pipeline redis.Pipeliner) error {
 	commands, err := pipeline.Exec(ctx)
 	if err == nil || len(commands) == 0 {
@@ -85,7 +88,7 @@ func execute(ctx context.Context, pipeline redis.Pipeliner) error {
 	return nil
 }
 
-// deadlineOf returns the deadline in a request, zero if it has none.
+// deadlineOf returns the deadline that a request carries, zero if it carries none.
 func deadlineOf(request string) time.Time {
 	var h jsonrpc2.Header
 	h.Scan([]byte(request))
@@ -95,7 +98,7 @@ func deadlineOf(request string) time.Time {
 	return time.Time{}
 }
 
-// countHeld counts the requests that workers hold.
+// countHeld counts the requests that workers hold. workers are the fields of keys.Workers.
 func countHeld(ctx context.Context, rdb redis.UniversalClient, keys hold.Keys, workers []string) (held int, err error) {
 	if len(workers) == 0 {
 		return 0, nil

@@ -29,8 +29,8 @@ type replier struct {
 
 	mu          sync.Mutex       // protects following
 	lanes       map[string]*lane // by the address of their node
-	lanesClosed bool
-	active      sync.WaitGroup // counts the lanes' goroutines
+	lanesClosed bool             // no lane is added any more
+	active      sync.WaitGroup   // counts the lanes' goroutines
 }
 
 func newReplier(s *shared, settler settler) *replier {
@@ -55,15 +55,17 @@ func (r *replier) newLane() *lane {
 	return newLane(&sender{shared: r.shared, settler: r.settler, ledger: r.ledger, pusher: r.pusher, watch: r.watch})
 }
 
-// start starts the goroutines. More start with each further lane.
+// start starts the goroutines of the one node's lane. On a Cluster each lane's start when the
+// lane is made.
 func (r *replier) start() {
 	if r.only != nil {
 		r.only.start(&r.active)
 	}
 }
 
-// lane returns the lane of a list's node, or nil when the lanes are closed. go-redis may find
-// another node when the lane sends; the lanes only keep the nodes from delaying each other.
+// lane returns the lane of a list's node. It returns nil if there is none and the lanes are
+// closed. When the lane sends, go-redis finds the node anew, and it may be another one: the
+// lanes serve only to keep the nodes from delaying each other.
 func (r *replier) lane(list string) *lane {
 	if r.only != nil {
 		return r.only
@@ -83,6 +85,7 @@ func (r *replier) lane(list string) *lane {
 	return l
 }
 
+// put hands a push to the lane of its list's node. It never blocks. After close it fails.
 func (r *replier) put(p push) error {
 	list := p.list
 	if p.kind == pushSettle {
@@ -92,9 +95,11 @@ func (r *replier) put(p push) error {
 	if l == nil {
 		return net.ErrClosed
 	}
-	return l.outbox.Put(p, 0) // the places limit what waits
+	return l.outbox.Put(p, 0) // no bytes: the places and maxParked limit what waits
 }
 
+// reply hands over an answer. request is what the answer settles: nil with AtMostOnce, and if the
+// request is dead. reply copies the body. If it fails, it has freed the place.
 func (r *replier) reply(request *hold.Request, list string, body []byte) error {
 	until := time.Now().Add(r.opts.ReplyTTL)
 	p := push{kind: pushReply, list: list, body: append([]byte(nil), body...), held: request, until: until}
@@ -108,14 +113,16 @@ func (r *replier) reply(request *hold.Request, list string, body []byte) error {
 	return err
 }
 
-// settleRequest settles a request without an answer, or one whose answer is pushed.
+// settleRequest settles a request that gets no answer, or whose answer was pushed after a claim.
+// It does nothing for a nil request.
 func (r *replier) settleRequest(request *hold.Request) {
 	if request != nil {
 		_ = r.put(push{kind: pushSettle, held: request}) // if the lanes are closed, it is taken over
 	}
 }
 
-// close sends what waits, for closeGrace at most, and returns what is left.
+// close sends what waits, for closeGrace at most, and returns what is left. It also ends the
+// watch, and removes the wake list.
 func (r *replier) close() (unsent []push) {
 	r.mu.Lock()
 	r.lanesClosed = true

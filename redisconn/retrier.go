@@ -2,24 +2,26 @@ package redisconn
 
 import "slices"
 
-// A retrier sends again what a lane could not send. A push that failed because of its list
-// or itself goes alone. The retrier also sends large messages in the first place, so that
-// they do not delay the lane.
+// A retrier sends again what a lane could not send. Pushes that failed because of the node go
+// together. A push that failed because of its list, or because of itself, goes alone. The retrier
+// also sends all large answers, even the first time, so that they do not delay the lane.
 //
-// If an answer fails alone while others arrive, the retrier sends its caller a notice in
-// place of it.
+// If an answer fails alone twice, the retrier sends its caller a notice in place of the answer.
+// If the notice fails, too, Redis may refuse more than this list: the answer is dropped only if
+// others have arrived meanwhile, and after maxStrikes.
 type retrier struct {
 	sender  *sender
 	stalled *stalled
 }
 
-// maxStrikes is how often an answer fails alone, and its notice too, before the answer is
-// dropped: in about a second.
+// maxStrikes is how often an answer fails alone before it is dropped, if its notice fails, too:
+// in about a second.
 const maxStrikes = 5
 
 func newRetrier(s *sender) *retrier { return &retrier{sender: s, stalled: newStalled()} }
 
-// failed keeps the pushes of a failure, to try them again.
+// failed keeps the pushes of a failure, to try them again. Unless the node is at fault, it parks
+// answers: they may wait for long, while others are sent.
 func (r *retrier) failed(f failure) {
 	if f.fault != nodeFault {
 		for i, p := range f.pushes {
@@ -30,8 +32,8 @@ func (r *retrier) failed(f failure) {
 	r.stalled.putFailed(f, r.sender.sent.Load())
 }
 
-// run sends what failed until the lane is closed and all is sent, or closeGrace is
-// over.
+// run sends what failed until the lane is closed and all is sent, or closeGrace is over. What is
+// left stays in stalled.
 func (r *retrier) run() {
 	for {
 		due, pause, done := r.stalled.due()
@@ -46,8 +48,8 @@ func (r *retrier) run() {
 	}
 }
 
-// try sends what is due: first together what failed only because of the node, then the
-// other pushes one by one. It stops when the node fails.
+// try sends what is due: first, together, what failed only because of the node, then the other
+// pushes one by one. It stops when the node fails.
 func (r *retrier) try(due []stalledList) {
 	before := r.sender.sent.Load()
 	var together []push
@@ -80,8 +82,8 @@ func (r *retrier) tryTogether(pushes []push) (works bool) {
 	return works
 }
 
-// tryAlone sends one push. If an answer fails alone a second time, tryAlone sends a notice in
-// its place. It reports whether the node works.
+// tryAlone sends one push, and reports whether the node works. If an answer fails alone for the
+// second time, tryAlone sends a notice in its place.
 func (r *retrier) tryAlone(p push) (works bool) {
 	failed := r.sender.send([]push{p})
 	if len(failed) == 0 {
@@ -105,8 +107,8 @@ func (r *retrier) tryAlone(p push) (works bool) {
 	return true
 }
 
-// notTold handles an answer whose notice failed as f, too. It reports whether the node works:
-// unless Redis refused the notice, the node is at fault.
+// notTold handles an answer that failed with err and whose notice failed as f. It reports whether
+// the node works: if the notice failed, but Redis did not refuse it, the node is at fault.
 func (r *retrier) notTold(p push, err error, f failure) (works bool) {
 	switch {
 	case f.fault != listFault:

@@ -37,8 +37,7 @@ func (s script) args(bySHA bool, keys []string, args []any) []any {
 	return append(cmd, args...)
 }
 
-// run runs a script. go-redis sends it again after a fault, so it must do no harm to run
-// the script twice.
+// run runs a script that may run twice: go-redis sends it again after a fault.
 func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) *redis.Cmd {
 	cmd := redis.NewCmd(ctx, s.args(true, keys, args)...)
 	_ = rdb.Process(ctx, cmd)
@@ -49,8 +48,8 @@ func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []strin
 	return cmd
 }
 
-// runOnce is run for a script that must not run twice: go-redis does not send it again, so
-// after a fault it may have run.
+// runOnce runs a script that must not run twice: go-redis does not send it again. After a fault
+// the script may have run.
 func (s script) runOnce(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) *redis.Cmd {
 	cmd := newUnrepeated(ctx, s.args(true, keys, args)...)
 	_ = rdb.Process(ctx, cmd)

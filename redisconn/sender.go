@@ -6,7 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// A sender sends pushes to one node, and handles the results.
+// A sender sends pushes to one node, and handles the results. A lane and its retrier share
+// it: both may call it at the same time.
 type sender struct {
 	*shared
 	settler settler
@@ -14,11 +15,13 @@ type sender struct {
 	pusher  *pusher
 	watch   *watch
 
-	sent atomic.Int64 // groups that arrived, which shows that the node works
+	sent atomic.Int64 // groups that arrived: while it rises, the node works
 	woke atomic.Bool  // the wake list may exist, and has to be removed
 }
 
-// send sends all pushes, and returns what failed. Any goroutine may call it.
+// send sends all pushes, and returns those to be tried again, with their errors. It drops the
+// answers whose time is over, those whose list refuses them, and those whose requests were
+// taken over.
 func (s *sender) send(work []push) (failed []failure) {
 	if len(work) == 0 {
 		return nil
@@ -68,7 +71,7 @@ func (s *sender) finish(g *group) (f failure, done bool) {
 	if certainlyNotRun(err, false) {
 		return f, false
 	}
-	if g.kind == pushBack { // given back twice, it would run twice
+	if g.kind == pushBack { // a request that is given back twice would run twice
 		for _, p := range g.pushes {
 			s.tellCodec(p.body, fmt.Errorf("redisconn: request may be lost, not known to be given back: %w", err))
 		}

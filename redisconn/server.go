@@ -17,17 +17,18 @@ import (
 )
 
 // A ServerConn serves a queue. Listen makes it; give it to one codec, as jsonrpc2.Serve
-// does. The codec calls and closes it. Err and Stats are for any goroutine. These are its
-// main goroutines; the first ReadRequest starts them and Close awaits them:
+// does. The codec calls and closes it. Err and Stats are for any goroutine. A request passes:
 //
-//	fetch         wait for free places (there are Prefetch), take as many requests
+//	fetch         on its own goroutine: wait for free places, take as many requests
 //	ReadRequest   on the codec's goroutine: scan a request, find its reply list
-//	Reply         on any: hand the answer to the replier
-//	replier       one for each Redis node: push all answers that wait, free their places
+//	Reply         on any goroutine: hand the answer to the replier
+//	lane          on its own goroutine, one for each Redis node: push all answers that wait,
+//	              free their places
 //
-// Other goroutines announce the server, try failed answers again, end the wait of fetch in a
-// drain, look at reply lists before they expire and, with AtLeastOnce, beat and take over
-// requests.
+// There are Prefetch places. Other goroutines announce the server, try failed answers again,
+// end the wait of fetch in a drain, look at reply lists before they expire and, with
+// AtLeastOnce, beat and take over requests. The first ReadRequest starts the ServerConn's
+// goroutines, and Close awaits them.
 type ServerConn struct {
 	*shared
 	running   atomic.Bool // from the first ReadRequest on
@@ -38,8 +39,8 @@ type ServerConn struct {
 	deliverer *deliverer // ReadRequest's own
 	announcer *announcer
 
-	start      sync.Once   // runs the goroutines, unless closed first
-	unwatch    func() bool // ends the watch of ReadRequest's context
+	start      sync.Once   // runs the goroutines, unless Close comes first
+	unwatch    func() bool // from then on the end of ReadRequest's context drains nothing
 	fetching   sync.WaitGroup
 	announcing sync.WaitGroup
 	closing    sync.Once
@@ -82,6 +83,8 @@ func (s *ServerConn) Open(settings jsonrpc2.Settings) error {
 	return nil
 }
 
+// run starts the goroutines. The end of ctx, the context of the first ReadRequest, drains the
+// server.
 func (s *ServerConn) run(ctx context.Context) {
 	s.places = link.NewPlaces(s.opts.Prefetch)
 	s.running.Store(true)
@@ -93,10 +96,11 @@ func (s *ServerConn) run(ctx context.Context) {
 		<-s.fetcher.draining
 		s.source.stop(s.fetcher.done)
 	})
-	s.unwatch = context.AfterFunc(ctx, s.fetcher.drain) // also while the codec does not read
+	s.unwatch = context.AfterFunc(ctx, s.fetcher.drain) // the codec may not be reading then
 }
 
-// ReadRequest implements jsonrpc2.ServerConn.
+// ReadRequest implements jsonrpc2.ServerConn. It returns io.EOF after Close, and an error that
+// ended the fetcher. It skips a request that may no longer be started: see begin.
 func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
 	s.start.Do(func() { s.run(ctx) })
 	s.deliverer.forget()
@@ -123,8 +127,8 @@ func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error)
 	}
 }
 
-// Err implements jsonrpc2.ServerConn: it returns what is wrong, nil while all works. It is
-// not nil before the broker has answered, which is asked when Serve has begun.
+// Err implements jsonrpc2.ServerConn: it returns what is wrong, nil while all works. It
+// returns an error until Redis has first answered, which is not asked before Serve begins.
 func (s *ServerConn) Err() error {
 	select {
 	case <-s.closed:
@@ -137,11 +141,11 @@ func (s *ServerConn) Err() error {
 	return s.impairment()
 }
 
-// Close implements jsonrpc2.ServerConn. It takes as long as that of a ClientConn. Its
-// error says how many answers, and requests that it gave back, may not have arrived.
+// Close implements jsonrpc2.ServerConn. It takes as long as ClientConn.Close. Its error says
+// how many messages, answers and requests given back, are not known to have arrived.
 func (s *ServerConn) Close() error {
 	s.closing.Do(func() {
-		s.start.Do(func() { s.unwatch = func() bool { return true } }) // or never
+		s.start.Do(func() { s.unwatch = func() bool { return true } }) // nothing starts any more
 		s.unwatch()
 		close(s.closed)
 		s.fetcher.drain()
@@ -155,8 +159,8 @@ func (s *ServerConn) Close() error {
 	return s.closeErr
 }
 
-// loseUnsent tells the codec of answers and requests that are lost, since they could not be
-// pushed. It returns an error if there are any.
+// loseUnsent tells the codec about the answers and requests that could not be pushed: they are
+// lost. It returns an error if there are any.
 func (s *ServerConn) loseUnsent(unsent []push) error {
 	lost := 0
 	cause := s.closeCause()
@@ -178,7 +182,7 @@ func (s *ServerConn) loseUnsent(unsent []push) error {
 		s.queue, addressOf(s.rdb), lost, cause)
 }
 
-// leave ends the source, and logs if it can't give back all that it holds.
+// leave ends the source. It logs if the source can't give back all that it holds.
 func (s *ServerConn) leave() {
 	if err := s.source.leave(); err != nil {
 		s.state.Logger.Error("lease not ended: what is held is taken over when it runs out",

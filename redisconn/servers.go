@@ -22,9 +22,9 @@ type Server struct {
 
 // Servers returns the servers of a queue whose announcements have not ended, the oldest
 // first. A server that was killed is among them for up to 30 s. Servers that are not of this
-// package do not announce themselves. Anybody may write announcements: what is none is left
-// out. The error says that Redis did not answer, refused a command, or tells its time neither
-// by TIME nor by a script.
+// package do not announce themselves. Anybody may write to the set of announcements: Servers
+// leaves out members that are no announcements. The error says that Redis did not answer,
+// refused a command, or tells its time neither by TIME nor by a script.
 func Servers(ctx context.Context, rdb redis.UniversalClient, queue string) ([]Server, error) {
 	if err := checkQueue(rdb, queue); err != nil {
 		return nil, err
@@ -65,5 +65,6 @@ func countServers(queue string, now int64) []any {
 	return []any{"zcount", serversKey(queue), lastingFrom(now), "+inf"}
 }
 
-// lastingFrom returns the lowest score of an announcement that has not ended.
+// lastingFrom returns the lowest score of an announcement that has not ended: as an exclusive
+// bound, since a score is when the announcement ends.
 func lastingFrom(now int64) string { return fmt.Sprintf("(%d", now) }

@@ -15,24 +15,25 @@ import (
 // backoff of its own. Any goroutine may call its methods.
 type stalled struct {
 	wake chan struct{} // receives if there may be something to do
-	busy atomic.Bool   // something may be kept, so that what follows may have to wait
+	busy atomic.Bool   // something is kept, and what comes after it may have to wait
 
 	mu       sync.Mutex // protects following
 	lists    map[string]*stalledList
 	down     bool         // the node is at fault
 	backoff  link.Backoff // of the node
-	until    time.Time    // the node is not tried before
+	until    time.Time    // while down: the node is not tried before
 	closed   bool
-	deadline time.Time // to give up, if closed
+	deadline time.Time // if closed: when to give up
 }
 
-// A stalledList is what waits for a list.
+// A stalledList is what waits for a list. While the retrier tries the pushes, the list stays here
+// without them, so that later pushes wait behind them.
 type stalledList struct {
 	list    string
 	pushes  []push
 	backoff link.Backoff
-	next    time.Time // not tried before
-	sent    int64     // groups that the sender had sent when it last failed; -1: it has not
+	next    time.Time // the list is not tried before
+	sent    int64     // the sender's sent when the list last failed; -1: it has not failed
 }
 
 const maxReplyPause = 5 * time.Second // between two tries
@@ -41,7 +42,8 @@ func newStalled() *stalled {
 	return &stalled{wake: make(chan struct{}, 1), lists: make(map[string]*stalledList)}
 }
 
-// sendable returns the pushes that can be sent at once, and keeps the others.
+// sendable returns the pushes that can be sent at once. It keeps the others: large answers, all
+// while the node is at fault, and those to lists for which something is kept.
 func (s *stalled) sendable(work []push) []push {
 	if !s.busy.Load() && !slices.ContainsFunc(work, push.isLargeReply) {
 		return work
@@ -59,8 +61,8 @@ func (s *stalled) sendable(work []push) []push {
 	return rest
 }
 
-// add adds a push to those of its list, which is tried at once if it is new here.
-// It is called with s.mu locked.
+// add adds a push to those of its list. A list that is new here is due at once. add is called
+// with s.mu locked.
 func (s *stalled) add(p push) *stalledList {
 	l := s.lists[p.list]
 	if l == nil {
@@ -74,7 +76,7 @@ func (s *stalled) add(p push) *stalledList {
 	return l
 }
 
-// putFailed keeps pushes that failed when the sender had sent so many groups.
+// putFailed keeps the pushes of a failure. sent is the sender's sent at that time.
 func (s *stalled) putFailed(f failure, sent int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,7 +94,7 @@ func (s *stalled) putFailed(f failure, sent int64) {
 
 // nodeFailed notes that the node is at fault. It is called with s.mu locked.
 func (s *stalled) nodeFailed() {
-	if now := time.Now(); !s.down || !now.Before(s.until) { // else it is noted already
+	if now := time.Now(); !s.down || !now.Before(s.until) { // else the pause has begun already
 		s.down = true
 		s.until = now.Add(min(s.backoff.Next(), maxReplyPause))
 	}
@@ -107,9 +109,9 @@ func (s *stalled) putBack(pushes []push) {
 	}
 }
 
-// due returns what to try now: first what failed least often and is shortest. If there is
-// nothing, pause is how long to wait; if it is negative, until something comes. done reports
-// that nothing is to be tried any more.
+// due returns what to try now, and takes it: first what failed least often and is shortest. If
+// there is nothing, pause says how long to wait. If pause is negative, the retrier waits until
+// something comes. done says that the retrier has to end.
 func (s *stalled) due() (due []stalledList, pause time.Duration, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,14 +161,16 @@ func (s *stalled) wait(d time.Duration) {
 	link.Wait(d, s.wake)
 }
 
-// failedAt reports whether a list last failed when the sender had sent so many groups.
+// failedAt reports whether the sender's sent was the same when a list last failed: so nothing has
+// arrived since. The list is one of those that are tried.
 func (s *stalled) failedAt(list string, sent int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lists[list].sent == sent
 }
 
-// tried notes that lists were tried, and whether the node works.
+// tried notes that lists were tried, and whether the node works. It forgets the lists of which
+// nothing is left.
 func (s *stalled) tried(due []stalledList, works bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,7 +201,7 @@ func (s *stalled) close() {
 	link.Signal(s.wake)
 }
 
-// appendLeft appends the pushes that are left.
+// appendLeft appends the pushes that are left when the retrier has ended.
 func (s *stalled) appendLeft(left []push) []push {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,28 +14,28 @@ import (
 // A watch looks again at lists that expire because of our answers and that are no reply
 // lists by their names. A reply address may name the queue of another service, and what was
 // pushed there since would vanish with the answer. Shortly before a list expires, the watch
-// deletes it if it has answers alone, and else removes its expiry. The watch has one
-// goroutine, from the first such list until it is closed.
+// deletes it if it has only answers, and otherwise removes its expiry. The watch has one
+// goroutine, from the first such list until it is closed. Any goroutine may call add.
 type watch struct {
 	looker  *looker
 	state   *link.State
-	prefix  string        // of the reply lists, besides the default
+	prefix  string        // ReplyPrefix, which begins the names of reply lists, too; may be empty
 	closing chan struct{} // closed by close
 	looking sync.WaitGroup
 
-	mu      sync.Mutex // protects following
-	lists   map[string]*list.Element
-	order   list.List // of *watched, the first due first
+	mu      sync.Mutex               // protects following
+	lists   map[string]*list.Element // the elements of order, by the names of their lists
+	order   list.List                // of *watched, the first due first
 	started bool
 	closed  bool
 }
 
 const (
-	maxWatched  = 10_000   // lists; beyond that the oldest are forgotten, and expire
-	maxSums     = 16       // answers that are known for one list
-	maxSummed   = 64 << 10 // bytes of an answer that is known by its sum
-	maxMargin   = 2 * time.Second
-	closingLook = time.Second // how long Close looks
+	maxWatched  = 10_000          // lists; of more the one due first is forgotten, and expires
+	maxSums     = 16              // sums of answers that are kept for one list
+	maxSummed   = 64 << 10        // bytes of an answer whose sum is kept
+	maxMargin   = 2 * time.Second // from a look to the expiry, at most
+	closingLook = time.Second     // how long Close looks
 )
 
 func newWatch(s *shared) *watch {
@@ -93,11 +93,11 @@ func (w *watch) remove(e *list.Element) *watched {
 	return found
 }
 
-// again notes that a list is to be looked at once more.
+// again notes that a list has to be looked at once more, unless an answer has come meanwhile.
 func (w *watch) again(found *watched, after time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.lists[found.list] != nil || w.closed { // answered again meanwhile
+	if w.lists[found.list] != nil || w.closed {
 		return
 	}
 	found.due = time.Now().Add(after)
@@ -112,8 +112,8 @@ func (w *watch) again(found *watched, after time.Duration) {
 	}
 }
 
-// run looks at lists shortly before they expire, until the watch is closed. Then it
-// looks at all a last time.
+// run looks at lists shortly before they expire, until the watch is closed. Then it looks at all
+// of them a last time.
 func (w *watch) run() {
 	for {
 		due, pause := w.due(time.Now())
@@ -145,8 +145,8 @@ func (w *watch) lookAtAll() {
 	}
 }
 
-// due takes the lists that are due at a time, maxLooks at most. If there are none,
-// pause says how long to wait.
+// due takes the lists that are due at a time, maxLooks at most. If there are none, pause says how
+// long to wait: a list that is added later is due no sooner than untilLook from then.
 func (w *watch) due(now time.Time) (due []*watched, pause time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -160,6 +160,7 @@ func (w *watch) due(now time.Time) (due []*watched, pause time.Duration) {
 	return due, w.looker.untilLook()
 }
 
+// close ends the watch, and waits for the last look.
 func (w *watch) close() {
 	w.mu.Lock()
 	w.closed = true

@@ -10,15 +10,15 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A world is what a hold.Worker acts on: Redis, by the user's client and by two clients of
-// our own. So neither a move that waits nor a slow command delays a beat.
+// A world is what a hold.Worker acts on: Redis, by the user's client and by two clients of our
+// own, for moves and for beats. So neither a move that waits nor a slow command delays a beat.
 type world struct {
 	*shared
 	began time.Time
 	mover *mover
 	beats *ownClient
 
-	unblocks chan struct{} // receives if a move is to end
+	unblocks chan struct{} // receives if a move has to end
 	stopped  chan struct{} // closed by close
 	active   sync.WaitGroup
 }
@@ -43,12 +43,12 @@ func (w *world) Now() time.Duration { return time.Since(w.began) }
 // Go implements hold.World.
 func (w *world) Go(f func()) { w.active.Go(f) }
 
-// joinGrace is how long a join may take that is under way when the server leaves.
+// joinGrace is how long a join that is under way when the server leaves may take.
 const joinGrace = 500 * time.Millisecond
 
-// close stops the goroutines and waits for them. Leave has stopped those of the worker. One
-// that joins in this moment leaves again when it has the answer: so it gets it, if Redis
-// answers.
+// close stops the goroutines and waits for them. Worker.Leave has stopped those of the worker.
+// But a join may still be under way: when its answer comes, the worker leaves that generation,
+// too. So close gives the answer time to come before it closes the connection.
 func (w *world) close() {
 	close(w.stopped)
 	ended := make(chan struct{})
@@ -62,7 +62,8 @@ func (w *world) close() {
 	w.mover.close()
 }
 
-// Do implements hold.World.
+// Do implements hold.World. It sends beats and moves once. go-redis may send any other script
+// again after a fault.
 func (w *world) Do(path hold.Path, c hold.Command) (reply any, err error) {
 	switch {
 	case path == hold.Beating:
@@ -80,6 +81,8 @@ func (w *world) Do(path hold.Path, c hold.Command) (reply any, err error) {
 	return reply, err
 }
 
+// beat sends a command on the connection for beats. After an error the next beat makes another
+// connection, perhaps to another node.
 func (w *world) beat(c hold.Command) (any, error) {
 	client, err := w.beats.get()
 	if err != nil {
@@ -92,7 +95,7 @@ func (w *world) beat(c hold.Command) (any, error) {
 	return reply, err
 }
 
-// Unblock implements hold.World. It does not wait.
+// Unblock implements hold.World. It does not wait for the move to end.
 func (w *world) Unblock() {
 	w.mover.interrupt()
 	link.Signal(w.unblocks)
@@ -101,8 +104,8 @@ func (w *world) Unblock() {
 // breakMove ends a move that Redis does not end, by closing its connection.
 func (w *world) breakMove() { w.mover.breakOff(nil) }
 
-// moveGrace is how long the answer to a move may take that no longer blocks in Redis. After
-// that its connection counts as dead.
+// moveGrace is how long the answer to a move may take once the move no longer blocks in Redis.
+// After that its connection counts as dead.
 const moveGrace = time.Second
 
 // unblock ends moves until the world is closed.
@@ -122,6 +125,7 @@ func (w *world) unblock() {
 			continue // the next beat asks for it again
 		}
 		waited, err := client.ClientUnblock(context.Background(), m.id).Result()
+		// 0 says that Redis knows of no move that blocks, on a connection of this id.
 		if err == nil && waited == 0 && link.Wait(moveGrace, m.done) {
 			w.mover.breakOff(m)
 		}
@@ -130,8 +134,8 @@ func (w *world) unblock() {
 
 // A signal is a hold.Signal. Set wakes all that wait.
 type signal struct {
-	mu    sync.Mutex // protects following
-	set   bool
+	mu    sync.Mutex    // protects following
+	set   bool          // Set was called since the last reset
 	woken chan struct{} // closed by Set
 }
 
