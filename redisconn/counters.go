@@ -28,12 +28,12 @@ type ServerStats struct {
 
 	// Requests and answers that were dropped.
 	NoAddress   int64 `json:"no_address"`  // calls without a reply list, or with a name over 255 bytes
-	Refused     int64 `json:"refused"`     // calls whose reply list is a queue's key or lacks ReplyPrefix
+	Refused     int64 `json:"refused"`     // calls whose list is a queue's key, or lacks ReplyPrefix
 	Expired     int64 `json:"expired"`     // answers not sent within ReplyTTL
 	Undelivered int64 `json:"undelivered"` // answers that their list, or Redis, refused
 
 	// With AtLeastOnce.
-	TakenOver   int64 `json:"taken_over"`   // others' requests, or its own after a failover, made suspects
+	TakenOver   int64 `json:"taken_over"`   // others' requests made suspects; its own after a failover
 	LeaseLost   int64 `json:"lease_lost"`   // requests taken over before they began or were answered
 	Dead        int64 `json:"dead"`         // requests given up after MaxAttempts
 	DeadDropped int64 `json:"dead_dropped"` // requests dropped from the DeadList because of MaxDead

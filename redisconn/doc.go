@@ -89,7 +89,7 @@
 //
 // # Delivery semantics
 //
-// A request is sent when Redis has answered its push. It is never pushed again if the
+// A request counts as sent when Redis has answered its push. It is never pushed again if the
 // first push may have arrived. In that case a call waits for its answer until its timeout,
 // and a notification fails with jsonrpc2.ErrUnconfirmed. Servers take requests in the order of
 // the pushes, but several servers, and several running methods, finish them in any order.

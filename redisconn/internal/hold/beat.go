@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// maxPace is the longest pause between two beats. If a worker dies after its move has made a
-// request ready, the request waits for a beat of another.
+// maxPace is the longest pause between two beats. It also bounds how long a request waits that
+// the move of a worker made ready just before the worker died: the next beat of another worker
+// finds it.
 const maxPace = time.Second
 
 // BeatTime returns how long a beat may take.
@@ -18,11 +19,11 @@ func BeatTime(lease time.Duration) time.Duration { return lease / 4 }
 
 // beat beats until the worker leaves:
 //
-//	join       begin a generation, if there is none
-//	hear       else change its row, and look at those of the others
-//	  observe      find the silent ones
-//	  findOrphans
-//	  hasUnheard   end a wait if the answer to a take was lost
+//	join           if there is no generation: begin one
+//	hear           else: change its row, and look at what Redis has
+//	  observe        find the generations that are silent
+//	  findOrphans    find the requests whose settling was undone
+//	  hasUnheard     end a move that waits if the answer to a take was lost
 func (w *Worker) beat() {
 	for {
 		w.mu.Lock()
@@ -43,6 +44,7 @@ func (w *Worker) beat() {
 // pace returns the pause between two beats.
 func (w *Worker) pace() time.Duration { return min(w.opts.Lease/4, maxPace) }
 
+// join begins a generation. The lease counts from the moment at which the command was sent.
 func (w *Worker) join() {
 	sent := w.world.Now()
 	reply, err := w.world.Do(Beating, Command{
@@ -68,7 +70,7 @@ func (w *Worker) join() {
 	leaving := w.leaving
 	if !leaving {
 		w.gen, w.sent, w.token = result[1], sent, 1
-		clear(w.rows) // a gap before the join is no silence
+		clear(w.rows) // the time before the join is no silence of others
 	}
 	w.mu.Unlock()
 	if leaving { // Leave was called meanwhile, and did not know of this generation
@@ -85,7 +87,8 @@ type view struct {
 	known map[string]bool
 }
 
-// hear changes the generation's row, and looks at what Redis has.
+// hear changes the generation's row, which renews the lease from the moment at which the command
+// was sent, and looks at what Redis has. It wakes those that wait for that.
 func (w *Worker) hear(gen string) {
 	keys := w.opts.Keys
 	w.mu.Lock()
@@ -129,9 +132,9 @@ func (w *Worker) hear(gen string) {
 
 // observe notes the rows of other generations, and finds the silent ones. A generation is
 // silent if a beat that was sent a lease after its row was first received still shows the
-// same row. A gap between two beats of our own is no silence of others, since they may not
-// have reached Redis, either: a short gap does not count, and after a long one the lease
-// begins anew. observe is called with w.mu locked.
+// same row. sent is when this beat was sent, and gap the time since the one before. During a
+// gap the others may not have reached Redis, either, so it is no silence of theirs: a short gap
+// is left out, and after a long one the lease counts anew. observe is called with w.mu locked.
 func (w *Worker) observe(own string, rows []string, sent, gap time.Duration) {
 	received := w.world.Now()
 	w.silent = nil
@@ -159,15 +162,16 @@ func (w *Worker) observe(own string, rows []string, sent, gap time.Duration) {
 	w.rows = seen
 }
 
-// leaseOf returns the lease in a row.
+// leaseOf returns the lease in a row, 0 if the row is "gone".
 func leaseOf(text string) time.Duration {
 	_, lease, _ := strings.Cut(text, " ")
 	milliseconds, _ := strconv.ParseInt(lease, 10, 64)
 	return time.Duration(milliseconds) * time.Millisecond
 }
 
-// findOrphans finds what is held in Redis though it was settled before the beat was sent: a
-// replica took over that had not received the settling. It is called with w.mu locked.
+// findOrphans finds what Redis holds though it was settled before the beat was sent: a replica
+// became master that had not received the settling. A request that was unknown before the beat,
+// and has become known since, is no orphan. findOrphans is called with w.mu locked.
 func (w *Worker) findOrphans(fields []string, before view) {
 	w.orphans = nil
 	for _, field := range fields {
@@ -179,9 +183,9 @@ func (w *Worker) findOrphans(fields []string, before view) {
 	}
 }
 
-// hasUnheard reports whether the answer to a take has not come yet, or was lost. If it was
-// lost, Fetch has to send the same take again, and must not first wait in a move. hasUnheard
-// is called with w.mu locked.
+// hasUnheard reports whether Redis holds requests of a take whose answer has not come yet, or was
+// lost. If it was lost, Fetch has to send the same take again, and must not first wait in a move.
+// hasUnheard is called with w.mu locked.
 func (w *Worker) hasUnheard(fields []string) bool {
 	return slices.ContainsFunc(fields, func(field string) bool {
 		token, ok := tokenOf(field)
@@ -189,7 +193,7 @@ func (w *Worker) hasUnheard(fields []string) bool {
 	})
 }
 
-// tokenOf returns the token in a request's field, false for other fields.
+// tokenOf returns the token in the field of a request. It returns false for other fields.
 func tokenOf(field string) (int64, bool) {
 	text, _, _ := strings.Cut(strings.TrimPrefix(field, "s"), ".")
 	token, err := strconv.ParseInt(text, 10, 64)
@@ -206,6 +210,7 @@ func texts(reply any) []string {
 	return all
 }
 
+// number returns the number in a reply, 0 if there is none.
 func number(reply any) int64 {
 	n, _ := reply.(int64)
 	return n

@@ -9,7 +9,8 @@ import (
 const maxTaken = 1000
 
 // Fetch takes up to n requests. If none waits, it waits for one, for Options.Block at most,
-// and may return none. It returns none after Stop.
+// and may return none. While the worker's lease does not hold, it waits for a good beat and
+// returns none. It returns none after Stop.
 func (w *Worker) Fetch(n int) ([]*Request, error) {
 	w.mu.Lock()
 	gen, token, stopped, err := w.gen, w.token, w.stopped, w.fatal
@@ -31,7 +32,7 @@ func (w *Worker) Fetch(n int) ([]*Request, error) {
 	if w.idle && !wants {
 		c.Move, c.Queue, c.Into = w.opts.Block, keys.Queue, keys.ready()
 	}
-	w.idle = false // if no answer comes, the next take looks for what was moved
+	w.idle = false // if the answer is lost, the next take does not wait: something may be ready
 	reply, err := w.world.Do(Fetching, c)
 	if err != nil {
 		return nil, err
@@ -52,15 +53,16 @@ func flag(set bool) int {
 	return 0
 }
 
-// taken notes what a take returned. token is the one that it asked for; wants says whether
-// it wanted a suspect.
+// taken notes what a take returned, and returns its requests. token is the one that the take
+// asked for. wants says whether it asked for a suspect. If an earlier answer was lost, a request
+// may be known, or no longer held: taken leaves it out.
 func (w *Worker) taken(gen string, token int64, result []any, wants bool) []*Request {
 	next, _ := strconv.ParseInt(result[1].(string), 10, 64)
 	moment, _ := result[2].(string)
 	starts, suspect := result[3].(string)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.gen != gen { // others have it by now
+	if w.gen != gen { // gone meanwhile: others take the requests over
 		return nil
 	}
 	w.token = max(w.token, next)
@@ -86,7 +88,7 @@ func (w *Worker) taken(gen string, token int64, result []any, wants bool) []*Req
 		}
 		requests = append(requests, r)
 	}
-	if wants && w.trying == "" { // there is none: no take looks for one until a beat shows one
+	if wants && w.trying == "" { // there was no suspect: do not ask again before a beat shows one
 		w.suspects = false
 	}
 	return requests
@@ -95,9 +97,9 @@ func (w *Worker) taken(gen string, token int64, result []any, wants bool) []*Req
 // beginPause is the pause between two tries to begin a suspect.
 const beginPause = 50 * time.Millisecond
 
-// Begin reports whether a request may be started, and notes the start of a suspect. While it
-// is not known whether others have taken the request over, Begin waits. After Stop it
-// reports false.
+// Begin reports whether a request may be started. It first notes the start of a suspect in
+// Redis. While it is not known whether others have taken the request over, Begin waits. After
+// Stop it reports false.
 func (w *Worker) Begin(r *Request) bool {
 	begun := !r.Suspect
 	for {
@@ -123,8 +125,8 @@ func (w *Worker) Begin(r *Request) bool {
 	}
 }
 
-// begin notes the start of a suspect. It reports whether the suspect is held, as far as
-// is known, and whether its start is noted.
+// begin notes the start of a suspect in Redis. It reports whether the suspect is held, as far as
+// is known, and whether its start is noted. After an error, Begin tries again.
 func (w *Worker) begin(r *Request) (held, begun bool) {
 	keys := w.opts.Keys
 	reply, err := w.world.Do(Mending, Command{

@@ -3,8 +3,8 @@ package hold
 import "errors"
 
 // Release gives back requests, oldest first, that were fetched and not started, and those
-// that an earlier Release could not give back. If it fails, the next Release or Leave tries
-// again: Redis does not know which requests were not started.
+// that an earlier Release could not give back. If it fails, the worker keeps them, and the next
+// Release or Leave tries again: Redis does not know which requests were not started.
 func (w *Worker) Release(requests ...*Request) error {
 	w.mu.Lock()
 	requests = append(w.unreleased, requests...)
@@ -35,8 +35,9 @@ func (w *Worker) Release(requests ...*Request) error {
 	return nil
 }
 
-// giveBack gives back requests of a generation in bites: args are a field and a count of
-// starts each. It returns how many of them were held.
+// giveBack gives back requests of a generation, in bites of MaxBytes. args has two values for
+// each request: its field, and how often it was started. giveBack returns how many of them were
+// held.
 func (w *Worker) giveBack(gen string, args []any) (released int, err error) {
 	for len(args) > 0 {
 		reply, err := w.world.Do(Mending, w.releaseCommand(gen, w.opts.MaxBytes, args))
@@ -59,7 +60,7 @@ func (w *Worker) releaseCommand(gen string, limit int, args []any) Command {
 	}
 }
 
-// Stop makes Fetch return nothing and Begin report false, also those that wait.
+// Stop makes Fetch return nothing and Begin report false. It ends the calls of both that wait.
 func (w *Worker) Stop() {
 	w.mu.Lock()
 	w.stopped = true
@@ -68,9 +69,9 @@ func (w *Worker) Stop() {
 	w.heard.Set()
 }
 
-// Leave ends the generation. It is called when nothing runs any more. What was not begun goes
-// back. What was begun and is not settled is taken over by others; Leave returns how many
-// requests that are.
+// Leave ends the generation, and the beats. It is called when no request runs any more. Requests
+// that were not begun go back. Others take over those that were begun and are not settled; Leave
+// returns how many these are. If it fails, it may be called again.
 func (w *Worker) Leave() (left int, err error) {
 	w.Stop()
 	w.mu.Lock()
@@ -79,7 +80,7 @@ func (w *Worker) Leave() (left int, err error) {
 	w.mu.Unlock()
 	w.beating.Set()
 	w.mending.Set()
-	if err := w.Release(); err != nil { // first, since Redis does not know what was not started
+	if err := w.Release(); err != nil { // first: Redis does not know which were not started
 		return 0, err
 	}
 	if gen == "" {
@@ -88,7 +89,8 @@ func (w *Worker) Leave() (left int, err error) {
 	return w.leave(gen)
 }
 
-// leave ends a generation, in bites. It returns how many requests it still holds.
+// leave ends a generation, in bites of MaxBytes. It returns how many requests the generation
+// still holds.
 func (w *Worker) leave(gen string) (left int, err error) {
 	args := append([]any{gen, w.opts.MaxBytes}, w.unsettled(gen)...)
 	for more := true; more; {
@@ -102,7 +104,7 @@ func (w *Worker) leave(gen string) (left int, err error) {
 	return left, nil
 }
 
-// unsettled returns the fields of what was begun and is not settled.
+// unsettled returns the fields of the requests that were begun and are not settled.
 func (w *Worker) unsettled(gen string) (fields []any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

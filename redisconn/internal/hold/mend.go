@@ -2,11 +2,11 @@ package hold
 
 import "time"
 
-// biteRequests is how many requests of a silent worker's are taken over at once, at most.
+// biteRequests is how many requests of a silent worker are taken over by one script, at most.
 const biteRequests = 256
 
-// mend takes over what silent workers had, until Stop, and gives back orphans, until the
-// worker leaves.
+// mend takes over what silent workers had, and gives back orphans. It is woken by each beat, and
+// by Leave, which ends it. From Stop on it takes nothing over.
 func (w *Worker) mend() {
 	for {
 		w.world.Wait(w.mending, time.Hour)
@@ -27,15 +27,16 @@ func (w *Worker) mend() {
 	}
 }
 
-// isStopped reports whether Stop was called: the server can no longer answer dead requests.
+// isStopped reports whether Stop was called. From then on the server can't answer a request that
+// reap finds dead.
 func (w *Worker) isStopped() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.stopped
 }
 
-// giveBackOrphans makes suspects of requests whose settling a failover undid: they may have
-// run.
+// giveBackOrphans makes suspects of requests whose settling a failover undid. They may have run,
+// so release keeps the count of starts that Redis has noted: "?" says so.
 func (w *Worker) giveBackOrphans(gen string, fields []string) {
 	args := make([]any, 0, 2*len(fields))
 	for _, field := range fields {
@@ -51,8 +52,8 @@ func (w *Worker) giveBackOrphans(gen string, fields []string) {
 	}
 }
 
-// hearOfSuspects notes that there are suspects: the next fetch need not wait for a beat
-// to say so.
+// hearOfSuspects notes that there are suspects. So the next Fetch takes one before a beat shows
+// it.
 func (w *Worker) hearOfSuspects() {
 	w.mu.Lock()
 	w.suspects = true
@@ -63,7 +64,8 @@ func (w *Worker) hearOfSuspects() {
 	}
 }
 
-// reap takes over a bite of what a silent worker had. It reports whether more is left.
+// reap takes over a bite of what a silent worker had: up to biteRequests. It reports whether more
+// is left.
 func (w *Worker) reap(r row) (more bool) {
 	keys := w.opts.Keys
 	reply, err := w.world.Do(Mending, Command{

@@ -9,7 +9,8 @@ import (
 //go:embed lua/*.lua
 var files embed.FS
 
-// A Script is a Lua script.
+// A Script is a Lua script. Its first comment says what its keys and arguments are, and what it
+// returns.
 type Script struct {
 	Name string
 	Text string

@@ -11,10 +11,10 @@ import (
 // another one does not serve.
 const Layout = "1"
 
-// Keys are the keys of a queue.
+// Keys are the keys of a queue. The package's documentation says what they hold.
 type Keys struct {
 	Queue string
-	Own   string // what the others begin with; they lie in the queue's slot of a Cluster
+	Own   string // begins the names of the other keys, and puts them in the queue's slot
 }
 
 func (k Keys) ready() string          { return k.Own + "ready" }
@@ -28,14 +28,14 @@ func (k Keys) Dead() string { return k.Own + "dead" }
 // Waiting returns the keys of the lists whose requests no worker has.
 func (k Keys) Waiting() []string { return []string{k.Queue, k.ready(), k.suspects()} }
 
-// Workers returns the key of the hash that has a field for each worker, and two others.
+// Workers returns the key of the hash that has a field for each generation, and the field layout.
 func (k Keys) Workers() string { return k.workers() }
 
-// HeldBy returns the key of what the worker of a field of Workers holds. There is none for
-// the other fields.
+// HeldBy returns the key of what the generation in a field of Workers holds. For the field
+// layout there is no such key in Redis.
 func (k Keys) HeldBy(field string) string { return k.held(field) }
 
-// CountHeld returns how many requests there are, by the fields of a HeldBy.
+// CountHeld returns how many requests a generation holds, by the fields of its HeldBy.
 func CountHeld(fields []string) (requests int) {
 	for _, field := range fields {
 		if _, ok := tokenOf(field); ok {
@@ -48,65 +48,68 @@ func CountHeld(fields []string) (requests int) {
 // Options are the options of a Worker.
 type Options struct {
 	Keys      Keys
-	Name      string        // that no other worker has
-	Lease     time.Duration // after how much silence others take over
+	Name      string        // no other worker has the same
+	Lease     time.Duration // after so much silence others take over
 	MaxStarts int           // of a request, before it is given up
-	MaxDead   int           // requests that were given up and are kept
-	MaxBytes  int           // of the requests that a script handles, not counting the last
+	MaxDead   int           // how many requests that were given up are kept
+	MaxBytes  int           // of the requests that a script handles, not counting the last one
 	Block     time.Duration // how long the move of an idle worker waits
 	Events    Events
 }
 
-// Events tell what a Worker finds. They must not block, and must not call it.
+// Events tell what a Worker finds. The Worker calls them on any of its goroutines and callers.
+// They must not block, and must not call the Worker.
 type Events interface {
-	Failed(doing string, err error)
-	Worked(doing string)
-	Gone()                        // others take over what the worker had
-	TookOver(requests int)        // that a silent worker had
-	Orphaned(requests int)        // whose settling was undone; they run again
-	Died(body string, starts int) // a request was given up
-	Dropped(dead int)             // over MaxDead
+	Failed(doing string, err error) // a command failed; doing names what it is for
+	Worked(doing string)            // a join, a beat or a take-over worked
+	Gone()                          // others take over what the worker had
+	TookOver(requests int)          // the worker took over so many from a silent one
+	Orphaned(requests int)          // the settling of so many was undone; they run again
+	Died(body string, starts int)   // a request was given up
+	Dropped(dead int)               // so many dead requests were dropped because of MaxDead
 }
 
 // A Request is one that is held.
 type Request struct {
 	Body    string
 	Starts  int  // how often it was started before
-	Suspect bool // its worker was silent, or has died, while it had it
+	Suspect bool // a worker fell silent while it held the request
 
-	gen, field string
+	gen, field string // where it is held
 }
 
 // A Worker holds requests for one server. If it is silent for too long, others take them
-// over. One goroutine calls Fetch. Any may call the other methods.
+// over. One goroutine calls Fetch. Any goroutine may call the other methods. The World runs two
+// more: beat, and mend.
 type Worker struct {
 	world World
 	opts  Options
 
-	beating, mending, heard Signal // wake the beats, the mending, and the waits for a good beat
+	// They wake beat, mend, and those that wait for a good beat: Fetch and Begin.
+	beating, mending, heard Signal
 
 	idle    bool // Fetch's own: nothing was ready after the last take
-	omitted Rule // by the simulator
+	omitted Rule // left out for the simulator; set before the loops run
 
 	mu         sync.Mutex      // protects following
 	gen        string          // the generation; "": there is none
 	sent       time.Duration   // when the last good beat of gen was sent
 	token      int64           // of the next request
-	known      map[string]bool // fields that are held, as far as we know: those begun are true
-	trying     string          // the suspect among them; "": none
-	unreleased []*Request      // to be given back
+	known      map[string]bool // fields that gen holds, as far as we know: true once begun
+	trying     string          // the field of the one suspect among them; "": none
+	unreleased []*Request      // an earlier Release failed to give them back
 	observed
-	stopped bool // by Stop: nothing is fetched or started any more
-	leaving bool // by Leave: no beats any more
-	fatal   error
+	stopped bool  // by Stop: nothing is fetched or started any more
+	leaving bool  // by Leave: beat and mend end
+	fatal   error // ends the serving
 }
 
 // observed is what beats have shown.
 type observed struct {
 	rows     map[string]row // of other generations
-	silent   []row          // to be taken over
-	orphans  []string       // fields to be given back
-	suspects bool           // some wait
+	silent   []row          // of generations to take over, for mend
+	orphans  []string       // fields of gen to give back, for mend
+	suspects bool           // some wait, as far as we know
 }
 
 // A row is what a generation's row says, and since when.
@@ -128,8 +131,8 @@ func New(world World, opts Options) *Worker {
 	return w
 }
 
-// holds reports whether the worker may start what gen has: whether nobody can have
-// taken it over yet. It is called with w.mu locked.
+// holds reports whether the worker may start what gen has. It may while nobody can have taken
+// it over. holds is called with w.mu locked.
 func (w *Worker) holds(gen string) bool {
 	return gen != "" && gen == w.gen && (w.world.Now() < w.sent+w.opts.Lease || w.omitted == LeaseRule)
 }
@@ -140,7 +143,8 @@ func (w *Worker) knows(field string) bool {
 	return known
 }
 
-// gone forgets a generation, of which Redis knows nothing any more.
+// gone forgets a generation, which Redis does not know any more, or which is being reaped. beat
+// then joins again.
 func (w *Worker) gone(gen string) {
 	w.mu.Lock()
 	known := gen != "" && w.gen == gen
@@ -170,12 +174,12 @@ func (w *Worker) forget(requests ...*Request) {
 		}
 	}
 	w.mu.Unlock()
-	if tried { // so that the next suspect does not wait for a beat
+	if tried { // Fetch looks for the next suspect now, and not only after a beat
 		w.world.Unblock()
 	}
 }
 
-// fail notes an error that ends the serving.
+// fail notes an error that ends the serving. Fetch returns it.
 func (w *Worker) fail(err error) {
 	w.mu.Lock()
 	w.fatal = err
@@ -193,20 +197,21 @@ func (w *Worker) Err() error {
 // ErrOldRedis is wrapped by the error of a World whose Redis can't run our scripts.
 var ErrOldRedis = errors.New("AtLeastOnce needs Redis 7.0 or newer")
 
-// A layoutError says that other workers of the queue keep other keys.
+// A layoutError says that other workers of the queue keep the keys in another layout.
 type layoutError struct{ found string }
 
 func (e layoutError) Error() string {
 	return fmt.Sprintf("servers of the queue keep their requests in layout %s, this one in layout %s: end those first", e.found, Layout)
 }
 
-// A Rule is one that the simulator makes a Worker leave out, to show that it is needed.
+// A Rule is a rule that the simulator makes a Worker leave out, to show that it is needed.
 type Rule string
 
 const (
-	GapRule   Rule = "gap"   // what is silent over a gap between two beats is not dead
-	LeaseRule Rule = "lease" // nothing starts unless the own lease holds
+	GapRule   Rule = "gap"   // a gap between two beats is no silence of others
+	LeaseRule Rule = "lease" // nothing starts unless the worker's lease holds
 )
 
-// Omit makes the worker leave a rule out.
+// Omit makes the worker leave a rule out. It is called before the loops run, by the simulator
+// alone.
 func (w *Worker) Omit(r Rule) { w.omitted = r }

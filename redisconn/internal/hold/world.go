@@ -2,20 +2,22 @@ package hold
 
 import "time"
 
-// A World is what a Worker acts on. The loops of a Worker have no goroutine, no timer
-// and no select of their own, so that a simulator can run them.
+// A World is what a Worker acts on. A Worker starts goroutines and waits only through its World,
+// so that a simulator can run its loops. Any goroutine may call the methods.
 type World interface {
 	// Now returns the time by a clock that only rises.
 	Now() time.Duration
 
-	// Do sends a command over a path, and returns the reply as go-redis decodes it. An
-	// error that is no refusal of Redis leaves open whether the command ran, or will.
+	// Do sends a command over a path, and returns the reply as go-redis decodes it. After
+	// an error that is no refusal of Redis, the command may have run, or may run later.
 	Do(path Path, c Command) (reply any, err error)
 
-	// Unblock ends the move that is under way, if there is one and Redis lets it.
+	// Unblock ends the move that is under way, if there is one and Redis allows that. It
+	// does not wait.
 	Unblock()
 
-	// Wait returns after d, or as soon as the signal is set, which it resets.
+	// Wait returns after d, or as soon as the signal is set: at once if it is set already.
+	// A Wait that the signal ends resets it.
 	Wait(s Signal, d time.Duration)
 
 	// NewSignal returns a signal that is not set.
@@ -25,8 +27,8 @@ type World interface {
 	Go(f func())
 }
 
-// A Signal wakes the loops that wait for it. A loop that misses it looks again when its Wait
-// is over.
+// A Signal wakes one or all of the loops that wait for it. A loop that it does not wake looks
+// again when its Wait is over.
 type Signal interface {
 	Set()
 }
@@ -35,9 +37,9 @@ type Signal interface {
 type Path int
 
 const (
-	Fetching Path = iota // where a move may block for a while
-	Beating              // where a command fails that takes longer than BeatTime
-	Mending              // for all else
+	Fetching Path = iota // for takes: a move may block here for a while
+	Beating              // for joins and beats: one that takes longer than BeatTime fails
+	Mending              // for all other commands
 )
 
 // A Command is what a Worker sends.
@@ -46,10 +48,10 @@ type Command struct {
 	Keys   []string
 	Args   []any
 
-	// Move, if not 0, is for how long a BLMOVE from the queue to what is ready waits,
-	// in the same pipeline before the script. If it is refused, that is the error of Do,
-	// though the script runs. It is not sent a second time: the script's answer would
-	// wait for another request.
+	// Move, if not 0, is how long a BLMOVE from Queue to Into waits. It goes before the
+	// script, in the same pipeline. If Redis refuses it, the script runs all the same, but
+	// Do may return the refusal as its error. Do does not send the move a second time: then
+	// the script, whose first answer may have been lost, would wait for one more request.
 	Move        time.Duration
-	Queue, Into string // of the move
+	Queue, Into string
 }
