@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Changes the generation's row, and returns the field and value of each row, how many
--- requests and suspects wait, and the fields that are held. KEYS are workers, held,
--- queue, ready, suspects; ARGV the generation.
+-- Changes the generation's row. Returns the fields and values of workers, how many
+-- requests wait, how many suspects wait, and the fields of held; or "gone".
+-- KEYS: workers, held, queue, ready, suspects. ARGV: the generation.
 local row = redis.call('HGET', KEYS[1], ARGV[1])
 if not row or row == 'gone' then return {'gone'} end
 local space = string.find(row, ' ', 1, true)

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Settles requests whose answers go to other nodes of a Cluster: KEYS are held; ARGV
--- the fields. What is claimed stays known by its name until the answer is there:
--- asked again, it is still ours. It returns which were not held.
+-- Settles requests whose answers go to other nodes of a Cluster. The field c.. of a
+-- request that is claimed stays until the answer is there: so a second claim succeeds,
+-- too. Returns the numbers, from 1 on, of the requests that were not held.
+-- KEYS: held. ARGV: the fields.
 local lost = {}
 for i, field in ipairs(ARGV) do
   if redis.call('HDEL', KEYS[1], field) == 1 then

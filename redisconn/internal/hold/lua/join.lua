@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Begins a generation: KEYS are workers; ARGV the layout, the worker's name, its lease.
--- It returns the generation's name, or the other layout that it has found.
--- The first layout had a sorted set where its name stands now.
+-- Begins a generation. Returns "joined" and the generation's name, or "layout" and the
+-- other layout that it has found. In the first layout, 0, workers was a sorted set.
+-- KEYS: workers. ARGV: the layout, the worker's name, its lease in milliseconds.
 local layout = redis.pcall('HGET', KEYS[1], 'layout')
 if type(layout) == 'table' then
   if string.find(layout.err, 'WRONGTYPE', 1, true) then return {'layout', '0'} end

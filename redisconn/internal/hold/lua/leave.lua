@@ -1,18 +1,19 @@
 #!lua flags=allow-oom
--- Ends a generation: what it holds and what is ready goes back, but for the fields
--- whose answers could not be sent. Where there are such, the row stays, for others to
--- take them over. KEYS are workers, held, queue, ready, suspects; ARGV the generation,
--- how many bytes go back at most, but for the last request's, then those fields. It
--- returns whether there is more to go back, and how many of the fields are left.
+-- Ends a generation. All that it holds and all that is ready goes back, except the
+-- unsettled fields: requests that were begun, and whose answers could not be sent. If
+-- there are such fields, the row stays, and others take them over. Returns 1 if there is
+-- more to give back, else 0, and how many unsettled fields are left.
+-- KEYS: workers, held, queue, ready, suspects. ARGV: the generation, how many bytes go
+-- back at most, not counting the last request, then the unsettled fields.
 local workers, held, queue, ready, suspects = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local row = redis.call('HGET', workers, ARGV[1])
 if not row or row == 'gone' then return {0, 0} end
--- What can't be pushed must not be removed: lists that are none are found before.
+-- What can't be pushed must not be removed: LLEN fails first if a key is no list.
 redis.call('LLEN', queue)
 redis.call('LLEN', suspects)
 local limit, unsent = tonumber(ARGV[2]), {}
 for i = 3, #ARGV do unsent[ARGV[i]] = true end
-local fields, left, bytes, enough = {}, 0, 0, 1000 -- to sort many more takes long
+local fields, left, bytes, enough = {}, 0, 0, 1000 -- sorting many more would take long
 for _, field in ipairs(redis.call('HKEYS', held)) do
   local token = tonumber((string.match(field, '^s?(%d+)%.')))
   if token and unsent[field] then left = left + 1

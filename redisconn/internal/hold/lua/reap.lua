@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
--- Takes over what a silent generation holds, if its row is as it was seen: ARGV[4]
--- requests at most, and no more once they have ARGV[5] bytes. Those that were started
--- ARGV[3] times are dead. KEYS are workers, held, suspects, dead; ARGV the generation,
--- its row, the most starts, the bounds, the limit of dead, the reason. It returns
--- whether more is left, how many became suspects, how many dead ones were dropped, and
--- the count and the body of each that is dead now.
+-- Takes over what a silent generation holds, if its row is still as it was seen. A
+-- request that was started as often as allowed is dead, the others become suspects.
+-- Returns 1 if more is left, else 0; how many became suspects; how many dead requests
+-- were dropped; and the count of starts and the body of each that is dead now.
+-- KEYS: workers, held, suspects, dead. ARGV: the generation, its row, how many starts
+-- are allowed, how many requests to take over at most, how many bytes at most, not
+-- counting the last request, how many dead requests to keep, why they are dead.
 local workers, held, suspects, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local row = redis.call('HGET', workers, ARGV[1])
 if not row then return {0, 0, 0} end
@@ -12,11 +13,11 @@ if row ~= 'gone' then
   if row ~= ARGV[2] then return {0, 0, 0} end
   redis.call('HSET', workers, ARGV[1], 'gone')
 end
--- What can't be pushed must not be removed: lists that are none are found before.
+-- What can't be pushed must not be removed: LLEN fails first if a key is no list.
 redis.call('LLEN', suspects)
 redis.call('LLEN', dead)
 local most, number, limit = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local fields, enough = {}, 1000 -- to sort many more takes long, and there are more bites
+local fields, enough = {}, 1000 -- sorting many more would take long, and more bites follow
 for _, field in ipairs(redis.call('HKEYS', held)) do
   local token = tonumber((string.match(field, '^s?(%d+)%.')))
   if token then fields[#fields+1] = {token, field} end
@@ -41,7 +42,7 @@ for i, entry in ipairs(fields) do
     local time = redis.call('TIME')
     local header = cjson.encode({time = time[1] * 1000 + math.floor(time[2] / 1000), attempts = count, reason = ARGV[7]})
     local length = redis.call('LPUSH', dead, header .. '\n' .. body)
-    for _ = 1, math.min(length - tonumber(ARGV[6]), enough) do -- more than one if the limit is lower than before
+    for _ = 1, math.min(length - tonumber(ARGV[6]), enough) do -- more than one if the limit was higher before
       redis.call('RPOP', dead)
       result[3] = result[3] + 1
     end

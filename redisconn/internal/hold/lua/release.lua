@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Gives requests back: KEYS are held, queue, suspects; ARGV how many bytes at most, but
--- for the last request's, then a field and its count of starts each, in the order in
--- which they are to be pushed: ? for one that may have been started as often as is
--- noted. Those that never started are queued, to be taken next. It returns how many it
--- has seen to, and how many of them were held.
--- What can't be pushed must not be removed: lists that are none are found before.
+-- Gives requests back. Those that never started are queued, to be taken next; the others
+-- become suspects. Returns how many of the requests it has handled, and how many of these
+-- were held. KEYS: held, queue, suspects. ARGV: how many bytes go back at most, not
+-- counting the last request, then the field and the count of starts of each request, in
+-- the order in which to push them. The count ? stands for the one that is noted.
+-- What can't be pushed must not be removed: LLEN fails first if a key is no list.
 redis.call('LLEN', KEYS[2])
 redis.call('LLEN', KEYS[3])
 local limit, bytes, released, i = tonumber(ARGV[1]), 0, 0, 2

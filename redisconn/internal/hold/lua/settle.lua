@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
--- Settles requests and pushes their answers, both or neither, but for those that are
--- no longer held. KEYS are the list of the answers, held; ARGV the list's time to live,
--- how many answers there are, 1 if there are suspects among the requests, the answers,
--- and the field of each: an empty one is of no request. It returns which were not held,
--- and 0 if the list expires now: it does if this made it, or if it expires anyway.
-local call, pcall = redis.call, redis.pcall -- a local is found sooner
+-- Settles requests and pushes their answers: both or, if a request is not held any more,
+-- neither. Returns the numbers, from 1 on, of the requests that were not held, and 0 if
+-- the list expires now: if this push has made the list, or if it expires anyway.
+-- KEYS: the list of the answers, held. ARGV: the list's time to live in milliseconds, how
+-- many answers there are, 1 if there are suspects among the requests, the answers, and
+-- the field of each answer's request, which is empty if it answers none that is held.
+local call, pcall = redis.call, redis.pcall -- Lua finds a local sooner than a global
 local list, held, number, suspects = KEYS[1], KEYS[2], tonumber(ARGV[2]), ARGV[3] == '1'
 local length = pcall('RPUSH', list, unpack(ARGV, 4, number + 3))
 if type(length) == 'table' then return length end
@@ -14,7 +15,7 @@ for i = 1, number do
   if suspects and string.sub(field, 1, 1) == 's' then call('HDEL', held, 'n' .. field) end
   if field ~= '' and call('HDEL', held, field) == 0 then lost[#lost+1] = i end
 end
-if #lost > 0 then -- nobody has seen what was pushed
+if #lost > 0 then -- nobody has seen yet what was pushed, so push again without these
   call('RPOP', list, number)
   local answers, next = {}, 1
   for i = 1, number do

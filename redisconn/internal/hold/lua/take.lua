@@ -1,11 +1,14 @@
 #!lua flags=allow-oom
--- Holds requests under the tokens from ARGV[2] on: ARGV[3] of them at most, and no
--- more once they have ARGV[4] bytes. It takes one suspect if ARGV[5] is 1, then what
--- is ready, then what is queued. KEYS are workers, held, queue, ready, suspects.
--- Asked for the same token again, it returns the same requests. It returns the next
--- token, the moment of the take, the count of starts if the first one is a suspect, how
--- many are ready, and the body of each token's: false if that is not held any more.
--- A lone call waits for this: so it makes no closure, and writes numbers by format.
+-- Takes requests and holds them under tokens: first one suspect if wanted, then what is
+-- ready, then what is queued. Asked for the same token again, it returns the same
+-- requests. Returns "taken", the next token, the moment of the take, the count of starts
+-- if the first request is a suspect, else false, how many are ready, and the body of each
+-- token, false if that is not held any more; or "gone".
+-- KEYS: workers, held, queue, ready, suspects. ARGV: the generation, the first token, how
+-- many requests to take at most, how many bytes at most, not counting the last request,
+-- 1 if a suspect is wanted.
+-- A lone call waits for this script: so it makes no closure, and formats its numbers by
+-- string.format.
 local call, pcall, format = redis.call, redis.pcall, string.format
 local held, ready, token = KEYS[2], KEYS[4], tonumber(ARGV[2])
 local row = call('HGET', KEYS[1], ARGV[1])
@@ -37,14 +40,16 @@ if suspect then
   bytes = #taken[6]
 end
 
-local refused -- by a key that is no list, or for want of a right: what was taken must be held
+-- The error of a key that is no list, or of a missing right. It does not end the script:
+-- what was taken before must be held.
+local refused
 for k = 4, 3, -1 do -- what is ready, what is queued
   local list, n = KEYS[k], most - (#taken - 5)
   local length = pcall('LLEN', list)
   if type(length) == 'table' then refused, length = length, 0 end
   if length < n then n = length end
-  -- To pop many at once is much faster, and must not bring more bytes: which is known of
-  -- a list that has no more. A Redis that does not tell has them popped one by one.
+  -- One RPOP of many is much faster, but must not bring too many bytes. It can't if the
+  -- whole list has few enough, by MEMORY USAGE. If that is not known, pop one by one.
   local size = n > 3 and length <= 1000 and pcall('MEMORY', 'USAGE', list, 'SAMPLES', 0)
   if type(size) == 'number' and bytes + size <= limit then
     local bodies = pcall('RPOP', list, n)
