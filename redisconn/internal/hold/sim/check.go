@@ -12,7 +12,7 @@ import (
 type Kind string
 
 const (
-	// Of every history.
+	// These hold in every history.
 	Doubled      Kind = "a request is in two places"
 	Vanished     Kind = "a request vanished"
 	Appeared     Kind = "a request appeared from nowhere"
@@ -24,7 +24,7 @@ const (
 	Leftover     Kind = "something is left in the end"
 	ScriptFailed Kind = "a script failed"
 
-	// Of those in which no write is undone.
+	// These hold in a history in which no write is undone.
 	NotHeld          Kind = "a request was started that was not held"
 	StartedTooOften  Kind = "a request was started too often"
 	Miscounted       Kind = "a request's starts were miscounted"
@@ -48,24 +48,27 @@ func (v *Violation) Error() string {
 	return fmt.Sprintf("seed %d, at %.6f s: %s: %s", v.Seed, v.At.Seconds(), v.Kind, v.Text)
 }
 
-// A checker knows what must hold.
+// A checker is what the checks need to know.
 type checker struct {
-	violation *Violation
-	lossy     bool // writes were undone
+	violation *Violation // the first one
+	lossy     bool       // writes were undone
 	gens      map[string]*generation
 
-	pushed  int    // answers in the list before the call
-	row     string // of the generation that is to be reaped
-	outages time.Duration
+	// Noted before a call, for the check after it.
+	pushed int    // of a settle: the answers in the list
+	row    string // of a reap: the row of the generation
+
+	outages time.Duration // until then all servers have a reason not to serve
 }
 
 // A generation is what a join made.
 type generation struct {
-	server *server
-	beat   time.Duration // when the last one was executed
+	server *server       // nil: it was dead by then
+	beat   time.Duration // when the last beat, or the join, was executed
 	beats  int
 }
 
+// fail notes a violation, which ends the history. Only the first one counts.
 func (h *history) fail(kind Kind, format string, args ...any) {
 	if h.violation == nil {
 		h.violation = &Violation{kind, h.seed, h.now, fmt.Sprintf(format, args...)}
@@ -76,7 +79,7 @@ func (h *history) fail(kind Kind, format string, args ...any) {
 // outage notes that all servers have a reason not to serve, until a moment.
 func (h *history) outage(until time.Duration) { h.outages = max(h.outages, until) }
 
-// before looks at what a call finds.
+// before checks a call before it is executed, and notes what the check after it needs.
 func (h *history) before(c *call) {
 	if c.node != h.redis {
 		return
@@ -92,8 +95,8 @@ func (h *history) before(c *call) {
 	}
 }
 
-// checkFields checks that a call which settles is about the requests that its fields
-// stand for.
+// checkFields checks a call that settles: each of its fields must hold the request that the
+// server means, if it holds one.
 func (h *history) checkFields(c *call) {
 	held := h.redis.hash(c.heldKey())
 	for i, of := range c.about {
@@ -104,7 +107,7 @@ func (h *history) checkFields(c *call) {
 	}
 }
 
-// heldKey returns the key of what a call settles.
+// heldKey returns the key of the hash in which a call settles.
 func (c *call) heldKey() string {
 	switch c.name {
 	case "settle":
@@ -126,7 +129,7 @@ func (c *call) fieldOf(i int) string {
 	return c.command[2+3*i]
 }
 
-// executed looks at what a call has done.
+// executed checks what a call has done, and brings new answers to the clients.
 func (h *history) executed(c *call, reply any) {
 	if err, ok := reply.(scriptError); ok {
 		h.fail(ScriptFailed, "%s: %v", c.name, err)
@@ -155,8 +158,8 @@ func (h *history) executed(c *call, reply any) {
 	h.deliver(h.redis)
 }
 
-// checkAnswers checks that the requests of the answers that were pushed are settled,
-// and no others.
+// checkAnswers checks that a settle has pushed an answer for each request that it has settled, and
+// no other. An answer to a dead request settles none.
 func (h *history) checkAnswers(c *call, reply any) {
 	if _, refused := reply.(error); refused {
 		return
@@ -180,7 +183,7 @@ func (h *history) checkAnswers(c *call, reply any) {
 	}
 }
 
-// checkReap checks that a generation may be taken over.
+// checkReap checks, when a reap has begun to take over a generation, that it may.
 func (h *history) checkReap(c *call) {
 	gen := argument(c.args[0])
 	row, ok := get(h.redis.hash(h.keys.Own+"workers"), gen)
@@ -198,6 +201,7 @@ func (h *history) checkReap(c *call) {
 	}
 }
 
+// leaseOfProcess returns the lease of the server that a process is, 0 if it is dead.
 func (h *history) leaseOfProcess(p *process) time.Duration {
 	if s := h.serverOf(p); s != nil {
 		return s.lease
@@ -234,8 +238,7 @@ func (h *history) requestOf(body string) *request {
 	return r
 }
 
-// waitBound is for how long a request may wait beside a server that is well and has
-// nothing to do.
+// waitBound is how long a request may wait while a server is well and has nothing to do.
 func (h *history) waitBound() time.Duration {
 	bound := 2*h.maxLease() + 2*time.Second + h.lease/2
 	if h.mayNotUnblock {
@@ -244,9 +247,9 @@ func (h *history) waitBound() time.Duration {
 	return bound
 }
 
-// checkWaits checks that nothing waits that a server could take.
+// checkWaits checks that no request waits for longer than waitBound while a server could take it.
 func (h *history) checkWaits() {
-	var idle time.Duration // since when a server has been well without a request
+	var idle time.Duration // since when some server has been well without a request; -1: none is
 	idle = -1
 	for _, s := range h.alive {
 		if s.inHand > 0 || s.stopped || s.draining || s.trying {
@@ -269,7 +272,8 @@ func (h *history) checkWaits() {
 	}
 }
 
-// waitsSince returns since when a request waits for a server, if it does.
+// waitsSince reports whether a request waits for a server, and returns since when. A request that
+// is held waits if its server is dead or does not know that it holds it.
 func (h *history) waitsSince(r *request) (since time.Duration, waits bool) {
 	switch r.place.kind {
 	case queued, ready, suspect:
@@ -288,7 +292,7 @@ func (h *history) waitsSince(r *request) (since time.Duration, waits bool) {
 	return 0, false
 }
 
-// checkEnd checks that dead requests and answers alone are left.
+// checkEnd checks that only dead requests and answers are left.
 func (h *history) checkEnd() {
 	for _, e := range h.redis.entries {
 		if e.key != h.keys.Dead() && !strings.HasPrefix(e.key, "reply:") {

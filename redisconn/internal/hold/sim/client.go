@@ -11,27 +11,27 @@ import (
 type client struct {
 	*process
 	h    *history
-	list string // of the answers
-	mute bool   // it reads none
+	list string // the client's reply list
+	mute bool   // it reads no answers
 }
 
-// A request is one that a client pushes, and what is known of it.
+// A request is one that a client pushes, and what the checker knows of it.
 type request struct {
 	name, body string
 	client     *client
-	runs       time.Duration // how long
+	runs       time.Duration // for how long
 	poisonous  bool          // kills its server
 	silent     bool          // wants no answer
 	heard      bool          // the client has its answer
-	answered   signal
+	answered   signal        // wakes the client's task that waits for the answer
 
-	place     place
-	next      place         // as found by the scan under way
-	count     int           // places found by that scan
-	waits     time.Duration // since when it is somewhere where it can be taken
-	starts    int
-	reaped    int // how often it was taken over from a silent server
-	answers   int
+	place     place         // where it is, by the last scan
+	next      place         // where the scan under way has found it
+	count     int           // how many places that scan has found
+	waits     time.Duration // since when it has been where a server could take it
+	starts    int           // how often it was started
+	reaped    int           // how often it was taken over from a silent server
+	answers   int           // how often it was answered
 	withdrawn bool
 	over      bool // its client does no more for it
 }
@@ -43,12 +43,12 @@ func (h *history) newClient() *client {
 	return c
 }
 
-// newRequest makes a request.
+// newRequest makes a request with a body of its own, by which it is known.
 func (c *client) newRequest() *request {
 	h := c.h
 	r := &request{name: fmt.Sprintf("r%d", len(h.requests)+1), client: c, runs: h.runTime()}
 	blanks := ""
-	if h.chance(0.2) { // where a script or a server might look for something
+	if h.chance(0.2) { // hostile text where a script might look for a separator
 		blanks = "  \n "
 	}
 	r.body = blanks + `{"n":"` + r.name + `"}`
@@ -59,7 +59,8 @@ func (c *client) newRequest() *request {
 	return r
 }
 
-// call pushes a request, waits for its answer until its deadline, and withdraws it.
+// call pushes a request, and waits for its answer until a deadline. Then it withdraws the
+// request.
 func (c *client) call(r *request, wait time.Duration) {
 	h := c.h
 	deadline := h.now + wait
@@ -80,6 +81,7 @@ func (c *client) call(r *request, wait time.Duration) {
 	r.over = true
 }
 
+// command returns a call of a plain command that is about one request.
 func (c *client) command(name string, r *request, command ...string) *call {
 	return &call{from: c.process, node: c.h.redis, name: name, path: hold.Mending, command: command, about: []*request{r}}
 }
@@ -108,8 +110,8 @@ func (h *history) deliver(r *node) {
 	}
 }
 
-// A popper is a process that pops requests as at-most-once and foreign servers do: what
-// it has popped is out of our hands.
+// pop is the loop of a popper: a process that pops requests as servers with AtMostOnce, and those
+// that are not of redisconn, do. No invariant is about a request that it has popped.
 func (h *history) pop(p *process) {
 	for !h.ending {
 		c := func() *call {

@@ -2,8 +2,8 @@ package sim
 
 import "time"
 
-// tick checks what waits, again and again, and ends the history once all is done after
-// everything has healed.
+// tick checks, every half lease, how long requests have waited. Once all has healed and nothing
+// is left to do, it ends the history.
 func (h *history) tick() {
 	if h.ending {
 		return
@@ -21,7 +21,7 @@ func (h *history) tick() {
 	h.after(h.lease/2, h.tick)
 }
 
-// patience is for how long a history may go on after all has healed.
+// patience is how long a history may go on after all has healed.
 func (h *history) patience() time.Duration {
 	d := 4*h.maxLease() + 4*time.Second + 8*h.lease // the clients' longest wait
 	d += time.Duration(h.retries+1) * (h.readTimeout + h.block)
@@ -36,7 +36,7 @@ func (h *history) patience() time.Duration {
 
 func (h *history) isDone() bool { return h.undone() == "" }
 
-// undone returns what is still to be done.
+// undone returns what is still left to do, "" if nothing is.
 func (h *history) undone() string {
 	for _, r := range h.requests {
 		switch {
@@ -54,7 +54,8 @@ func (h *history) undone() string {
 	return ""
 }
 
-// end lets late commands come, and dead generations be found, and has all servers leave.
+// end waits until late commands have arrived and generations that ended were taken over. Then all
+// servers leave.
 func (h *history) end() {
 	h.tell("", "all is done")
 	h.ending = true

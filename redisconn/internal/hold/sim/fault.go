@@ -6,10 +6,10 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// rates are how often what happens to a call.
+// rates are the probabilities of the faults of a single call.
 type rates struct {
-	slow       float64 // up to half a lease
-	late       float64 // up to three leases: the sender has given up by then
+	slow       float64 // it takes up to half a lease longer
+	late       float64 // it arrives up to three leases later, when its sender may have given up
 	lostBefore float64
 	lostAfter  float64
 }
@@ -21,33 +21,41 @@ const latest = 3
 type Fault string
 
 const (
-	Slow        Fault = "slow"
-	Late        Fault = "late"
-	LostBefore  Fault = "lost before"
-	LostAfter   Fault = "lost after"
-	Stop        Fault = "stop"
-	Kill        Fault = "kill"
-	Drain       Fault = "drain"
-	Cut         Fault = "cut"
-	Stall       Fault = "stall"
-	Restart     Fault = "restart"
-	ClockStep   Fault = "step"
-	Full        Fault = "full"
-	RemoteDown  Fault = "remote down"
+	// Of a call: see rates.
+	Slow       Fault = "slow"
+	Late       Fault = "late"
+	LostBefore Fault = "lost before"
+	LostAfter  Fault = "lost after"
+
+	// Of a server, which runs again after a Stop and a Cut.
+	Stop  Fault = "stop"
+	Kill  Fault = "kill"
+	Drain Fault = "drain"
+	Cut   Fault = "cut"
+
+	// Of the queue's Redis.
+	Stall     Fault = "stall"
+	Restart   Fault = "restart"
+	ClockStep Fault = "step"
+	Full      Fault = "full" // it has no memory
+
+	RemoteDown Fault = "remote down" // the Redis with the reply lists
+
+	// Of the queue's Redis, with the loss of the last writes.
 	LossRestart Fault = "restart with loss"
-	Failover    Fault = "failover"
+	Failover    Fault = "failover" // to a node with another clock
 )
 
-// faults are all of them. The last two undo writes.
+// faults are all faults. The last two undo writes: weigh relies on that.
 var faults = []Fault{
 	Slow, Late, LostBefore, LostAfter, Stop, Kill, Drain, Cut, Stall, Restart, ClockStep, Full, RemoteDown, LossRestart, Failover,
 }
 
-// A Theme is what kinds of faults a history has.
+// A Theme is the kinds of faults that a history has.
 type Theme []Fault
 
-// weigh chooses what faults a history has, and how many of each: half of the histories
-// have many of two kinds, else what is rare would never meet.
+// weigh chooses the faults of a history, and how frequent each is. Half of the histories have
+// many faults of two kinds. Otherwise two rare kinds would hardly ever come together.
 func (h *history) weigh(theme Theme) {
 	h.weights = make(map[Fault]float64)
 	harmless := len(faults) - 2
@@ -76,7 +84,8 @@ func (h *history) weigh(theme Theme) {
 	}
 }
 
-// planFaults schedules the faults.
+// planFaults schedules the faults that happen at a moment. Those of a single call come from
+// rates.
 func (h *history) planFaults() {
 	makers := h.makers()
 	for _, f := range faults {
@@ -98,7 +107,7 @@ func (h *history) planFaults() {
 	}
 }
 
-// makers returns what makes each fault that happens at a moment.
+// makers returns the function for each fault that happens at a moment.
 func (h *history) makers() map[Fault]func() {
 	return map[Fault]func(){
 		Stop:      func() { h.stop(h.someServer()) },
@@ -119,10 +128,11 @@ func (h *history) makers() map[Fault]func() {
 	}
 }
 
-// short returns how long a short fault takes, long how long another.
+// short returns how long a short fault lasts, long how long another one lasts.
 func (h *history) short() time.Duration { return h.between(0, pick(h, h.lease/4, h.lease)) }
 func (h *history) long() time.Duration  { return h.between(0, pick(h, h.lease, 4*h.lease)) }
 
+// someServer returns a random server, nil if there is none or all has healed.
 func (h *history) someServer() *server {
 	if h.healed || len(h.alive) == 0 {
 		return nil
@@ -130,6 +140,7 @@ func (h *history) someServer() *server {
 	return h.alive[h.rng.IntN(len(h.alive))]
 }
 
+// stop stops a server for a while, as SIGSTOP or a busy machine does.
 func (h *history) stop(s *server) {
 	if s == nil || s.stopped {
 		return
@@ -165,7 +176,7 @@ func (h *history) kill(s *server) {
 			break
 		}
 	}
-	if c := s.mover; c != nil && h.chance(0.5) { // else nobody tells the node
+	if c := s.mover; c != nil && h.chance(0.5) { // else the node does not learn of the end
 		h.after(h.travelTime(), func() { c.unblock() })
 	}
 	if !h.ending && h.chance(0.8) {
@@ -184,8 +195,7 @@ func (h *history) drain(s *server) {
 	s.spawn(s.drain)
 }
 
-// cut has nothing pass between a server and the nodes for a while, in some cases only on
-// one of its paths.
+// cut cuts a server off from the nodes for a while, in some cases only one of its paths.
 func (h *history) cut(s *server) {
 	if s == nil {
 		return
@@ -221,6 +231,7 @@ func (h *history) stepClock() {
 	h.redis.offset += d
 }
 
+// fill makes the queue's node refuse pushes and moves for a while. The scripts run all the same.
 func (h *history) fill() {
 	h.tell("redis", "is full")
 	h.redis.full = true
@@ -229,7 +240,8 @@ func (h *history) fill() {
 	h.after(d, func() { h.redis.full = false })
 }
 
-// lose has the writes of a while undone, by a restart or a replica with another clock.
+// lose lets age pass, and then undoes the writes since, as by a restart or by a replica that
+// becomes master. offset is how far the replica's clock differs.
 func (h *history) lose(age, offset time.Duration) {
 	h.tell("redis", "will lose what it writes from here on, for", age)
 	snapshot := h.redis.store.copy()
@@ -262,7 +274,7 @@ func (h *history) heal() {
 	h.startServer()
 }
 
-// fateOf chooses what happens to a call.
+// fateOf chooses what happens to a call. It notes until when that may hold up the server.
 func (h *history) fateOf(c *call) fate {
 	f := fate{there: h.travelTime(), back: h.travelTime()}
 	if h.healed {
@@ -302,6 +314,7 @@ func (h *history) fateOf(c *call) fate {
 	return f
 }
 
+// serverOf returns the server that a process is, nil if it is none that is alive.
 func (h *history) serverOf(p *process) *server {
 	for _, s := range h.alive {
 		if s.process == p {
@@ -311,7 +324,7 @@ func (h *history) serverOf(p *process) *server {
 	return nil
 }
 
-// trouble notes that something happens to a server until a moment.
+// trouble notes that a fault may hold up a server and its beats until a moment.
 func (s *server) trouble(until time.Duration) {
 	s.troubled = max(s.troubled, until)
 	s.beatTroubled = max(s.beatTroubled, until)

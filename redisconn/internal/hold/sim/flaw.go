@@ -8,26 +8,26 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A Flaw is an old behaviour that a history puts back, to show that the invariants find
-// it.
+// A Flaw is an earlier behaviour that was wrong. A history puts it back, to show that the
+// invariants find it. A nil Flaw is none: keys, rewrite, onePath and omit then change nothing.
 type Flaw struct {
 	Name   string
-	Breaks []Kind // the invariants by which it is found
-	Theme  Theme  // in which it is found soon
-	Within int    // of how many histories one finds it
+	Breaks []Kind // the invariants that it may break
+	Theme  Theme  // the faults with which it is found soon
+	Within int    // one of so many histories finds it
 
-	patches []patch   // of scripts
-	omits   hold.Rule // a rule that workers leave out
+	patches []patch   // changes of scripts
+	omits   hold.Rule // a rule that workers leave out; "": none
 
 	ownReady     bool // a move goes into a list of the worker's own
 	forgetsReady bool // takes look only for what their own move has moved
 	sharedPath   bool // beats wait for takes and for mending
 }
 
-// breaks reports whether a violation may be the flaw's.
+// breaks reports whether the flaw may break an invariant.
 func (f *Flaw) breaks(k Kind) bool { return slices.Contains(f.Breaks, k) }
 
-// A patch changes a script's text.
+// A patch replaces a part of a script's text, which must be there.
 type patch struct{ script, old, new string }
 
 // text returns a script's text with the flaw.
@@ -55,7 +55,7 @@ func (f *Flaw) keys(c *call) []string {
 	return keys
 }
 
-// rewrite changes what a worker sends.
+// rewrite changes a command of a worker: with ownReady its list of what is ready is its own.
 func (f *Flaw) rewrite(c *hold.Command) {
 	if f == nil || !f.ownReady {
 		return

@@ -2,10 +2,10 @@ package sim
 
 import "github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 
-// namesWithoutMoment has a token alone name what is held.
+// namesWithoutMoment makes a token alone the name of what is held.
 var namesWithoutMoment = patch{"take", `time[1] .. '.' .. time[2]`, `'0'`}
 
-// Flaws are the old behaviours.
+// Flaws are all of them.
 var Flaws = []*Flaw{
 	{
 		Name:   "a gap between two beats is taken for the silence of others",
@@ -74,8 +74,8 @@ var Flaws = []*Flaw{
 	},
 }
 
-// datedSilence has a row tell when it was changed, a beat call gone what is too old, and
-// a reap look at that alone.
+// datedSilence makes each row tell when it was changed, by the clock of Redis. A beat returns
+// "gone" for a row that is older than its lease, and a reap looks only at that age.
 var datedSilence = []patch{
 	{"join", `'0 ' .. ARGV[3]`, `(time[1] * 1000 + math.floor(time[2] / 1000)) .. ' ' .. ARGV[3]`},
 	{"beat", `local space`, `

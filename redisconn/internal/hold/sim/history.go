@@ -9,20 +9,20 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A Simulator runs histories, one at a time.
+// A Simulator runs histories, one at a time. It keeps the compiled scripts between them.
 type Simulator struct{ machine *machine }
 
 // New returns a Simulator.
 func New() *Simulator { return &Simulator{newMachine()} }
 
-// A Result is what came of a history.
+// A Result is the result of a history.
 type Result struct {
 	Violation  *Violation // nil: every invariant held
-	Transcript string     // if it was asked for
-	Scripts    int        // that were run
+	Transcript string     // empty unless Options.Transcript is set
+	Scripts    int        // how many scripts were run
 }
 
-// Run runs the history of a seed.
+// Run runs the history of a seed, up to its end or the first violation.
 func (s *Simulator) Run(seed uint64, opts Options) Result {
 	h := newHistory(s.machine, seed, opts)
 	h.plan()
@@ -39,28 +39,28 @@ func (s *Simulator) Run(seed uint64, opts Options) Result {
 
 // Options are the options of a history.
 type Options struct {
-	Flaw       *Flaw // that is put back; nil: none
-	Theme      Theme // of the faults; nil: the seed chooses
-	Transcript bool
-	Record     func(Step) // is told each step of the queue's Redis; may be nil
+	Flaw       *Flaw      // the flaw that is put back; nil: none
+	Theme      Theme      // which faults happen; nil: the seed chooses
+	Transcript bool       // tell what happened
+	Record     func(Step) // called for each step of the queue's Redis; may be nil
 }
 
-// A Step is a script or a command that took effect. One without either undoes some of
-// those before.
+// A Step is a script or a command that took effect. A Step without either says that the node has
+// lost some of the writes before.
 type Step struct {
 	Time    time.Duration // of the node's clock
 	Script  *hold.Script
 	Keys    []string
 	Args    []any
 	Command []string
-	Reply   any // an error, too
+	Reply   any // may be an error
 }
 
-// A history is all that happens to one queue.
+// A history is all that happens to one queue. It belongs to the goroutine of Run.
 type history struct {
 	schedule
 	seed    uint64
-	rng     *rand.Rand
+	rng     *rand.Rand // of the seed: the only source of chance
 	machine *machine
 	flaw    *Flaw
 	keys    hold.Keys
@@ -68,8 +68,10 @@ type history struct {
 	parts
 	shape
 	rates   rates
-	weights map[Fault]float64 // how many of each
+	weights map[Fault]float64 // how frequent each is; 0: it does not happen
 
+	// One follows the other: the faults have ended, nothing is left to do, all servers have
+	// left.
 	healed, ending, over bool
 	healedAt             time.Duration
 
@@ -77,20 +79,20 @@ type history struct {
 	record
 }
 
-// parts are who takes part in a history.
+// parts are the processes, requests and nodes of a history.
 type parts struct {
 	processes []*process
 	alive     []*server
 	clients   []*client
 	requests  []*request
 	byBody    map[string]*request
-	byName    map[string]*request
-	redis     *node
-	remote    *node // has the answers; nil: the queue's node does
-	servers   int   // started so far
+	byName    map[string]*request // the answer to a request is its name
+	redis     *node               // has the queue
+	remote    *node               // has the reply lists; nil: the queue's node has them
+	servers   int                 // started so far
 }
 
-// A record is what is told of a history.
+// A record is what a history keeps for its Result and for Options.Record.
 type record struct {
 	scripts, calls int
 	recorder       func(Step)
@@ -98,18 +100,18 @@ type record struct {
 	transcript     strings.Builder
 }
 
-// A shape is what a history is about.
+// A shape is the sizes, times and limits of a history.
 type shape struct {
-	lease         time.Duration // of most servers
-	leases        []time.Duration
+	lease         time.Duration   // of most servers; the unit of most times
+	leases        []time.Duration // of the servers, in turn
 	block         time.Duration
 	readTimeout   time.Duration
 	retries       int
 	maxStarts     int
 	maxDead       int
-	poison        float64 // the part of the requests that kill
-	mayNotUnblock bool
-	length        time.Duration // until everything heals
+	poison        float64       // the share of the requests that kill their servers
+	mayNotUnblock bool          // the servers have no right to CLIENT UNBLOCK
+	length        time.Duration // after this all faults end
 }
 
 func newHistory(m *machine, seed uint64, opts Options) *history {
@@ -172,7 +174,7 @@ func (h *history) plan() {
 	}
 	for range 1 + h.rng.IntN(3) {
 		c := h.newClient()
-		if h.chance(0.05) { // its list is something else
+		if h.chance(0.05) { // its reply list is no list, so no answer can be pushed
 			command := []string{"SET", c.list, ""}
 			h.keep(h.redis, Step{Command: command, Reply: h.redis.do(command)})
 		}
@@ -183,7 +185,7 @@ func (h *history) plan() {
 	h.after(h.lease/2, h.tick)
 }
 
-// planRequests has the clients push requests, some of them many at once.
+// planRequests schedules the requests of the clients, some of them many at once.
 func (h *history) planRequests() {
 	for left := 5 + h.rng.IntN(16); left > 0; {
 		at := h.between(0, h.length)
@@ -201,11 +203,12 @@ func (h *history) planRequests() {
 	}
 }
 
-// runTime returns for how long a request runs.
+// runTime returns how long a request runs.
 func (h *history) runTime() time.Duration {
 	return h.between(0, pick(h, time.Millisecond, time.Millisecond, h.lease/4, 3*h.lease))
 }
 
+// leaseOf returns the lease of the nth server.
 func (h *history) leaseOf(n int) time.Duration { return h.leases[n%len(h.leases)] }
 
 func (h *history) maxLease() time.Duration {
@@ -258,7 +261,7 @@ func (h *history) tell(who string, what ...any) {
 	}
 }
 
-// keep hands a step of the queue's node to who records it.
+// keep hands a step to the recorder, if there is one and the step is of the queue's node.
 func (h *history) keep(r *node, s Step) {
 	if h.recorder != nil && r == h.redis {
 		s.Time = r.store.time

@@ -12,24 +12,26 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A machine runs the scripts on a store, as Redis does.
+// A machine runs the scripts on a store, as Redis does, one at a time.
 type machine struct {
 	state   *lua.LState
-	scripts map[version]*lua.LFunction
+	scripts map[version]*lua.LFunction // compiled
 
-	keyTable, argTable *lua.LTable
+	keyTable, argTable *lua.LTable // KEYS and ARGV
 
-	store *store
-	keys  []string // that the running script has declared
-	args  []string // of the command that runs
+	store *store   // of the running script
+	keys  []string // the KEYS of the running script: it may use no other keys
+	args  []string // of the running command; the next one overwrites them
 }
 
-// A version is a script as it is, or with a flaw.
+// A version is a script without or with a flaw.
 type version struct {
 	script *hold.Script
 	flaw   *Flaw
 }
 
+// newMachine returns a machine with the libraries of Lua that the scripts use, and with redis and
+// cjson.
 func newMachine() *machine {
 	m := &machine{
 		state:   lua.NewState(lua.Options{SkipOpenLibs: true}),
@@ -53,7 +55,7 @@ func newMachine() *machine {
 	return m
 }
 
-// run runs a script on a store, with a flaw if there is one.
+// run runs a script on a store, with a flaw if there is one, and returns its reply.
 func (m *machine) run(s *store, flaw *Flaw, script *hold.Script, keys []string, args []any) any {
 	f := m.scripts[version{script, flaw}]
 	if f == nil {
@@ -71,7 +73,7 @@ func (m *machine) run(s *store, flaw *Flaw, script *hold.Script, keys []string, 
 	return fromLua(result)
 }
 
-// fill has a table hold n strings alone.
+// fill puts n strings into a table, and removes all other elements.
 func fill(table *lua.LTable, n int, text func(int) string) {
 	for i := table.Len(); i > n; i-- {
 		table.RawSetInt(i, lua.LNil)
@@ -86,7 +88,7 @@ func (m *machine) compile(script *hold.Script, flaw *Flaw) *lua.LFunction {
 	if flaw != nil {
 		code = flaw.text(script)
 	}
-	if strings.HasPrefix(code, "#!") { // a line for Redis
+	if strings.HasPrefix(code, "#!") { // this line is for Redis, and no Lua
 		_, code, _ = strings.Cut(code, "\n")
 	}
 	// A function of no arguments is cheaper to call than a chunk, which takes any.
@@ -99,7 +101,7 @@ func (m *machine) compile(script *hold.Script, flaw *Flaw) *lua.LFunction {
 	return f
 }
 
-// A scriptError is that of a script that has failed.
+// A scriptError is the error of a script that did not run to its end.
 type scriptError struct{ error }
 
 // argument returns an argument as go-redis sends it.
@@ -117,7 +119,7 @@ func argument(arg any) string {
 	panic(fmt.Sprintf("an argument of type %T", arg))
 }
 
-// call is redis.call, and redis.pcall.
+// call is redis.call or, if it raises no errors, redis.pcall.
 func (m *machine) call(L *lua.LState, raises bool) int {
 	args := m.args[:0]
 	for i := 1; i <= L.GetTop(); i++ {
@@ -167,6 +169,7 @@ func formatNumber(n lua.LNumber) string {
 	return strconv.FormatFloat(float64(n), 'g', 17, 64)
 }
 
+// toLua converts a reply as Redis does for a script. An error is handled before.
 func toLua(L *lua.LState, reply any) lua.LValue {
 	switch reply := reply.(type) {
 	case string:
@@ -183,6 +186,7 @@ func toLua(L *lua.LState, reply any) lua.LValue {
 	return lua.LFalse
 }
 
+// fromLua converts the result of a script as Redis does for its reply.
 func fromLua(value lua.LValue) any {
 	switch value := value.(type) {
 	case lua.LString:

@@ -13,14 +13,14 @@ type call struct {
 	name string // of the script, or of what a command is for
 	path hold.Path
 
-	script  *hold.Script // nil: a command
-	keys    []string
-	args    []any
-	command []string
-	about   []*request // what the server takes its fields for
+	script  *hold.Script // nil: the call is a plain command
+	keys    []string     // of the script
+	args    []any        // of the script
+	command []string     // the plain command
+	about   []*request   // the requests that the server means by the fields in it
 
-	move        time.Duration // for how long it may block
-	queue, into string
+	move        time.Duration // how long the move before the script, or a BRPOP, may block
+	queue, into string        // of the move
 
 	progress
 }
@@ -28,38 +28,39 @@ type call struct {
 // A progress is how far a call has come.
 type progress struct {
 	fate     fate
-	number   int // of the call in the history
-	epoch    int
-	blocked  bool
+	number   int   // of the call in the history
+	epoch    int   // of the node when the call arrived
+	blocked  bool  // it blocks at the node
 	moves    bool  // its move has moved something
-	refused  error // its move was
-	finished bool  // at the sender's
+	refused  error // why its move was refused; nil: it was not
+	finished bool  // the sender has a result
 	reply    any
 	err      error
-	task     *task // waits for it
-	park     int
+	task     *task // the sender's, which waits for the result
+	park     int   // the task's park in which it waits
 }
 
 // A fate is what happens to a call.
 type fate struct {
-	there, back time.Duration
+	there, back time.Duration // how long it travels
 	lost        lost
-	loud        bool // the sender learns of the loss at once, and not by its time-out
-	closes      bool // its connection's end reaches the node, after a time-out
+	loud        bool // the sender learns of a loss at once, not only by its time-out
+	closes      bool // after a time-out the node learns that the connection has ended
 }
 
 type lost int
 
 const (
-	arrives lost = iota
-	lostBefore
-	lostAfter // it has taken effect
+	arrives    lost = iota
+	lostBefore      // it does not reach the node
+	lostAfter       // it takes effect, and its reply is lost
 )
 
 // latency is how long a message travels at most if nothing is wrong.
 const latency = 500 * time.Microsecond
 
-// try sends a call once, and returns the reply or why there is none within timeout.
+// try sends a call once, and returns the reply, or the error if there is no reply within timeout.
+// The running task waits meanwhile.
 func (h *history) try(c *call, timeout time.Duration) (any, error) {
 	c.fate = h.fateOf(c)
 	h.calls++
@@ -81,7 +82,7 @@ func (h *history) try(c *call, timeout time.Duration) (any, error) {
 	return c.reply, c.err
 }
 
-// travel brings a call to its node.
+// travel brings a call to its node, unless it is lost.
 func (c *call) travel() {
 	h := c.node.h
 	switch {
@@ -89,7 +90,7 @@ func (c *call) travel() {
 		c.lose()
 	case c.isCut() && c.fate.loud:
 		c.lose()
-	case c.isCut(): // TCP sends it again later
+	case c.isCut(): // TCP sends it again when the cut ends
 		h.after(c.from.cutUntil-h.now+h.travelTime(), c.travel)
 	default:
 		c.node.arrive(c)
@@ -107,7 +108,8 @@ func (c *call) lose() {
 	}
 }
 
-// answer sends the reply.
+// answer sends the reply back. An error in it, or the refusal of the call's move, becomes the
+// call's error.
 func (c *call) answer(reply any) {
 	h := c.node.h
 	err, _ := reply.(error)
@@ -132,7 +134,7 @@ func (c *call) fail(err error) {
 	c.from.after(c.node.h.travelTime(), func() { c.finish(nil, err) })
 }
 
-// finish hands the sender what came of its call, the first time.
+// finish gives the sender the result of its call. Later results do nothing.
 func (c *call) finish(reply any, err error) {
 	if c.finished {
 		return
@@ -153,7 +155,8 @@ func isRefusal(err error) bool {
 	return ok
 }
 
-// do sends a call until it is answered, as often as go-redis tries.
+// do sends a call until it is answered, and again up to so many times, as go-redis does. make
+// makes the call of each try.
 func (h *history) do(make func() *call, timeout time.Duration, retries int) (any, error) {
 	for try := 0; ; try++ {
 		c := make()

@@ -29,10 +29,10 @@ const (
 	dead    placeKind = "dead"
 )
 
-// A move is what a command does to a request.
+// A move is a change of the kind of a request's place.
 type move struct{ from, to placeKind }
 
-// moves are what each command may do: nothing else moves a request.
+// moves are the moves that each command may make. Nothing else moves a request.
 var moves = map[string][]move{
 	"push":     {{nowhere, queued}},
 	"move":     {{queued, ready}},
@@ -47,6 +47,7 @@ var moves = map[string][]move{
 	"pop":      {{queued, nowhere}},
 }
 
+// allowed reports whether a command may move a request so.
 func allowed(cause string, from, to placeKind) bool {
 	for _, m := range moves[cause] {
 		if m.from == from && m.to == to {
@@ -56,7 +57,7 @@ func allowed(cause string, from, to placeKind) bool {
 	return false
 }
 
-// findPlaces finds where each request is, after writes were undone.
+// findPlaces notes where each request is after writes were undone. It checks nothing.
 func (h *history) findPlaces() {
 	h.scan()
 	for _, r := range h.requests {
@@ -67,7 +68,8 @@ func (h *history) findPlaces() {
 	}
 }
 
-// compare finds what a command has moved, and checks that it may.
+// compare finds the requests that a command has moved, and checks that it may move them so.
+// cause is the command's name, or "move".
 func (h *history) compare(c *call, cause string) {
 	if !h.redis.changed && cause != "reap" && cause != "leave" {
 		return
@@ -99,7 +101,7 @@ func (h *history) moved(r *request, c *call, cause string) {
 	from, to := r.place, r.next
 	r.place = to
 	switch {
-	case from.kind == nowhere, from.kind == held, to.kind == held:
+	case from.kind == nowhere, from.kind == held, to.kind == held: // else it waits on
 		r.waits = h.now
 	}
 	switch cause {
@@ -119,6 +121,7 @@ func (h *history) moved(r *request, c *call, cause string) {
 	}
 }
 
+// isAbout reports whether the sender means a request by one of the fields in a call.
 func (c *call) isAbout(r *request) bool {
 	for _, of := range c.about {
 		if of == r {
@@ -150,8 +153,8 @@ func (h *history) scan() {
 	}
 }
 
-// scanList notes the requests in a list, where they stand behind a header that ends with
-// a separator.
+// scanList notes the requests in a list. In its values a request follows a header, which ends
+// with the separator; with an empty separator there is no header.
 func (h *history) scanList(e *entry, kind placeKind, separator string) {
 	for _, value := range e.list {
 		if separator != "" {
@@ -161,6 +164,7 @@ func (h *history) scanList(e *entry, kind placeKind, separator string) {
 	}
 }
 
+// found notes that the scan has found a request in a place.
 func (h *history) found(body string, p place) {
 	r := h.byBody[body]
 	if r == nil {

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// A node is a Redis: it executes one command at a time, at moments that differ by a
-// microsecond at least, as its clock does that names are made of.
+// A node is a Redis. It executes one command at a time. Two commands are executed at least a
+// microsecond apart, so that no two have the same TIME, of which names are made.
 type node struct {
 	h *history
 	store
-	offset  time.Duration // of its clock
+	offset  time.Duration // of its clock from virtual time
 	free    time.Duration // nothing is executed before
 	epoch   int           // how often it was restarted
 	down    bool
-	full    bool    // of memory
-	blocked []*call // longest first
+	full    bool    // it has no memory left
+	blocked []*call // the one that has waited longest first
 }
 
 var (
@@ -29,7 +29,7 @@ var (
 // execution is how long a command takes.
 const execution = 3 * time.Microsecond
 
-// arrive has a call executed as soon as the node is free.
+// arrive executes a call as soon as the node is free.
 func (r *node) arrive(c *call) {
 	if r.down {
 		c.fail(errRefused)
@@ -39,11 +39,11 @@ func (r *node) arrive(c *call) {
 	r.queue(c, c.begin)
 }
 
-// queue runs do when the node is free, unless the call's connection is lost before.
+// queue runs do when the node is free, unless a restart ends the call's connection first.
 func (r *node) queue(c *call, do func()) {
 	s := &r.h.schedule
 	if s.now < r.free {
-		// Which connection is read first after a stall is open.
+		// After a stall any connection may be read first.
 		s.after(r.free-s.now+time.Duration(r.h.rng.IntN(200))*time.Microsecond, func() { r.queue(c, do) })
 		return
 	}
@@ -57,7 +57,7 @@ func (r *node) queue(c *call, do func()) {
 	r.serveBlocked()
 }
 
-// begin executes a call that has arrived: its move at first.
+// begin executes a call that has arrived: first its move, if it has one.
 func (c *call) begin() {
 	r := c.node
 	if c.script == nil {
@@ -80,7 +80,7 @@ func (c *call) begin() {
 	c.block(c.move)
 }
 
-// block has the call wait at the node, for d at most.
+// block makes the call wait at the node, for d at most.
 func (c *call) block(d time.Duration) {
 	r := c.node
 	r.blocked = append(r.blocked, c)
@@ -92,7 +92,7 @@ func (c *call) block(d time.Duration) {
 	})
 }
 
-// unblock ends a call's waiting, and reports whether it waited.
+// unblock ends the wait of a call, and reports whether the call waited.
 func (c *call) unblock() bool {
 	if !c.blocked {
 		return false
@@ -103,7 +103,7 @@ func (c *call) unblock() bool {
 	return true
 }
 
-// moved has the rest of a pipeline executed, where a move was its first.
+// moved executes the script that follows a move in the same pipeline.
 func (c *call) moved() {
 	if c.script == nil { // it is a pop that found nothing
 		c.answer(nil)
@@ -112,7 +112,7 @@ func (c *call) moved() {
 	c.node.h.after(execution, func() { c.node.queue(c, c.execute) })
 }
 
-// serveBlocked serves those that wait for what was queued.
+// serveBlocked serves the calls that wait, while requests are queued.
 func (r *node) serveBlocked() {
 	for len(r.blocked) > 0 {
 		c := r.blocked[0]
@@ -164,7 +164,7 @@ func (c *call) executeCommand(command []string) {
 	}
 }
 
-// run has a call take effect, which is checked, and answers it.
+// run executes a call by do, checks what that has changed, and answers the call.
 func (c *call) run(do func() any) {
 	h := c.node.h
 	h.before(c)
@@ -175,7 +175,7 @@ func (c *call) run(do func() any) {
 	c.answer(reply)
 }
 
-// restart ends all connections, and has the node down for d.
+// restart ends all connections. The node is down for d. It keeps its data.
 func (r *node) restart(d time.Duration) {
 	r.epoch++
 	r.down = true
@@ -186,5 +186,5 @@ func (r *node) restart(d time.Duration) {
 	r.h.after(d, func() { r.down = false })
 }
 
-// stall has the node execute nothing for d.
+// stall makes the node execute nothing for d.
 func (r *node) stall(d time.Duration) { r.free = max(r.free, r.h.now+d) }

@@ -7,11 +7,11 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// replyTTL is for how long answers that nobody reads are kept.
+// replyTTL is how long answers that nobody reads are kept.
 const replyTTL = time.Minute
 
-// reply sends answers until the server is drained and none is left, or some could not
-// be sent for too long.
+// reply sends answers until the server is drained and none is left. A drained server gives up
+// after four failures in a row.
 func (s *server) reply() {
 	failed := 0
 	for {
@@ -34,7 +34,8 @@ func (s *server) reply() {
 	s.ended.Set()
 }
 
-// sendSome sends the answers that go with the first, and reports whether that worked.
+// sendSome sends the group of the first answer, and reports whether that worked. If not, the
+// group goes to the end of the answers.
 func (s *server) sendSome() bool {
 	group, rest := s.group()
 	s.answers = rest
@@ -56,7 +57,8 @@ func (s *server) sendSome() bool {
 	return sent
 }
 
-// group returns the answers that one command sends, and the others.
+// group returns the answers that one command sends, to the client and of the generation of the
+// first one, and the others.
 func (s *server) group() (group, rest []answer) {
 	first := s.answers[0]
 	for _, a := range s.answers {
@@ -69,7 +71,8 @@ func (s *server) group() (group, rest []answer) {
 	return group, rest
 }
 
-// settle settles requests by the command that pushes their answers.
+// settle settles requests by the command that pushes their answers. If their list refuses the
+// answers, settle settles the requests without them.
 func (s *server) settle(group []answer) bool {
 	answers := make([]hold.Answer, len(group))
 	for i, a := range group {
@@ -87,7 +90,7 @@ func (s *server) settle(group []answer) bool {
 	return true
 }
 
-// send sends a command that is about requests.
+// send sends a command of the worker that settles the requests of a group.
 func (s *server) send(c hold.Command, group []answer) (any, error) {
 	about := make([]*request, len(group))
 	for i, a := range group {
@@ -100,7 +103,7 @@ func (s *server) send(c hold.Command, group []answer) (any, error) {
 	}, s.h.readTimeout, s.h.retries)
 }
 
-// settled frees the places of requests.
+// settled tells the worker that requests are settled, and frees their places.
 func (s *server) settled(group []answer) {
 	for _, a := range group {
 		if a.request == nil {
@@ -140,7 +143,8 @@ func (s *server) dropFields(group []answer) error {
 	return err
 }
 
-// sendRemote settles requests whose answers go to another node of a Cluster.
+// sendRemote claims requests whose answers go to another node of a Cluster, pushes the answers,
+// and removes the claims.
 func (s *server) sendRemote(group []answer) bool {
 	requests := make([]*hold.Request, len(group))
 	for i, a := range group {
@@ -167,7 +171,7 @@ func (s *server) sendRemote(group []answer) bool {
 	return true
 }
 
-// push pushes answers, whose requests are settled, for a while.
+// push pushes answers whose requests are claimed, or dead. It gives up after four tries.
 func (s *server) push(group []answer) {
 	command := []string{"RPUSH", group[0].client.list}
 	for _, a := range group {

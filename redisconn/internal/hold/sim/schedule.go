@@ -7,19 +7,19 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A schedule runs events in the order of their times. All that a history does happens in
-// one, and nothing in it depends on anything but the seed.
+// A schedule runs events in the order of their times. All that a history does happens in an
+// event. So the seed alone decides what happens.
 type schedule struct {
 	now     time.Duration
 	horizon time.Duration // later events never run
-	added   uint64
-	heap    []event
-	running *task
+	added   uint64        // how many events were added
+	heap    []event       // a binary heap, the next event first
+	running *task         // nil between tasks
 }
 
 type event struct {
 	at  time.Duration
-	seq uint64 // of two at one time the first added runs first
+	seq uint64 // of two events at one time, the one that was added first runs first
 	do  func()
 }
 
@@ -27,7 +27,7 @@ func (e event) before(other event) bool {
 	return e.at < other.at || e.at == other.at && e.seq < other.seq
 }
 
-// after runs do in d.
+// after adds an event that runs do in d.
 func (s *schedule) after(d time.Duration, do func()) {
 	if s.now+d > s.horizon {
 		return
@@ -63,7 +63,7 @@ func (s *schedule) step() bool {
 	return true
 }
 
-// sink puts an event where the first one was.
+// sink puts an event in the place of the first one, and then where it belongs in the heap.
 func (s *schedule) sink(e event) {
 	i := 0
 	for {
@@ -83,17 +83,17 @@ func (s *schedule) sink(e event) {
 	s.heap[i] = e
 }
 
-// A process is what is stopped, resumed, killed and cut off as a whole: it has tasks.
+// A process has tasks. It is stopped, resumed, killed and cut off as a whole.
 type process struct {
 	s       *schedule
 	name    string
 	tasks   []*task
 	dead    bool
 	stopped bool
-	waiting []func() // what is to happen once it is resumed
+	waiting []func() // run when it is resumed
 
-	cutUntil time.Duration // nothing passes before
-	cutPath  hold.Path     // on this path; anyPath: on any
+	cutUntil time.Duration // until then nothing passes
+	cutPath  hold.Path     // on this path; anyPath: on any path
 }
 
 // anyPath stands for all paths.
@@ -104,16 +104,17 @@ func (p *process) isCut(path hold.Path) bool {
 	return p.s.now < p.cutUntil && (p.cutPath == anyPath || p.cutPath == path)
 }
 
-// A task is a coroutine of a process.
+// A task is a coroutine of a process, made by iter.Pull. It runs while next is called, until it
+// parks.
 type task struct {
 	process *process
 	next    func() (struct{}, bool)
 	stop    func()
 	yield   func(struct{}) bool
-	parks   int // how often it was parked: a wake of an earlier time does nothing
+	parks   int // names the current park or run: a wake for another number does nothing
 }
 
-// killed unwinds a task whose process is killed.
+// killed is the panic that unwinds a task whose process is killed.
 type killed struct{}
 
 // spawn runs f as a task.
@@ -132,24 +133,25 @@ func (p *process) spawn(f func()) {
 	t.wake(0, t.parks)
 }
 
-// park returns when the task is woken.
+// park suspends the task until it is woken.
 func (t *task) park() {
 	if !t.yield(struct{}{}) {
 		panic(killed{})
 	}
 }
 
-// prepare returns the number of the next park, for wake.
+// prepare returns the number of the park that follows, for wake and run.
 func (t *task) prepare() int {
 	t.parks++
 	return t.parks
 }
 
-// wake wakes the task in d, from its nth park.
+// wake wakes the task in d, if it is then in the park with the number n.
 func (t *task) wake(d time.Duration, n int) {
 	t.process.after(d, func() { t.run(n) })
 }
 
+// run runs the task until it parks again, if it is in the park with the number n.
 func (t *task) run(n int) {
 	if t.parks != n {
 		return
@@ -161,12 +163,13 @@ func (t *task) run(n int) {
 	s.running = nil
 }
 
-// after runs do in d, if the process is alive then: while it is stopped, do waits.
+// after adds an event that runs do in d, if the process is alive then. While the process is
+// stopped, do waits.
 func (p *process) after(d time.Duration, do func()) {
 	p.s.after(d, func() { p.act(do) })
 }
 
-// act runs do as soon as the process can.
+// act runs do now or, if the process is stopped, when it is resumed.
 func (p *process) act(do func()) {
 	switch {
 	case p.dead:
@@ -177,7 +180,7 @@ func (p *process) act(do func()) {
 	}
 }
 
-// resume ends a stop. Then all that waited happens in the order that shuffle makes.
+// resume ends a stop. Then all that waited runs, in the order that shuffle makes.
 func (p *process) resume(shuffle func([]func())) {
 	if p.dead || !p.stopped {
 		return
@@ -191,7 +194,7 @@ func (p *process) resume(shuffle func([]func())) {
 	}
 }
 
-// kill ends the process. No task of it may be running.
+// kill ends the process and its tasks. None of these may be running.
 func (p *process) kill() {
 	p.dead = true
 	for _, t := range p.tasks {
@@ -200,26 +203,27 @@ func (p *process) kill() {
 	p.tasks, p.waiting = nil, nil
 }
 
-// sleep has the running task wait.
+// sleep makes the running task wait for d.
 func (p *process) sleep(d time.Duration) {
 	t := p.s.running
 	t.wake(d, t.prepare())
 	t.park()
 }
 
-// A signal is a hold.Signal: as a channel of capacity one it wakes one of those that
-// wait for it, or the next that will.
+// A signal is a hold.Signal. Like a channel of capacity one, it wakes one of the tasks that wait
+// for it, or the next one that will.
 type signal struct {
 	set     bool
-	waiting []wait
+	waiting []wait // some may have ended by their time
 }
 
+// A wait is a task in its park with the number n.
 type wait struct {
 	task *task
 	n    int
 }
 
-// Set wakes one task.
+// Set wakes the task that has waited longest or, if none waits, the next one that will.
 func (g *signal) Set() {
 	for len(g.waiting) > 0 {
 		w := g.waiting[0]
@@ -232,7 +236,7 @@ func (g *signal) Set() {
 	g.set = true
 }
 
-// wait has the running task wait for the signal, for d at most.
+// wait makes the running task wait for the signal, for d at most.
 func (p *process) wait(g *signal, d time.Duration) {
 	if g.set {
 		g.set = false

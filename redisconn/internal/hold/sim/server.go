@@ -8,61 +8,61 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A server is a process that serves the queue as redisconn's does: it fetches as many
-// requests as it has places for, begins them one after the other, runs them beside each
-// other, and settles them.
+// A server is a process that serves the queue as redisconn.ServerConn does: it fetches as many
+// requests as it has places for, begins them one after the other, runs them at the same time,
+// and settles them. Its own tasks are fetch, read, reply and drain.
 type server struct {
 	*process
 	h      *history
 	lease  time.Duration
 	worker *hold.Worker
 	places int
-	most   int   // run at the same time
-	mover  *call // the last blocking move
+	most   int   // how many requests run at the same time, at most
+	mover  *call // the last call with a move
 
 	work
 	tasks
 	health
 
-	locked   bool // by a command, if there is one path for all
-	unlocked signal
+	locked   bool   // a command is under way, if a flaw makes all share one path
+	unlocked signal // wakes the next command
 }
 
 // A work is what a server has in hand.
 type work struct {
-	unread   []*hold.Request // not begun, the oldest first
-	suspects []*hold.Request // the same of suspects
-	trying   bool            // a suspect runs
-	inHand   int             // requests that have a place
-	has      map[*request]int
-	running  int      // some of them twice: in two generations
-	answers  []answer // to be sent
+	unread   []*hold.Request  // not begun, the oldest first; no suspects
+	suspects []*hold.Request  // suspects not begun, the oldest first
+	trying   bool             // a suspect runs
+	inHand   int              // requests that have a place
+	has      map[*request]int // how many places each has: two, if two generations held it
+	running  int              // requests that run
+	answers  []answer         // to be sent
 }
 
-// tasks are those of a server that run.
+// tasks says which tasks of a server still run, and wakes them.
 type tasks struct {
-	draining                       bool
+	draining                       bool // no request is fetched or begun any more
 	reading, fetching, replying    bool
 	freed, handed, answered, ended signal // wake fetch, read, reply, drain
 }
 
 // A health is what has happened to a server.
 type health struct {
-	died         time.Duration
-	troubled     time.Duration // until when something happened to it
-	beatTroubled time.Duration // the same of what can hold up beats
+	died         time.Duration // when
+	troubled     time.Duration // until when a fault lasts that may hold it up
+	beatTroubled time.Duration // until when a fault lasts that may hold up its beats
 	busy         time.Duration // when it last had something in hand
 }
 
-// An answer is what a request came to.
+// An answer is the result of a request.
 type answer struct {
-	request *hold.Request // nil: of none, that is dead
+	request *hold.Request // nil: the request is dead, and not held
 	of      *request
 	text    string
 	client  *client // nil: nobody waits for it
 }
 
-// gen returns the generation that has the request, "" if it is of none.
+// gen returns the generation that holds the request, "" if none does.
 func (a answer) gen() string {
 	if a.request == nil {
 		return ""
@@ -125,7 +125,7 @@ func (s *server) fetch() {
 	s.ended.Set()
 }
 
-// read begins what was fetched.
+// read begins the requests that were fetched, and starts them.
 func (s *server) read() {
 	for !s.draining {
 		r, ok := s.next()
@@ -146,6 +146,8 @@ func (s *server) read() {
 	s.ended.Set()
 }
 
+// next returns the next request to begin, and reports whether there is one. One suspect runs at a
+// time.
 func (s *server) next() (r *hold.Request, ok bool) {
 	switch {
 	case s.running >= s.most:
@@ -161,7 +163,7 @@ func (s *server) next() (r *hold.Request, ok bool) {
 	return r, true
 }
 
-// start runs a request.
+// start runs a request. A poisonous one kills the server, unless all has healed.
 func (s *server) start(r *hold.Request) {
 	of := s.h.started(s, r)
 	s.running++
@@ -186,21 +188,21 @@ func (s *server) finish(of *request, r *hold.Request) {
 	s.handed.Set()
 }
 
-// drop gives up the place of a request.
+// drop frees the place of a request.
 func (s *server) drop(r *hold.Request) {
 	if r.Suspect {
 		s.trying = false
 		s.handed.Set()
 	}
 	of := s.h.requestOf(r.Body)
-	of.waits = max(of.waits, s.h.now) // if it is still held
+	of.waits = max(of.waits, s.h.now) // if it is still held, it waits from now on
 	s.has[of]--
 	s.inHand--
 	s.busy = s.h.now
 	s.freed.Set()
 }
 
-// drain ends the server as redisconn's Close does.
+// drain ends the server as ServerConn.Close does.
 func (s *server) drain() {
 	s.h.tell(s.name, "drains")
 	s.troubled = s.h.now
@@ -214,7 +216,7 @@ func (s *server) drain() {
 	}
 	back := append(slices.Clone(s.suspects), s.unread...)
 	if len(back) > 0 {
-		_ = s.worker.Release(back...) // else Leave does
+		_ = s.worker.Release(back...) // if it fails, Leave tries again
 	}
 	for s.running > 0 || s.replying {
 		s.answered.Set()

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// A store is what a Redis holds, and the commands on it. A reply is nil, an int64, a
+// A store is the data of a Redis, and the commands on it. A reply is nil, an int64, a
 // string, a []any of these, or an error.
 type store struct {
-	entries []*entry // few
-	rng     *rand.Rand
-	now     time.Duration // by which keys expire
-	time    time.Duration // that TIME tells
-	rows    string        // the key whose changes don't matter to where requests are
-	changed bool          // another key has changed since it was last reset
+	entries []*entry      // so few that a search is fast
+	rng     *rand.Rand    // orders the fields of hashes
+	now     time.Duration // virtual time, by which keys expire
+	time    time.Duration // what TIME tells
+	rows    string        // the key workers, which holds no requests
+	changed bool          // a key other than rows has changed; compare resets it
 }
 
 type kind int
@@ -40,7 +40,7 @@ type field struct{ name, value string }
 
 var errWrongType = errors.New("WRONGTYPE Operation against a key holding the wrong kind of value")
 
-// copy returns a copy of all that the store holds.
+// copy returns a deep copy of the entries.
 func (s *store) copy() []*entry {
 	entries := make([]*entry, len(s.entries))
 	for i, e := range s.entries {
@@ -51,6 +51,7 @@ func (s *store) copy() []*entry {
 	return entries
 }
 
+// find returns a key's entry, nil if there is none or it has expired.
 func (s *store) find(key string) *entry {
 	for i, e := range s.entries {
 		if e.key != key {
@@ -65,7 +66,7 @@ func (s *store) find(key string) *entry {
 	return nil
 }
 
-// open returns a key's entry, which it makes if there is none.
+// open returns a key's entry. If there is none, it makes one.
 func (s *store) open(key string, k kind) *entry {
 	e := s.find(key)
 	if e == nil {
@@ -75,7 +76,7 @@ func (s *store) open(key string, k kind) *entry {
 	return e
 }
 
-// wrote notes that an entry has changed, and removes it if it is empty.
+// wrote notes that an entry has changed. Like Redis, it removes an empty one.
 func (s *store) wrote(e *entry) {
 	if e.key != s.rows {
 		s.changed = true
@@ -109,7 +110,7 @@ func get(fields []field, name string) (string, bool) {
 	return "", false
 }
 
-// do executes a command.
+// do executes a command. It has the commands that the scripts, the servers and the clients use.
 func (s *store) do(args []string) any {
 	switch name := args[0]; name {
 	case "TIME":
@@ -134,6 +135,7 @@ func (s *store) do(args []string) any {
 	}
 }
 
+// kindOf returns the kind of key that a command is for.
 func kindOf(name string) kind {
 	if name[0] == 'H' {
 		return isHash
@@ -153,7 +155,7 @@ func (s *store) del(keys []string) any {
 	return n
 }
 
-// usage returns how much memory a list takes: more than its values have bytes.
+// usage returns how much memory a list takes. That is more than its values have bytes.
 func (s *store) usage(key string) int64 {
 	var n int64
 	for _, value := range s.list(key) {
@@ -220,7 +222,7 @@ func one(set bool) int64 {
 	return 0
 }
 
-// listing returns fields in any order: a real hash keeps none.
+// listing returns fields in a random order, since a real hash has no order.
 func (s *store) listing(fields []field, values bool) any {
 	all := make([]any, 0, 2*len(fields))
 	if len(fields) > 1 {
@@ -292,7 +294,7 @@ func (s *store) doList(args []string) any {
 			return s.popMany(key, args[0] == "LPOP", number(args[2]))
 		}
 		return s.pop(key, args[0] == "LPOP")
-	case "LREM": // of the first that is equal
+	case "LREM": // with the count 1: the first value that is equal
 		e := s.find(key)
 		if e == nil {
 			return int64(0)

@@ -6,7 +6,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn/internal/hold"
 )
 
-// A world is a server's hold.World.
+// A world is a server's hold.World. Its methods are called by tasks, which run one at a time.
 type world struct {
 	*server
 }
@@ -47,7 +47,8 @@ func (w world) call(path hold.Path, c hold.Command) *call {
 	return call
 }
 
-// Unblock ends the blocking move, by a command that travels, too.
+// Unblock ends the move that blocks at the node. The command for that travels, too, and may get
+// lost.
 func (w world) Unblock() {
 	c := w.mover
 	if c == nil || w.h.mayNotUnblock {
@@ -65,7 +66,7 @@ func (w world) Unblock() {
 	})
 }
 
-// lock has a command wait for the one before.
+// lock makes a command wait until the one before it has ended.
 func (s *server) lock() {
 	for s.locked {
 		s.wait(&s.unlocked, time.Hour)
