@@ -70,8 +70,8 @@ func TestReplyAddress(t *testing.T) {
 	requireOnlyServers(t, rdb)
 }
 
-// A stranger's request that nobody could be answered for does no harm, and is
-// not run where it expects an answer.
+// A stranger's request whose answer can go nowhere does no harm. It is not run if it expects an
+// answer.
 func TestUnusableAddress(t *testing.T) {
 	t.Parallel()
 	type counts = redisconn.ServerStats

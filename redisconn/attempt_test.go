@@ -23,7 +23,7 @@ func (Retried) Attempt(args RetriedArgs, n *int) error {
 	return nil
 }
 
-// A method may ask how often it was begun, which servers with AtLeastOnce know alone.
+// A method may ask how often it was begun. Only servers with AtLeastOnce know that.
 // What a stranger writes is no such count.
 func TestAttempt(t *testing.T) {
 	t.Parallel()

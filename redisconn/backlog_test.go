@@ -49,7 +49,7 @@ func TestMaxBacklog(t *testing.T) {
 	}
 }
 
-// Without a limit the length of the queue is not asked for beside calls, with one seldom.
+// Without a limit a client does not ask for the length of the queue. With one it asks seldom.
 func TestMaxBacklogAsksSeldom(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)

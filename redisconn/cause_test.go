@@ -18,9 +18,9 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// The first error of a program that can't use Redis says why, on which queue and
-// where, whether the call was not sent or its time was over first; and so does the
-// log. Once it said "context deadline exceeded".
+// The first error of a program that can't use Redis says why, on which queue and where, whether
+// the call was not sent or timed out first. The log says the same. Formerly the error was
+// "context deadline exceeded".
 func TestCauses(t *testing.T) {
 	t.Parallel()
 	start, wait := together(t)

@@ -66,8 +66,8 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// What is too far away is no deadline, and none turns into its opposite. A Timeout
-// of centuries once made one in the past.
+// A time that is too far away is no deadline, and none turns into its opposite. Formerly a
+// Timeout of centuries became a deadline in the past.
 func TestFarDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, ahead := range []time.Duration{0, time.Hour, -time.Hour, 40 * 365 * 24 * time.Hour, -25 * 365 * 24 * time.Hour} {
@@ -99,9 +99,9 @@ func TestFarDeadlines(t *testing.T) {
 	})
 }
 
-// Where the broker's clock is set, no request is dropped for it that was pushed a
-// second later: a client checks its reading beside a push, a server before it drops
-// a request. Once calls were dropped for a minute.
+// When the broker's clock is set, requests that are pushed a second later are not dropped: a
+// client checks its reading beside a push, and a server before it drops a request. Formerly calls
+// were dropped for a minute.
 func TestClockIsSet(t *testing.T) {
 	for name, step := range map[string]time.Duration{"forward": time.Minute, "back": -time.Minute, "by a little": 2 * time.Second} {
 		t.Run(name, func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestClockAsksAgain(t *testing.T) {
 	})
 }
 
-// What is not known is not guessed, and asked for again after a minute.
+// A clock that is not known is not guessed, and is asked for again after a minute.
 func TestClockUnknown(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault fakeTime

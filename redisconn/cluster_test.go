@@ -16,7 +16,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// When the master that holds the queue dies both ends servicetest.Soon use its successor,
+// When the master that holds the queue dies both ends soon use its successor,
 // though go-redis itself would look for one a minute later.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()

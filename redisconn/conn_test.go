@@ -186,7 +186,7 @@ func TestCloseWhileBlocked(t *testing.T) {
 // blockTime is how long a pop blocks.
 const blockTime = 5 * time.Second
 
-// requireBlocked waits until as many connections are blocked in a pop.
+// requireBlocked waits until so many connections are blocked in a pop.
 func requireBlocked(t *testing.T, rdb *redis.Client, n int) {
 	t.Helper()
 	servicetest.Eventually(t, func() bool {

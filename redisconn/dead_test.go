@@ -81,8 +81,8 @@ func (s deadSite) Break(t *testing.T) (mend func()) {
 }
 
 // A batch that kills its servers is given up as any other request, whatever its first
-// item is: all of its items are answered with an error. Once a batch whose first item
-// is no object was dead after one death.
+// item is: all of its items are answered with an error. Formerly a batch whose first item
+// is no object was given up after one death of a server.
 func TestPoisonBatch(t *testing.T) {
 	t.Parallel()
 	for name, batch := range map[string]string{

@@ -163,8 +163,8 @@ func withDeadline(value string) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":"1","reply_to":"there","deadline_ms":%s,"method":"add"}`, value)
 }
 
-// Where Redis won't tell its time calls work without deadlines, and it is not
-// asked each time.
+// If Redis refuses to tell its time, calls work without deadlines, and Redis is not asked for
+// each call.
 func TestDeadlineWithoutClock(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -240,7 +240,7 @@ func TestFarDeadlines(t *testing.T) {
 	}
 }
 
-// When the clock of Redis is set forward, a client's calls are served as servicetest.Soon as it
+// When the clock of Redis is set forward, a client's calls are served as soon as it
 // has pushed one more than a second after it last asked.
 func TestBrokerClockIsSet(t *testing.T) {
 	t.Parallel()

@@ -235,7 +235,7 @@ func TestRollingRestart(t *testing.T) {
 	requireEmpty(t, rdb)
 }
 
-// Close without a drain before it gives back, too.
+// Close without a drain also gives requests back.
 func TestCloseGivesBack(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)

@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A lease that is gone is called lost by Redis only where others can't have found the
-// server silent: once every answer, to a take-over too, counted as that to a beat, and a
-// beat's from when it came.
+// The log says that Redis lost a lease only if others can't have found the server silent.
+// Formerly each answer renewed the lease for the log, also that to a take-over, and a beat
+// counted from its answer.
 func TestGoneIsExplained(t *testing.T) {
 	const lost, late = "it lost data", "not renewed in time"
 	for name, test := range map[string]struct {

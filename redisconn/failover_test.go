@@ -14,8 +14,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// detach has a replica know all that its master knows, and nothing that is written from
-// now on: failOver has it go on without.
+// detach waits until a replica knows all that its master knows, and then keeps from it all that is
+// written later: so failOver makes a master of a replica that lacks the last writes.
 func detach(t *testing.T, master, replica *brokertest.Redis) (failOver func()) {
 	t.Helper()
 	rdb := master.Client(t)
@@ -30,9 +30,8 @@ func detach(t *testing.T, master, replica *brokertest.Redis) (failOver func()) {
 	}
 }
 
-// A replica that takes over without having heard of the last settling and the last take
-// has both requests run again: one is held though its server has forgotten it, the
-// other one is queued.
+// When a replica becomes master that lacks the last settling and the last take, both requests run
+// again: one is held though its server has forgotten it, the other one is queued.
 func TestFailoverUndoesSettling(t *testing.T) {
 	t.Parallel()
 	sentinel := brokertest.StartSentinel(t)
@@ -68,7 +67,7 @@ func TestFailoverUndoesSettling(t *testing.T) {
 }
 
 // What stands for a settled request on a Cluster is not run when a failover undoes its
-// removal. Once it was pushed back as an empty request.
+// removal. Formerly it was pushed back as an empty request.
 func TestFailoverUndoesRemovalOnCluster(t *testing.T) {
 	t.Parallel()
 	const masters = 3

@@ -13,7 +13,8 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// What is left when the grace of Close is over fails, but for what is given up.
+// Requests that are left when the grace of Close is over fail, except those whose callers have
+// given up.
 func TestFailLeft(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})

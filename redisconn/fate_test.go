@@ -64,7 +64,7 @@ func TestSent(t *testing.T) {
 	}
 }
 
-// A request that is certainly not sent fails, be it a call or a notification. Once a
+// A request that is certainly not sent fails, be it a call or a notification. Formerly a
 // notification failed unseen.
 func TestUnsent(t *testing.T) {
 	t.Parallel()
@@ -120,7 +120,7 @@ func requireSentinel(t *testing.T, sentinel, err error) {
 }
 
 // A notification whose push is not known to have arrived fails, and says so. A call
-// waits: its answer comes. Once nobody was told of such a notification.
+// waits: its answer comes. Formerly nobody was told of such a notification.
 func TestUnconfirmed(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -188,7 +188,7 @@ func TestCloseEndsRequests(t *testing.T) {
 	})
 }
 
-// Notifications that can't be sent fail. Once they were lost unseen.
+// Notifications that can't be sent fail. Formerly they were lost unseen.
 func TestUnsentNotificationsFail(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -208,7 +208,7 @@ func TestUnsentNotificationsFail(t *testing.T) {
 }
 
 // What comes on the list of a call that has one of its own answers that call, or ends
-// it: nothing else is taken from there. Once such a call waited for its timeout.
+// it: nothing else is taken from there. Formerly such a call waited for its timeout.
 func TestOddReplyPerCall(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)

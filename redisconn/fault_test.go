@@ -221,7 +221,7 @@ func TestUnblocked(t *testing.T) {
 	require.Equal(t, 1, f.server.Count("UNBLOCKED"))
 }
 
-// A fault of the rights to BLMPOP may be over later, and it is then used again.
+// If the right to BLMPOP is missing for a while, BLMPOP is used again afterwards.
 func TestBLMPOPAllowedAgain(t *testing.T) {
 	t.Parallel()
 	f := newFaulty(t, fault{})
@@ -238,8 +238,8 @@ func TestBLMPOPAllowedAgain(t *testing.T) {
 	require.Zero(t, commandCalls(f.admin, "brpop"))
 }
 
-// An answer that can't be sent for a while is sent later, and calls that wait
-// for theirs wait on.
+// An answer that can't be sent for a while is sent later. Calls that wait for their answers go on
+// waiting.
 func TestAnswersWait(t *testing.T) {
 	t.Parallel()
 	slow := servicetest.NewSlow()
@@ -265,8 +265,7 @@ func TestAnswersWait(t *testing.T) {
 	servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 1 })
 }
 
-// An answer that could not be sent within ReplyTTL is given up, logged and its
-// place freed.
+// An answer that could not be sent within ReplyTTL is given up and logged, and its place is free.
 func TestAnswersExpire(t *testing.T) {
 	t.Parallel()
 	slow := servicetest.NewSlow()

@@ -21,8 +21,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// A request with blanks in front is given up as any other. Once more than 52 of them
-// had it killed every server that took it.
+// A request with blanks in front is given up as any other. Formerly a request with more than 52
+// blanks was never given up: it killed each server that took it.
 func TestPoisonBehindBlanks(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -48,7 +48,7 @@ func TestPoisonBehindBlanks(t *testing.T) {
 }
 
 // A server that goes silent while it waits for requests takes none with it, however
-// short the lease. Once the next request went to a list at which nobody looked again.
+// short the lease. Formerly the next request went to a list at which nobody looked again.
 func TestSilentWhileWaiting(t *testing.T) {
 	t.Parallel()
 	for _, lease := range []time.Duration{100 * time.Millisecond, time.Second} {
@@ -143,7 +143,7 @@ func (c *muteConn) Read(b []byte) (int, error) {
 }
 
 // A call does not wait for another one when the connection on which its only server
-// waits is forgotten by a router. Once it did: it lay where nobody looked.
+// waits is forgotten by a router. Formerly it did: it lay in a list at which nobody looked.
 func TestForgottenConnection(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -165,7 +165,7 @@ func TestForgottenConnection(t *testing.T) {
 	requireEmpty(t, rdb)
 }
 
-// A Redis that stalls for longer than the lease is nobody's death. Once the requests
+// While Redis stalls for longer than the lease, no server counts as silent. Formerly the requests
 // of living servers were taken over, and run a second time.
 func TestBrokerStalls(t *testing.T) {
 	t.Parallel()
@@ -200,8 +200,8 @@ func TestBrokerStalls(t *testing.T) {
 	requireEmpty(t, rdb)
 }
 
-// A member that a stranger writes is none of ours: once "attempt" had requests run one
-// at a time.
+// A member that a stranger writes has no meaning here. Formerly requests with the member "attempt"
+// ran one at a time.
 func TestStrangersAttempt(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
@@ -216,7 +216,7 @@ func TestStrangersAttempt(t *testing.T) {
 	w.End(t)
 }
 
-// What stands for a settled request is never run. Once a failover that undid its
+// What stands for a settled request is never run. Formerly a failover that undid its
 // removal had an empty request pushed.
 func TestSettledOnClusterIsNotRun(t *testing.T) {
 	t.Parallel()
@@ -266,7 +266,7 @@ func (h *beginHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// A drain while a suspect is being begun counts no start: once it did, though nothing
+// A drain while a suspect is being begun counts no start. Formerly it counted one, though nothing
 // had run.
 func TestDrainWhileBeginning(t *testing.T) {
 	t.Parallel()

@@ -20,8 +20,8 @@ import (
 
 const limit = jsonrpc2.DefaultMaxMessageSize
 
-// TestHostileRequests pushes what a hostile client can think of: it is answered
-// where it says whom to answer, and the server serves on.
+// TestHostileRequests pushes what a hostile client can think of. Requests that name a reply list
+// are answered, and the server serves on.
 func TestHostileRequests(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)

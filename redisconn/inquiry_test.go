@@ -18,8 +18,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// requireTimeout requires a timeout of which it is known, or not, that the call
-// has not run, and words that tell more.
+// requireTimeout requires a timeout whose error says, or does not say, that the call has not run,
+// and whose text has some words.
 func requireTimeout(t *testing.T, err error, notRun bool, words string) {
 	t.Helper()
 	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
@@ -87,7 +87,7 @@ func TestWithdrawnAmongOthers(t *testing.T) {
 	require.EqualValues(t, 20, c.conn.Stats().Withdrawn)
 }
 
-// Of a call that a server has taken it is not said that it did not run.
+// The error of a call that a server has taken does not say that it did not run.
 func TestNotWithdrawnButTaken(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)

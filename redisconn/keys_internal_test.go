@@ -14,8 +14,8 @@ var oddNames = []string{
 	"{}{a}", "a}{b}", "{calc}", "é}", "{1}", "\x00}",
 }
 
-// Our own keys lie in their queue's slot, whatever its name: else a Cluster refuses
-// to pop from both. Once those of a queue named a}b did not.
+// Our own keys lie in their queue's slot, whatever the queue's name. Otherwise a Cluster refuses to
+// pop from the queue and a key of ours at once. Formerly those of a queue named a}b did not.
 func TestOwnKeysLieInTheQueuesSlot(t *testing.T) {
 	names := oddNames
 	for range 2000 {

@@ -78,7 +78,7 @@ func (d dying) die(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, <-closed) })
 }
 
-// What a server had taken when it died is run by another, in the old order.
+// The requests that a server had taken when it died run on another one, in the old order.
 func TestTakenOver(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -143,8 +143,8 @@ func TestLeaseLost(t *testing.T) {
 	requireEmpty(t, rdb)
 }
 
-// A replica may take over that has not heard of the last settlings: what was
-// answered then is held again, and run again.
+// A replica that lacks the last settlings may become master. Then the requests that these had
+// settled are held again, and run again.
 func TestSettlingUndone(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -440,8 +440,8 @@ func TestLeaseOnCluster(t *testing.T) {
 }
 
 // When Redis forgets a lease that had not run out, as after a restart without its
-// data, that is logged. Once it was called a lease that had run out, whose requests
-// others run.
+// data, the log says so. Formerly the log said that the lease had run out, and that others may run
+// the requests.
 func TestLeaseForgotten(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)

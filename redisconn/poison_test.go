@@ -16,7 +16,7 @@ import (
 const maxAttempts = 3
 
 // A request whose method panics kills each process that takes it, until it is
-// given up; no other call is lost, not of those either that ran beside it.
+// given up. No other call is lost, not even one that ran at the same time.
 func TestPoisonKillsProcesses(t *testing.T) {
 	t.Parallel()
 	const processes, callers, calls = 2, 10, 20

@@ -63,8 +63,8 @@ func TestLookIsCheap(t *testing.T) {
 	require.Equal(t, empty, brokertest.CommandsOf(t, rdb, func() { requireState(t, rdb, redisconn.QueueState{Waiting: 100_000}) }))
 }
 
-// A look fails if one of its commands does. Once only the first of a pipeline told, and an empty
-// queue hid the others.
+// A look fails if one of its commands fails. Formerly only the first error of a pipeline counted,
+// and that of an empty queue hid the others.
 func TestLookFails(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)

@@ -118,8 +118,9 @@ func refusing(t *testing.T, broker *brokertest.Redis, text string, refused ...st
 	})
 }
 
-// Where a broker refuses a command that has a substitute, in whatever words, that
-// is used. Only to announce a server needs its time. Once three wordings were known, and only for BLMPOP.
+// If a broker refuses a command that has a substitute, in whatever words, the substitute is used.
+// An announcement alone has none if Redis does not tell its time. Formerly three wordings were
+// known, and only for BLMPOP.
 func TestRefusedCommands(t *testing.T) {
 	t.Parallel()
 	texts := []string{

@@ -29,7 +29,7 @@ const (
 		"+lpop +hset +hget +hmget +hdel +hexists +hlen +hgetall +hkeys +memory|usage"
 )
 
-// What the rights that begin with those above need more.
+// What a user needs besides the rights above.
 const (
 	announceRights = "+zadd +zrem +zremrangebyscore"        // to announce a server
 	lookRights     = "~{calc}:servers +zcount"              // to require one, and to count them in the text of a timeout
@@ -80,7 +80,7 @@ type rightsRun struct {
 	said  string
 }
 
-// runWithRights has calls made, answered, given up, withdrawn and given back.
+// runWithRights makes calls that are answered, given up, withdrawn and given back.
 func runWithRights(t *testing.T, client, server []string, atLeastOnce bool) (run rightsRun) {
 	broker := brokertest.StartRedis(t)
 	var log servicetest.LogBook
@@ -175,7 +175,7 @@ func TestRights(t *testing.T) {
 }
 
 // At least once without the rights to CLIENT serves, and says that a drain takes up
-// to a second longer. Once it refused to serve, and before took nothing for ever.
+// to a second longer. Formerly it refused to serve and, before that, took nothing for ever.
 func TestAtLeastOnceWithoutClientRights(t *testing.T) {
 	t.Parallel()
 	for _, rule := range []string{"-client|id", "-client|unblock", "-client"} {

@@ -26,7 +26,7 @@ type scriptLog struct {
 	names map[string]string // by what Redis knows them by
 }
 
-// logScripts has a Redis log the commands of all but one client of the test's own.
+// logScripts makes a Redis log the commands of all clients, except one of the test's own.
 func logScripts(t *testing.T, broker *brokertest.Redis) scriptLog {
 	t.Helper()
 	l := scriptLog{rdb: broker.Client(t), names: make(map[string]string)}
@@ -98,8 +98,8 @@ func hostile() map[string]string {
 	}
 }
 
-// No script's time depends on what is in a request, only, and little, on its length.
-// Once blanks in front of one froze Redis, for seconds with 20,000 of them. The times
+// How long a script takes does not depend on what is in a request, and only a little on its
+// length. Formerly blanks in front of a request froze Redis: 20,000 of them for seconds. The times
 // are those that Redis tells: at most 50 ms, or, where memory is slow, five times what
 // the plainest copy of such a request takes. Others use this machine, too, so that the
 // best of some rounds counts.
@@ -154,8 +154,8 @@ func copyTime(t *testing.T, broker *brokertest.Redis) (best time.Duration) {
 // holdScripts are those that are run where there is one node.
 var holdScripts = []string{"join", "take", "begin", "settle", "release", "beat", "reap", "leave"}
 
-// runAllScripts has requests of one body taken, taken over, begun, given back, and
-// answered with the same. It returns how long each script took at most.
+// runAllScripts pushes requests of one body, which are taken, taken over, begun, given back, and
+// answered with that body. It returns the longest time that each script took.
 func runAllScripts(t *testing.T, broker *brokertest.Redis, body string) map[string]time.Duration {
 	rdb := broker.Client(t)
 	scripts := logScripts(t, broker)
@@ -205,9 +205,9 @@ func runAllScripts(t *testing.T, broker *brokertest.Redis, body string) map[stri
 	return longest
 }
 
-// A script that arrives late, by a connection that was given up, does nothing any
-// more. Once a late take gave requests that ran the names of others, which were then
-// never run.
+// A script that arrives late, by a connection that was given up, does nothing any more. Formerly
+// a late take gave other requests the names of those that ran: when these were answered, the
+// others were settled and never ran.
 func TestLateCommands(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)

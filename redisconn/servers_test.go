@@ -195,8 +195,8 @@ func TestAnnouncedAgain(t *testing.T) {
 	}
 }
 
-// A server that must not announce itself says so once, and serves. One that Redis does not
-// let run scripts does so by plain commands.
+// A server without a right that its announcement needs says so once, and serves. It needs no
+// right to run scripts.
 func TestAnnouncedWithoutRights(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -19,7 +19,7 @@ import (
 
 // A process that is stopped while it waits for requests, for longer than its lease,
 // takes none with it: not the one that Redis gave it while it stood, nor those that
-// came when it was taken over. Once the next request went to a list at which nobody
+// came when it was taken over. Formerly the next request went to a list at which nobody
 // looked again.
 func TestStoppedWhileWaiting(t *testing.T) {
 	t.Parallel()

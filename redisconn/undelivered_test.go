@@ -35,7 +35,7 @@ func echo(list string) string {
 
 // An answer that can't be delivered holds up no other: whatever is wrong with its
 // list, or with itself, the calls of others are answered meanwhile as if it were
-// not there. Once they waited for up to five seconds, or until it expired.
+// not there. Formerly they waited for up to five seconds, or until it expired.
 func TestUndeliverableAnswers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -157,8 +157,8 @@ func (o *others) calls() int {
 }
 
 // The answers to a node of a Cluster that is dead, or does not answer, hold up none
-// to the other nodes, and are delivered when it is back. Once each waited with
-// those.
+// to the other nodes, and are delivered when it is back. Formerly the answers to all nodes
+// waited.
 func TestDeadNode(t *testing.T) {
 	t.Parallel()
 	start, wait := together(t)
@@ -261,7 +261,7 @@ func TestAllGoesWhenTheBrokerIsBack(t *testing.T) {
 	}
 }
 
-// A request over the broker's own limit fails alone, at once. Once it failed those
+// A request over the broker's own limit fails alone, at once. Formerly it failed those
 // that were pushed along with it.
 func TestRequestOverTheLimit(t *testing.T) {
 	t.Parallel()

@@ -34,8 +34,7 @@ func TestWithoutBLMPOP(t *testing.T) {
 	}
 }
 
-// Where Redis won't let a list expire the answers go out all the same, and the
-// operator is told, once.
+// If Redis refuses to let lists expire, the answers go out all the same, and the log says so once.
 func TestWithoutExpiry(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)

@@ -14,9 +14,9 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// A request may name as its reply list the queue of another service, while that is
-// empty. What others push there behind our answer lasts, where it once vanished
-// with the answer; and an answer that is alone does not stay.
+// A request may name as its reply list the queue of another service, while that is empty. What
+// others push there behind our answer lasts: formerly it vanished with the answer. An answer that
+// is alone expires.
 func TestReplyToAnEmptyQueue(t *testing.T) {
 	t.Parallel()
 	const ttl = time.Second
