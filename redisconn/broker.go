@@ -126,8 +126,8 @@ func (b *broker) closeCause() error {
 	return net.ErrClosed
 }
 
-// isUsedUp reports whether all connections of a client's pool are in use. Of a Cluster's pools
-// it says nothing.
+// isUsedUp reports whether all connections of a client's pool are in use. It reports false for a
+// Cluster, which has many pools.
 func (b *broker) isUsedUp() bool {
 	client, ok := b.rdb.(*redis.Client)
 	if !ok {
@@ -137,13 +137,13 @@ func (b *broker) isUsedUp() bool {
 	return int(stats.TotalConns)-int(stats.IdleConns) >= client.Options().PoolSize
 }
 
-// usedUp describes a pool that isUsedUp.
+// usedUp returns the text for a pool of which isUsedUp reports true.
 func (b *broker) usedUp() string {
 	return fmt.Sprintf("no free connection: PoolSize is %d, each Conn needs %d", b.rdb.(*redis.Client).Options().PoolSize, connsEach)
 }
 
-// outlook returns where Redis is and, if something fails there, what. It ends the texts of an
-// inquiry.
+// outlook returns where Redis is and what fails there, if anything. The texts of an inquiry end
+// with it.
 func (b *broker) outlook() string {
 	text := "Redis at " + addressOf(b.rdb)
 	switch cause := b.state.Cause(); {

@@ -105,8 +105,8 @@ func (popOneCmd) NoRetry() bool { return true }
 // pop waits up to blockTime for values on one of the lists, and takes up to n off the first
 // list that has some. It returns none when the time is over.
 //
-// A context can't interrupt a pop: once go-redis has sent it, only the read timeout ends the
-// wait. So who wants to end a pop early pushes a value onto one of the lists, see addWake.
+// A context can't interrupt a pop: once go-redis has sent the pop, only the read timeout ends the
+// wait. To end a pop early, push a value onto one of the lists: see addWake.
 func (p *popper) pop(n int, keys ...string) (key string, values []string, err error) {
 	var refusal error
 	if !p.noBLMPOP {

@@ -287,8 +287,8 @@
 // what waited. They log one line when something begins to fail and one when it works
 // again; in between, Err returns the cause. Calls that can't be sent fail with
 // jsonrpc2.ErrUnavailable in less than 2 s, or up to DialTimeout or ReadTimeout later if
-// go-redis waits on a connection or for its pool. If a ServerConn is closed
-// before its answers are sent, Close returns an error, and so does Serve.
+// go-redis waits on a connection or for its pool. If a ServerConn is closed before its
+// answers are sent, Close returns an error, and so does Serve.
 //
 // # The way of a request
 //

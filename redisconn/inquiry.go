@@ -135,7 +135,7 @@ func (q *inquirer) count(known *fates, now int64) {
 }
 
 // remove removes requests, and notes their fates. It searches from the right, where the oldest
-// wait.
+// wait. It needs no lock to read the requests: none is pushed again, see pushedAmong.
 func (q *inquirer) remove(requests []*request, known *fates) {
 	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
 	defer cancel()

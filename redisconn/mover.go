@@ -14,7 +14,8 @@ import (
 )
 
 // A mover waits for requests on a connection whose CLIENT ID it knows: CLIENT UNBLOCK with that
-// id ends the wait. The fetcher calls move, and any goroutine the methods from interrupt on.
+// id ends the wait. The fetcher calls move. Any goroutine may call interrupt, underWay, breakOff
+// and close.
 type mover struct {
 	*shared
 	own        *ownClient
@@ -79,7 +80,7 @@ func (m *mover) move(c hold.Command) (any, error) {
 	return run.Result()
 }
 
-// begin notes that a move is under way. It is until done is called.
+// begin notes that a move is under way; done notes that it has ended.
 func (m *mover) begin() (done func()) {
 	current := &moving{id: m.id, done: make(chan struct{})}
 	m.mu.Lock()

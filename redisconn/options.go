@@ -96,10 +96,10 @@ type ListenOptions struct {
 	ReplyPrefix string
 
 	// Guarantee is jsonrpc2.AtMostOnce by default. With jsonrpc2.AtLeastOnce Redis
-	// keeps each request until it is settled. If the server dies before, another one takes
-	// the request over, and it may run twice. Servers with AtMostOnce and with AtLeastOnce may
-	// share a queue, but see "Delivery semantics". AtLeastOnce needs Redis 7.0 and a
-	// *redis.Client (also one of a Sentinel) or a *redis.ClusterClient.
+	// keeps each request until it is settled. If the server dies before that, another one
+	// takes the request over, and it may run twice. Servers with AtMostOnce and with
+	// AtLeastOnce may share a queue, but see "Delivery semantics". AtLeastOnce needs Redis
+	// 7.0 and a *redis.Client (also one of a Sentinel) or a *redis.ClusterClient.
 	Guarantee jsonrpc2.Guarantee
 
 	// Lease is, with AtLeastOnce, how long a server may be silent before others take

@@ -16,7 +16,7 @@ import (
 //
 //	put       on any goroutine: hand over to the lane of the list's node
 //	  lane      all that waits goes out in one pipeline, with one push for each list
-//	  retrier   what failed goes out again, each list by itself
+//	  retrier   what failed goes out again, so that no list delays another
 //	    sender    used by both: pushes to the node, handles what fails
 type replier struct {
 	*shared

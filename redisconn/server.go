@@ -40,7 +40,7 @@ type ServerConn struct {
 	announcer *announcer
 
 	start      sync.Once   // runs the goroutines, unless Close comes first
-	unwatch    func() bool // from then on the end of ReadRequest's context drains nothing
+	unwatch    func() bool // after it the end of ReadRequest's context drains nothing
 	fetching   sync.WaitGroup
 	announcing sync.WaitGroup
 	closing    sync.Once

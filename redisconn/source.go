@@ -14,8 +14,8 @@ type source interface {
 	// ends the serving.
 	take(n int) ([]delivery, error)
 
-	// stop ends a take that waits. done is closed when take is no longer called: until
-	// then a later take does not wait, either. From stop on a held also begins nothing.
+	// stop ends a take that waits, and keeps later ones from waiting. done is closed when
+	// take is no longer called. From stop on a held also begins nothing.
 	stop(done <-chan struct{})
 
 	// begin reports whether a request may be started. It waits until that is known.
