@@ -43,8 +43,8 @@ func workloads() []workload {
 	}
 }
 
-// isFor reports whether a script may meet a load: many long ones go in bites, where they
-// come at once.
+// isFor reports whether the script may get a load. Only scripts that work in bites may get many
+// long requests.
 func (c cost) isFor(l workload) bool {
 	return c.inBites || len(l.bodies) == 1 || len(l.bodies[0]) < size
 }
@@ -53,7 +53,7 @@ func (c cost) isFor(l workload) bool {
 type cost struct {
 	name    string
 	call    func(l workload) (keys, Command)
-	inBites bool // what it moves is bounded in bytes
+	inBites bool // it moves a bounded number of bytes at once
 }
 
 // holds returns what a generation holds that has taken a load, and the fields.

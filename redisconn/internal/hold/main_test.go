@@ -104,8 +104,8 @@ func (b *broker) requireKeys(t testing.TB, want keys) {
 	require.Equal(t, want, b.keys(t))
 }
 
-// save has undo take back all writes that follow, as the failover to a replica does that
-// has not heard of them.
+// save makes undo take back all writes that follow, as a failover to a replica that lacks them
+// does.
 func (b *broker) save() error {
 	ctx := context.Background()
 	b.saved = make(map[string]string)

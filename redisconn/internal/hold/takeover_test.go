@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTakeOver shows that what a silent worker holds is taken over when its row has
-// stood for a lease, and not before; and that it is told so.
+// TestTakeOver shows that what a silent worker holds is taken over when its row has not changed for
+// a lease, and not before. The silent worker then learns that it is gone.
 func TestTakeOver(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m, other := b.joinTwo()
@@ -57,8 +57,8 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-// TestGap shows that a gap between the own beats is nobody's silence: Redis answered
-// nobody, and whoever hears of it again first would take over what all others have.
+// TestGap shows that a gap between a worker's own beats is no silence of others: Redis answered
+// nobody. Otherwise the worker that reaches Redis first would take over what all others have.
 func TestGap(t *testing.T) {
 	for name, omitted := range map[string]Rule{"with the rule": "", "without it": GapRule} {
 		t.Run(name, func(t *testing.T) {
@@ -91,8 +91,8 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// TestShortGaps shows that short gaps are nobody's silence either: they may have met each
-// beat of a worker that beats less often.
+// TestShortGaps shows that short gaps are no silence of others, either: each beat of a worker that
+// beats less often may have met one.
 func TestShortGaps(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")
@@ -117,9 +117,8 @@ func TestShortGaps(t *testing.T) {
 	})
 }
 
-// TestGapAndGone shows that a gap is nobody's silence for a worker either that hears at
-// its end that its own generation is gone: what it had seen of others before does not
-// count.
+// TestGapAndGone shows the same for a worker that learns at the end of the gap that its own
+// generation is gone: what it had seen of others before does not count.
 func TestGapAndGone(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m, other := b.joinTwo()
@@ -144,7 +143,7 @@ func TestGapAndGone(t *testing.T) {
 }
 
 // TestNoTakeOverWhileStopped shows that a worker which has stopped leaves the others'
-// requests to others: its server does not answer for those that are dead.
+// requests to others: its server can't answer those that are dead.
 func TestNoTakeOverWhileStopped(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m, other := b.joinTwo()
@@ -231,8 +230,8 @@ func TestOneSuspect(t *testing.T) {
 	})
 }
 
-// TestBegin shows that the start of a suspect is noted, once whatever happens to the
-// answer, and that it is not started when it is not held any more.
+// TestBegin shows that the start of a suspect is noted once, even if the answer is lost, and that a
+// suspect is not started when it is not held any more.
 func TestBegin(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")
@@ -280,8 +279,8 @@ func TestOrphans(t *testing.T) {
 	})
 }
 
-// TestTakeUndone shows that a worker runs what it has taken though Redis has it queued
-// again, and that its answer is none then.
+// TestTakeUndone shows that a worker runs what it has taken even if a failover has undone the take.
+// The request is queued again, and the worker's answer is not pushed.
 func TestTakeUndone(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")
@@ -314,8 +313,8 @@ func TestJoinUndone(t *testing.T) {
 	})
 }
 
-// TestClaimed shows that answers go to another slot: the claim may be asked for again,
-// and what is claimed is nobody's orphan.
+// TestClaimed shows how answers go to another slot: a claim may be repeated, and what is claimed is
+// no orphan.
 func TestClaimed(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")

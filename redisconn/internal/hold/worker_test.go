@@ -37,8 +37,8 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// TestMovedForAnother shows that a move which nobody hears of is everybody's: the beat
-// of an idle worker finds what is ready, and ends its wait.
+// TestMovedForAnother shows that a request is not lost whose move got no answer: the beat of an
+// idle worker finds what is ready, and ends that worker's wait.
 func TestMovedForAnother(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")
@@ -150,8 +150,8 @@ func TestUnheardTakeBehindMove(t *testing.T) {
 	})
 }
 
-// TestTokenBehind shows that a worker whose token is behind hears of the next one: it
-// would take nothing ever again.
+// TestTokenBehind shows that a worker whose token is behind learns the next one. Otherwise it would
+// take nothing ever again.
 func TestTokenBehind(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")
@@ -201,7 +201,8 @@ func requireFails(b *bubble, m *member, text string) {
 	b.command("del", "queue")
 }
 
-// TestJoinUnheard shows that a row which nobody uses goes by itself.
+// TestJoinUnheard shows that a row is removed that no worker uses, since the answer to its join was
+// lost.
 func TestJoinUnheard(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.start("m", once(unheard, join))
@@ -244,7 +245,7 @@ func TestGone(t *testing.T) {
 	})
 }
 
-// TestGoneTake shows that a take's answer says so, too.
+// TestGoneTake shows that a worker also learns from a take that its generation is gone.
 func TestGoneTake(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")
@@ -284,7 +285,7 @@ func TestOwnLease(t *testing.T) {
 	})
 }
 
-// TestRelease shows that what is given back is taken next, by its age.
+// TestReleaseOrder shows that requests which are given back are taken next, the oldest first.
 func TestReleaseOrder(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")
@@ -323,8 +324,8 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-// TestLeaveReleases shows that what could not be given back goes back with its true count
-// of starts: Redis has noted one that did not come about.
+// TestLeaveReleases shows that Leave gives back what Release could not, with its true count of
+// starts: Redis has noted a start that did not happen.
 func TestLeaveReleases(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		m := b.join("m")

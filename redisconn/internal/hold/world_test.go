@@ -17,7 +17,8 @@ const (
 	pace  = lease / 4
 )
 
-// A bubble is a synctest bubble beside a real Redis: time stands still while Redis works.
+// A bubble is a synctest bubble with a real Redis outside it. In the bubble time stands still while
+// Redis works.
 type bubble struct {
 	*testing.T
 	*broker
@@ -126,7 +127,7 @@ var errFault = errors.New("a fault of the test")
 // faults are those of some commands.
 type faults func(c Command) fault
 
-// all has a fault happen to each command of these scripts; to every one if there is none.
+// all applies a fault to each command of these scripts or, if none is named, to every command.
 func all(f fault, scripts ...*Script) faults {
 	return func(c Command) fault {
 		if len(scripts) == 0 || slices.Contains(scripts, c.Script) {
@@ -136,7 +137,7 @@ func all(f fault, scripts ...*Script) faults {
 	}
 }
 
-// once has a fault happen to the next command of a script.
+// once applies a fault to the next command of a script.
 func once(f fault, s *Script) faults {
 	return func(c Command) fault {
 		if c.Script != s {
@@ -232,7 +233,7 @@ func (m *member) settle(requests ...*Request) {
 	m.b.command("del", "reply")
 }
 
-// suffer has faults happen to the member's commands from now on, and no others.
+// suffer applies these faults, and no others, to the member's commands from now on.
 func (m *member) suffer(f faults) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
