@@ -58,7 +58,6 @@ func (a *announcer) run() {
 	var backoff link.Backoff
 	for !a.isDraining() {
 		a.err = a.announce()
-		a.listed = a.listed || !certainlyNotRun(a.err, false)
 		if a.err == nil || a.isForbidden() {
 			a.connected.Store(true)
 		}
@@ -151,6 +150,7 @@ func (a *announcer) announce() error {
 		add = process(pipeline, "zadd", key, now+lasting.Milliseconds(), a.member)
 		expire = process(pipeline, "pexpire", key, lasting.Milliseconds())
 	})
+	a.listed = a.listed || !certainlyNotRun(add.Err(), false)
 	if add.Err() == nil && isRefused(expire.Err()) {
 		pipe(a.rdb, func(pipeline redis.Pipeliner) {
 			process(pipeline, "expire", key, int64((lasting+time.Second-1)/time.Second))

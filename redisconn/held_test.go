@@ -257,7 +257,7 @@ func (*beginHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 func (h *beginHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		if err == nil && fmt.Sprint(cmd.Args()[1]) == h.sha {
+		if err == nil && cmd.Name() == "evalsha" && cmd.Args()[1] == h.sha {
 			err = net.ErrClosed
 			cmd.SetErr(err)
 			h.failed()

@@ -29,7 +29,7 @@ func serversKey(queue string) string { return ownPrefix(queue) + "servers" }
 // ownKeys are the ends of the names of our own keys. A key that each server has for itself
 // ends in a name of the server: ownFamilies stand before that.
 var (
-	ownKeys     = []string{":dead", ":ready", ":suspects", ":workers", ":held", ":servers"}
+	ownKeys     = []string{":dead", ":ready", ":suspects", ":workers", ":servers"}
 	ownFamilies = []string{":wake:", ":held:"}
 )
 

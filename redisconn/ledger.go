@@ -104,7 +104,9 @@ var errLeaseLost = errors.New("redisconn: answer dropped: the lease ran out, ano
 
 // dropNotHeld drops the answer to a request that another server has taken over.
 func (l *ledger) dropNotHeld(p push) {
-	l.leaseLost.Add(1)
+	if !p.notice {
+		l.leaseLost.Add(1)
+	}
 	l.settler.settled(p)
 	p.held = nil
 	l.drop(p, errLeaseLost)
@@ -112,29 +114,33 @@ func (l *ledger) dropNotHeld(p push) {
 
 // expire drops an answer whose time is over.
 func (l *ledger) expire(p push) {
-	l.expired.Add(1)
+	if !p.notice {
+		l.expired.Add(1)
+	}
 	l.drop(p, fmt.Errorf("redisconn: answer to %q not delivered within %v", p.list, l.opts.ReplyTTL))
 }
 
 // refuse drops an answer or a notice that its list, or Redis, refuses.
 func (l *ledger) refuse(p push, err error) {
-	if !p.notice { // replaced counts the answer of a notice
+	if !p.notice {
 		l.undelivered.Add(1)
 	}
 	l.drop(p, fmt.Errorf("redisconn: answer to %q: %w", p.list, err))
 }
 
-// replaced notes that a notice was sent in place of an answer. The notice had the answer's place,
-// which is free by now.
+// replaced notes that a notice has ended, which stood in place of an answer: it arrived or was
+// dropped. The notice had the answer's place, which is free by now.
 func (l *ledger) replaced(p push, err error) {
 	l.undelivered.Add(1)
 	l.tellCodec(p.body, undeliverable(p, err))
 }
 
 // drop drops an answer: it tells the codec, frees the place or the memory, and settles the
-// request.
+// request. A notice is neither told nor counted: replaced does so, once, for the answer.
 func (l *ledger) drop(p push, why error) {
-	l.tellCodec(p.body, why)
+	if !p.notice {
+		l.tellCodec(p.body, why)
+	}
 	l.free(p)
 	l.settleRequest(p.held)
 }
