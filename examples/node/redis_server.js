@@ -1,0 +1,32 @@
+// Serves calc over Redis until SIGTERM. Any number of these may serve one queue.
+
+import { createClient } from 'redis';
+import { answer, isNotification, read } from './calc.js';
+
+const queue = process.env.QUEUE ?? 'calc';
+const redis = await createClient({ url: process.env.BROKER_URL }).connect();
+let stopping = false;
+process.on('SIGTERM', () => { stopping = true; });
+console.error('ready');
+
+while (!stopping) {
+  const popped = await redis.brPop(queue, 1); // the oldest request, or null after a second
+  if (!popped) continue;
+
+  const request = read(popped.element);
+  const replyList = [request.reply_to, request.id].find((name) => typeof name === 'string' && name !== queue);
+  if (replyList === undefined && !isNotification(request)) {
+    console.error('no reply list:', popped.element);
+    continue;
+  }
+  const [seconds] = await redis.sendCommand(['TIME']); // deadlines are by the clock of Redis
+  if (request.deadline_ms < seconds * 1000) continue; // nobody waits any more
+
+  const text = answer(request);
+  if (text === undefined) continue;
+  await redis.multi()
+    .rPush(replyList, text)
+    .expire(replyList, 30) // or the answer to a client that is gone would stay for ever
+    .exec();
+}
+await redis.close();
