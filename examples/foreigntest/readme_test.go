@@ -1,0 +1,69 @@
+package foreigntest
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// examples is the folder of the examples, seen from the tests.
+const examples = ".."
+
+// exampleCall is what the README's clients are told to call.
+const exampleCall = `add '[1,5.1]'`
+
+// A program is a line of the README that runs an example.
+type program struct {
+	command                   string // the line
+	file                      string // in the folder of the examples
+	language, transport, role string // such as ruby, redis, client
+}
+
+var programLine = regexp.MustCompile(`(?m)^\w+ ((ruby|python|node)/(redis|amqp|http)_(client|server)\.\w+)(?: .*)?$`)
+
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(examples, "README.md"))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// programs returns the programs that the README tells how to run.
+func programs(t *testing.T) (found []program) {
+	t.Helper()
+	for _, m := range programLine.FindAllStringSubmatch(readme(t), -1) {
+		found = append(found, program{m[0], m[1], m[2], m[3], m[4]})
+	}
+	return found
+}
+
+// calling returns the command of a client for other arguments than the README's.
+func (p program) calling(args string) string {
+	return strings.TrimSuffix(p.command, exampleCall) + args
+}
+
+// The README has a line for each program, and each client calls the same.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(examples, "*", "*_*"))
+	require.NoError(t, err)
+	var there, told []string
+	for _, file := range files {
+		if path := strings.TrimPrefix(filepath.ToSlash(file), examples+"/"); programLine.MatchString("run " + path) {
+			there = append(there, path)
+		}
+	}
+	for _, p := range programs(t) {
+		told = append(told, p.file)
+		require.Equal(t, p.role == "client", strings.HasSuffix(p.command, " "+exampleCall), p.command)
+	}
+	require.Len(t, told, 3*3*2)
+	for _, needed := range install {
+		require.Contains(t, readme(t), "apt-get install "+needed.packages+"\n")
+	}
+	require.ElementsMatch(t, there, told)
+}
