@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing (Debian, apt), and runs all of
 # them. What it installs: redis-server and rabbitmq-server, which the tests start
-# privately; Ruby with its clients for both; curl and Node.js with npm, which call
-# over HTTP; Prometheus, which the tests of promrpc start; a C compiler for the race
-# detector. FAULTS=all makes the faults that
+# privately; Ruby, Python and Node.js with npm, with their clients for both, for the
+# examples; curl; Prometheus and foreman, which the tests of promrpc and examples/shop
+# start; a C compiler for the race detector. FAULTS=all makes the faults that
 # take long, too: see internal/faulttest.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -23,9 +23,14 @@ missing() {
 	command -v node >/dev/null || echo nodejs
 	command -v npm >/dev/null || echo npm
 	command -v promtool >/dev/null && command -v prometheus >/dev/null || echo prometheus
+	command -v foreman >/dev/null || echo ruby-foreman
 	command -v ruby >/dev/null || echo ruby
 	for library in redis bunny sinatra/base webrick; do # sinatra itself would serve
 		ruby -e "require '$library'" 2>/dev/null || echo "ruby-${library%/*}"
+	done
+	[ -x /usr/bin/python3 ] || echo python3 # the one that Debian's libraries are for
+	for library in redis pika; do
+		/usr/bin/python3 -c "import $library" 2>/dev/null || echo "python3-$library"
 	done
 }
 
@@ -79,7 +84,7 @@ check() {
 }
 export -f check
 export staticcheck
-printf '%s\n' cmd/jsonrpc2 otelrpc promrpc examples/natsconn examples/hooks |
+printf '%s\n' cmd/jsonrpc2 openrpc examples/shop otelrpc promrpc examples/natsconn examples/hooks |
 	xargs -P 2 -I {} bash -euc 'check {}'
 
 step the demo
