@@ -4,13 +4,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
+	"github.com/micromessaging/jsonrpc2/internal/markdown"
 )
 
 // root is the module's folder, seen from the tests.
@@ -27,9 +27,9 @@ func readme(t *testing.T) string {
 func block(t *testing.T, language, holds string) string {
 	t.Helper()
 	var found []string
-	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(readme(t), -1) {
-		if strings.Contains(m[1], holds) {
-			found = append(found, m[1])
+	for _, text := range markdown.Blocks(readme(t), language) {
+		if strings.Contains(text, holds) {
+			found = append(found, text)
 		}
 	}
 	require.Len(t, found, 1, "code blocks with %q", holds)

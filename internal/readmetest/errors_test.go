@@ -4,6 +4,8 @@ import (
 	"errors"
 	"maps"
 	"net/rpc"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/markdown"
 )
 
 // A failure is a case of an error over a transport.
@@ -41,25 +44,22 @@ var sentinels = map[string]error{
 	"ErrReplyTooLarge": jsonrpc2.ErrReplyTooLarge,
 }
 
-// errorTable returns what the README's table says of each error: whether its
+// errorTable returns what the table of docs/delivery.md says of each error: whether its
 // request may have run.
 func errorTable(t *testing.T) map[string]bool {
 	t.Helper()
-	_, section, ok := strings.Cut(readme(t), "\n## Errors\n")
+	page, err := os.ReadFile(filepath.Join(root, "docs", "delivery.md"))
+	require.NoError(t, err)
+	section, ok := markdown.Section(string(page), "Errors")
 	require.True(t, ok)
-	section, _, _ = strings.Cut(section, "\n## ")
 	table := make(map[string]bool)
-	for line := range strings.Lines(section) {
-		cells := strings.Split(line, "|")
-		if len(cells) != 4 {
-			continue
-		}
-		never, perhaps := strings.Contains(cells[2], "did not run"), strings.Contains(cells[2], "may have run")
-		for _, m := range regexp.MustCompile("`(Err[A-Za-z]+)`").FindAllStringSubmatch(cells[1], -1) {
-			if m[1] == "ErrTimeout" && strings.Contains(cells[1], "beside `ErrTimeout`") {
+	for _, row := range markdown.Rows(section)[1:] {
+		never, perhaps := strings.Contains(row[1], "did not run"), strings.Contains(row[1], "may have run")
+		for _, m := range regexp.MustCompile("`(Err[A-Za-z]+)`").FindAllStringSubmatch(row[0], -1) {
+			if m[1] == "ErrTimeout" && strings.Contains(row[0], "beside `ErrTimeout`") {
 				continue
 			}
-			require.True(t, never != perhaps, "says of %s whether it ran: %s", m[0], line)
+			require.True(t, never != perhaps, "says of %s whether it ran: %q", m[0], row)
 			table[m[1]] = perhaps
 		}
 	}

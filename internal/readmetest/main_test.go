@@ -1,4 +1,5 @@
-// Package readmetest holds README.md to what it says.
+// Package readmetest holds README.md, and the table of errors in docs/delivery.md, to what
+// they say.
 package readmetest
 
 import (
