@@ -37,7 +37,8 @@ func TestPages(t *testing.T) {
 			text := readText(t, filepath.Join("docs", filepath.Base(page)))
 			require.LessOrEqual(t, strings.Count(text, "\n"), 200, "lines")
 			for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(text, ""), -1) {
-				require.FileExists(t, filepath.Join(filepath.Dir(page), m[1]), m[0])
+				_, err := os.Stat(filepath.Join(filepath.Dir(page), m[1]))
+				require.NoError(t, err, m[0])
 			}
 		})
 	}
