@@ -23,8 +23,8 @@ func NewClientConnCollector[S any](transport, queue string, stats func() S, gaug
 }
 
 // NewServerConnCollector is as [NewClientConnCollector] for ServerConns. Their metrics begin
-// with jsonrpc2_conn_server_. The answers that amqpconn counts may become fewer again, when
-// it learns that some are lost, so they are a gauge:
+// with jsonrpc2_conn_server_. The count replies of amqpconn falls when answers turn out to be
+// lost, so it is a gauge:
 //
 //	promrpc.NewServerConnCollector("amqp", "calc", conn.Stats, "replies")
 func NewServerConnCollector[S any](transport, queue string, stats func() S, gauges ...string) prometheus.Collector {

@@ -21,7 +21,7 @@
 //
 // # Metrics
 //
-// All have the label queue. Of a client:
+// Each metric has the label queue. Those of a client:
 //
 //	jsonrpc2_client_requests_begun_total{kind}      call, notification
 //	jsonrpc2_client_requests_ended_total{outcome}   see below
@@ -29,7 +29,7 @@
 //	jsonrpc2_client_discarded_total{reason}         invalid, dropped
 //	jsonrpc2_client_request_duration_seconds{method, outcome}
 //
-// Of a server:
+// Those of a server:
 //
 //	jsonrpc2_server_requests_begun_total{kind}      call, notification
 //	jsonrpc2_server_requests_ended_total{outcome}   answered, error, done, expired
@@ -41,8 +41,7 @@
 //	jsonrpc2_server_running_since_timestamp_seconds{method}
 //	jsonrpc2_server_request_duration_seconds{method, outcome}
 //
-// Of a transport, one for each of its counts, as its documentation describes them. END is
-// client or server:
+// Those of a transport, one for each of the counts in its Stats. END is client or server:
 //
 //	jsonrpc2_conn_END_requests_total{transport}, jsonrpc2_conn_END_reconnects_total{transport} …
 //	jsonrpc2_conn_END_in_flight{transport}, jsonrpc2_conn_END_bytes{transport}
@@ -61,11 +60,11 @@
 // client also has timeout, canceled, unsent, reply_lost, unconfirmed, bad_reply,
 // reply_too_large and closed.
 //
-// The durations have the same outcomes. But in place of unsent they tell the sentinel:
-// unavailable, no_server, overloaded or too_large. unsent is then left for arguments that
-// can't be encoded and for what another Begin refused: with a *jsonrpc2.Error that is error,
-// with a context.Canceled canceled. On a server, a request that expired,
-// and one whose method or params are refused, has no duration.
+// The durations have the same outcomes, but they split unsent by its sentinel: unavailable,
+// no_server, overloaded or too_large. There, unsent means that the arguments can't be
+// encoded, or that another Begin refused the request. A refusal with a *jsonrpc2.Error is
+// error, one with a context.Canceled is canceled. A server measures no duration of a request
+// that expired, and none of one whose method or params it refuses.
 //
 // The label method has at most MaxMethods values and "other". On a server only methods that
 // it serves have a name of their own: strangers can't make more series.

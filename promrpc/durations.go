@@ -22,7 +22,7 @@ type durations struct {
 	max       int // how many methods have names of their own
 
 	mu     sync.RWMutex      // protects following
-	labels map[string]string // by method: that of each with a name of its own
+	labels map[string]string // of the methods that have one of their own
 }
 
 func newDurations(name, help string, fixed prometheus.Labels, opts Options) *durations {
@@ -39,8 +39,8 @@ func newDurations(name, help string, fixed prometheus.Labels, opts Options) *dur
 	}
 }
 
-// begin starts to measure a request. What it returns ends that: outcomeOf then tells the
-// label of the request's outcome.
+// begin starts to measure a request. It returns the function that ends the measurement, for
+// which outcomeOf returns the value of the label outcome.
 func (d *durations) begin(call *jsonrpc2.CallInfo, outcomeOf func(err error, notification bool) string) func(error) {
 	method, notification, start := d.admit(call.Method), call.ID == "", time.Now()
 	return func(err error) {

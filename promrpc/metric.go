@@ -19,7 +19,7 @@ func newGauge(name, help string, fixed prometheus.Labels, labels ...string) metr
 	return metric{prometheus.NewDesc(name, help, labels, fixed), prometheus.GaugeValue}
 }
 
-// send sends a value. labels are the values of those that newCounter or newGauge had.
+// send sends a value. labels are the values of the labels that newCounter or newGauge got.
 func (m metric) send(ch chan<- prometheus.Metric, value float64, labels ...string) {
 	ch <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
 }

@@ -25,9 +25,9 @@ const (
 	closed        = "closed"
 )
 
-// fates are the outcomes that an error of a client may tell. The first that fits counts, as
-// an error may wrap several. That of a timeout also says what is wrong with the queue. That
-// of a call which ends with its client is also a lost reply.
+// fates are the outcomes of a client's errors. An error may wrap several of them: the first
+// in this order counts. ErrTimeout may wrap what is wrong with the queue. rpc.ErrShutdown
+// wraps ErrReplyLost.
 var fates = []struct {
 	err     error
 	outcome string

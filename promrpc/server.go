@@ -71,8 +71,9 @@ func (m *ServerMetrics) Collect(ch chan<- prometheus.Metric) {
 	m.durations.histogram.Collect(ch)
 }
 
-// byLabel returns what runs by the label of its method. A method has one of its own if Begin
-// knows it: the other names may be strangers', which run until they are refused.
+// byLabel returns what runs, by the label of its method. Only a method that Begin was called
+// for has a label of its own. Any other name may be a stranger's: its request counts as
+// running until it is refused.
 func (m *ServerMetrics) byLabel(all []jsonrpc2.Running) map[string]jsonrpc2.Running {
 	byLabel := make(map[string]jsonrpc2.Running, len(all))
 	for _, r := range all { // the oldest first
