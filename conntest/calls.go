@@ -76,7 +76,7 @@ func testNotification(t *testing.T, transport Transport) {
 	require.Contains(t, conn.read(t), "result", "the first answer is the call's")
 }
 
-// A notification ends when it has been sent, and not before it is known.
+// A notification ends when it is known to be sent, and not before.
 func testNotificationIsSent(t *testing.T, transport Transport) {
 	conn := dialRaw(t, transport)
 	service := newEcho()
@@ -118,7 +118,7 @@ func testRawBatch(t *testing.T, transport Transport) {
 	require.Contains(t, answers, any(response(b)))
 }
 
-// A request that joins others is answered, and its answer is for them.
+// The answer to a joined request answers each of the calls that it stands for.
 func testJoinedRequests(t *testing.T, transport Transport) {
 	conn := jsonrpc2.Batch(transport.Dial(t), nil)
 	client := newClient(t, conn, patience)
@@ -190,7 +190,7 @@ func readInterrupted(t *testing.T, conn *rawConn, d time.Duration) (id string, o
 	return answer.ID, true
 }
 
-// A call that was given up is told so by the call's own error, and disturbs no other.
+// A call that is given up fails with the error of its ctx, and disturbs no other.
 func testGivenUp(t *testing.T, transport Transport) {
 	client, _ := dialClient(t, transport)
 	service := newEcho()
@@ -209,7 +209,7 @@ func testGivenUp(t *testing.T, transport Transport) {
 	callText(t, client, "one more")
 }
 
-// A call that was given up while its request waited was not run, and is not.
+// A request whose call was given up while it waited never runs.
 func testWithdrawn(t *testing.T, transport Transport) {
 	if !transport.Withdraws {
 		t.Skip("requests are not withdrawn")

@@ -124,7 +124,7 @@ func testCloseEndsCalls(t *testing.T, transport Transport) {
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 }
 
-// Shutdown has the calls under way answered, and refuses others.
+// Shutdown waits for the answers of the calls under way, and refuses new ones.
 func testShutdownFinishesCalls(t *testing.T, transport Transport) {
 	client := newClient(t, transport.Dial(t), patience)
 	service := newEcho()
@@ -155,8 +155,8 @@ func testWriteAfterClose(t *testing.T, transport Transport) {
 	require.Error(t, calling.WriteRequest(jsonrpc2.NewRequest(t.Context(), []byte(request("text", newID())), jsonrpc2.Hooks{})))
 }
 
-// A second codec is refused, and tells so; the first one works on, also when the
-// second one is closed.
+// A second codec is refused: its calls and its Serve fail with ErrOpened. The first one
+// works on, also when the second one is closed.
 func testOpenedOnce(t *testing.T, transport Transport) {
 	conn := transport.Dial(t)
 	client := newClient(t, conn, patience)
@@ -174,7 +174,7 @@ func testOpenedOnce(t *testing.T, transport Transport) {
 	callText(t, client, "first, still")
 }
 
-// Err is nil while a Conn works, and not once it is closed.
+// Err is nil while a Conn works, and an error once it is closed.
 func testErr(t *testing.T, transport Transport) {
 	conn := transport.Dial(t)
 	client := newClient(t, conn, patience)

@@ -23,8 +23,8 @@ func dialClient(t *testing.T, transport Transport) (*rpc.Client, jsonrpc2.Client
 	return client, conn
 }
 
-// newClient returns a client of which each call and notification is counted as ended when
-// the test is over.
+// newClient returns a client. At the end of the test, each of its calls and notifications
+// must be counted as ended.
 func newClient(t *testing.T, conn jsonrpc2.ClientConn, timeout time.Duration) *rpc.Client {
 	stats := new(jsonrpc2.ClientStats)
 	t.Cleanup(func() {

@@ -51,7 +51,7 @@
 //
 // A span that failed has the status Error with the message of the error object, or with the
 // text of the error, of 1 KiB at most. The data of an error object are not in it. The
-// conventions hold each error object for an error, on both ends, whoever is to blame. The
+// conventions treat each error object as an error, on both ends, whoever is to blame. The
 // error.type is its code, or for what fails on the way:
 //
 //	timeout          jsonrpc2.ErrTimeout

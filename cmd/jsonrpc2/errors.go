@@ -28,8 +28,8 @@ type exitStatus struct {
 
 func (e exitStatus) Unwrap() error { return e.error }
 
-// notRun gives the error of a broker that can't be asked its status: nothing was run. Where a
-// queue has no dead list another try would not help.
+// notRun gives the error of a broker that could not be asked the status of what did not run.
+// A queue without a dead list is another matter: a second try would not help.
 func notRun(err error) error {
 	if errors.Is(err, jsonrpc2.ErrNoDeadList) {
 		return err

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// within returns what read returns, or an error if ctx is done before: then read goes on, as
-// standard input can't be interrupted.
+// within returns what read returns, or an error if ctx is done first. read then goes on in its
+// goroutine until the program ends, since a read of standard input can't be interrupted.
 func within[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
 		value T
