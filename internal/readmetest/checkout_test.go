@@ -36,12 +36,14 @@ func block(t *testing.T, language, holds string) string {
 	return found[0]
 }
 
-// dialImports stands before the README's function that opens any transport.
-const dialImports = `package main
+// ways is a program that has each line of the README's table of transports.
+const ways = `package main
 
 import (
-	"fmt"
-	"net/url"
+	"context"
+	"io"
+	"net"
+	"net/rpc"
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/amqpconn"
@@ -50,12 +52,28 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-var _ = dial
-
+var _ = func(ctx context.Context, rdb *redis.Client, url string, dial func(context.Context) (io.ReadWriteCloser, error), server *rpc.Server, listener net.Listener) {
+	use := func(...any) {}
+LINES}
 `
 
-// The README's program runs in a module of its own, by the commands that stand
-// below it.
+// waysProgram returns ways with the table's lines.
+func waysProgram(t *testing.T) string {
+	t.Helper()
+	_, table, ok := strings.Cut(readme(t), "| | server | client |\n")
+	require.True(t, ok)
+	table, _, _ = strings.Cut(table, "\n\n")
+	var lines strings.Builder
+	found := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(table, -1)
+	require.Len(t, found, 8, "a server and a client of four transports")
+	for _, m := range found {
+		lines.WriteString("\tuse(" + m[1] + ")\n")
+	}
+	return strings.ReplaceAll(ways, "LINES", lines.String())
+}
+
+// The README's program runs in a module of its own, by the commands that stand below it,
+// and the lines of its table of transports compile there.
 func TestCheckout(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -70,7 +88,7 @@ func TestCheckout(t *testing.T) {
 	yours := filepath.Join(folder, "yours")
 	require.NoError(t, os.Mkdir(yours, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(yours, "main.go"), []byte(program), 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join(yours, "dial.go"), []byte(dialImports+block(t, "go", "func dial")), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(yours, "ways.go"), []byte(waysProgram(t)), 0o644))
 
 	run := exec.CommandContext(t.Context(), "bash", "-e")
 	run.Dir = yours
@@ -80,5 +98,5 @@ func TestCheckout(t *testing.T) {
 	run.Stderr = &stderr
 	stdout, err := run.Output()
 	require.NoError(t, err, "%s", &stderr)
-	require.Equal(t, "6.1\n", string(stdout), "%s", &stderr)
+	require.Equal(t, "6.1 <nil>\n", string(stdout), "%s", &stderr)
 }
