@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/markdown"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
@@ -32,11 +33,9 @@ func docPage(t *testing.T, name string) string {
 }
 
 // fencedBlocks returns the code blocks of a language. There must be some.
-func fencedBlocks(t *testing.T, page, language string) (blocks []string) {
+func fencedBlocks(t *testing.T, page, language string) []string {
 	t.Helper()
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```").FindAllStringSubmatch(docPage(t, page), -1) {
-		blocks = append(blocks, m[1])
-	}
+	blocks := markdown.Blocks(docPage(t, page), language)
 	require.NotEmpty(t, blocks, "%s has no blocks of %s", page, language)
 	return blocks
 }

@@ -3,6 +3,7 @@ package readmetest
 import (
 	"testing"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -73,11 +74,24 @@ func dialRabbit(t *testing.T, url, queue string, opts *amqpconn.DialOptions) *am
 	return conn
 }
 
-// onRabbit serves a queue named like the test, and returns a Conn that calls it.
+// onRabbit serves a queue named like the test, and returns a Conn that calls it. The queue is
+// deleted at the end of the test, unless its broker is gone.
 func (s *Counted) onRabbit(t *testing.T, url string) jsonrpc2.ClientConn {
+	t.Cleanup(func() { deleteQueue(url, t.Name()) })
 	plain := amqpconn.Queue{Plain: true}
 	conn, err := amqpconn.Listen(url, t.Name(), &amqpconn.ListenOptions{Queue: plain, Logger: servicetest.Quiet})
 	require.NoError(t, err)
 	s.serve(t, conn, jsonrpc2.ServerOptions{})
 	return dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{Declare: &plain})
+}
+
+func deleteQueue(url, queue string) {
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	if ch, err := conn.Channel(); err == nil {
+		_, _ = ch.QueueDelete(queue, false, false, false)
+	}
 }
