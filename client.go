@@ -67,20 +67,6 @@ type arriving struct {
 	err       error        // what ended the reading; nil while it goes on
 }
 
-// A failureQueue has the calls that the reading goroutine has to end with an error.
-type failureQueue struct {
-	calls     []failure
-	reading   context.Context // of the ReadReply under way; canceled when there is a failure
-	interrupt context.CancelFunc
-	stopped   bool // no answer is wanted any more
-}
-
-// A failure is a call that ends without a response, and the error that it ends with.
-type failure struct {
-	call *pendingCall
-	err  error
-}
-
 func newClientCodec(conn ClientConn, opts *ClientOptions) *clientCodec {
 	if opts == nil {
 		opts = &ClientOptions{}
@@ -305,40 +291,6 @@ func (c *clientCodec) read(ctx context.Context) {
 	}
 }
 
-// nextFailure returns the next call that has failed. If there is none, it returns the
-// context for the next ReadReply, and a Shutdown learns whether all calls have ended: net/rpc
-// has all answers and errors then.
-func (c *clientCodec) nextFailure() (failure, context.Context) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.failures.calls) == 0 {
-		c.failures.calls = nil
-		if c.failures.stopped {
-			c.in.err = io.EOF
-		}
-		c.pending.unread = c.in.err != nil
-		if len(c.pending.bySeq) == 0 {
-			c.pending.endIdle()
-		}
-		if c.failures.reading.Err() != nil {
-			c.failures.reading, c.failures.interrupt = context.WithCancel(context.Background())
-		}
-		return failure{}, c.failures.reading
-	}
-	f := c.failures.calls[0]
-	c.failures.calls = c.failures.calls[1:]
-	return f, nil
-}
-
-// respond makes r the error response to p, and tells p's Begin and Call the error.
-func (p *pendingCall) respond(r *rpc.Response, err error) {
-	p.tell(err)
-	r.Seq, r.Error = p.seq, flatText(err)
-	if p.call != nil {
-		p.call.err = err
-	}
-}
-
 // ReadResponseBody decodes the result. An error that it returns ends the client. So a [Call]
 // gets its error in its call struct. A plain client.Call has no such place.
 func (c *clientCodec) ReadResponseBody(reply any) error {
@@ -396,12 +348,4 @@ func (c *clientCodec) Close() error {
 	c.endAll()
 	c.log.close()
 	return err
-}
-
-// stopReading ends the reading: callers need not wait while the Conn sends the rest.
-func (c *clientCodec) stopReading() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.failures.stopped = true
-	c.failures.interrupt()
 }
