@@ -1,5 +1,5 @@
-// Package calc is an example: a plain net/rpc service that knows nothing of JSON-RPC or
-// the transport, and a typed client for it.
+// Package calc is an example: a plain net/rpc service, which knows nothing of JSON-RPC or of
+// a transport, and a typed client for it. The command cmd/calc serves and calls it.
 package calc
 
 // Args are the operands of a method.

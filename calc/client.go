@@ -13,9 +13,9 @@ type Client struct {
 	rpc *rpc.Client
 }
 
-// NewClient returns a client that calls over conn. Its Close closes conn. The client sends
-// the method names add and subtract, and params as an array, as programs in other
-// languages serve them.
+// NewClient returns a client that calls over conn, and owns it: Close closes conn, too. The
+// client sends the method names add and subtract, and params as an array. Servers in other
+// languages thus need to know nothing of Go's names.
 func NewClient(conn jsonrpc2.ClientConn) *Client {
 	return &Client{jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Positional: true})}
 }

@@ -17,25 +17,28 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// A broker is what -broker names.
+// A broker is what the URL of -broker leads to: Redis, RabbitMQ, or a web server or socket,
+// which has no broker. Without a broker, name, scheme and refusal are not set, and ping
+// returns nil.
 type broker struct {
-	name   string // Redis or RabbitMQ; "" for what has no broker
-	scheme string // of its URL
-	where  string // its URL, without what could be a secret
-	served string // where requests come in, if not to a queue; set by listen
+	name   string // Redis or RabbitMQ
+	scheme string // of the URL
+	where  string // the URL, without what could be a secret
+	served string // the URL of a web server or socket that serves; set by listen
 	dial   func() (jsonrpc2.ClientConn, error)
 	listen func(ctx context.Context, stderr io.Writer) (serving, error)
 	ping   func(context.Context) error
-	close  func() error
+	close  func() error // called after the Conns are closed
 
-	// refusal says what the broker refuses, if that is the error of ping.
+	// refusal takes the error of a ping. It returns what the broker refuses, or "" if the
+	// error is no refusal of this broker.
 	refusal func(error) string
 }
 
 // A serving serves until ctx is done, and then until the running calls are answered.
 type serving func(ctx context.Context, server *rpc.Server, opts *jsonrpc2.ServerOptions) error
 
-// over returns what serves a Conn.
+// over returns a serving over conn, or err. It takes what a transport's Listen returns.
 func over(conn jsonrpc2.ServerConn, err error) (serving, error) {
 	if err != nil {
 		return nil, err
@@ -45,8 +48,8 @@ func over(conn jsonrpc2.ServerConn, err error) (serving, error) {
 	}, nil
 }
 
-// newBroker returns the broker at the URL of -broker. Its errors show nothing of the URL
-// that could be a password, and so no error of net/url or of a client library.
+// newBroker returns the broker at the URL of -broker. It does not connect. Its errors never
+// show a password: they leave out those of net/url and of the client libraries, which may.
 func (f flags) newBroker() (*broker, error) {
 	u, err := f.brokerURL()
 	if err != nil {
@@ -67,9 +70,9 @@ func (f flags) newBroker() (*broker, error) {
 	}
 }
 
-// fit returns an error if a flag is not for the broker of a scheme.
+// fit returns an error if a flag does not fit the scheme of the broker's URL.
 func (f flags) fit(scheme string) error {
-	name, _ := kind(scheme)
+	name, _ := carrier(scheme)
 	isStream := scheme == "tcp" || scheme == "unix"
 	hasBroker := name == "Redis" || name == "RabbitMQ"
 	switch {
@@ -142,7 +145,7 @@ func (f flags) guarantee() jsonrpc2.Guarantee {
 	return jsonrpc2.BrokerDefault
 }
 
-// place says where a server's requests come in.
+// place returns where a server's requests come in, for the line that says that it is ready.
 func (b *broker) place(queue string) string {
 	if b.served != "" {
 		return "at " + b.served
@@ -150,6 +153,8 @@ func (b *broker) place(queue string) string {
 	return fmt.Sprintf("on queue %q of %s", queue, b.where)
 }
 
+// dial returns a Conn that calls over the broker of -broker. The caller closes the Conn, and
+// then calls closeBroker.
 func (f flags) dial() (conn jsonrpc2.ClientConn, closeBroker func() error, err error) {
 	b, err := f.newBroker()
 	if err != nil {

@@ -10,10 +10,11 @@ import (
 	"github.com/micromessaging/jsonrpc2/calc"
 )
 
-// A method is one of the typed client's.
+// A method is a method of calc.Client that takes two operands.
 type method func(*calc.Client, context.Context, float64, float64) (float64, error)
 
-// caller returns what the command of that name runs: it calls m.
+// caller returns the run function of the subcommand name. It calls m with the two operands,
+// and prints the result.
 func caller(name string, m method) func(context.Context, invocation) error {
 	return func(ctx context.Context, in invocation) error {
 		a, b, err := numbers(name, in.operands)
@@ -37,7 +38,7 @@ func caller(name string, m method) func(context.Context, invocation) error {
 	}
 }
 
-// numbers returns the two operands of a command.
+// numbers parses the two operands of the command name.
 func numbers(name string, operands []string) (a, b float64, err error) {
 	if len(operands) != 2 {
 		return 0, 0, misused("calc %s wants two numbers, such as: calc %s 1 5.1", name, name)
@@ -54,7 +55,7 @@ func number(operand string) (float64, error) {
 	switch {
 	case errors.Is(err, strconv.ErrRange):
 		return 0, misused("%s is too large a number: there are those up to 1.7e308", quoted(operand))
-	case err != nil, math.IsNaN(n), math.IsInf(n, 0): // which JSON has not
+	case err != nil, math.IsNaN(n), math.IsInf(n, 0): // JSON has neither NaN nor Inf
 		return 0, misused("%s is not a number: write one such as 1, -5.1 or 1e3", quoted(operand))
 	}
 	return n, nil

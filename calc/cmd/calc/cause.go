@@ -17,9 +17,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// causeOf says why a broker could not be reached. The text is the same as long as
-// the cause is: it has no port of this end and no time. It has nothing that could
-// be a password.
+// causeOf returns why a ping failed, for a reader who is to mend it. One cause always has the
+// same text, without a local port or a time, so that await can see a change. The text has
+// no password.
 func (b *broker) causeOf(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Sprintf("no answer within %v", pingTimeout)
@@ -34,8 +34,10 @@ func (b *broker) causeOf(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return fmt.Sprintf("TLS is not spoken there: without it the URL begins with %s://", strings.TrimSuffix(b.scheme, "s"))
 	}
+	// A failed dial has a cause of its own. A failed read or write, or a reset in any
+	// step, only shows that the other side hung up: it may be no broker.
 	network, ok := errors.AsType[*net.OpError](err)
-	reset := errors.Is(err, syscall.ECONNRESET) // may come in any of the steps
+	reset := errors.Is(err, syscall.ECONNRESET)
 	if ok && !reset && network.Op != "read" && network.Op != "write" {
 		if call, ok := errors.AsType[*os.SyscallError](network.Err); ok {
 			return call.Err.Error()
@@ -48,8 +50,7 @@ func (b *broker) causeOf(err error) string {
 	return b.strange()
 }
 
-// strange is the cause where an answer, or the end of the connection, is not the
-// broker's.
+// strange is the cause if the other side did not answer as the broker would, or hung up.
 func (b *broker) strange() string {
 	text := "what listens there is not " + b.name
 	if b.scheme == "redis" || b.scheme == "amqp" {
@@ -58,13 +59,12 @@ func (b *broker) strange() string {
 	return text
 }
 
-// redisRefusal returns a function that says what a Redis refuses, and "" for
-// errors that are none of Redis's.
+// redisRefusal returns a broker.refusal for Redis.
 func redisRefusal(u *url.URL) func(error) string {
 	password, _ := u.User.Password()
 	return func(err error) string {
 		text := err.Error()
-		if password != "" { // a server that does not know AUTH repeats its arguments
+		if password != "" { // a server that does not know AUTH repeats the password in its error
 			text = strings.ReplaceAll(text, password, "xxxxx")
 		}
 		_, refused := errors.AsType[redis.Error](err)
@@ -81,7 +81,8 @@ func redisRefusal(u *url.URL) func(error) string {
 	}
 }
 
-// rabbitMQRefusal is redisRefusal for RabbitMQ.
+// rabbitMQRefusal returns a broker.refusal for RabbitMQ. An error of no known type, the
+// default case, says that amqp091-go can't use what the URL's query names.
 func rabbitMQRefusal(u *url.URL) func(error) string {
 	user := u.User.Username()
 	return func(err error) string {

@@ -20,7 +20,7 @@ func misused(format string, args ...any) error {
 	return usageError(fmt.Sprintf(format, args...))
 }
 
-// quoted quotes an argument, unless it may be a URL with a password.
+// quoted quotes an argument for an error. It hides one that may be a URL with a password.
 func quoted(arg string) string {
 	if strings.ContainsAny(arg, "@?") {
 		return `"…"`
@@ -28,17 +28,17 @@ func quoted(arg string) string {
 	return strconv.Quote(arg)
 }
 
-// A subcommand is what the first argument names.
+// A subcommand is a command that the first argument names.
 type subcommand struct {
 	name     string
-	operands string // as the usage shows them; "" if there are none
-	does     string
-	example  string // of its arguments
+	operands string // as the usage shows them; "" if the command takes none
+	does     string // what it does, for the usage
+	example  string // of the arguments behind its name, for the usage
 	flags    flagKinds
 	run      func(context.Context, invocation) error
 }
 
-// An invocation is what a command runs with.
+// An invocation has the parsed arguments of a command, and where the command writes.
 type invocation struct {
 	flags          flags
 	operands       []string
@@ -56,8 +56,8 @@ func commands() []subcommand {
 	}
 }
 
-// find returns the command that the first argument names. -h and -version stand
-// for help and version.
+// find returns the command that the first argument names. -h and -help stand for help,
+// -version for version.
 func find(arg string) (subcommand, error) {
 	name := arg
 	switch flagName(arg) {
@@ -78,7 +78,7 @@ func find(arg string) (subcommand, error) {
 	return subcommand{}, misused("there is no command %s: there are %s", quoted(arg), names)
 }
 
-// help prints the usage, or that of the command that is its operand.
+// help prints the usage of the program, or of the command that its operand names.
 func help(_ context.Context, in invocation) error {
 	text := usage()
 	if len(in.operands) > 0 {
@@ -113,6 +113,7 @@ func (c subcommand) usage() string {
 	return text
 }
 
+// line returns the command's line in a usage.
 func (c subcommand) line() string {
 	args := c.name
 	if c.flags != 0 {

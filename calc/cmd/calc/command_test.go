@@ -12,7 +12,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 )
 
-// Help is no error. It was, behind a command.
+// Keeps help from being an error, as it once was behind a command.
 func TestHelp(t *testing.T) {
 	for _, test := range []struct {
 		args       []string
@@ -69,7 +69,7 @@ func TestVersionOf(t *testing.T) {
 	}
 }
 
-// Flags behind operands were refused.
+// Keeps flags behind operands from being refused.
 func TestFlagsStandAnywhere(t *testing.T) {
 	redis := brokertest.StartRedis(t)
 	server := startServing(t, "-broker", redis.URL(), "-queue", "q")

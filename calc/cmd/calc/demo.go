@@ -28,8 +28,9 @@ Or without this program, in redis-cli:
 	BRPOP my-1 10
 `
 
-// demo serves and calls Calc over an embedded broker, and shows what goes over
-// the wire.
+// demo serves and calls Calc over an embedded broker, and prints the messages that go over
+// the wire. The server's goroutine and this one write to stdout in turn: the server writes
+// only while a call waits for it.
 func demo(ctx context.Context, stdout io.Writer) error {
 	embedded, err := miniredis.Run()
 	if err != nil {
@@ -92,7 +93,8 @@ func demoCalls(ctx context.Context, rdb *redis.Client, stdout io.Writer) error {
 	return nil
 }
 
-// A trace is a ServerConn that prints the messages.
+// A trace is a ServerConn that prints the messages with requests (-->) and their answers
+// (<--).
 type trace struct {
 	jsonrpc2.ServerConn
 	w io.Writer

@@ -14,7 +14,7 @@ const (
 	defaultQueue = "calc"
 )
 
-// flagKinds are the flags that a command has.
+// flagKinds are the groups of flags that a command has, as a bit set.
 type flagKinds int
 
 const (
@@ -56,23 +56,23 @@ func (k flagKinds) usage() string {
 	return text
 }
 
-// flags are the values of all commands' flags.
+// flags are the values of all flags. Those that a command does not have stay zero.
 type flags struct {
-	broker  string
-	source  string // of broker: -broker or a variable
+	broker  string // a URL, not yet parsed
+	source  string // where broker comes from: -broker or a variable, such as $REDIS_URL
 	queue   string
 	timeout time.Duration
 	reply   string
 	durable bool
 	quorum  bool
 
-	prefetch    int
+	prefetch    int // 0 stands for the default of the transport
 	atLeastOnce bool
-	lease       time.Duration
+	lease       time.Duration // 0 stands for the default of redisconn
 }
 
-// define adds the flags of some kinds to set. In place of a usage they have an
-// example of their value.
+// define adds the flags of some kinds to set, with their defaults. The usage of each
+// flag.Flag is an example of its value: setFlag's errors propose it.
 func (f *flags) define(set *flag.FlagSet, kinds flagKinds) {
 	if kinds&brokerFlags != 0 {
 		f.broker, f.source = firstEnv("BROKER_URL", "REDIS_URL", "CLOUDAMQP_URL")
@@ -112,7 +112,8 @@ func (f *flags) setPrefetch(value string) (err error) {
 	return err
 }
 
-// minLease is the shortest that servers take.
+// minLease is the shortest lease that redisconn.Listen takes. A shorter one is a usageError,
+// before calc waits for a broker.
 const minLease = 100 * time.Millisecond
 
 func (f *flags) setLease(value string) (err error) {
@@ -142,9 +143,8 @@ func (c subcommand) parse(args []string) (f flags, operands []string, err error)
 	return f, operands, nil
 }
 
-// interleaved sets the flags, wherever they stand, and returns the operands. The
-// Parse of a FlagSet stops at the first operand and takes a negative number for
-// a flag.
+// interleaved sets the flags, before and behind operands, and returns the operands. A
+// FlagSet's own Parse stops at the first operand, and takes a negative number for a flag.
 func (c subcommand) interleaved(set *flag.FlagSet, args []string) (operands []string, err error) {
 	for len(args) > 0 {
 		arg, rest := args[0], args[1:]
@@ -163,8 +163,9 @@ func (c subcommand) interleaved(set *flag.FlagSet, args []string) (operands []st
 	return operands, nil
 }
 
-// setFlag sets the flag that arg is, to what stands behind its = or else to the
-// first of the arguments after it, and returns those that are left.
+// setFlag sets the flag that arg names. The value is what arg has behind a =, else true for
+// a bool flag, else the first of the arguments in after. setFlag returns the arguments that
+// are left.
 func (c subcommand) setFlag(set *flag.FlagSet, arg string, after []string) (left []string, err error) {
 	name := flagName(arg)
 	if name == "h" || name == "help" {
@@ -191,7 +192,7 @@ func (c subcommand) setFlag(set *flag.FlagSet, arg string, after []string) (left
 	return after, nil
 }
 
-// flagNames says which flags there are.
+// flagNames returns a clause that lists the flags of a command.
 func flagNames(set *flag.FlagSet) string {
 	var names []string
 	set.VisitAll(func(f *flag.Flag) { names = append(names, "-"+f.Name) })
@@ -201,18 +202,19 @@ func flagNames(set *flag.FlagSet) string {
 	return "it has " + strings.Join(names, ", ")
 }
 
-// isFlag reports whether an argument is a flag. A negative number is none.
+// isFlag reports whether an argument is a flag. A negative number is an operand, and so is
+// one with a typo, such as -5x: the error about it then says that it is not a number.
 func isFlag(arg string) bool {
 	name, ok := strings.CutPrefix(arg, "-")
 	if !ok || name == "" {
 		return false
 	}
-	_, err := strconv.ParseFloat(arg, 64) // -Inf is one, too
+	_, err := strconv.ParseFloat(arg, 64) // takes -Inf, too
 	return err != nil && !strings.ContainsAny(name[:1], ".0123456789")
 }
 
-// flagName returns the name in -name, --name and -name=value, and "" of what is
-// no flag.
+// flagName returns the name in -name, --name and -name=value. It returns "" for an argument
+// without a dash.
 func flagName(arg string) string {
 	name, ok := strings.CutPrefix(arg, "-")
 	if !ok {
@@ -222,7 +224,7 @@ func flagName(arg string) string {
 	return name
 }
 
-// firstEnv returns the value and the name of the first variable that is set.
+// firstEnv returns the value of the first variable that is not empty, and its name with a $.
 func firstEnv(names ...string) (value, name string) {
 	for _, name := range names {
 		if value := os.Getenv(name); value != "" {

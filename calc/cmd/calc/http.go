@@ -18,7 +18,7 @@ const (
 	shutdownTimeout = 10 * time.Second // for the last answers to be sent
 )
 
-// newHTTP returns a web server as a broker: the path of its URL stands for the queue.
+// newHTTP returns a web server as a broker. The path of the URL stands for the queue.
 func (f flags) newHTTP(u *url.URL) (*broker, error) {
 	if u.Hostname() == "" && u.Port() == "" {
 		return nil, f.badURL(u)
@@ -38,14 +38,14 @@ func (f flags) newHTTP(u *url.URL) (*broker, error) {
 	return b, nil
 }
 
-// A webServer serves one URL.
+// A webServer serves calls at one URL, and answers 404 at others.
 type webServer struct {
 	url    *url.URL
 	server *http.Server // nil until it listens
 }
 
-// listen returns the Conn to serve, and its URL, which has a port even if that of -broker
-// says 0 or none.
+// listen returns the Conn to serve, and the URL to call. That URL has the port which was
+// chosen if the URL of -broker has port 0. A goroutine serves HTTP until close.
 func (w *webServer) listen() (conn jsonrpc2.ServerConn, url string, err error) {
 	if w.url.Scheme != "http" {
 		return nil, "", misused("https:// is for calls: serve http://, behind a server that has a certificate")
@@ -65,16 +65,17 @@ func (w *webServer) listen() (conn jsonrpc2.ServerConn, url string, err error) {
 	w.server = &http.Server{Handler: w.only(handler), ReadHeaderTimeout: headerTimeout}
 	go func() {
 		if w.server.Serve(l) != http.ErrServerClosed {
-			_ = handler.Close() // ends the serving
+			_ = handler.Close() // ends jsonrpc2.Serve, and with it the command
 		}
 	}()
 	_, port, err = net.SplitHostPort(l.Addr().String())
 	return handler, "http://" + net.JoinHostPort(w.url.Hostname(), port) + w.url.Path, err
 }
 
-// only returns a handler for the URL's path alone.
+// only returns a handler that passes on what is sent to the URL's path, and answers 404 to
+// the rest.
 func (w *webServer) only(handler http.Handler) http.Handler {
-	path := max(w.url.Path, "/")
+	path := max(w.url.Path, "/") // an empty path is sent as /
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != path {
 			http.NotFound(rw, r)
@@ -84,7 +85,7 @@ func (w *webServer) only(handler http.Handler) http.Handler {
 	})
 }
 
-// close waits until the last answers are sent.
+// close stops the web server. It waits up to shutdownTimeout for the last answers to be sent.
 func (w *webServer) close() error {
 	if w.server == nil {
 		return nil

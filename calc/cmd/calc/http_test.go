@@ -46,7 +46,7 @@ func TestServeAndCallHTTP(t *testing.T) {
 	require.Contains(t, got.stderr, "not sent")
 }
 
-// What the README shows.
+// curl, as in the README, needs no Content-Type.
 func TestCurl(t *testing.T) {
 	server, url := serveHTTP(t)
 	for _, test := range []struct {

@@ -7,9 +7,17 @@
 //	calc version                print the version
 //	calc help [command]         print the usage, or a command's own
 //
-// Flags stand before or behind the operands. The broker is that of -broker, else
-// of $BROKER_URL, $REDIS_URL or $CLOUDAMQP_URL, the first that is set. The exit
-// status is 1 for errors and 2 for wrong usage.
+// Flags stand before or behind the operands. The broker is that of -broker, else that of the
+// first variable that is set: $BROKER_URL, $REDIS_URL, $CLOUDAMQP_URL. Its URL is one of
+//
+//	redis://host:port/db, rediss://…    Redis
+//	amqp://host:port/vhost, amqps://…   RabbitMQ
+//	http://host:port/path               HTTP; https://… only calls
+//	tcp://host:port                     TCP
+//	unix:///path/to.sock                a Unix socket
+//
+// serve waits for an absent broker, and says why it waits. The exit status is 1 for errors
+// and 2 for wrong usage.
 package main
 
 import (
@@ -26,7 +34,7 @@ import (
 )
 
 func main() {
-	logging.Disable() // go-redis logs every try; what this program prints has the cause
+	logging.Disable() // go-redis logs every try; the program's own errors have the cause
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // so that a second signal ends the process
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -41,6 +49,7 @@ func main() {
 	os.Exit(1)
 }
 
+// run runs the command that args name, or the demo if there are none.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
 		return demo(ctx, stdout)

@@ -66,7 +66,7 @@ func startServing(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// startServingAt is startServing that returns what is said of the place, too.
+// startServingAt is like startServing. It also returns the place that the ready line names.
 func startServingAt(t *testing.T, args ...string) (cmd *exec.Cmd, place string) {
 	t.Helper()
 	cmd = command(append([]string{"serve"}, args...)...)
@@ -139,9 +139,8 @@ func TestServeAndCallRabbitMQ(t *testing.T) {
 	require.NoError(t, server.Wait(), "drained")
 }
 
-// Nobody has made the queue.
-// Scripts in other languages declare the queue plain, and fail where it is another:
-// whoever comes first.
+// serve creates a missing queue. By default it is plain: scripts in other languages declare it
+// so, and fail if it is another. A queue that is there stays as it is.
 func TestServeCreatesThePlainQueue(t *testing.T) {
 	url := brokertest.SharedRabbitMQ(t).URL()
 	declare := func(queue string, durable bool) error {
@@ -180,7 +179,7 @@ func TestServeCreatesThePlainQueue(t *testing.T) {
 	require.NoError(t, server.Wait())
 }
 
-// serve keeps each call until it is answered if it is told to.
+// With -at-least-once, serve keeps each call until it is answered.
 func TestServeAtLeastOnce(t *testing.T) {
 	redisServer := brokertest.StartRedis(t)
 	for _, test := range []struct {
@@ -200,7 +199,7 @@ func TestServeAtLeastOnce(t *testing.T) {
 	}
 }
 
-// Later versions of RabbitMQ refuse to create plain queues.
+// Later versions of RabbitMQ refuse to create plain queues: serve then creates a durable one.
 func TestPlainQueueIsRefused(t *testing.T) {
 	plain, durable, quorum := amqpconn.Queue{Plain: true}, amqpconn.Queue{}, amqpconn.Queue{Quorum: true}
 	deprecated := &amqp.Error{Code: amqp.InternalError, Reason: "INTERNAL_ERROR - Feature is deprecated", Server: true}
@@ -239,7 +238,7 @@ func TestNoServer(t *testing.T) {
 	require.Contains(t, got.stderr, "no server")
 }
 
-// What is shown of a broker that can't be reached, or refuses, has no password.
+// The lines about a broker that can't be reached, or that refuses, show no password.
 func TestPasswordsAreNotShown(t *testing.T) {
 	refusing := strings.Replace(brokertest.SharedRabbitMQ(t).URL(), "guest:guest", "guest:secret", 1)
 	for _, url := range []string{refusing, "amqp://user:secret@127.0.0.1:1", "redis://user:secret@127.0.0.1:1"} {
@@ -271,15 +270,15 @@ func TestUnreachableBroker(t *testing.T) {
 	require.Contains(t, got.stderr, "not sent")
 }
 
-// A server that still waits for its broker ends, too.
+// An interrupt also ends a server that still waits for its broker.
 func TestServeIsStoppedBeforeItBegan(t *testing.T) {
 	redis := brokertest.StartRedis(t)
 	redis.Kill()
 	require.Contains(t, interruptWaiting(t, redis.URL()), redis.URL())
 }
 
-// interruptWaiting has calc serve wait for a broker, interrupts it, and returns
-// what it said.
+// interruptWaiting starts calc serve without a broker, interrupts it while it waits, and
+// returns its output.
 func interruptWaiting(t *testing.T, url string) (stderr string) {
 	t.Helper()
 	cmd := command("serve", "-broker", url)

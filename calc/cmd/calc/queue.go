@@ -12,14 +12,14 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 )
 
-// kind returns how serve creates a missing queue. By default the queue is plain, as the
-// scripts in other languages declare it: they refuse any other.
+// kind returns the kind of queue that serve creates if it is missing. By default the queue is
+// plain, as scripts in other languages declare it: their declaration fails for another kind.
 func (f flags) kind() amqpconn.Queue {
 	return amqpconn.Queue{Plain: !f.durable && !f.quorum, Quorum: f.quorum}
 }
 
-// chooseKind returns the kind of queue to serve: kind or, if RabbitMQ refuses to create a
-// plain queue, as its later versions do, a durable one. It then writes a line to stderr.
+// chooseKind returns the kind of queue to serve: kind, or a durable queue if RabbitMQ refuses
+// to create a plain one, as its later versions do. It then writes a line to stderr.
 func chooseKind(kind amqpconn.Queue, queue string, declare func(amqpconn.Queue) error, stderr io.Writer) amqpconn.Queue {
 	if !kind.Plain {
 		return kind
@@ -36,8 +36,8 @@ func chooseKind(kind amqpconn.Queue, queue string, declare func(amqpconn.Queue) 
 	return durable
 }
 
-// declareQueue creates a queue if it is missing. It opens a connection of its own, since a
-// refusal may close the connection.
+// declareQueue creates a plain or a durable queue if it is missing. A queue that is there
+// stays as it is. declareQueue opens a connection of its own, since a refusal may close it.
 func declareQueue(ctx context.Context, url, queue string, kind amqpconn.Queue) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
@@ -56,7 +56,7 @@ func declareQueue(ctx context.Context, url, queue string, kind amqpconn.Queue) e
 	if refusal, ok := errors.AsType[*amqp.Error](err); !ok || refusal.Code != amqp.NotFound {
 		return err
 	}
-	if ch, err = conn.Channel(); err != nil { // the refusal has closed the other
+	if ch, err = conn.Channel(); err != nil { // NotFound has closed the first channel
 		return err
 	}
 	_, err = ch.QueueDeclare(queue, !kind.Plain, false, false, false, nil)

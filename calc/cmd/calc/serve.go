@@ -13,8 +13,8 @@ import (
 // service is the net/rpc service whose methods are served by their bare names.
 const service = "Calc"
 
-// serve serves until ctx is done, and then until the running calls are
-// answered.
+// serve waits for the broker and serves until ctx is done. It returns when the running calls
+// are answered.
 func serve(ctx context.Context, in invocation) (err error) {
 	b, err := in.flags.newBroker()
 	if err != nil {

@@ -44,7 +44,8 @@ func (f flags) newStream(u *url.URL) (*broker, error) {
 	return b, nil
 }
 
-// streamAddr returns the address in a URL, which has nothing else.
+// streamAddr returns the address to dial or to listen at: a path, or host and port. ok is
+// false if the URL lacks a part of it, or has anything else, such as a user.
 func streamAddr(u *url.URL) (addr string, ok bool) {
 	switch {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
@@ -55,7 +56,8 @@ func streamAddr(u *url.URL) (addr string, ok bool) {
 	return u.Host, u.Port() != "" && (u.Path == "" || u.Path == "/")
 }
 
-// servedURL returns the URL of a listener, which has a port even if that of -broker says 0.
+// servedURL returns the URL to dial a listener at addr. It has the port which was chosen if u
+// has port 0.
 func servedURL(u *url.URL, addr net.Addr) string {
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		_, port, _ := net.SplitHostPort(tcp.String())

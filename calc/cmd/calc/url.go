@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// brokerURL parses the URL of a broker. Errors show nothing of it that could be
-// a password, as net/url's do.
+// brokerURL parses the URL of the broker. Its errors show nothing that could be a password;
+// those of net/url do.
 func (f flags) brokerURL() (*url.URL, error) {
 	if f.broker == "" {
 		return nil, misused("no broker: set -broker or $BROKER_URL, such as: -broker %s", exampleURL)
@@ -15,7 +15,7 @@ func (f flags) brokerURL() (*url.URL, error) {
 	if err != nil {
 		return nil, f.noURL()
 	}
-	name, _ := kind(u.Scheme)
+	name, _ := carrier(u.Scheme)
 	slashes := strings.HasPrefix(f.broker[len(u.Scheme):], "://")
 	switch {
 	case slashes && name != "":
@@ -29,7 +29,7 @@ func (f flags) brokerURL() (*url.URL, error) {
 	}
 }
 
-// noURL is the error for what is no URL.
+// noURL returns the error for a value that is no URL, with what to write if that is clear.
 func (f flags) noURL() error {
 	if written := suggest(f.broker); written != "" {
 		return misused("%s: %q is no URL: write %s", f.source, f.broker, written)
@@ -37,9 +37,9 @@ func (f flags) noURL() error {
 	return misused("%s: the URL can't be parsed: write it like redis://user:password@host:6379, with %%2F for a / in the password, %%40 for an @", f.source)
 }
 
-// badURL is the error for a URL of a scheme that is served.
+// badURL returns the error for a URL whose scheme is known and whose rest is wrong.
 func (f flags) badURL(u *url.URL) error {
-	name, shape := kind(u.Scheme)
+	name, shape := carrier(u.Scheme)
 	written := suggest(f.broker)
 	if written == "" {
 		return misused("%s: bad %s URL: want %s://%s", f.source, name, u.Scheme, shape)
@@ -47,9 +47,9 @@ func (f flags) badURL(u *url.URL) error {
 	return misused("%s: bad %s URL: write %s", f.source, name, written)
 }
 
-// kind returns what serves the URLs of a scheme, and what stands behind the
-// scheme. It returns "" for schemes that are not served.
-func kind(scheme string) (name, shape string) {
+// carrier returns the name of what carries calls to URLs of a scheme, and the shape of such
+// a URL behind the ://. Both are "" if the scheme is unknown.
+func carrier(scheme string) (name, shape string) {
 	switch scheme {
 	case "redis", "rediss":
 		return "Redis", "[user:password@]host:port[/db]"
@@ -66,8 +66,15 @@ func kind(scheme string) (name, shape string) {
 	}
 }
 
-// suggest returns what to write in place of an address that lacks the scheme or
-// its slashes. It returns "" for what is no such address, or may hold a password.
+// suggest returns what to write in place of an address that lacks its scheme or its slashes:
+//
+//	/path, unix:/path       unix:///path
+//	redis:host              redis://host, and so for each known scheme
+//	host:6379               redis://, by the port
+//	host:5672, host:5671    amqp://, amqps://, by the port
+//	host                    the schemes to choose from
+//
+// It returns "" for anything else, and for what may hold a password.
 func suggest(text string) string {
 	if strings.Contains(text, "://") || strings.ContainsAny(text, "@?") {
 		return ""
@@ -77,8 +84,8 @@ func suggest(text string) string {
 		return "unix:///" + path
 	}
 	scheme, address, _ := strings.Cut(text, ":")
-	name, _ := kind(scheme)
-	known := name != "" && strings.Trim(address, "0123456789") != "" // redis:6379 is a host of that name
+	name, _ := carrier(scheme)
+	known := name != "" && strings.Trim(address, "0123456789") != "" // redis:6379 is a host named redis
 	if !known {
 		scheme, address = "redis", text
 	}
@@ -104,13 +111,13 @@ func suggest(text string) string {
 	}
 }
 
-// isPath reports whether text is the path of a file, and no address that lacks its scheme.
+// isPath reports whether text is the path of a file. //host is an address without a scheme.
 func isPath(text string) bool {
 	return strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//")
 }
 
-// shown returns a URL with the address that it stands for, and without what could
-// be a secret.
+// shown returns the URL to show for u: with the address in full, as with a default port, and
+// without the password and the query, which may hold secrets.
 func shown(u *url.URL, address string) string {
 	bare := url.URL{Scheme: u.Scheme, User: u.User, Host: address, Path: u.Path}
 	return bare.Redacted()

@@ -16,8 +16,8 @@ func version(_ context.Context, in invocation) error {
 	return err
 }
 
-// versionOf returns the revision of the checkout that the program was built in,
-// else the version of the module.
+// versionOf returns the revision of the checkout that the program was built from. If there
+// was no checkout, it returns the version of the module.
 func versionOf(info *debug.BuildInfo) string {
 	const shortened = 12
 	var revision, dirty string

@@ -14,11 +14,11 @@ import (
 
 const (
 	pingTimeout = 5 * time.Second        // for the broker to answer
-	pingPause   = 200 * time.Millisecond // between two tries to reach it
+	pingPause   = 200 * time.Millisecond // between two pings
 )
 
-// await waits until the broker can be reached. It writes a line that says why it can't be
-// reached, and another when the cause changes.
+// await pings the broker until it answers or ctx is done, and returns ctx.Err(). It writes
+// one line that says why the broker can't be reached, and another whenever the cause changes.
 func (b *broker) await(ctx context.Context, stderr io.Writer) error {
 	var written string
 	for {
@@ -37,19 +37,20 @@ func (b *broker) await(ctx context.Context, stderr io.Writer) error {
 	}
 }
 
-// reach returns nil if the broker answers within pingTimeout.
+// reach pings the broker once. It returns context.DeadlineExceeded if no answer comes within
+// pingTimeout.
 func (b *broker) reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	err := b.ping(ctx)
 	if err != nil && ctx.Err() != nil {
-		return ctx.Err() // err is of the connection that ctx has closed
+		return ctx.Err() // err only says that dialPing closed the connection
 	}
 	return err
 }
 
-// dialPing dials a connection that is closed when ctx is done, so that an interrupt does not
-// wait for the broker.
+// dialPing dials a connection that is closed when ctx is done. An interrupt then does not wait
+// for a silent broker.
 func dialPing(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 	if err == nil {
@@ -58,10 +59,10 @@ func dialPing(ctx context.Context, network, addr string) (net.Conn, error) {
 	return conn, err
 }
 
-// pingRedis pings once: repeated tries of the client would hide the cause.
+// pingRedis pings once: retries of go-redis would hide the cause.
 func pingRedis(ctx context.Context, opts redis.Options) error {
 	opts.MaxRetries, opts.DialerRetries = -1, 1
-	opts.ReadTimeout, opts.WriteTimeout = -1, -1 // ctx has one
+	opts.ReadTimeout, opts.WriteTimeout = -1, -1 // none: dialPing ends a read or write with ctx
 	opts.Dialer = func(_ context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dialPing(ctx, network, addr)
 		if err != nil || opts.TLSConfig == nil {
@@ -79,7 +80,7 @@ func pingRedis(ctx context.Context, opts redis.Options) error {
 	return client.Ping(ctx).Err()
 }
 
-// pingRabbitMQ reports whether a connection can be made.
+// pingRabbitMQ makes a connection and closes it.
 func pingRabbitMQ(ctx context.Context, url string) error {
 	conn, err := amqp.DialConfig(url, amqp.Config{
 		Dial: func(network, addr string) (net.Conn, error) { return dialPing(ctx, network, addr) },

@@ -26,7 +26,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 )
 
-// A server that waited for a broker that refused its password never said so.
+// Keeps serve from waiting in silence, as it once did for a broker that refused its password.
 func TestServeSaysWhyItWaits(t *testing.T) {
 	locked, open, killed := brokertest.StartRedis(t), brokertest.StartRedis(t), brokertest.StartRedis(t)
 	require.NoError(t, locked.Client(t).ConfigSet(t.Context(), "requirepass", "right").Err())
@@ -76,7 +76,7 @@ func TestServeSaysWhyItWaits(t *testing.T) {
 	}
 }
 
-// otherServers starts two servers that are no brokers, the second with TLS.
+// otherServers starts two servers that are no brokers. The second one speaks TLS.
 func otherServers(t *testing.T) (web, secure string) {
 	t.Helper()
 	plain := httptest.NewServer(http.NotFoundHandler())
@@ -108,8 +108,8 @@ func TestServeSaysWhenTheCauseChanges(t *testing.T) {
 	require.Empty(t, <-lines, "it ends without a word")
 }
 
-// startWaiting starts calc serve and returns its process, and its lines on
-// standard error, with "" at the end.
+// startWaiting starts calc serve. It returns the process, and a channel with its lines on
+// standard error; "" stands for their end.
 func startWaiting(t *testing.T, url string) (*os.Process, <-chan string) {
 	t.Helper()
 	cmd := command("serve", "-broker", url)
@@ -138,7 +138,7 @@ func startWaiting(t *testing.T, url string) (*os.Process, <-chan string) {
 	return cmd.Process, lines
 }
 
-// awaitTries waits until somebody has connected to a Redis three more times.
+// awaitTries waits until three more connections to a Redis were made.
 func awaitTries(t *testing.T, admin *redis.Client) {
 	t.Helper()
 	connections := func() (n int) {
@@ -173,7 +173,7 @@ func TestInterruptWhileTheBrokerIsSilent(t *testing.T) {
 	}
 }
 
-// What would make one cause look like many, or show a password.
+// Keeps causeOf from giving one cause several texts, and from showing a password.
 func TestCauseOf(t *testing.T) {
 	u, err := url.Parse("redis://user:secret@h")
 	require.NoError(t, err)
