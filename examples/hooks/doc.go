@@ -1,4 +1,4 @@
-// Package hooks shows a jsonrpc2.BeginFunc that needs another module: a limit of the calls
-// per second and tenant, with golang.org/x/time/rate. Those that need none are among the
-// examples of package jsonrpc2.
+// Package hooks shows a jsonrpc2.BeginFunc that needs another module. Its [Limiter] limits
+// the calls per second of each tenant, with golang.org/x/time/rate. The examples of package
+// jsonrpc2 show hooks that need no other module.
 package hooks

@@ -9,15 +9,17 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// CodeLimited is the code of the error that a call gets beyond the limit.
+// CodeLimited is the code of the *jsonrpc2.Error that answers a call beyond the limit.
 const CodeLimited = 429
 
-// maxTenants is how many tenants have a limit of their own. Metadata comes from strangers,
-// who may name as many as they like: those beyond share one.
+// maxTenants bounds the tenants that have a limit of their own: whoever calls may name any
+// number of tenants, and none is forgotten. Tenants beyond the bound share the limit of the
+// tenant "".
 const maxTenants = 10_000
 
-// A Limiter lets a server run so many calls a second for each tenant, as the metadata of
-// the calls names it.
+// A Limiter limits the calls per second of each tenant. The member "tenant" of a call's
+// metadata names its tenant; calls without one share the tenant "". Several servers may share
+// a Limiter.
 type Limiter struct {
 	limit rate.Limit
 	burst int
@@ -26,13 +28,13 @@ type Limiter struct {
 	byTenant map[string]*rate.Limiter
 }
 
-// NewLimiter returns a Limiter of limit calls a second for each tenant, and of burst at
-// once.
+// NewLimiter returns a Limiter that lets each tenant make limit calls a second, and at most
+// burst at once.
 func NewLimiter(limit rate.Limit, burst int) *Limiter {
 	return &Limiter{limit: limit, burst: burst, byTenant: make(map[string]*rate.Limiter)}
 }
 
-// Begin is a jsonrpc2.BeginFunc: it refuses the calls beyond the limit.
+// Begin is a jsonrpc2.BeginFunc. It refuses calls and notifications beyond the limit.
 func (l *Limiter) Begin(_ context.Context, call *jsonrpc2.CallInfo, _ any) (context.Context, func(error), error) {
 	if !l.of(call.Meta["tenant"]).Allow() {
 		return nil, nil, &jsonrpc2.Error{Code: CodeLimited, Message: "too many calls, try again in a second"}
@@ -40,6 +42,7 @@ func (l *Limiter) Begin(_ context.Context, call *jsonrpc2.CallInfo, _ any) (cont
 	return nil, nil, nil
 }
 
+// of returns the limiter of a tenant.
 func (l *Limiter) of(tenant string) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -45,7 +45,7 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// Neither a call nor a notification waits for somebody to listen.
+// Without a server, a call and a notification fail at once.
 func TestNobodyListens(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})
@@ -54,7 +54,7 @@ func TestNobodyListens(t *testing.T) {
 	client, conn := dial(t, connect(t, broker), subject, jsonrpc2.ClientOptions{Stats: stats})
 	require.ErrorIs(t, echo(client), jsonrpc2.ErrNoServer)
 	require.EqualValues(t, 1, stats.Snapshot().Unsent)
-	for range 100 { // its end is never that it was sent
+	for range 100 { // never nil: the 503 always comes before the ping's answer
 		require.ErrorIs(t, notify(t, conn, note), jsonrpc2.ErrNoServer)
 	}
 	serve(t, connect(t, broker), subject, newService(), jsonrpc2.ServerOptions{})
@@ -80,8 +80,8 @@ func TestMaxPayload(t *testing.T) {
 	require.NoError(t, echo(client))
 }
 
-// Without a connection a call fails at once. One that is under way is answered after it,
-// or ends at its deadline; the client and the server work on.
+// While the broker is away, a new call fails at once. A call under way is answered when the
+// broker is back, or ends at its deadline. The client and the server work on.
 func TestBrokerRestarts(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})
@@ -122,7 +122,7 @@ func TestBrokerRestarts(t *testing.T) {
 	require.NoError(t, receive(t, served))
 }
 
-// A cut connection ends with the first request that is written to it, and loses that.
+// A cut is a connection that the first request closes. That request is lost.
 type cut struct{ net.Conn }
 
 func (c cut) Write(p []byte) (int, error) {
@@ -130,12 +130,12 @@ func (c cut) Write(p []byte) (int, error) {
 		return c.Conn.Write(p)
 	}
 	c.Close()
-	time.Sleep(2 * time.Millisecond) // mostly enough for nats.go to see that before it pings
+	time.Sleep(2 * time.Millisecond) // mostly enough for nats.go to reconnect before it pings
 	return len(p), nil
 }
 
-// A notification is not said to be sent that was lost with its connection, though nats.go
-// has another one when it pings.
+// Keeps a notification that was lost with its connection from counting as sent, because
+// nats.go pings over the next connection.
 func TestNotificationIsUnconfirmed(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})
@@ -150,7 +150,7 @@ func TestNotificationIsUnconfirmed(t *testing.T) {
 	}
 }
 
-// Calls that wait when nats.go is closed have an end, and so have later ones.
+// When the nats.Conn is closed, calls that wait end, and later ones fail.
 func TestNatsConnIsClosed(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})
@@ -175,7 +175,7 @@ func TestNatsConnIsClosed(t *testing.T) {
 	require.ErrorIs(t, receive(t, served), nats.ErrConnectionClosed)
 }
 
-// A stuck connection does not write before it is released.
+// A stuck is a connection whose writes block from the close of stick to that of release.
 type stuck struct {
 	net.Conn
 	stick   chan struct{}
@@ -220,12 +220,12 @@ func TestSocketIsStuck(t *testing.T) {
 	select {
 	case err := <-closed:
 		require.ErrorIs(t, err, nats.ErrTimeout)
-	case <-time.After(10 * time.Second): // it takes four
+	case <-time.After(10 * time.Second): // Close takes four
 		require.FailNow(t, "Close has not returned")
 	}
 }
 
-// Close leaves the nats.Conn to others.
+// Close leaves the nats.Conn open: another Conn goes on to use it.
 func TestCloseLeavesNatsConnOpen(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})

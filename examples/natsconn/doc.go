@@ -8,8 +8,9 @@
 //	conn, err := natsconn.Dial(nc, "calc")
 //	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc"})
 //
-// It is an example of how to write a transport: natsconn.go is all of it. The nats.Conn
-// is the user's, who sets its options and closes it last. Many Conns may share it.
+// It is an example of how to write a transport: natsconn.go has all of its code. The program
+// that uses it makes the nats.Conn, sets its options, and closes it last. Many Conns may
+// share one nats.Conn.
 //
 // # Delivery semantics
 //
@@ -29,36 +30,40 @@
 //	server overloaded       not run: ErrNoServer
 //
 // A call that has no deadline, and whose answer is lost, waits until the client is closed.
-// A notification is sent when the broker has answered a ping behind it.
+// A notification counts as sent when the broker has answered a ping that followed it.
 //
-// NATS pushes requests to a server whether it has places for them or not. It runs as many
-// as MaxInFlight says. 1,024 more wait for a place; others are refused. NATS takes none of
-// them back, and one that is published again is lost where no other server listens. A drain
-// therefore ends the subscription, and then runs what has come. A call that NATS is just
-// handing out meanwhile may end with ErrNoServer, and was not run.
+// NATS pushes requests to a server, whether the server has places for them or not. The
+// server runs as many as MaxInFlight says, and 1,024 more wait for a place. It refuses any
+// beyond these.
 //
-// Reply subjects are the clients' choice. Where those may be strangers, let the server
-// publish to nothing else: see allow_responses in the manual of NATS.
+// NATS takes no request back, and a server that published one again would lose it if no
+// other server listens. A drain therefore ends the subscription, and then runs the requests
+// that have come. A call that NATS hands out at that moment may end with ErrNoServer. It
+// was not run.
+//
+// A client chooses the reply subject of its requests. If clients may be strangers, allow the
+// server to publish only to reply subjects: see allow_responses in the manual of NATS.
 //
 // # Deadlines
 //
-// A call has a header with the milliseconds that are left. The server counts them from
-// when the request came, and does not begin it later. A moment in time would need clocks
-// that agree. What the count leaves out is the way, for NATS keeps no message waiting.
+// A call has a header with the time that is left, in milliseconds. The server counts it from
+// the arrival of the request, and does not run the request later. The clocks need not agree.
+// The time on the way is not counted; it is short, since NATS keeps no message waiting.
 package natsconn
 
 import "time"
 
-// TimeoutHeader is the NATS header with the milliseconds that are left until the deadline of
-// a call: a decimal number below 2^32. What is none is ignored. Its name is that over HTTP.
+// TimeoutHeader is the NATS header with the time left until the deadline of a call: a decimal
+// number of milliseconds below 2^32. A server ignores any other value. The header of package
+// httpconn has the same name.
 const TimeoutHeader = "Request-Timeout-Ms"
 
-// Group is the queue group of the servers. One in another language has to join it: NATS
-// hands each request to every group.
+// Group is the queue group of the servers. A server in another language joins it, too: NATS
+// hands each request to one server of every group, so a second group would run it again.
 const Group = "jsonrpc2"
 
 const (
-	maxBytes   = 64 << 20 // of messages under way; beyond it there is ErrOverloaded
-	maxWaiting = 1024     // requests in a ServerConn
-	grace      = 2 * time.Second
+	maxBytes   = 64 << 20        // of a Conn's unanswered requests, or of its unsent answers
+	maxWaiting = 1024            // requests that wait for a place in a ServerConn
+	grace      = 2 * time.Second // for one wait for the broker
 )

@@ -22,8 +22,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	patience = 30 * time.Second // for what has to happen
-	tick     = 5 * time.Millisecond
+	patience = 30 * time.Second     // how long a test waits for what must happen
+	tick     = 5 * time.Millisecond // between two checks of a condition
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -48,7 +48,7 @@ func kill(broker *server.Server) {
 	broker.WaitForShutdown()
 }
 
-// connect returns a connection that comes back soon.
+// connect returns a connection that reconnects soon, and for ever.
 func connect(tb testing.TB, broker *server.Server, opts ...nats.Option) *nats.Conn {
 	tb.Helper()
 	opts = append([]nats.Option{
@@ -93,8 +93,8 @@ func (s *service) Long(n int, reply *[]byte) error {
 	return nil
 }
 
-// serve serves a subject until the end of the test, or until drain is called. served gets
-// what Serve returns.
+// serve serves a subject until the end of the test, or until drain is called. served receives
+// the error that Serve returns.
 func serve(t *testing.T, nc *nats.Conn, subject string, s *service, opts jsonrpc2.ServerOptions) (drain func(), served <-chan error) {
 	t.Helper()
 	conn, err := natsconn.Listen(nc, subject)
@@ -155,6 +155,7 @@ func notify(t *testing.T, conn *natsconn.ClientConn, body string) error {
 
 const note = `{"jsonrpc":"2.0","method":"Test.Echo","params":["note"]}`
 
+// receive returns the next value of a channel. It fails the test if none comes.
 func receive[T any](t *testing.T, from <-chan T) T {
 	t.Helper()
 	select {

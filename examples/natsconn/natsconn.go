@@ -25,23 +25,25 @@ var (
 	_ jsonrpc2.ServerConn = (*ServerConn)(nil)
 )
 
-// A conn is what both ends have. Each message has a goroutine of its own, which sends it:
-// nats.go makes that wait while it dials, and while its socket is full.
+// A conn is the part that both ends share. Each message is sent by a goroutine of its own,
+// since nats.go blocks a sender while it dials and while its socket is full.
 type conn struct {
-	nc       *nats.Conn
+	nc       *nats.Conn // the user's; never closed here
 	subject  string
 	settings atomic.Pointer[jsonrpc2.Settings] // nil before Open
-	closed   context.Context
-	close    context.CancelCauseFunc // of closed
-	finish   func() error            // called when all is sent
+	closed   context.Context                   // done when Close begins
+	close    context.CancelCauseFunc           // of closed
+	finish   func() error                      // called once by Close when all is sent
 	closing  sync.Once
 	result   error // of Close
 
-	mu       sync.Mutex // protects following
-	bytes    int        // of messages
-	messages sync.WaitGroup
+	// mu protects bytes. It also orders each messages.Go before the messages.Wait of Close.
+	mu       sync.Mutex
+	bytes    int            // of the messages that have a goroutine
+	messages sync.WaitGroup // the goroutines
 }
 
+// bind sets the fields that both ends have, if nc and subject are fit to be used.
 func (c *conn) bind(nc *nats.Conn, subject string) error {
 	if nc == nil || nc.IsClosed() {
 		return errors.New("natsconn: no open nats.Conn")
@@ -62,8 +64,9 @@ func (c *conn) Open(s jsonrpc2.Settings) error {
 	return nil
 }
 
-// Err returns what nats.go knows to be wrong: there is no connection, or the broker has
-// refused the subject. It may wait while nats.go dials.
+// Err implements jsonrpc2.ClientConn and jsonrpc2.ServerConn. It returns what nats.go knows
+// to be wrong: there is no connection, or the broker has refused the subject. It may block
+// while nats.go dials, since nats.go holds its lock meanwhile.
 func (c *conn) Err() error {
 	status, last := c.nc.Status(), c.nc.LastError()
 	switch {
@@ -77,7 +80,8 @@ func (c *conn) Err() error {
 	return nil
 }
 
-// start has a goroutine send a message of so many bytes. Close waits for it.
+// start runs send, for a message of size bytes, on a goroutine that Close waits for. If it
+// returns an error, send does not run: the Conn is closed, or has maxBytes under way.
 func (c *conn) start(size int, send func()) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,12 +101,13 @@ func (c *conn) start(size int, send func()) error {
 	return nil
 }
 
-// Close implements jsonrpc2.ClientConn and jsonrpc2.ServerConn. Calls end, notifications and
-// answers are sent, and the nats.Conn stays open. What nats.go holds up for 4 s ends later.
+// Close implements jsonrpc2.ClientConn and jsonrpc2.ServerConn. It sends the notifications
+// and answers, ends the calls, and leaves the nats.Conn open. If nats.go blocks for 4 s, Close
+// returns an error, and its goroutines end when nats.go lets them go on.
 func (c *conn) Close() error {
 	c.closing.Do(func() {
 		c.mu.Lock()
-		c.close(io.EOF)
+		c.close(io.EOF) // start accepts no more messages
 		c.mu.Unlock()
 		result := make(chan error, 1)
 		go func() {
@@ -118,14 +123,15 @@ func (c *conn) Close() error {
 	return c.result
 }
 
-// A ClientConn calls the servers of a subject. A call's goroutine waits for the answer.
+// A ClientConn calls the servers of a subject. The goroutine of a call sends it, waits for
+// its answer, and hands the answer to ReadReply.
 type ClientConn struct {
 	conn
 	replies chan jsonrpc2.Reply
 }
 
-// Dial returns a ClientConn over nc, which need not be connected yet, and which its owner
-// closes after the client.
+// Dial returns a ClientConn that calls over nc. nc need not be connected yet. Its owner
+// closes it after the client.
 func Dial(nc *nats.Conn, subject string) (*ClientConn, error) {
 	c := &ClientConn{replies: make(chan jsonrpc2.Reply)}
 	c.finish = func() error { return nil }
@@ -135,8 +141,8 @@ func Dial(nc *nats.Conn, subject string) (*ClientConn, error) {
 	return c, nil
 }
 
-// WriteRequest implements jsonrpc2.ClientConn. While there is no connection nothing is sent:
-// nats.go would keep it, and send it when perhaps nobody waits for it any more.
+// WriteRequest implements jsonrpc2.ClientConn. Without a connection, a request fails at once:
+// nats.go would keep it, and send it later, when perhaps nobody waits for it any more.
 func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 	r.Keep()
 	return c.start(len(r.Body), func() {
@@ -156,11 +162,12 @@ func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
 	})
 }
 
-// call sends a call and waits for its answer, until r ends.
+// call sends a call, and waits for its answer until r ends or the Conn is closed. An empty
+// answer with a status is that of refuse.
 func (c *ClientConn) call(r *jsonrpc2.Request) error {
 	m := &nats.Msg{Subject: c.subject, Data: r.Body}
 	if deadline := r.Deadline(); !deadline.IsZero() {
-		left := max(0, time.Until(deadline)).Milliseconds() + 1
+		left := max(0, time.Until(deadline)).Milliseconds() + 1 // rounded up
 		m.Header = nats.Header{TimeoutHeader: {strconv.FormatInt(left, 10)}}
 	}
 	ctx, cancel := context.WithCancel(r.Context())
@@ -180,8 +187,9 @@ func (c *ClientConn) call(r *jsonrpc2.Request) error {
 	return nil
 }
 
-// notify sends a notification. The broker has it when it answers a ping that came behind it
-// over the same connection. Where nobody listens, a 503 comes before that answer.
+// notify sends a notification. The broker has it once it answers a ping that followed it
+// over the same connection. If no server listens, the broker first sends a 503 to the reply
+// subject.
 func (c *ClientConn) notify(r *jsonrpc2.Request) error {
 	m := &nats.Msg{Subject: c.subject, Reply: c.nc.NewInbox(), Data: r.Body}
 	refused := make(chan *nats.Msg, 1)
@@ -198,7 +206,7 @@ func (c *ClientConn) notify(r *jsonrpc2.Request) error {
 	case len(refused) > 0 && (<-refused).Header.Get("Status") == "503":
 		err = nats.ErrNoResponders
 	case err == nil && c.nc.Stats().Reconnects != reconnects:
-		err = nats.ErrDisconnected // for a while, perhaps before it was sent
+		err = nats.ErrDisconnected // the ping went over a later connection
 	case err == nil:
 		r.Sent()
 		return nil
@@ -206,7 +214,8 @@ func (c *ClientConn) notify(r *jsonrpc2.Request) error {
 	return c.failure(err, jsonrpc2.ErrUnconfirmed)
 }
 
-// failure returns what a request fails with that may have been sent, as far as err tells.
+// failure returns the error of a request that nats.go failed with err. It begins with sent,
+// which says that the request may have been sent, unless err says that it was not.
 func (c *ClientConn) failure(err, sent error) error {
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
@@ -231,7 +240,7 @@ func (c *ClientConn) ReadReply(ctx context.Context) (jsonrpc2.Reply, error) {
 	}
 }
 
-// Inquire implements jsonrpc2.ClientConn. Nothing is known of what was sent.
+// Inquire implements jsonrpc2.ClientConn. NATS can't be asked what became of a request.
 func (c *ClientConn) Inquire(context.Context, []*jsonrpc2.Request) []error { return nil }
 
 // A ServerConn is one of the servers of a subject.
@@ -239,18 +248,20 @@ type ServerConn struct {
 	conn
 	sub      *nats.Subscription
 	requests chan request  // closed when sub has ended
-	places   chan struct{} // holds one for each delivery that is not settled
+	places   chan struct{} // holds one element for each delivery that is not settled
 	draining sync.Once
 	header   jsonrpc2.Header // of the latest delivery
 }
 
+// A request is a message that receive took.
 type request struct {
 	*nats.Msg
-	deadline time.Time
+	deadline time.Time // by this machine's clock; zero if there is none
 }
 
-// Listen returns a ServerConn over nc, which need not be connected yet, and which its owner
-// closes after Serve. Requests come once the broker knows of it: nc.Flush waits for that.
+// Listen returns a ServerConn that serves over nc. nc need not be connected yet. Its owner
+// closes it after Serve. The broker sends requests once it knows of the subscription: nc.Flush
+// waits for that.
 func Listen(nc *nats.Conn, subject string) (*ServerConn, error) {
 	c := &ServerConn{requests: make(chan request, maxWaiting)}
 	c.finish = c.refuseAll
@@ -261,14 +272,16 @@ func Listen(nc *nats.Conn, subject string) (*ServerConn, error) {
 	if c.sub, err = nc.QueueSubscribe(subject, Group, c.receive); err != nil {
 		return nil, fmt.Errorf("natsconn: %w", err)
 	}
+	// nats.go calls the handler after the last call of receive, on the same goroutine.
 	c.sub.SetClosedHandler(func(string) { close(c.requests) })
-	if nc.IsClosed() { // perhaps before the handler was set
+	if nc.IsClosed() { // perhaps before the handler was set: it would never be called
 		return nil, fmt.Errorf("natsconn: %w", nats.ErrConnectionClosed)
 	}
 	return c, nil
 }
 
-// receive takes a request as it comes: its deadline is counted from then on.
+// receive takes a request when it arrives, since its deadline is counted from then. It refuses
+// the request if maxWaiting others wait. nats.go calls it on one goroutine.
 func (c *ServerConn) receive(m *nats.Msg) {
 	r := request{Msg: m}
 	if left, err := strconv.ParseUint(m.Header.Get(TimeoutHeader), 10, 32); err == nil {
@@ -281,7 +294,8 @@ func (c *ServerConn) receive(m *nats.Msg) {
 	}
 }
 
-// refuse tells the caller that no answer will come, by a status as NATS has them.
+// refuse tells the caller that no answer will come. It sends an empty message with a status,
+// as NATS itself does: nats.go makes ErrNoResponders of a 503.
 func (c *ServerConn) refuse(m *nats.Msg, status string, why error) {
 	if s := c.settings.Load(); s != nil {
 		s.Lost(m.Data, why)
@@ -289,12 +303,12 @@ func (c *ServerConn) refuse(m *nats.Msg, status string, why error) {
 	_ = m.RespondMsg(&nats.Msg{Header: nats.Header{"Status": {status}, "Description": {why.Error()}}})
 }
 
-// ReadRequest implements jsonrpc2.ServerConn. NATS takes no request back: those that had come
-// when ctx was done are returned, and then ctx.Err().
+// ReadRequest implements jsonrpc2.ServerConn. NATS takes no request back. When ctx is done,
+// ReadRequest therefore first returns the requests that have come, and then ctx.Err().
 func (c *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error) {
 	defer context.AfterFunc(ctx, c.drain)()
 	if c.places == nil {
-		c.places = make(chan struct{}, c.settings.Load().InFlight)
+		c.places = make(chan struct{}, c.settings.Load().InFlight) // known since Open
 	}
 	select {
 	case c.places <- struct{}{}:
@@ -314,7 +328,8 @@ func (c *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error)
 	return d, nil
 }
 
-// drain ends the subscription when all that the broker has sent has come, or after 2 s.
+// drain ends the subscription once all messages that the broker has sent have come, or after
+// 2 s. The end of the subscription closes c.requests.
 func (c *ServerConn) drain() {
 	c.draining.Do(func() {
 		_ = c.sub.Drain()
@@ -322,7 +337,7 @@ func (c *ServerConn) drain() {
 	})
 }
 
-// reply settles a request.
+// reply settles a request, and sends body to its reply subject. nil means no answer.
 func (c *ServerConn) reply(m *nats.Msg, body []byte) error {
 	defer func() { <-c.places }()
 	if body == nil {
@@ -336,7 +351,8 @@ func (c *ServerConn) reply(m *nats.Msg, body []byte) error {
 	})
 }
 
-// refuseAll refuses the requests that wait, and makes sure that the broker has the answers.
+// refuseAll is the finish of a ServerConn. It refuses the requests that wait, and then waits
+// until the broker has all answers.
 func (c *ServerConn) refuseAll() error {
 	c.drain()
 	for r := range c.requests {

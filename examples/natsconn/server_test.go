@@ -19,15 +19,15 @@ import (
 	"github.com/micromessaging/jsonrpc2/examples/natsconn"
 )
 
-// Servers are replaced while clients call, and each call is run, once. NATS may say of one
-// that it hands out at this moment that nobody takes it: that one was not run.
+// While servers are replaced under load, each call is run once, or ends with ErrNoServer and
+// was not run. NATS answers so for a call that it hands out when a subscription ends.
 func TestDrainUnderLoad(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})
 	subject := newSubject()
 	client, _ := dial(t, connect(t, broker), subject, jsonrpc2.ClientOptions{})
 	stats := new(jsonrpc2.ServerStats)
-	opts := jsonrpc2.ServerOptions{MaxInFlight: 4, Stats: stats} // so that some wait
+	opts := jsonrpc2.ServerOptions{MaxInFlight: 4, Stats: stats} // 4 of 32: some calls wait in the server
 	drain, served := serve(t, connect(t, broker), subject, newService(), opts)
 
 	var calls atomic.Int64
@@ -69,7 +69,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// What has come is run, though the drain has begun. What comes later goes elsewhere.
+// A drain runs the requests that have come. NATS sends later ones to other servers.
 func TestDrainRunsWhatHasCome(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})
@@ -108,12 +108,12 @@ func TestDrainWithoutBroker(t *testing.T) {
 	select {
 	case err := <-served:
 		require.ErrorContains(t, err, "answers may be lost")
-	case <-time.After(10 * time.Second): // it takes four
+	case <-time.After(10 * time.Second): // Serve takes four
 		require.FailNow(t, "Serve has not returned")
 	}
 }
 
-// What a server has no room for is refused, and does not harm the rest.
+// A server refuses the requests that it has no room for, and serves the rest.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})
@@ -171,7 +171,7 @@ func TestDeadlinePassesInServer(t *testing.T) {
 	require.Empty(t, service.started)
 }
 
-// Programs that know nothing of this package call, and are called.
+// Programs that use plain NATS can call a server and be called by a client.
 func TestForeignMessages(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})
@@ -198,7 +198,7 @@ func TestForeignMessages(t *testing.T) {
 	require.ErrorIs(t, echo(client), jsonrpc2.ErrBadReply)
 }
 
-// Err says what the broker does not allow, which NATS tells neither end otherwise.
+// Err reports a missing permission. NATS tells neither end of it in another way.
 func TestErrOfPermissions(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{Users: []*server.User{{
@@ -227,7 +227,7 @@ func TestErrOfPermissions(t *testing.T) {
 	require.NoError(t, other.Err())
 }
 
-// Close tells the callers of requests that nobody has served.
+// Close refuses the requests that wait, so that their callers need not wait for a deadline.
 func TestCloseRefusesWhatWaits(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t, server.Options{})
