@@ -11,8 +11,8 @@ import (
 // slots is the number of hash slots of a Redis Cluster.
 const slots = 16384
 
-// A RedisCluster is a private Redis Cluster. It takes a node for failed three
-// seconds after the node's last answer.
+// A RedisCluster is a private Redis Cluster. Its nodes take one of them for failed 3 s after
+// that one's last answer.
 type RedisCluster struct {
 	Addrs []string // of the nodes
 	Nodes []*Redis // first the masters, then their replicas in turn
@@ -38,7 +38,7 @@ func StartRedisCluster(t testing.TB, masters, replicasPerMaster int) *RedisClust
 	return c
 }
 
-// meet makes all nodes known to the first one, and so to each other.
+// meet introduces all nodes to the first one, which makes them known to each other.
 func (c *RedisCluster) meet(t testing.TB) {
 	t.Helper()
 	for _, node := range c.Nodes[1:] {
@@ -76,7 +76,7 @@ func (c *RedisCluster) replicate(t testing.TB, masters int) {
 	}))
 }
 
-// clusterOK checks that a node knows all masters and their slots.
+// clusterOK returns a check that a node knows all masters and their slots.
 func clusterOK(masters int) func(*Redis) error {
 	size := fmt.Sprintf("cluster_size:%d\r\n", masters)
 	return func(node *Redis) error {
@@ -97,7 +97,7 @@ func (c *RedisCluster) each(check func(*Redis) error) error {
 	return nil
 }
 
-// mustAsk fails the test when a node refuses a command.
+// mustAsk returns a node's reply to a command. An error fails the test.
 func mustAsk(t testing.TB, node *Redis, command string) string {
 	t.Helper()
 	reply, err := node.ask(command)

@@ -1,14 +1,19 @@
 // Package brokertest starts real, private brokers for tests and breaks them
 // on request.
 //
-// A broker listens on a free loopback port, keeps its files in a temporary
-// folder and ends with the test that started it, or with the test binary,
-// however that ends. A [Proxy] in front of a broker makes the faults of a
-// network; Kill, Stop and their kin make those of a process. A test that
-// needs a broker whose program is not installed fails: it is never skipped.
+// A broker listens on a free loopback port and keeps its files in a temporary folder. It ends
+// with the test that started it. On Linux it also ends with the test binary, even if that is
+// killed. A test fails, and is never skipped, if the program of its broker is not installed.
 //
-// RabbitMQ takes seconds to start. Tests that do it no harm share one, see
-// [SharedRabbitMQ]; their package's TestMain ends it:
+//	StartRedis, StartRedisCluster, StartSentinel    Redis
+//	StartRabbitMQ, StartRabbitMQCluster             RabbitMQ
+//	StartProxy                                      a network with faults, before a broker
+//	StartProgram, Supervise                         processes of the test binary itself
+//
+// Kill ends a process without warning, Stop suspends it, and Cont resumes it.
+//
+// RabbitMQ takes seconds to start. Tests that make no faults share one node, see
+// [SharedRabbitMQ]. The TestMain of their package ends it:
 //
 //	func TestMain(m *testing.M) {
 //		goleak.VerifyTestMain(brokertest.Main(m))

@@ -9,8 +9,8 @@ import (
 	"strconv"
 )
 
-// rabbitScripts is where Debian keeps RabbitMQ's own scripts. Those in the
-// path are wrappers that change to a user who can't write to our folders.
+// rabbitScripts is where Debian keeps RabbitMQ's own scripts. Those in the PATH are wrappers:
+// they switch to a user who can't write to a test's folders.
 const rabbitScripts = "/usr/lib/rabbitmq/bin"
 
 // rabbitTool returns the path of a program that RabbitMQ comes with or needs.
@@ -18,16 +18,16 @@ func rabbitTool(name string) (string, error) {
 	return findTool(name, "rabbitmq-server", rabbitScripts)
 }
 
-// An erlangHost is what the nodes of one cluster share: a home folder, which
-// holds their cookie, and a port mapper that knows no other nodes.
+// An erlangHost is what the nodes of one cluster share: a home folder with their cookie, and a
+// port mapper (epmd) of their own.
 type erlangHost struct {
 	home string
 	port int // of epmd
 	epmd *process
 }
 
-// startErlangHost starts a port mapper with its files in dir. The first node
-// would start one too, but one that outlives it.
+// startErlangHost starts a port mapper with its files in dir. The first node would start one
+// if there was none, but that would outlive the node.
 func startErlangHost(dir string) (*erlangHost, error) {
 	h := &erlangHost{home: dir}
 	err := withFreePorts(1, func(ports []int) error {
@@ -66,8 +66,8 @@ func (h *erlangHost) ready() error {
 
 func (h *erlangHost) kill() error { return h.epmd.kill() }
 
-// env returns the environment of the nodes and of their command-line tools,
-// free of what the machine's own RabbitMQ is configured with.
+// env returns the environment of the nodes and of their command-line tools. It keeps out the
+// configuration of a RabbitMQ that is installed on the machine.
 func (h *erlangHost) env() []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"),

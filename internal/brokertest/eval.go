@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Eval evaluates Erlang expressions, separated by commas, in the node and returns
-// what they print. It takes milliseconds. Ctl starts an Erlang of its own, which takes
-// a second: a condition that is polled uses Eval.
+// Eval evaluates Erlang expressions in the node and returns what they print. Commas separate
+// them. Use it for a condition that is polled: it takes milliseconds, while Ctl starts an
+// Erlang of its own and takes a second.
 func (r *RabbitMQ) Eval(expressions string) string {
 	r.t.Helper()
 	out, err := r.node.eval(expressions)
@@ -26,21 +26,21 @@ func (r *RabbitMQ) Eval(expressions string) string {
 //go:embed queues.erl
 var queues string
 
-// Queues is Ctl's list_queues without its first line: it returns a line for each
-// queue, of the named items, separated by tabs.
+// Queues returns a line for each queue, with the named items separated by tabs. It is
+// rabbitmqctl's list_queues without the heading.
 func (r *RabbitMQ) Queues(items ...string) string {
 	r.t.Helper()
 	return r.Eval("Items = [" + strings.Join(items, ", ") + "],\n" + queues)
 }
 
-// MemoryAlarm has the node take nothing from publishers, as if it had no memory
-// left, or ends that.
+// MemoryAlarm makes the node take nothing from publishers, as if it had no memory left, or
+// ends that.
 func (r *RabbitMQ) MemoryAlarm(on bool) {
 	r.t.Helper()
 	r.Eval("ok = vm_memory_monitor:set_vm_memory_high_watermark(" + either(on, "0.00001", "0.4") + ")")
 }
 
-// DiskAlarm is MemoryAlarm for the disk.
+// DiskAlarm is like MemoryAlarm, as if the disk was full.
 func (r *RabbitMQ) DiskAlarm(on bool) {
 	r.t.Helper()
 	r.Eval("ok = rabbit_disk_monitor:set_disk_free_limit(" + either(on, `"100000GB"`, `"50MB"`) + ")")
@@ -53,7 +53,7 @@ func either(first bool, a, b string) string {
 	return b
 }
 
-// eval is [RabbitMQ.Eval].
+// eval implements [RabbitMQ.Eval].
 func (n *rabbitNode) eval(expressions string) (string, error) {
 	path, err := rabbitTool("erl_call")
 	if err != nil {
@@ -61,7 +61,7 @@ func (n *rabbitNode) eval(expressions string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	name := rand.Text() // two callers of one name would cut each other off
+	name := rand.Text() // a second caller of the same name would end the connection of the first
 	cmd := exec.CommandContext(ctx, path, "-address", loopback(n.dist), "-h", name, "-fetch_stdout", "-e")
 	cmd.Env = n.host.env()
 	cmd.Stdin = strings.NewReader(expressions + ", ok.\n")
@@ -70,7 +70,7 @@ func (n *rabbitNode) eval(expressions string) (string, error) {
 	cmd.Stdout, cmd.Stderr = &out, &warnings
 	err = cmd.Run()
 	printed, ok := strings.CutSuffix(out.String(), "{ok, ok}")
-	if err == nil && !ok { // it printed why
+	if err == nil && !ok { // the output says why
 		err = errors.New("failed in the node")
 	}
 	if err != nil {

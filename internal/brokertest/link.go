@@ -7,20 +7,21 @@ import (
 	"net"
 )
 
-// A link is one connection through a proxy. The proxy's mutex protects its
-// state.
+// A link is one connection through a proxy, on both sides. Two goroutines pass bytes on: one
+// runs requests, the other answers.
 type link struct {
 	proxy  *Proxy
 	client *net.TCPConn
-	server *net.TCPConn // nil until joined, constant from then on
+	server *net.TCPConn // set once by join
 
-	ended    bool          // by reset
-	late     chan struct{} // closed when requests may pass; nil: they may
-	dropping bool          // the next answer is to be dropped
-	tail     []byte        // end of the requests, may be the beginning of a match
+	// proxy.mu protects the following.
+	ended    bool          // reset was called
+	late     chan struct{} // requests wait until it is closed; nil: they pass
+	dropping bool          // the next answer is dropped, see Proxy.DropReply
+	tail     []byte        // the end of the requests so far: a match may begin in it
 }
 
-// join adds the server's side, unless the link has been cut meanwhile.
+// join adds the server's side. It reports whether the link is still whole.
 func (l *link) join(server *net.TCPConn) bool {
 	l.proxy.mu.Lock()
 	defer l.proxy.mu.Unlock()
@@ -47,14 +48,14 @@ func (l *link) reset() {
 	}
 }
 
-// resetConn closes a connection so that the peer sees a reset where it could
-// take an orderly end for more.
+// resetConn closes a connection with a reset, so that the peer can't take it for an orderly
+// end.
 func resetConn(c *net.TCPConn) {
 	_ = c.SetLinger(0)
 	_ = c.Close()
 }
 
-// swallow reads what the client sends, for nothing.
+// swallow reads and discards what the client sends, until the client's side ends.
 func (l *link) swallow() { _, _ = io.Copy(io.Discard, l.client) }
 
 // requests passes on what the client sends.
@@ -67,7 +68,7 @@ func (l *link) requests() {
 	})
 }
 
-// wait waits while requests are held up.
+// wait waits until requests are no longer held up, or until the proxy ends.
 func (l *link) wait() {
 	l.proxy.mu.Lock()
 	late := l.late
@@ -81,9 +82,9 @@ func (l *link) wait() {
 	}
 }
 
-// answers passes on what the server sends. An answer that is to be dropped
-// resets the client's connection only: the server's is closed in order, lest
-// it lose the request.
+// answers passes on what the server sends. In place of an answer that is dropped, it resets
+// the client's connection. It leaves the server's to an orderly end: a reset could lose the
+// request.
 func (l *link) answers() {
 	l.pump(l.client, l.server, func(data []byte) error {
 		if l.drops() {
@@ -95,14 +96,15 @@ func (l *link) answers() {
 	})
 }
 
-// pump hands what src sends to pass, and its end to dst, until src ends.
+// pump hands what src sends to pass until src ends. It then ends dst: in order if src ended so
+// or if an answer is dropped, else by a reset of both sides.
 func (l *link) pump(dst, src *net.TCPConn, pass func([]byte) error) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := src.Read(buf)
 		if l.proxy.swallows() {
 			if err != nil {
-				return // unseen on the other side
+				return // a black hole hides the end from the other side
 			}
 			continue
 		}
@@ -123,7 +125,8 @@ func (l *link) pump(dst, src *net.TCPConn, pass func([]byte) error) {
 	}
 }
 
-// watch looks for the request whose answer is to be dropped.
+// watch looks in data for the match of DropReply. It keeps the tail of what it saw, since a
+// match may come in several pieces.
 func (l *link) watch(data []byte) {
 	p := l.proxy
 	p.mu.Lock()
@@ -140,6 +143,7 @@ func (l *link) watch(data []byte) {
 	l.tail = bytes.Clone(seen[max(0, len(seen)-len(p.match)+1):])
 }
 
+// drops reports whether the next answer is dropped.
 func (l *link) drops() bool {
 	l.proxy.mu.Lock()
 	defer l.proxy.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A rabbitNode is one RabbitMQ node. Its methods return errors because it may
-// outlive the test that started it.
+// A rabbitNode is one RabbitMQ node. It has no testing.TB, and its methods return errors,
+// since it may outlive the test that started it.
 type rabbitNode struct {
 	host *erlangHost
 	dir  string
@@ -25,8 +25,8 @@ type rabbitNode struct {
 	proc *process
 }
 
-// startRabbitNode starts a node with its files in dir. It joins the cluster
-// of its peers, which are names of nodes of the same host.
+// startRabbitNode starts a node with its files in dir. It joins the cluster of its peers, if
+// any: they are the names of nodes of the same host.
 func startRabbitNode(host *erlangHost, dir string, peers ...string) (*rabbitNode, error) {
 	n := &rabbitNode{host: host, dir: dir}
 	err := withFreePorts(2, func(ports []int) error {
@@ -47,8 +47,8 @@ func (n *rabbitNode) addr() string { return loopback(n.port) }
 
 func (n *rabbitNode) url() string { return "amqp://guest:guest@" + n.addr() + "/" }
 
-// configure writes the configuration files. There are no plugins: the
-// management plugin's port is fixed.
+// configure writes the configuration files. It enables no plugins, since the port of the
+// management plugin is fixed and two nodes can't share it.
 func (n *rabbitNode) configure(peers []string) error {
 	var config strings.Builder
 	if len(peers) > 0 {
@@ -94,10 +94,10 @@ func (n *rabbitNode) env() []string {
 		"RABBITMQ_PID_FILE="+n.file("pid"),
 		"RABBITMQ_CONFIG_FILE="+n.file("rabbitmq.conf"),
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+n.file("enabled_plugins"),
-		// Has the script become the node instead of its parent, so that a
-		// signal to the one is a signal to the other.
+		// The script then becomes the node by exec, so that a signal to the process
+		// reaches the node.
 		"RABBITMQ_ALLOW_INPUT=true",
-		// No busy waiting: the test wants the processors too.
+		// No busy waiting: the tests need the processors.
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-noinput +sbwt none +sbwtdcpu none +sbwtdio none"+
 			" -kernel inet_dist_use_interface {127,0,0,1}",
 	)

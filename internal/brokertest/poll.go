@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	startTimeout = 60 * time.Second
-	pollInterval = 20 * time.Millisecond
+	startTimeout = 60 * time.Second      // for a start, and for whatever else poll waits for
+	pollInterval = 20 * time.Millisecond // between two calls of ready
 )
 
-// errStopped says that there is nothing left to wait for.
+// errStopped is poll's error when stop is closed.
 var errStopped = errors.New("stopped")
 
-// poll calls ready until it returns nil. It fails with errStopped once stop
-// is closed, and after startTimeout with the last error of ready.
+// poll calls ready until ready returns nil. It fails with errStopped once stop is closed, and
+// after startTimeout with the last error of ready. A nil stop is never closed.
 func poll(stop <-chan struct{}, ready func() error) error {
 	deadline := time.Now().Add(startTimeout)
 	for {

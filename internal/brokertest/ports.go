@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Ports are taken from below the range out of which systems serve outgoing
-// connections, so that none of those takes a broker's port while it is down.
+// These ports are below the range from which systems choose the ports of outgoing connections.
+// No such connection can thus take the port of a broker that is down.
 const (
 	firstPort = 20000
 	lastPort  = 32000
@@ -20,14 +20,14 @@ const (
 // errPortTaken says that another program got hold of a port first.
 var errPortTaken = errors.New("port already in use")
 
-// issued holds the ports given out, none of which is given out twice.
+// issued holds the ports that freePort returned: it returns none twice.
 var issued = struct {
 	sync.Mutex
 	ports map[int]bool
 }{ports: make(map[int]bool)}
 
-// FreePort returns a loopback port that nothing listens on, and that no outgoing
-// connection takes either.
+// FreePort returns a loopback port that nothing listens on, and that no outgoing connection
+// and no other call of FreePort takes.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	port, err := freePort()
@@ -51,6 +51,7 @@ func freePort() (int, error) {
 	return 0, fmt.Errorf("brokertest: no free port from %d to %d", firstPort, lastPort)
 }
 
+// bindable reports whether nothing listens on a port.
 func bindable(port int) bool {
 	ln, err := net.Listen("tcp", loopback(port))
 	if err != nil {
@@ -64,8 +65,8 @@ func loopback(port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
-// withFreePorts calls start with n free ports, and with others when one of
-// them was taken before the broker could bind it.
+// withFreePorts calls start with n free ports. If start returns errPortTaken, because another
+// program took one of them meanwhile, it tries again with other ports.
 func withFreePorts(n int, start func(ports []int) error) error {
 	const attempts = 5
 	var err error

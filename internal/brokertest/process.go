@@ -17,15 +17,15 @@ import (
 // portTaken matches what the brokers print when they can't bind a port.
 var portTaken = regexp.MustCompile(`(?i)address already in use|eaddrinuse|already a epmd running`)
 
-// A process is a running program whose output goes to a file. It is killed
-// when the test binary ends, in whatever way.
+// A process is a running program whose output goes to a file. On Linux the kernel kills it
+// when the test binary ends.
 type process struct {
 	cmd  *exec.Cmd
-	log  string
+	log  string        // the file
 	done chan struct{} // closed when the program has exited
 }
 
-// startProcess starts cmd with its output in the file log, made anew.
+// startProcess starts cmd with its output in a new file log.
 func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 	out, err := os.Create(log)
 	if err != nil {
@@ -43,9 +43,8 @@ func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 	return p, nil
 }
 
-// mind starts the program and waits for its end. It keeps its thread all the
-// while, because Linux sends the parent-death signal when the thread that
-// forked ends, not only when the whole parent does.
+// mind starts the program and waits for its end. It keeps its thread until then: Linux sends
+// the parent-death signal when the thread that forked ends, not when the whole process does.
 func (p *process) mind(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -53,12 +52,12 @@ func (p *process) mind(started chan<- error) {
 	err := p.cmd.Start()
 	started <- err
 	if err == nil {
-		_ = p.cmd.Wait() // ProcessState tells
+		_ = p.cmd.Wait() // ProcessState has the outcome
 	}
 }
 
-// IgnoreProcesses makes goleak overlook the goroutines that wait for running
-// brokers, for checks made while [SharedRabbitMQ]'s broker runs.
+// IgnoreProcesses makes goleak ignore the goroutines that wait for running brokers. It is for
+// checks that are made while the node of [SharedRabbitMQ] runs.
 func IgnoreProcesses() goleak.Option {
 	return goleak.IgnoreAnyFunction("github.com/micromessaging/jsonrpc2/internal/brokertest.(*process).mind")
 }
@@ -78,7 +77,8 @@ func (p *process) await(ready func() error) error {
 	return nil
 }
 
-// exitError tells why the program exited.
+// exitError returns an error that says how the program exited, with the end of its output. It
+// wraps errPortTaken if another program had its port.
 func (p *process) exitError() error {
 	tail := p.tail()
 	err := fmt.Errorf("brokertest: %s ended: %v\n%s", p.name(), p.cmd.ProcessState, tail)
@@ -119,11 +119,11 @@ func (p *process) suspend() error {
 	})
 }
 
-// kill ends the program and its descendants at once and waits until all are
-// gone. Killing a program that has exited is no error.
+// kill kills the program and its descendants, and waits until all are gone. It does nothing
+// if the program has exited.
 func (p *process) kill() error {
 	if p.exited() {
-		return nil // its process id may be another's by now
+		return nil // another process may have its id by now
 	}
 	children := descendants(p.cmd.Process.Pid)
 	if err := p.signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -142,12 +142,12 @@ func (p *process) exited() bool {
 	}
 }
 
-// killAll kills processes that are no children of this one and waits until
-// they are gone.
+// killAll kills processes and waits until they are gone. They are no children of this one, so
+// it can't wait for them as for a child, and polls.
 func killAll(pids []int) error {
 	for _, pid := range pids {
 		if child, err := os.FindProcess(pid); err == nil {
-			_ = child.Kill() // unless it is gone already
+			_ = child.Kill() // fails if it is gone already
 			_ = child.Release()
 		}
 	}
@@ -161,8 +161,8 @@ func killAll(pids []int) error {
 	})
 }
 
-// findTool returns the path of an installed program, looked for in dirs and
-// then in the path.
+// findTool returns the path of an installed program. It looks in dirs first, and then in the
+// PATH.
 func findTool(name, debianPackage string, dirs ...string) (string, error) {
 	for _, dir := range dirs {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {

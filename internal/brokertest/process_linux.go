@@ -15,8 +15,8 @@ const (
 	resume  = syscall.SIGCONT
 )
 
-// ownGroup keeps a child out of the terminal's signals and has the kernel
-// kill it when the thread that starts it ends.
+// ownGroup keeps a terminal's signals, such as that of Ctrl-C, from a child. It also makes the
+// kernel kill the child when the thread that started it ends.
 func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
@@ -39,14 +39,14 @@ func descendants(pid int) []int {
 	return all
 }
 
-// running reports whether a process is there and more than a zombie.
+// running reports whether a process exists and is not a zombie.
 func running(pid int) bool {
 	state, _, ok := procStat(pid)
 	return ok && state != 'Z' && state != 'X'
 }
 
-// stopped reports whether all threads of a process are stopped. One that runs goes on
-// for a moment when the signal has been sent.
+// stopped reports whether all threads of a process are stopped. A thread may run on for a
+// moment after the signal was sent.
 func stopped(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/stat", pid))
 	for _, thread := range threads {
@@ -58,8 +58,8 @@ func stopped(pid int) bool {
 	return true
 }
 
-// procStat returns a process's state and its parent. They follow its name,
-// which stands in parentheses and may hold some itself.
+// procStat returns the state and the parent of a process: the fields behind its name. The name
+// is in parentheses and may contain parentheses, so the last one ends it. See proc(5).
 func procStat(pid int) (state byte, parent int, ok bool) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

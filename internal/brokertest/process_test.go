@@ -60,7 +60,7 @@ func TestProcessThatExits(t *testing.T) {
 	require.NotErrorIs(t, err, errPortTaken)
 }
 
-// A broker that lost the race for its port is started again on another.
+// A broker whose port another program took first is started again on another port.
 func TestPortTaken(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -10,17 +10,17 @@ const (
 	resume  = syscall.SIGCONT
 )
 
-// ownGroup keeps a child out of the terminal's signals. Unlike on Linux, a
-// broker outlives a test binary that is killed.
+// ownGroup keeps a terminal's signals from a child. Unlike on Linux, a broker outlives a test
+// binary that is killed.
 func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }
 
-// descendants returns none: the brokers' helpers end with them, if later.
+// descendants returns none: the helpers of a broker end soon after the broker.
 func descendants(int) []int { return nil }
 
-// running reports whether a process is there.
+// running reports whether a process exists.
 func running(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
-// stopped is not known here: a process may run on for a moment.
+// stopped returns true, since it can't tell: a process may run on for a moment.
 func stopped(int) bool { return true }

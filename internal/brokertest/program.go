@@ -10,15 +10,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Program is a process of the test binary.
+// A Program is another process of the test binary.
 type Program struct {
 	t     testing.TB
 	proc  *process
 	stdin io.Closer
 }
 
-// StartProgram starts the test binary with env in its environment, for its TestMain to
-// see. The test's cleanup kills it.
+// StartProgram starts the test binary with env added to its environment: the TestMain of the
+// package sees it there, and does something else than test. The test's cleanup kills the
+// process.
 func StartProgram(t testing.TB, env ...string) *Program {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -50,8 +51,8 @@ func (p *Program) Kill() {
 	require.NoError(p.t, p.proc.kill())
 }
 
-// Drain ends the process's standard input, of which Drained makes a context, and waits
-// until it has ended in good order.
+// Drain closes the standard input of the process, which ends the context of its Drained. It
+// waits until the process has ended, and requires the exit code 0.
 func (p *Program) Drain() {
 	p.t.Helper()
 	require.NoError(p.t, p.stdin.Close())

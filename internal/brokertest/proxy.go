@@ -9,9 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Proxy passes TCP connections on to a broker and makes network faults on
-// request. Its methods may be called concurrently; a fault is in force when
-// the call returns.
+// A Proxy passes TCP connections on to a broker and makes network faults on request. Its
+// methods may be called concurrently. A fault is in force when the call that makes it returns.
 type Proxy struct {
 	Addr string // host:port to dial instead of the broker's
 
@@ -19,17 +18,17 @@ type Proxy struct {
 	ctx    context.Context // done when the proxy ends
 	wg     sync.WaitGroup  // counts the goroutines
 
-	mu     sync.Mutex // protects what follows, and the links' state
-	links  map[*link]struct{}
-	hole   bool
-	refuse bool
-	late   chan struct{} // see Hold: for new connections; nil: none are held up
-	armed  bool          // match waits for its request
-	match  []byte        // see DropReply
+	mu     sync.Mutex         // protects following, and the links' state
+	links  map[*link]struct{} // the present ones
+	hole   bool               // see BlackHole
+	refuse bool               // see Refuse
+	late   chan struct{}      // see Hold: for new connections; nil: they are not held up
+	armed  bool               // no request with match was seen yet
+	match  []byte             // see DropReply
 }
 
-// StartProxy starts a proxy before the broker at target, host:port. The
-// test's cleanup ends it.
+// StartProxy starts a proxy before the broker at target, a host:port. The test's cleanup ends
+// the proxy and resets its connections.
 func StartProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -86,7 +85,7 @@ func (p *Proxy) serve(l *link) {
 	answers.Wait()
 }
 
-// enter counts a link among the present ones, unless connections are refused.
+// enter adds a link to the present ones. It reports false if connections are refused.
 func (p *Proxy) enter(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,22 +102,22 @@ func (p *Proxy) leave(l *link) {
 	delete(p.links, l)
 }
 
-// swallows reports whether the proxy is a black hole at present.
+// swallows reports whether the proxy is a black hole now.
 func (p *Proxy) swallows() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.hole
 }
 
-// Connections returns the number of connections that were neither closed nor
-// cut. What ends inside a black hole counts until the hole does.
+// Connections returns the number of connections that were neither closed nor cut. One that
+// ends inside a black hole counts until the end of the hole.
 func (p *Proxy) Connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.links)
 }
 
-// Cut resets all present connections, on both sides. New ones work.
+// Cut resets all present connections on both sides. New ones work.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,10 +132,9 @@ func (p *Proxy) cutAll() {
 	clear(p.links)
 }
 
-// BlackHole makes the proxy swallow all bytes in both directions while it
-// keeps connections open. New connections are accepted and swallowed too.
-// What was swallowed stays lost, so the end of the black hole cuts the
-// connections present.
+// BlackHole makes the proxy swallow all bytes in both directions and keep connections open.
+// It accepts new connections and swallows their bytes, too. The end of the black hole cuts
+// the present connections, since bytes are missing from them.
 func (p *Proxy) BlackHole(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -146,7 +144,7 @@ func (p *Proxy) BlackHole(on bool) {
 	p.hole = on
 }
 
-// Refuse makes the proxy reset present connections, and new ones at once.
+// Refuse makes the proxy reset the present connections, and each new one.
 func (p *Proxy) Refuse(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -156,10 +154,10 @@ func (p *Proxy) Refuse(on bool) {
 	p.refuse = on
 }
 
-// Hold holds up what clients send on the connections present, and on new ones too if
-// all is set, until release is called. Then it arrives, late, even if the client has
-// closed its connection meanwhile. What the server sends passes. Hold is not to be
-// called again before release.
+// Hold holds up what clients send on the present connections, until release is called. If all
+// is set, it does so on new connections, too. What was held up then arrives, even if its
+// client has closed the connection meanwhile. What the server sends passes as ever. Call Hold
+// again only after release.
 func (p *Proxy) Hold(all bool) (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,11 +176,10 @@ func (p *Proxy) Hold(all bool) (release func()) {
 	}
 }
 
-// DropReply forwards the next request from a client that contains match, but
-// not what the server answers: its first bytes after the request cut the
-// client's connection. Answers to earlier requests on the connection can't be
-// told from it, so make the fault while none is outstanding.
-// A second call replaces a first that still waits for its request.
+// DropReply passes on the next request that contains match, but not its answer: the first bytes
+// from the server after the request cut the client's connection. The proxy can't tell them
+// from answers to earlier requests on the connection, so call it while none is outstanding.
+// A later call replaces one whose request has not come.
 func (p *Proxy) DropReply(match []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 )
 
-// startEcho starts a server that answers lines with themselves.
+// startEcho starts a server that sends each line back.
 func startEcho(t *testing.T) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -68,8 +68,8 @@ func requireReset(t *testing.T, conn net.Conn) {
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
-// requireRefused finds that a new connection is reset, which dialling sees if
-// it is slow and reading if it is not.
+// requireRefused requires that a new connection is reset: the dial fails, or the first read if
+// the dial was faster than the reset.
 func requireRefused(t *testing.T, addr string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -80,7 +80,7 @@ func requireRefused(t *testing.T, addr string) {
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
-// requireSilence sends a line and finds that nothing comes back.
+// requireSilence sends a line, and requires that nothing comes back.
 func requireSilence(t *testing.T, conn net.Conn) {
 	t.Helper()
 	send(t, conn, "anybody there?")
@@ -186,7 +186,7 @@ func TestProxyDropReplyOfRedis(t *testing.T) {
 	}
 }
 
-// A match may come in more than one piece.
+// A match that comes in several pieces is found.
 func TestProxyDropReplyAcrossWrites(t *testing.T) {
 	t.Parallel()
 	p := brokertest.StartProxy(t, startEcho(t))
@@ -200,7 +200,7 @@ func TestProxyDropReplyAcrossWrites(t *testing.T) {
 	requireReset(t, conn)
 }
 
-// What is held up arrives late, also from a client that has gone.
+// Requests that are held up arrive late, also those of a client that has gone.
 func TestProxyHold(t *testing.T) {
 	t.Parallel()
 	r := brokertest.StartRedis(t)

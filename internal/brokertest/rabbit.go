@@ -32,6 +32,7 @@ func erlangHostFor(t testing.TB) *erlangHost {
 	return host
 }
 
+// startRabbitMQ starts a node that joins the cluster of its peers, if any.
 func startRabbitMQ(t testing.TB, host *erlangHost, peers ...string) *RabbitMQ {
 	t.Helper()
 	node, err := startRabbitNode(host, t.TempDir(), peers...)

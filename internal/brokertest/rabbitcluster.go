@@ -13,8 +13,8 @@ type RabbitMQCluster struct {
 	Nodes []*RabbitMQ
 }
 
-// StartRabbitMQCluster starts a cluster of n nodes that the test's cleanup
-// ends. The nodes start one after the other, each in some seconds.
+// StartRabbitMQCluster starts a cluster of n nodes that the test's cleanup ends. The nodes
+// start one after another, and each takes some seconds.
 func StartRabbitMQCluster(t testing.TB, n int) *RabbitMQCluster {
 	t.Helper()
 	host := erlangHostFor(t)
@@ -26,7 +26,7 @@ func StartRabbitMQCluster(t testing.TB, n int) *RabbitMQCluster {
 	return c
 }
 
-// complete returns nil when the first node sees all others run.
+// complete returns nil when all nodes run, as the first one sees it.
 func (c *RabbitMQCluster) complete() error {
 	out, err := c.Nodes[0].node.ctl("cluster_status", "--formatter", "json")
 	if err != nil {

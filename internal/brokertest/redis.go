@@ -23,21 +23,20 @@ type Redis struct {
 
 	t    testing.TB
 	dir  string
-	bus  int      // port for the nodes of a cluster among themselves
-	mode []string // arguments besides the configuration file
-	proc *process
+	bus  int      // the port at which nodes of a cluster talk to each other
+	mode []string // arguments behind the configuration file
+	proc *process // the latest one
 }
 
-// StartRedis starts a Redis server that the test's cleanup ends. The
-// arguments are redis-server's own, such as "--appendonly", "yes". Unless
-// they say otherwise it persists nothing.
+// StartRedis starts a Redis server that the test's cleanup ends. args are arguments of
+// redis-server, such as "--appendonly", "yes". Unless they say otherwise, it persists nothing.
 func StartRedis(t testing.TB, args ...string) *Redis {
 	t.Helper()
 	return startRedis(t, func(int) string { return configLines(args) })
 }
 
-// startRedis starts a Redis with further lines of configuration, which may
-// use a second free port.
+// startRedis starts a Redis with further lines of configuration. config returns them; they may
+// use a second free port, bus.
 func startRedis(t testing.TB, config func(bus int) string, mode ...string) *Redis {
 	t.Helper()
 	r := &Redis{t: t, dir: t.TempDir(), mode: mode}
@@ -68,8 +67,8 @@ func configLines(args []string) string {
 	return b.String()
 }
 
-// configure writes the configuration file. There is one so that what Redis
-// rewrites there, as after a failover, holds when it is started again.
+// configure writes the configuration file. Redis itself rewrites the file, as after a
+// failover, and a later Start finds that there. Arguments alone would lose it.
 func (r *Redis) configure(port int, more string) error {
 	config := fmt.Sprintf(`bind 127.0.0.1
 port %d
@@ -100,8 +99,8 @@ func (r *Redis) start() error {
 	return nil
 }
 
-// ready returns nil when this server, not another on its port, answers and
-// has loaded its data.
+// ready returns nil when the server answers and has loaded its data. It returns errPortTaken
+// if another server answers on the port.
 func (r *Redis) ready() error {
 	info, err := r.ask("INFO")
 	switch {
@@ -115,11 +114,11 @@ func (r *Redis) ready() error {
 	return nil
 }
 
-// ask sends a command, words between blanks, on a connection of its own and
-// returns the reply printed.
+// ask sends a command, whose words are separated by blanks, on a connection of its own. It
+// returns the reply as fmt prints it.
 func (r *Redis) ask(command string) (string, error) {
 	const timeout = time.Second
-	// Dialled here because go-redis logs a refusal.
+	// Dialled here, since go-redis logs a dial that fails.
 	conn, err := net.DialTimeout("tcp", r.Addr, timeout)
 	if err != nil {
 		return "", err
@@ -139,7 +138,7 @@ func (r *Redis) ask(command string) (string, error) {
 	return fmt.Sprint(reply), err
 }
 
-// says asks a command and returns nil if the reply contains want.
+// says sends a command, and returns nil if the reply contains want.
 func (r *Redis) says(command, want string) error {
 	reply, err := r.ask(command)
 	if err == nil && !strings.Contains(reply, want) {
@@ -151,8 +150,7 @@ func (r *Redis) says(command, want string) error {
 // URL returns the server's address as a redis:// URL.
 func (r *Redis) URL() string { return "redis://" + r.Addr + "/0" }
 
-// Client returns a new client with go-redis's defaults, closed by the test's
-// cleanup.
+// Client returns a new client with go-redis's defaults. The test's cleanup closes it.
 func (r *Redis) Client(t testing.TB) *redis.Client {
 	client := redis.NewClient(&redis.Options{Addr: r.Addr})
 	t.Cleanup(func() { _ = client.Close() })
@@ -191,7 +189,8 @@ func (r *Redis) Cont() {
 	require.NoError(r.t, r.proc.signal(resume))
 }
 
-// CommandsOf returns what Redis ran for f, by the names of the commands.
+// CommandsOf returns the commands that Redis ran while f ran: their names, and how often, as
+// in "calls=2". It resets Redis's statistics.
 func CommandsOf(t testing.TB, rdb *redis.Client, f func()) map[string]string {
 	t.Helper()
 	require.NoError(t, rdb.ConfigResetStat(t.Context()).Err())

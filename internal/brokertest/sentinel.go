@@ -14,8 +14,8 @@ const (
 	sentinelCount  = 3
 )
 
-// A Sentinel is a private Redis master with a replica, watched by three
-// sentinels. They take a master for failed one second after its last answer.
+// A Sentinel is a private Redis master with a replica, and three sentinels that watch them.
+// The sentinels take a master for failed 1 s after its last answer.
 type Sentinel struct {
 	MasterName    string
 	SentinelAddrs []string
@@ -25,8 +25,8 @@ type Sentinel struct {
 	t testing.TB
 }
 
-// StartSentinel starts a master, a replica and their sentinels, which the
-// test's cleanup ends, and waits until all know each other.
+// StartSentinel starts a master, a replica and their sentinels, and waits until all know each
+// other. The test's cleanup ends them.
 func StartSentinel(t testing.TB) *Sentinel {
 	t.Helper()
 	s := &Sentinel{MasterName: sentinelMaster, t: t}
@@ -57,8 +57,7 @@ sentinel failover-timeout %[1]s 5000`, sentinelMaster, host, port, sentinelCount
 	}, "--sentinel")
 }
 
-// Master returns the server that all sentinels that answer name as the
-// master, once they agree.
+// Master waits until all sentinels that answer name the same master, and returns it.
 func (s *Sentinel) Master() *Redis {
 	s.t.Helper()
 	return s.masterOtherThan(nil)
@@ -95,10 +94,9 @@ func (s *Sentinel) agreed() (*Redis, error) {
 	return nil, fmt.Errorf("brokertest: the sentinels name as the master %q", names)
 }
 
-// Failover makes the replica the master, as planned, and waits until all
-// sentinels and the server itself know. The old master becomes a replica when
-// the sentinels get to it, which may take ten seconds; a second Failover
-// waits for that.
+// Failover makes the replica the master, in a planned failover. It waits until the sentinels
+// and the new master know of it. The old master becomes a replica later, perhaps 10 s later. A
+// second Failover waits for that.
 func (s *Sentinel) Failover() {
 	s.t.Helper()
 	old := s.Master()

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// shared is the RabbitMQ node for a whole test binary.
+// shared is the RabbitMQ node that the tests of a test binary share.
 var shared struct {
 	sync.Mutex
 	dir  string
@@ -16,9 +16,9 @@ var shared struct {
 	node *rabbitNode // nil when there is none
 }
 
-// SharedRabbitMQ returns a RabbitMQ node that the tests of the package share,
-// for tests that make no faults and use queues of their own. The first call
-// starts it; [Main] or [Shutdown] ends it.
+// SharedRabbitMQ returns a RabbitMQ node that the tests of a package share. It is for tests
+// that make no faults and use queues of their own. The first call starts the node. [Main] or
+// [Shutdown] ends it.
 func SharedRabbitMQ(t testing.TB) *RabbitMQ {
 	t.Helper()
 	shared.Lock()
@@ -62,8 +62,8 @@ func Shutdown() error {
 	return err
 }
 
-// Main returns m such that Run ends with [Shutdown], for goleak's
-// VerifyTestMain or for
+// Main returns m with a Run that calls [Shutdown] after the tests. It is for goleak's
+// VerifyTestMain, or for
 //
 //	os.Exit(brokertest.Main(m).Run())
 func Main(m *testing.M) interface{ Run() int } { return main{m} }

@@ -12,21 +12,21 @@ import (
 	"testing"
 )
 
-// A Supervisor keeps server processes running: it starts one again when it died.
+// A Supervisor keeps server processes running: it starts another when one has died.
 type Supervisor struct {
 	t       testing.TB
-	env     []string
-	death   string
-	ctx     context.Context
-	end     context.CancelFunc
-	keeping sync.WaitGroup
+	env     []string           // of the processes
+	death   string             // what a process writes when it dies as expected
+	ctx     context.Context    // done when the processes are to end
+	end     context.CancelFunc // of ctx
+	keeping sync.WaitGroup     // a goroutine for each process
 	deaths  atomic.Int64
 }
 
-// Supervise keeps n processes of the test binary running, with env in their
-// environment for its TestMain to see. They are to end with the end of their
-// standard input, which Drained makes a context of. One that ends otherwise
-// must have written death to its standard error.
+// Supervise keeps n processes of the test binary running, with env added to their environment,
+// as for StartProgram. They end in good order when their standard input ends, see Drained. A
+// process that ends with an error must have written death to its standard error. The test's
+// cleanup calls Drain.
 func Supervise(t testing.TB, n int, death string, env ...string) *Supervisor {
 	s := &Supervisor{t: t, death: death, env: append(os.Environ(), env...)}
 	s.ctx, s.end = context.WithCancel(context.Background())
@@ -40,7 +40,7 @@ func Supervise(t testing.TB, n int, death string, env ...string) *Supervisor {
 	return s
 }
 
-// run runs one process to its end, if it can be started.
+// run runs one process to its end. It reports whether the process could be started.
 func (s *Supervisor) run() bool {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = s.env
@@ -74,8 +74,8 @@ func (s *Supervisor) Drain() {
 	s.keeping.Wait()
 }
 
-// Drained returns a context that is done with the end of the standard input, for
-// the process that is supervised.
+// Drained returns a context that is done when standard input ends. It is for the process that
+// StartProgram or Supervise started, whose Drain ends that input.
 func Drained() context.Context {
 	ctx, drain := context.WithCancel(context.Background())
 	go func() {
