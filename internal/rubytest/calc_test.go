@@ -58,7 +58,7 @@ func TestRedisServerKnowsOneAddress(t *testing.T) {
 		raw := func(args ...string) string {
 			return rubytest.Run(t, "redis_client.rb", append([]string{redis.URL(), "calc", "raw"}, args...)...)
 		}
-		require.Empty(t, raw("-{garbage")) // has no address, and does no harm
+		require.Empty(t, raw("-{garbage")) // names no reply list: nobody is answered, and the server works on
 		rubytest.RequireResult(t, -4, raw(requests[style], "there"))
 		require.NoError(t, server.Stop())
 	}
@@ -153,7 +153,7 @@ func TestHTTP(t *testing.T) {
 	require.NoError(t, server.Stop())
 }
 
-// requireCalc requires the example service's answers of a client that takes a
+// requireCalc requires the answers of the example service. client runs a client script with a
 // method and its params.
 func requireCalc(t *testing.T, client func(args ...string) string) {
 	t.Helper()

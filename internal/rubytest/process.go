@@ -20,8 +20,7 @@ const install = "apt-get install ruby ruby-redis ruby-bunny ruby-sinatra ruby-we
 //go:embed testdata/*.rb
 var scripts embed.FS
 
-// A Process is a running script. It is killed when the test binary ends, in
-// whatever way.
+// A Process is a running script. On Linux the kernel kills it when the test binary ends.
 type Process struct {
 	cmd    *exec.Cmd
 	cancel context.CancelFunc
@@ -29,7 +28,7 @@ type Process struct {
 	stderr bytes.Buffer  // complete when done is closed
 }
 
-// launch starts a script that the end of ctx ends.
+// launch starts a script. The end of ctx ends it by SIGTERM, or by SIGKILL after stopTimeout.
 func launch(ctx context.Context, t testing.TB, stdout io.Writer, script string, args []string) *Process {
 	t.Helper()
 	args = append([]string{filepath.Join(unpack(t), script)}, args...)
@@ -46,7 +45,7 @@ func launch(ctx context.Context, t testing.TB, stdout io.Writer, script string, 
 	return p
 }
 
-// unpack writes the scripts, which share files, to a folder of the test's.
+// unpack writes all scripts to a folder of the test: they load each other's files.
 func unpack(t testing.TB) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -60,9 +59,8 @@ func unpack(t testing.TB) (dir string) {
 	return dir
 }
 
-// mind starts the script and waits for its end. It keeps its thread all the
-// while, because Linux sends the parent-death signal when the thread that
-// forked ends, not only when the whole parent does.
+// mind starts the script and waits for its end. It keeps its thread until then: Linux sends
+// the parent-death signal when the thread that forked ends, not when the whole process does.
 func (p *Process) mind(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -70,11 +68,11 @@ func (p *Process) mind(started chan<- error) {
 	err := p.cmd.Start()
 	started <- err
 	if err == nil {
-		_ = p.cmd.Wait() // ProcessState tells
+		_ = p.cmd.Wait() // ProcessState has the outcome
 	}
 }
 
-// checkInstalled fails the test if the script has ended for want of a library.
+// checkInstalled fails the test if the script ended because a library is missing.
 func (p *Process) checkInstalled(t testing.TB) {
 	t.Helper()
 	if stderr := p.stderr.String(); strings.Contains(stderr, "(LoadError)") {

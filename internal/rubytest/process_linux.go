@@ -2,8 +2,7 @@ package rubytest
 
 import "syscall"
 
-// dieWithParent has the kernel kill a child when the thread that starts it
-// ends.
+// dieWithParent makes the kernel kill a child when the thread that started it ends.
 func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

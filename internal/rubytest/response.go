@@ -8,13 +8,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A response is one that a script got. The scripts' ids are strings.
+// A response is a response that a script printed. The scripts use strings as ids.
 type response struct {
 	JSONRPC, ID string
 	Result      *float64
 	Error       *struct{ Code int64 }
 }
 
+// parse returns the response in text, which has an id.
 func parse(t testing.TB, text string) (r response) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal([]byte(text), &r), text)
@@ -23,7 +24,7 @@ func parse(t testing.TB, text string) (r response) {
 	return r
 }
 
-// RequireResult requires that a script got a result.
+// RequireResult requires that text is a response with the result want.
 func RequireResult(t testing.TB, want float64, text string) {
 	t.Helper()
 	r := parse(t, text)
@@ -32,7 +33,7 @@ func RequireResult(t testing.TB, want float64, text string) {
 	require.Equal(t, want, *r.Result)
 }
 
-// RequireResults requires that a script got n results, a line each.
+// RequireResults requires that lines are n responses, one a line, each with the result want.
 func RequireResults(t testing.TB, n int, want float64, lines string) {
 	t.Helper()
 	for line := range strings.Lines(lines) {
@@ -41,7 +42,7 @@ func RequireResults(t testing.TB, n int, want float64, lines string) {
 	require.Equal(t, n, strings.Count(lines, "\n"))
 }
 
-// RequireError requires that a script got an error.
+// RequireError requires that text is a response with the error code want.
 func RequireError(t testing.TB, want int64, text string) {
 	t.Helper()
 	r := parse(t, text)

@@ -1,24 +1,26 @@
-// Package rubytest runs small Ruby programs that speak JSON-RPC 2.0 over
-// Redis, RabbitMQ and HTTP, for tests against implementations that share no
-// code with this module.
+// Package rubytest runs small Ruby programs that speak JSON-RPC 2.0 over Redis, RabbitMQ and
+// HTTP. They share no code with this module, so tests against them show that it speaks to
+// others.
 //
 // The programs and their arguments:
 //
-//	redis_client.rb [--timeout S] [--count N] URL QUEUE id|reply_to METHOD PARAMS
+//	redis_client.rb [--timeout S] [--count N] URL QUEUE id|reply_to METHOD PARAMS [META]
 //	redis_client.rb [--timeout S] URL QUEUE raw TEXT [REPLY_LIST]
 //	redis_server.rb URL QUEUE id|reply_to
-//	amqp_client.rb [--timeout S] [--count N] [--passive] URL QUEUE id|late|reply_to METHOD PARAMS
+//	amqp_client.rb [--timeout S] [--count N] [--passive] URL QUEUE id|late|reply_to METHOD PARAMS [META]
 //	amqp_server.rb [--passive] URL QUEUE id|reply_to
-//	http_client.rb URL METHOD PARAMS
+//	http_client.rb URL METHOD PARAMS [META]
 //	http_server.rb PORT
 //
-// The clients are for [Run]: they print the responses, and nothing for a
-// notification, which is what "!METHOD" sends. The servers are for [Start]:
-// they serve add and subtract on two numbers by position. The comment at the
-// head of each tells more.
+// The clients are for [Run]. They print each response on a line, and nothing for a
+// notification, which "!METHOD" sends. http_client.rb prints the status and the body. META is
+// the metadata of the call, as a JSON object.
 //
-// A program that can't run because something is not installed fails the test:
-// it is never skipped.
+// The servers are for [Start]. They serve add and subtract, with two numbers by position, and
+// tenant, which returns the tenant in the metadata. The comment at the head of each program
+// says more.
+//
+// A test fails, and is never skipped, if Ruby or a library is not installed.
 package rubytest
 
 import (
@@ -35,9 +37,9 @@ const (
 	stopTimeout = 5 * time.Second  // from SIGTERM to SIGKILL
 )
 
-// Run runs a script to its end and returns what it printed. It fails the test
-// if the exit code isn't 0 or the script takes longer than 30 seconds. Like
-// t.Fatal, it and the other functions are for the test's own goroutine.
+// Run runs a script to its end and returns its output. It fails the test if the exit code
+// isn't 0, or if the script takes longer than 30 seconds. Call Run and the other functions on
+// the test's own goroutine, as t.Fatal.
 func Run(t testing.TB, script string, args ...string) (stdout string) {
 	t.Helper()
 	stdout, stderr, code := RunErr(t, script, args...)
@@ -47,8 +49,8 @@ func Run(t testing.TB, script string, args ...string) (stdout string) {
 	return stdout
 }
 
-// RunErr is Run for scripts that may fail. The exit code is -1 where a signal
-// ended the script.
+// RunErr is like Run, for scripts that may fail. The exit code is -1 if a signal ended the
+// script.
 func RunErr(t testing.TB, script string, args ...string) (stdout, stderr string, exitCode int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
@@ -63,8 +65,8 @@ func RunErr(t testing.TB, script string, args ...string) (stdout, stderr string,
 	return out.String(), p.stderr.String(), p.cmd.ProcessState.ExitCode()
 }
 
-// Start starts a script and returns when it serves. The test's cleanup stops
-// it, and logs what it wrote to its standard error.
+// Start starts a server script, and returns when it serves. The test's cleanup stops it, and
+// logs what it wrote to standard error.
 func Start(t testing.TB, script string, args ...string) *Process {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -87,9 +89,8 @@ func Start(t testing.TB, script string, args ...string) *Process {
 	return p
 }
 
-// Stop ends the script by SIGTERM, or by SIGKILL if it is still there after
-// five seconds, and waits for its end. The error says how it ended if not
-// with exit code 0. Stopping twice is the same as once.
+// Stop ends the script by SIGTERM, or by SIGKILL if it still runs 5 s later, and waits for its
+// end. It returns an error unless the exit code is 0. It is idempotent.
 func (p *Process) Stop() error {
 	p.cancel()
 	<-p.done
@@ -99,7 +100,8 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-// A readyWriter takes a server's output and passes on that it is ready.
+// A readyWriter is the standard output of a server script. It receives a value when the script
+// prints that it is ready.
 type readyWriter chan struct{}
 
 func (w readyWriter) Write(b []byte) (int, error) {

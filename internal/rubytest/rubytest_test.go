@@ -45,7 +45,7 @@ func TestFailures(t *testing.T) {
 	})
 }
 
-// failure returns what f makes a test fail with.
+// failure returns the message of the Fatalf that f calls.
 func failure(t testing.TB, f func(testing.TB)) string {
 	fatal := &fatalTB{TB: t}
 	done := make(chan struct{})
@@ -57,7 +57,7 @@ func failure(t testing.TB, f func(testing.TB)) string {
 	return fatal.message
 }
 
-// A fatalTB keeps the message of Fatalf from failing the test.
+// A fatalTB keeps the message of Fatalf, and does not fail the test.
 type fatalTB struct {
 	testing.TB
 	message string
