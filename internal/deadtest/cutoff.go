@@ -13,19 +13,21 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// A Dial makes connections.
+// A Dial makes the connections of a DeadList.
 type Dial func(network, addr string) (net.Conn, error)
 
 var errCut = errors.New("cut off by the test")
 
+// refuse is a Dial to a broker that can't be reached.
 func refuse(string, string) (net.Conn, error) { return nil, errCut }
 
-// A cutter ends all connections at a write, as the broker sees a process that is killed there.
+// A cutter makes connections, and cuts them off at one of their writes: to the broker it looks
+// as if the process was killed there. No later write of any of them succeeds.
 type cutter struct {
 	mu      sync.Mutex // protects following
-	left    int        // writes
-	arrives bool       // the last of them
-	cut     bool
+	left    int        // writes that succeed before the cut
+	arrives bool       // the write at the cut reaches the broker
+	cut     bool       // the cut has happened
 }
 
 func (c *cutter) dial(network, addr string) (net.Conn, error) {
@@ -36,6 +38,7 @@ func (c *cutter) dial(network, addr string) (net.Conn, error) {
 	return cutConn{conn, c}, nil
 }
 
+// A cutConn is a connection that cutter made.
 type cutConn struct {
 	net.Conn
 	cutter *cutter
@@ -57,9 +60,9 @@ func (c cutConn) Write(p []byte) (int, error) {
 	return 0, errCut
 }
 
-// cutOff calls do with a list that is cut off at its first write, then at its second, and so
-// on, until do is done before that: each time before the write and after it. check is called
-// after each try, with what do returned.
+// cutOff calls do with a list that is cut off at its first write, then with one that is cut off
+// at its second, and so on, until do ends without a cut. It does so twice: first the write at
+// the cut is lost, then it arrives. After each do it calls check with do's results.
 func (s site) cutOff(t *testing.T, do func(jsonrpc2.DeadList) (int, error), check func(n int, err error)) {
 	t.Helper()
 	for _, arrives := range []bool{false, true} {
@@ -78,8 +81,8 @@ func (s site) cutOff(t *testing.T, do func(jsonrpc2.DeadList) (int, error), chec
 	}
 }
 
-// A process that is killed while it moves a request loses none: the request is in the list or
-// in the queue, or in both.
+// A process that is killed while it moves a request does not lose it: the request is in the
+// list or in the queue, or in both.
 func testRequeueCutOff(t *testing.T, s site) {
 	dead := s.bury(t, 3)
 	others := []string{request(2), request(0)}
@@ -127,8 +130,9 @@ func testListCutOff(t *testing.T, s site) {
 	require.Empty(t, s.Drain(t))
 }
 
-// settled waits until the others are in the list, in their order. It returns whether
-// request(1) is in the list, in its place, and whether it is in the queue, and nothing else.
+// settled waits until the list has others in their order, with or without request(1) between
+// them. It reports whether request(1) is in the list, and whether it is in the queue. It
+// empties the queue, and requires that nothing else is in it.
 func (s site) settled(t *testing.T, others []string) (listed, moved bool) {
 	t.Helper()
 	all := slices.Insert(slices.Clone(others), 1, request(1))
@@ -145,7 +149,7 @@ func (s site) settled(t *testing.T, others []string) (listed, moved bool) {
 	return listed, true
 }
 
-// renew buries the same three again.
+// renew empties the list, and buries the same three requests again.
 func (s site) renew(t *testing.T, dead []jsonrpc2.DeadRequest) []jsonrpc2.DeadRequest {
 	t.Helper()
 	_, err := s.list.Delete(t.Context(), dead...)

@@ -1,5 +1,5 @@
-// Package deadtest has what each jsonrpc2.DeadList must do, for the tests of the packages that
-// have one.
+// Package deadtest has the tests that each jsonrpc2.DeadList must pass. [Run] runs them for a
+// package that has one. [Operate] plays the operator who uses a list.
 package deadtest
 
 import (
@@ -15,23 +15,23 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// A Site is a queue of a broker, with a list of dead requests. Both are empty at first, and
-// nobody serves the queue.
+// A Site is a queue of a broker with a list of dead requests. Both are empty at first, and
+// nobody serves the queue. One goroutine at a time calls the methods.
 type Site interface {
-	// List returns another DeadList of the queue, as another process has it, whose
-	// connections dial makes. A nil dial is the usual one.
+	// List returns a new DeadList of the queue, as another process would have it. dial
+	// makes its connections; nil means the package's own dialling.
 	List(t *testing.T, dial Dial) jsonrpc2.DeadList
 
-	// Bury makes requests dead, one after the other.
+	// Bury makes requests dead, one after another.
 	Bury(t *testing.T, requests ...string)
 
-	// Push puts requests into the queue, one after the other.
+	// Push puts requests into the queue, one after another.
 	Push(t *testing.T, requests ...string)
 
-	// Drain takes what waits in the queue, the oldest first.
+	// Drain takes all requests out of the queue, and returns them, the oldest first.
 	Drain(t *testing.T) []string
 
-	// Break makes the queue take nothing until mend is called.
+	// Break makes the queue refuse every request until mend is called.
 	Break(t *testing.T) (mend func())
 }
 
@@ -65,7 +65,7 @@ func Run(t *testing.T, newSite func(t *testing.T) Site) {
 	}
 }
 
-// A site is a Site with one of its DeadLists.
+// A site is a Site, and a DeadList of it.
 type site struct {
 	Site
 	list jsonrpc2.DeadList
@@ -79,7 +79,7 @@ func (s site) dead(t *testing.T) []jsonrpc2.DeadRequest {
 	return dead
 }
 
-// requests returns their messages.
+// requests returns the messages of dead requests.
 func requests(dead []jsonrpc2.DeadRequest) []string {
 	texts := []string{}
 	for _, d := range dead {
@@ -88,7 +88,7 @@ func requests(dead []jsonrpc2.DeadRequest) []string {
 	return texts
 }
 
-// requireDead requires that these are in the list, newest first.
+// requireDead requires that the list has want, newest first, and nothing else.
 func (s site) requireDead(t *testing.T, want ...string) {
 	t.Helper()
 	require.Equal(t, append([]string{}, want...), requests(s.dead(t)))
@@ -97,7 +97,8 @@ func (s site) requireDead(t *testing.T, want ...string) {
 	require.Len(t, want, n)
 }
 
-// bury makes n requests dead, and returns them, newest first.
+// bury makes request(0) to request(n-1) dead, and returns them, newest first: the first one is
+// request(n-1).
 func (s site) bury(t *testing.T, n int) []jsonrpc2.DeadRequest {
 	t.Helper()
 	var texts []string
@@ -111,6 +112,7 @@ func (s site) bury(t *testing.T, n int) []jsonrpc2.DeadRequest {
 	return dead
 }
 
+// request returns a request that only n tells from others.
 func request(n int) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":"dead-%d","method":"Calc.Add%d"}`, n, n)
 }
@@ -134,6 +136,7 @@ func testEmpty(t *testing.T, s site) {
 	require.Empty(t, s.Drain(t))
 }
 
+// removers returns the methods that take requests out of the list.
 func (s site) removers() []func(context.Context, ...jsonrpc2.DeadRequest) (int, error) {
 	return []func(context.Context, ...jsonrpc2.DeadRequest) (int, error){s.list.Requeue, s.list.Delete}
 }
@@ -216,7 +219,7 @@ func testSeveral(t *testing.T, s site) {
 	require.ElementsMatch(t, requests(slices.Concat(dead[:100], dead[101:200], dead[201:300], dead[301:all-2])), s.Drain(t))
 }
 
-// Requests that are the same are still several.
+// Requests with the same text are still several: each is moved or deleted by itself.
 func testSame(t *testing.T, s site) {
 	s.Bury(t, request(0), request(1), request(0), request(0))
 	dead := s.dead(t)
@@ -234,7 +237,7 @@ func testSame(t *testing.T, s site) {
 	}
 }
 
-// What is no request can be seen, and deleted.
+// A message that is no request can be seen and deleted.
 func testNoJSON(t *testing.T, s site) {
 	texts := []string{"\x00\xff\n {", "[", `{"method":1}`}
 	s.Bury(t, texts...)
@@ -253,7 +256,7 @@ func testNoJSON(t *testing.T, s site) {
 	s.requireDead(t)
 }
 
-// What the queue does not take stays in the list.
+// A request that the queue refuses stays in the list.
 func testQueueRefuses(t *testing.T, s site) {
 	dead := s.bury(t, 3)
 	mend := s.Break(t)
@@ -269,7 +272,8 @@ func testQueueRefuses(t *testing.T, s site) {
 	require.ElementsMatch(t, requests(dead[:2]), s.Drain(t))
 }
 
-// Several that look, and move requests, see all of them, and move each once.
+// Several processes use the list at once: each request is moved once, and those that are not
+// moved are always seen.
 func testTogether(t *testing.T, s site) {
 	const all, movers = 20, 4
 	dead := s.bury(t, all)
@@ -315,7 +319,7 @@ func testUnreachable(t *testing.T, s site) {
 	require.Equal(t, dead, s.dead(t))
 }
 
-// requireFails requires that each method fails for a reason.
+// requireFails requires that each method of a list fails with an error that contains why.
 func requireFails(t *testing.T, ctx context.Context, list jsonrpc2.DeadList, dead []jsonrpc2.DeadRequest, why string) {
 	t.Helper()
 	_, err := list.Len(ctx)

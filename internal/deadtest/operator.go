@@ -10,7 +10,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// Poison is servicetest's Poison, mended.
+// Poison is the service servicetest.Poison when it is mended: its method does not panic.
 type Poison struct{ runs atomic.Int64 }
 
 // Take returns how often it ran.
@@ -19,9 +19,9 @@ func (p *Poison) Take(_ struct{}, n *int64) error {
 	return nil
 }
 
-// Operate does what an operator does when two requests for Poison.Take have killed their
-// servers: finds them dead, has a mended server started, has one of them run, and deletes the
-// other one.
+// Operate plays an operator, when two requests for Poison.Take have killed their servers. It
+// waits until the two are in list, calls serve to start a mended server, requeues one of them
+// and waits until that has run, and deletes the other.
 func Operate(t *testing.T, list jsonrpc2.DeadList, serve func(mended *Poison)) {
 	t.Helper()
 	servicetest.EventuallyEqual(t, 2, func() int {

@@ -1,5 +1,5 @@
-// Package fuzztest adds to a fuzz target the seeds that its corpus was reduced to: those
-// that reach what the others don't.
+// Package fuzztest adds seeds to a fuzz target. They are what is left of a large corpus: each
+// reaches code that the others don't.
 package fuzztest
 
 import (
@@ -11,8 +11,12 @@ import (
 	"testing"
 )
 
-// AddSeeds adds the seeds in testdata/seeds/<target>.txt. They are written as the go
-// command writes those that fail, less the first line, with a blank line between two.
+// AddSeeds adds the seeds in testdata/seeds/<target>.txt. A blank line separates two seeds. A
+// seed has a line for each argument of the target, as in the files that go test -fuzz writes,
+// but without their first line:
+//
+//	[]byte("{}")
+//	int(7)
 func AddSeeds(f *testing.F) {
 	f.Helper()
 	name := filepath.Join("testdata", "seeds", f.Name()+".txt")

@@ -13,12 +13,12 @@ import (
 	"github.com/micromessaging/jsonrpc2/calc"
 )
 
-// Add has a server's Calc add two numbers.
+// Add calls Calc.Add.
 func Add(client *rpc.Client, a, b float64) (float64, error) {
 	return jsonrpc2.Call[float64](context.Background(), client, "Calc.Add", calc.Args{A: a, B: b})
 }
 
-// RequireAdds requires that a call is answered.
+// RequireAdds requires that a call of Calc.Add is answered.
 func RequireAdds(t *testing.T, client *rpc.Client) {
 	t.Helper()
 	sum, err := Add(client, 1, 5.1)
@@ -26,7 +26,8 @@ func RequireAdds(t *testing.T, client *rpc.Client) {
 	require.Equal(t, 6.1, sum)
 }
 
-// AddMany makes calls one after another. Their results tell them apart, and the callers.
+// AddMany makes calls one after another. Each call of each caller has a result of its own, so
+// an answer to another call is an error.
 func AddMany(client *rpc.Client, caller, calls int) error {
 	for i := range calls {
 		sum, err := Add(client, float64(caller), float64(i)/1024)
@@ -40,7 +41,7 @@ func AddMany(client *rpc.Client, caller, calls int) error {
 	return nil
 }
 
-// RequireManyAdds requires that the calls of many callers at once are answered.
+// RequireManyAdds requires that all calls of callers that run at once are answered.
 func RequireManyAdds(t *testing.T, client *rpc.Client, callers, calls int) {
 	t.Helper()
 	errs := make(chan error, callers)
@@ -54,8 +55,8 @@ func RequireManyAdds(t *testing.T, client *rpc.Client, callers, calls int) {
 	require.NoError(t, errors.Join(failed...))
 }
 
-// RequireCalls requires that calls work: one, an unknown one, a wrong one, and those of
-// 64 callers at once.
+// RequireCalls requires that a call is answered, that one of an unknown method and one with
+// wrong params get their errors, and that 64 callers at once get each answers.
 func RequireCalls(t *testing.T, client *rpc.Client, each int) {
 	t.Helper()
 	RequireAdds(t, client)
@@ -66,7 +67,7 @@ func RequireCalls(t *testing.T, client *rpc.Client, each int) {
 	RequireManyAdds(t, client, 64, each)
 }
 
-// RequireCode requires that an error is an answer with a code.
+// RequireCode requires that err is a *jsonrpc2.Error with a code.
 func RequireCode(t *testing.T, code int64, err error) {
 	t.Helper()
 	e, ok := jsonrpc2.AsError(err)

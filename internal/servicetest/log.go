@@ -7,16 +7,16 @@ import (
 	"sync"
 )
 
-// Quiet is a logger for what a test does not look at.
+// Quiet is a logger that discards everything.
 var Quiet = slog.New(slog.DiscardHandler)
 
-// A LogBook keeps what is logged.
+// A LogBook keeps what its Logger writes. Any number of goroutines may use it.
 type LogBook struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-// Write keeps what a handler writes.
+// Write is for the handler of Logger.
 func (l *LogBook) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -26,7 +26,7 @@ func (l *LogBook) Write(b []byte) (int, error) {
 // Logger returns a logger that writes into the book.
 func (l *LogBook) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// Count returns how many lines contain all the words.
+// Count returns how many lines contain all words.
 func (l *LogBook) Count(words ...string) (n int) {
 	for line := range strings.Lines(l.String()) {
 		n++

@@ -11,20 +11,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Slow is a service whose calls run until they are let go.
+// Slow is a service whose calls run until the test lets them go.
 type Slow struct {
-	Gate               chan struct{} // each value lets a call go, its closing all
-	Running, Most, Ran atomic.Int64
+	Gate    chan struct{} // a value sent lets one call go; Open closes it
+	Running atomic.Int64  // calls that run now
+	Most    atomic.Int64  // the most that ran at once
+	Ran     atomic.Int64  // calls that have ended
 
 	opening sync.Once
-	mu      sync.Mutex // protects following
-	order   []int
+	mu      sync.Mutex // protects order, and the update of Most
+	order   []int      // see Order
 }
 
-// NewSlow returns a Slow.
+// NewSlow returns a Slow whose Gate is shut.
 func NewSlow() *Slow { return &Slow{Gate: make(chan struct{})} }
 
-// Wait returns n. It waits for Gate before.
+// Wait waits for Gate, and returns n.
 func (s *Slow) Wait(n int, reply *int) error {
 	s.mu.Lock()
 	s.order = append(s.order, n)
@@ -37,33 +39,33 @@ func (s *Slow) Wait(n int, reply *int) error {
 	return nil
 }
 
-// Open lets all calls go.
+// Open lets all calls go, also those that come later. It is idempotent.
 func (s *Slow) Open() { s.opening.Do(func() { close(s.Gate) }) }
 
-// Order returns what was asked for, in the order in which it began.
+// Order returns the arguments of the calls, in the order in which the calls began.
 func (s *Slow) Order() []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]int(nil), s.order...)
 }
 
-// RequireRunning requires that soon so many calls run.
+// RequireRunning requires that n calls run soon.
 func (s *Slow) RequireRunning(t *testing.T, n int64) {
 	t.Helper()
 	Eventually(t, func() bool { return s.Running.Load() == n }, "want %d running calls", n)
 }
 
-// Hold is a service whose calls hold what they are given, until they are let go.
+// Hold is a service whose calls keep their argument in memory until the test lets them go.
 type Hold struct{ *Slow }
 
-// Text returns the length of a text when it is let go.
+// Text waits for Gate, and returns the length of text.
 func (h Hold) Text(text string, n *int) error {
 	err := h.Wait(len(text), n)
 	runtime.KeepAlive(text)
 	return err
 }
 
-// Poison is a service whose method ends the process, as net/rpc has it.
+// Poison is a service whose method ends the process: net/rpc does not recover its panic.
 type Poison struct{}
 
 // Take panics.
@@ -78,8 +80,8 @@ func (c *Counter) Count(_ struct{}, n *int64) error {
 	return nil
 }
 
-// Runs returns how often each number stands in what a service has noted: a line for each
-// run.
+// Runs returns how often each number occurs in notes, which have one number a line: a service
+// writes one for each run.
 func Runs(t *testing.T, notes []byte) map[int]int {
 	t.Helper()
 	runs := make(map[int]int)

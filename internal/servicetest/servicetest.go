@@ -1,4 +1,5 @@
-// Package servicetest has what tests of several transports serve, call and log with.
+// Package servicetest has the services, calls, servers and loggers that the tests of several
+// transports share.
 package servicetest
 
 import (
@@ -15,10 +16,10 @@ import (
 )
 
 const (
-	// Soon is for what should not take long.
+	// Soon is how long a test waits for what must happen.
 	Soon = time.Minute
 
-	// Tick is between two looks at a condition.
+	// Tick is the time between two checks of a condition.
 	Tick = 5 * time.Millisecond
 )
 
@@ -28,9 +29,9 @@ func Eventually(t *testing.T, condition func() bool, msgAndArgs ...any) {
 	require.Eventually(t, condition, Soon, Tick, msgAndArgs...)
 }
 
-// EventuallyEqual requires that get returns want soon. Counts are compared by it:
-// an end counts a call as done after it has sent the answer, which its caller may
-// see first.
+// EventuallyEqual requires that get returns want soon. Use it to compare counts: a server
+// counts a call as done after it has sent the answer, so the caller may have the answer
+// before the count has changed.
 func EventuallyEqual[T comparable](t *testing.T, want T, get func() T, msgAndArgs ...any) {
 	t.Helper()
 	got := get()
@@ -45,14 +46,16 @@ func Bubble(test func(*testing.T)) func(*testing.T) {
 	return func(t *testing.T) { synctest.Test(t, test) }
 }
 
-// A Server is one that runs.
+// A Server is a running jsonrpc2.Serve.
 type Server struct {
 	Drain context.CancelFunc
 	Done  chan struct{} // closed when Serve has returned
-	Err   error         // what it returned
+	Err   error         // the error of Serve; read it after Done
 }
 
-// Serve serves Calc and the other services given over conn, until the test's cleanup.
+// Serve serves Calc and services over conn. The test's cleanup ends the server: it requires
+// that Serve returns nil, and that no call counts as in flight. If the test has failed, it
+// also opens each Slow, whose calls would hold up the drain.
 func Serve(t *testing.T, conn jsonrpc2.ServerConn, codec jsonrpc2.ServerOptions, services ...any) *Server {
 	t.Helper()
 	server := rpc.NewServer()
@@ -81,7 +84,7 @@ func Serve(t *testing.T, conn jsonrpc2.ServerConn, codec jsonrpc2.ServerOptions,
 	return s
 }
 
-// End drains the server and waits until it is gone.
+// End drains the server and requires that Serve returns nil.
 func (s *Server) End(t *testing.T) {
 	t.Helper()
 	require.NoError(t, s.Ended(t))
@@ -99,7 +102,7 @@ func (s *Server) Ended(t *testing.T) error {
 	return s.Err
 }
 
-// Must returns what a constructor has made of good options.
+// Must returns made, the result of a constructor. It panics if err is set.
 func Must[T any](made T, err error) T {
 	if err != nil {
 		panic(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/calc"
 )
 
-// Token is the metadata that Authenticate lets in.
+// Token is the metadata of the calls that Authenticate accepts.
 var Token = jsonrpc2.Meta{"token": "s3cret"}
 
 // Authenticate is a jsonrpc2.BeginFunc that refuses calls without the Token.
@@ -22,7 +22,8 @@ func Authenticate(_ context.Context, call *jsonrpc2.CallInfo, _ any) (context.Co
 	return nil, nil, nil
 }
 
-// RequireAuthentication requires that Calc answers those with the Token alone.
+// RequireAuthentication requires that Calc.Add answers a call with the Token, and refuses calls
+// without it.
 func RequireAuthentication(t *testing.T, client *rpc.Client) {
 	t.Helper()
 	args := calc.Args{A: 1, B: 5.1}

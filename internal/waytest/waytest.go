@@ -1,5 +1,15 @@
-// Package waytest checks the diagram in a package's doc that shows which files a request
-// passes, so that it stays true.
+// Package waytest keeps a diagram in a package's doc true: the one under the heading "The way
+// of a request", which shows the files and functions that a request and its answer pass.
+//
+// A row has a file and functions of it, separated by commas, and perhaps a remark. Other rows,
+// such as those that name a command of the broker, are not checked. The row "the method"
+// divides the way in from the way out:
+//
+//	client.go    WriteRequest    a caller's goroutine
+//	  LPUSH      the queue
+//	server.go    ReadRequest
+//	  the method
+//	replier.go   reply, put
 package waytest
 
 import (
@@ -18,11 +28,11 @@ const (
 	method  = "the method" // ends the way in
 )
 
-// line is a file, and the functions of it that a request passes.
+// line matches a row with a file and its functions.
 var line = regexp.MustCompile(`^//\t(\S+\.go) +((?:\w+(?:, )?)+)`)
 
-// Require requires that the diagram in doc.go, in the current folder, names files and
-// functions that there are, and no file twice on the way in, nor on the way out.
+// Require checks the diagram in doc.go of the current folder. It requires that the files and
+// functions exist, and that neither the way in nor the way out has a file twice.
 func Require(t *testing.T) {
 	t.Helper()
 	set := token.NewFileSet()
@@ -41,6 +51,7 @@ func Require(t *testing.T) {
 	requireWay(t, set, out)
 }
 
+// requireWay checks the rows of the way in, or of the way out.
 func requireWay(t *testing.T, set *token.FileSet, way string) {
 	t.Helper()
 	passed := make(map[string]bool)
