@@ -10,8 +10,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 )
 
-// Brokers are those of the environment variables, or private ones that are
-// started when first asked for.
+// Brokers are the brokers that the environment variables name, or private ones. A private one
+// starts when its URL is first needed.
 type brokers struct {
 	redis, amqp, nats string // URLs, once known
 	harness           harness
@@ -32,8 +32,8 @@ func (b *brokers) natsURL() (string, error) {
 	return b.urlOf(&b.nats, "NATS_URL", func() string { return startNATS(&b.harness) })
 }
 
-// urlOf returns a broker's URL, which may be known already. If no environment variable
-// holds it either, it starts a broker.
+// urlOf returns a broker's URL, and stores it in known: the known one, else that in the
+// environment variable, else that of a broker which start starts.
 func (b *brokers) urlOf(known *string, variable string, start func() string) (url string, err error) {
 	*known = cmp.Or(*known, os.Getenv(variable))
 	if *known == "" {
@@ -42,24 +42,24 @@ func (b *brokers) urlOf(known *string, variable string, start func() string) (ur
 	return *known, err
 }
 
-// close ends the private brokers. They would also end with this process.
+// close ends the private brokers.
 func (b *brokers) close() {
 	if err := b.harness.try(b.harness.close); err != nil {
 		fmt.Fprintln(os.Stderr, "benchmarks: ending the brokers:", err)
 	}
 }
 
-// A harness stands in for the test that brokertest wants: it has what is called
-// there, and no more.
+// A harness is the testing.TB that brokertest takes. It has the methods that are called there,
+// and no others.
 type harness struct {
-	testing.TB // nil: it only makes this one
+	testing.TB // nil: only there to implement the interface
 	cleanups   []func()
 }
 
-// A fatal is the panic that stands for the end of a test.
+// A fatal is the panic by which a harness ends what would end a test.
 type fatal string
 
-// try calls f and returns what it failed with.
+// try calls f, and returns the fatal that f panicked with as an error.
 func (h *harness) try(f func()) (err error) {
 	defer func() {
 		switch p := recover().(type) {
@@ -92,7 +92,7 @@ func (h *harness) TempDir() string {
 	return dir
 }
 
-// close undoes what was started, last first.
+// close calls the cleanups, last first.
 func (h *harness) close() {
 	for _, f := range slices.Backward(h.cleanups) {
 		f()

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// buildBoth builds the programs that measure this checkout and another, into dir.
+// buildBoth builds into dir the programs that measure this checkout and another.
 func buildBoth(ctx context.Context, other, dir string) (p programs, err error) {
 	b := builder{ctx, dir}
 	if p[0], err = b.buildWith("..", "this"); err != nil {
@@ -25,10 +25,9 @@ type builder struct {
 	dir string
 }
 
-// buildOther builds the program that measures another checkout. The sources in
-// this folder measure both: so only the library differs. If they do not compile
-// with the other's library, the other's own benchmarks take their place. They have
-// to understand the same orders.
+// buildOther builds the program that measures another checkout. It takes the sources in this
+// folder, so that only the library differs. If they do not compile with the other library, it
+// takes the benchmarks of the other checkout. Those have to understand the same orders.
 func (b builder) buildOther(checkout string) (program string, err error) {
 	program, err = b.buildWith(checkout, "other")
 	if err == nil || b.ctx.Err() != nil {
@@ -43,8 +42,8 @@ func (b builder) buildOther(checkout string) (program string, err error) {
 	return program, nil
 }
 
-// buildWith builds the sources in this folder with the library of a checkout. The
-// library may require other versions of what both use: then the later ones count.
+// buildWith builds the sources in this folder with the library of a checkout. If the two
+// require different versions of a module, the later one is used.
 func (b builder) buildWith(checkout, name string) (program string, err error) {
 	library, err := filepath.Abs(checkout)
 	if err != nil {
@@ -81,10 +80,10 @@ func (b builder) buildOwn(checkout, name string) (program string, err error) {
 	return program, nil
 }
 
-// goCommand runs the go command in a folder, without the network: there it would
-// look for packages that a checkout lacks. It also waits for the command when the
-// context is done, because killing it would leave the compilers that it started
-// behind. An interrupt from a terminal reaches all of them.
+// goCommand runs the go command in a folder, without the network: the command would otherwise
+// look there for packages that a checkout lacks. goCommand waits for the command even if ctx
+// is done, since killing it would leave behind the compilers that it started. An interrupt
+// from a terminal reaches all of them.
 func (b builder) goCommand(folder string, args ...string) error {
 	if err := b.ctx.Err(); err != nil {
 		return err
@@ -99,7 +98,7 @@ func (b builder) goCommand(folder string, args ...string) error {
 	return b.ctx.Err()
 }
 
-// concatenate writes the texts of files into another.
+// concatenate writes the texts of files, one after another, into the file to.
 func concatenate(to string, from ...string) error {
 	var all []byte
 	for _, name := range from {

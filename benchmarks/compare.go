@@ -7,8 +7,7 @@ import (
 	"slices"
 )
 
-// compare prints how this checkout does beside another, a row for each side of
-// ours.
+// compare prints how this checkout does beside another one, with a row for each side of ours.
 func compare(env *environment, other string, within float64) error {
 	dir, err := os.MkdirTemp("", "benchmarks")
 	if err != nil {
@@ -22,11 +21,11 @@ func compare(env *environment, other string, within float64) error {
 	return printRows(env, programs.rows(within))
 }
 
-// programs are what measures this checkout, and what measures the other.
+// programs are the paths of two measurers: that of this checkout, and that of the other.
 type programs [2]string
 
-// rows returns the rows that compare the time per call: with this checkout to
-// with the other.
+// rows returns the rows whose values are the ratios of the time per call with this checkout to
+// that with the other.
 func (p programs) rows(within float64) (rows []row) {
 	for _, s := range ourSides() {
 		of := 2 * sliceOf(s.callers)
@@ -41,9 +40,8 @@ func (p programs) rows(within float64) (rows []row) {
 	return rows
 }
 
-// turnsOfPair is how many turns make up a side of a pair, fewer where a call takes
-// longer than a turn. Turns are short, so that what else the machine does meets
-// both sides alike.
+// turnsOfPair is how many turns each side takes in a pair, fewer if a call takes longer than a
+// turn. Turns are short, so that what else the machine does affects both sides alike.
 const turnsOfPair = 8
 
 func (p *pairs) outcome() outcome {
@@ -60,9 +58,9 @@ func (p *pairs) outcome() outcome {
 	}
 }
 
-// medianWithin returns the two values between which the median of what they are
-// drawn from lies, with a probability of 95 %. It supposes no distribution: of n
-// values, the number below that median is binomial, about n/2 ± 1.96 √n/2.
+// medianWithin returns two of the values. With a probability of 95 %, the true median lies
+// between them: that of the distribution from which the values are drawn. The distribution may
+// be any: of n values, the number below the true median is binomial, about n/2 ± 1.96 √n/2.
 func medianWithin(values []float64) (low, high float64) {
 	sorted := slices.Sorted(slices.Values(values))
 	n := float64(len(sorted))

@@ -79,7 +79,7 @@ func TestMedian(t *testing.T) {
 	require.Zero(t, median(nil))
 }
 
-// Each side has one name, or a measurer would open another in its place.
+// No two sides have the same name: a measurer could open the wrong one.
 func TestOurSides(t *testing.T) {
 	names := make(map[string]side)
 	for _, s := range ourSides() {
@@ -92,7 +92,7 @@ func TestOurSides(t *testing.T) {
 	}
 }
 
-// Both children use the one broker, which leaves nothing behind.
+// Both processes use one broker, and nothing is left behind.
 func TestCompareWithItself(t *testing.T) {
 	env := &environment{
 		ctx:    t.Context(),

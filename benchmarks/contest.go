@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A contest is of two sides, each in a process of its own.
+// A contest compares two sides, each in a process of its own.
 type contest [2]contestant
 
 type contestant struct {
@@ -14,9 +14,9 @@ type contestant struct {
 	side    side
 }
 
-// measure has processes of both measured in turns. Either is called for as long as
-// of in each pair. After some pairs new processes take their place: a process may
-// be fast or slow all its life by chance.
+// measure makes the processes of both sides measure in turns, each at least for as long as of
+// in each pair. After n.pairs pairs it starts new processes, since a process may be fast or
+// slow all its life by chance.
 func (c contest) measure(env *environment, n repeats, of, turn time.Duration) (*pairs, error) {
 	variables, err := brokersFor(env, c[0].side)
 	if err != nil {
@@ -31,7 +31,7 @@ func (c contest) measure(env *environment, n repeats, of, turn time.Duration) (*
 	return all, nil
 }
 
-// measureOnce starts a process of each and adds the pairs that they measure.
+// measureOnce starts a process of each side, and adds the pairs that the two measure.
 func (c contest) measureOnce(ctx context.Context, variables []string, pairs int, to *pairs) error {
 	var measurers [2]*measurer
 	for i, of := range c {
@@ -72,15 +72,15 @@ func brokersFor(env *environment, s side) (variables []string, err error) {
 	return variables, nil
 }
 
-// Pairs are what the two of a contest did in turns.
+// Pairs are the results of a contest. this[i] and other[i] are a pair.
 type pairs struct {
-	of, turn    time.Duration // how long either is called in a pair, and in a turn, at least
-	turns       int           // taken by each
-	this, other []report      // one of each is a pair
+	of, turn    time.Duration // how long each side is called in a pair, and in a turn, at least
+	turns       int           // that each side has taken
+	this, other []report
 }
 
-// add adds a pair. The turns go A B, B A, A B and so on: neither side is always
-// the later one, and a drift of the machine's speed cancels out.
+// add adds a pair. The turns go A B, B A, A B and so on. Neither side is thus always the later
+// one, and a drift of the machine's speed cancels out.
 func (p *pairs) add(measure func(i int, d time.Duration) (report, error)) error {
 	var pair [2]report
 	for min(pair[0].Elapsed, pair[1].Elapsed) < p.of {
@@ -101,8 +101,8 @@ func (p *pairs) add(measure func(i int, d time.Duration) (report, error)) error 
 	return nil
 }
 
-// ratios returns the time per call of the first to that of the other, pair by
-// pair.
+// ratios returns the ratios of the time per call of the first side to that of the other, pair
+// by pair.
 func (p *pairs) ratios() []float64 {
 	ratios := make([]float64, len(p.this))
 	for i := range ratios {

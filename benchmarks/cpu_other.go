@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// cpuTime returns an error: only Unix tells.
+// cpuTime returns an error: only Unix has getrusage.
 func cpuTime() (time.Duration, error) { return 0, errors.ErrUnsupported }

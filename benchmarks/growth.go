@@ -5,13 +5,13 @@ import (
 	"os"
 )
 
-// The callers that a growth row compares.
+// The numbers of callers that a growth row compares.
 const (
 	moreCallers  = 4096
 	fewerCallers = 512
 )
 
-// growthRows compare many callers with fewer, on one transport.
+// growthRows returns the rows that compare many callers with fewer, each on one transport.
 func growthRows() (rows []row) {
 	for _, t := range []transport{streamOurs, redisOurs, redisBatch, rabbitOurs, rabbitBatch, httpOurs, httpBatch} {
 		rows = append(rows, growthRow(t, atLeast(0.9)))
@@ -19,9 +19,9 @@ func growthRows() (rows []row) {
 	return rows
 }
 
-// growthRow compares calls per second. Either side has a process of its own, so that
-// the collector does not scan the stacks of the many in the turns of the fewer. The
-// row is short where the many have more connections to the broker.
+// growthRow compares calls per second. Each side has a process of its own: in one process, the
+// collector would scan the stacks of the many callers in the turns of the fewer. The row is
+// short, too, if the many callers need more connections to the broker.
 func growthRow(t transport, b bound) row {
 	ours, fewer := t.with(moreCallers), t.with(fewerCallers)
 	return ours.row(fmt.Sprintf("calls/s vs %d callers", fewerCallers), b, func(env *environment) (outcome, error) {
@@ -38,7 +38,7 @@ func growthRow(t transport, b bound) row {
 	})
 }
 
-// growth returns the outcome of a contest of one transport with itself.
+// growth returns the outcome of a contest between many and fewer callers.
 func (p *pairs) growth() outcome {
 	ratios := p.ratios()
 	for i, r := range ratios {

@@ -21,8 +21,8 @@ func TestGrowth(t *testing.T) {
 	require.Equal(t, "short", atLeast(0.9).verdict(p.growth()))
 }
 
-// Both sides are opened in processes of their own, though no other row measures the
-// one with fewer callers.
+// A growth row opens each side in a process of its own, also the one with fewer callers, which
+// no other row measures.
 func TestGrowthRow(t *testing.T) {
 	env := &environment{ctx: t.Context(), effort: effort{growth: repeats{processes: 1, pairs: 1}, growthTurn: 200 * time.Millisecond}}
 	o, err := growthRow(httpBatch, bound{}).measure(env)

@@ -11,10 +11,10 @@ import (
 	"github.com/micromessaging/jsonrpc2/calc"
 )
 
-// grpcGo is gRPC-Go as it comes: unary calls over one connection that all callers share.
+// grpcGo is gRPC-Go with its defaults: unary calls over one connection that all callers share.
 var grpcGo = transport{"gRPC-Go", openGRPC}
 
-// A grpcCalc is calc.Calc as gRPC's generated code wants it.
+// A grpcCalc serves calc.Calc through gRPC's generated code.
 type grpcCalc struct{ calcpb.UnimplementedCalcServer }
 
 func (grpcCalc) Add(_ context.Context, args *calcpb.Args) (*calcpb.Sum, error) {

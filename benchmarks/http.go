@@ -24,7 +24,7 @@ var (
 	httpBatch = transport{"HTTP with Batch", openHTTPOurs(batch)}
 )
 
-// openHTTPOurs opens our server, and our client over a Conn around the Conn.
+// openHTTPOurs returns an opener of our server and our client. around wraps the client's Conn.
 func openHTTPOurs(around func(jsonrpc2.ClientConn) jsonrpc2.ClientConn) opener {
 	return func(_ *environment, t *target) error {
 		server, err := newServer()
@@ -49,8 +49,8 @@ func openHTTPOurs(around func(jsonrpc2.ClientConn) jsonrpc2.ClientConn) opener {
 	}
 }
 
-// httpPowerman is the other net/rpc codec for HTTP as it comes: its client keeps
-// the two idle connections that net/http keeps by default.
+// httpPowerman is the net/rpc codec powerman/rpc-codec over HTTP, with its defaults. Its client
+// keeps the two idle connections that net/http keeps by default.
 func httpPowerman(_ *environment, t *target) error {
 	server, err := newServer()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 )
 
-// idleRows watch what nobody calls any more.
+// idleRows returns the rows that watch ends which nobody calls any more.
 func idleRows() []row {
 	w := &window{outcomes: make(map[string]idleOutcome)}
 	rows := []row{
@@ -24,12 +24,12 @@ func idleRows() []row {
 	return append(rows, idleMemoryRow())
 }
 
-// A watch opens something that is to be idle, for t to close, and has it called. The
-// function that it returns watches that for as long as env.effort.idle.
+// A watch opens ends, for t to close, and calls them. It returns a function that watches them
+// while they are idle, for as long as env.effort.idle.
 type watch func(env *environment, t *target) (func() (outcome, error), error)
 
-// A window is the time in which all idle rows watch at once: each would take a minute
-// by itself.
+// A window is the time in which all idle rows watch at once. One after another, each would
+// take a minute.
 type window struct {
 	rows     []row
 	watches  []watch
@@ -42,8 +42,8 @@ type idleOutcome struct {
 	err error
 }
 
-// row returns a row whose outcome the window shows. The first of them that is
-// measured waits for it.
+// row adds a row to the window. The first row that is measured opens the window for all, and
+// waits until it is over.
 func (w *window) row(name string, b bound, begin watch) row {
 	r := row{name: name, bound: b, measure: func(env *environment) (outcome, error) {
 		w.over.Do(func() { w.open(env) })
@@ -54,7 +54,7 @@ func (w *window) row(name string, b bound, begin watch) row {
 	return r
 }
 
-// open watches for all rows that are wanted.
+// open makes all watches of the rows that env wants, at once.
 func (w *window) open(env *environment) {
 	ends := make(map[string]func() (outcome, error))
 	for i, r := range w.rows {
@@ -84,7 +84,7 @@ func (w *window) open(env *environment) {
 	watching.Wait()
 }
 
-// pause waits for as long as d, or until ctx is done.
+// pause waits for d, or until ctx is done.
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -92,7 +92,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// watchPair counts the commands of an idle client and server.
+// watchPair counts the commands of one idle client and server.
 func watchPair(env *environment, t *target) (func() (outcome, error), error) {
 	own, err := onOwnRedis(env, t)
 	if err != nil {
@@ -106,7 +106,7 @@ func watchPair(env *environment, t *target) (func() (outcome, error), error) {
 	return countCommands(own, time.Minute), pair.call(0)
 }
 
-// watchMany counts the commands of many idle ends.
+// watchMany counts the commands of many idle clients and servers.
 func watchMany(env *environment, t *target) (func() (outcome, error), error) {
 	own, err := onOwnRedis(env, t)
 	if err != nil {
@@ -129,8 +129,8 @@ func onOwnRedis(env *environment, t *target) (*environment, error) {
 	return own, own.harness.try(func() { own.redis = brokertest.StartRedis(&own.harness).URL() })
 }
 
-// countCommands counts the commands that a Redis runs while all is idle, per unit of
-// time.
+// countCommands returns a function that counts the commands that a Redis runs per unit while
+// all ends are idle.
 func countCommands(env *environment, unit time.Duration) func() (outcome, error) {
 	return func() (outcome, error) {
 		n, err := idleCommands(env)
@@ -141,8 +141,7 @@ func countCommands(env *environment, unit time.Duration) func() (outcome, error)
 	}
 }
 
-// watchProcess takes the processor time of a process that holds an idle client and
-// server.
+// watchProcess measures the processor time of a process that has an idle client and server.
 func watchProcess(transport transport) watch {
 	return func(env *environment, t *target) (func() (outcome, error), error) {
 		program, err := os.Executable()

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The first row that is measured opens the window for all that are wanted.
+// The first row that is measured opens the window for all wanted rows.
 func TestIdleWindow(t *testing.T) {
 	w := &window{outcomes: make(map[string]idleOutcome)}
 	var begun, closed []string

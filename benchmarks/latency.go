@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// tailRows tell how much longer than most calls the slow ones take.
+// tailRows returns the rows that show how much longer slow calls take than most.
 func tailRows() []row {
 	return []row{
 		tailRow(atMost(4), streamOurs.with(64)),
@@ -16,7 +16,8 @@ func tailRows() []row {
 	}
 }
 
-// tailRow compares quantiles of the time of a call.
+// tailRow returns a row whose value is the 99th percentile of the time of a call over the
+// median.
 func tailRow(b bound, ours side) row {
 	return ours.row("time of a call, 99th percentile vs median", b, func(env *environment) (outcome, error) {
 		all, err := measureLatencies(env, ours, env.effort.rounds, time.Duration(env.effort.slices)*sliceOf(ours.callers))
@@ -33,13 +34,13 @@ func tailRow(b bound, ours side) row {
 	})
 }
 
-// A latency is what one caller among many sees.
+// A latency is the time of a call as one caller among many sees it.
 type latency struct {
 	rate     float64 // of all callers, per second
 	p50, p99 time.Duration
 }
 
-// measureLatency times each call of a side, for long enough to draw it.
+// measureLatency times each call of a side for long enough to draw the result.
 func measureLatency(env *environment, s side) (latency, error) {
 	all, err := measureLatencies(env, s, 1, time.Duration(2*env.effort.slices)*sliceOf(s.callers))
 	if err != nil {
@@ -48,7 +49,7 @@ func measureLatency(env *environment, s side) (latency, error) {
 	return all[0], nil
 }
 
-// measureLatencies times each call of a side, in so many rounds.
+// measureLatencies times each call of a side, in rounds that each last for of.
 func measureLatencies(env *environment, s side, rounds int, of time.Duration) (all []latency, err error) {
 	t, err := warm(env, s)
 	if err != nil {

@@ -13,7 +13,7 @@ func TestTailRow(t *testing.T) {
 	require.GreaterOrEqual(t, o.value, 1.0)
 }
 
-// Each of the calls that a slow row makes waits.
+// Each call of a slow row takes as long as its method.
 func TestSlowRow(t *testing.T) {
 	env := &environment{ctx: t.Context(), effort: effort{rounds: 1, slices: 1}}
 	o, err := slowRow(streamOurs, 256).measure(env)

@@ -1,95 +1,104 @@
-// Command benchmarks measures jsonrpc2 beside what one would take in its place:
-// the codecs of net/rpc, other JSON-RPC 2.0 packages, gRPC, NATS, and loops
-// written by hand around the clients of the brokers.
+// Command benchmarks measures jsonrpc2 beside what one could use in its place: the codecs of
+// net/rpc, other JSON-RPC 2.0 packages, gRPC, NATS, and loops written by hand around the
+// clients of the brokers.
 //
-//	go run .                  every row: name, value, bound, ok or short; it
-//	                          takes twenty minutes
+//	go run .                  every row: name, value, bound, and ok or short; it takes
+//	                          twenty minutes
 //	go run . -quick           the same with fewer calls, within three minutes
 //	go run . -rows 'Redis'    the rows whose names match
-//	go run . -plot FILE.svg   the rows, and throughput and latency over the
-//	                          number of callers, drawn into a file
+//	go run . -plot FILE.svg   the rows, and a plot of throughput and latency over the number
+//	                          of callers
 //	go run . -compare FOLDER  our time per call, beside that of another checkout
 //
-// A row compares two sides in one run: they take turns, and the value is the
-// median of the ratios of neighbours, so that what else the machine does meets
-// both alike. Behind the verdict stand the least and the greatest of the ratios
-// and both sides' own figures. Rows without a bound are there to be read.
+// The exit status is 1 if a row could not be measured. A row that is short does not count as
+// such.
 //
-// Other rows look at a transport of ours alone: what 4,096 callers reach of the
-// calls per second of 512, either in a process of its own; how much longer the
-// slowest hundredth of the calls takes than most; whether slow methods are in all
-// places of a server; and what idle ends cost. The idle rows share one window of
-// time, in which nothing is called.
+// # The rows
 //
-// The brokers are those in REDIS_URL, AMQP_URL and NATS_URL; where one is not
-// set, a private one is started and ended: redis-server and rabbitmq-server as
-// they are installed, nats-server built of its module by go tool. The rows that
-// count the commands of idle ends start a Redis of their own in any case. The
-// rows with Ruby need ruby and its packages redis and bunny.
+// Most rows compare two sides in one run. The sides take turns, so that what else the machine
+// does affects both alike. The value is the median of the ratios, one for each round of turns.
+// Behind the verdict are the least and the greatest ratio, and both sides' own figures. A row
+// without a bound has no verdict.
+//
+// The other rows measure a transport of ours alone:
+//
+//   - the calls per second of 4,096 callers, beside those of 512, each in a process of its own;
+//   - the time of a call, the 99th percentile beside the median;
+//   - whether slow methods use all places of a server;
+//   - what idle ends cost. These rows share one window of time, in which nothing is called.
+//
+// The brokers are those in REDIS_URL, AMQP_URL and NATS_URL. If one is not set, the command
+// starts a private broker and ends it: the installed redis-server or rabbitmq-server, or a
+// nats-server that go tool builds. The rows that count the commands of idle ends start a Redis
+// of their own in any case. The rows with Ruby need ruby and its packages redis and bunny.
 //
 // # Comparing two checkouts
 //
-// To judge a change, have it measured beside the commit before it:
+// To judge a change, measure it beside the commit before it:
 //
 //	git worktree add ../../before COMMIT
 //	go run . -compare ../../before -rows 'Redis, 64' -within 1.03
 //
-// The sources in this folder measure both, each in a process of its own, on the
-// same brokers. The two take short turns, A B B A A B and so on, so that a drift
-// of the machine's speed cancels out. The value is the median of 20 ratios, this
-// checkout's time to the other's; 95 % is the range in which more pairs would find
-// it. Where the bound lies within that range, the verdict may be chance. If the
-// sources do not compile with the other checkout, its own benchmarks measure it.
+// The sources in this folder measure both libraries, each in a process of its own, on the same
+// brokers. If they do not compile with the other library, the benchmarks of that checkout
+// measure it.
 //
-// # What is at its bound
+// The two take short turns, A B B A A B and so on, so that a drift of the machine's speed
+// cancels out. The value is the median of 20 ratios of this checkout's time to the other's (8
+// with -quick). "95 %" is the range that has the true median with that probability. If the
+// bound is within that range, the verdict may be chance.
 //
-// On two cores, which the broker and both ends share:
+// # Rows near their bounds
 //
-// Redis, 1 caller: 1.11 to 1.27 of the naive loop's time: ok
-// in one run and short in the next. Both send four commands
-// a call. But a call here passes six goroutines, where the loop has one at each
-// end: by timestamps 15 µs of 138 pass in our code and net/rpc's, 5 of 116 in the
-// loop's, and each goroutine that is made ready may wake a thread, which takes the
+// These were measured on two cores, which the broker and both ends share. A figure in
+// parentheses behind something that was tried is its time beside that without it: 1.0 means
+// that it did not help.
+//
+// Redis, 1 caller: 1.11 to 1.27 of the naive loop's time, so ok in one run and short in the
+// next. Both send four commands a call. But a call here passes six goroutines, and in the loop
+// one at each end. By timestamps, 15 µs of 138 pass in our code and net/rpc's, and 5 of 116 in
+// the loop's. Each goroutine that becomes ready may also wake a thread, which takes the
 // processor from another. With GOMAXPROCS=1 the row is 1.07. Tried in vain:
-// to pop on the goroutine that serves, or on the one that reads answers (1.0 of
-// the time, both); a connection of the fetcher's own (1.01); a push without a
-// context of its own (1.0); to pop answers only while some are due (1.11).
 //
-// Redis, 64 and 512 callers: 2.0 and 3.0 to 4.0 times the wire floor, which neither
-// encodes nor looks for the caller of an answer. With 512 callers net/rpc and the codec
-// take 10 of 15 µs of processor time a call, go-redis and the kernel most of the rest.
+//   - popping on the goroutine that serves, or on the one that reads answers (both 1.0)
+//   - a connection of its own for the fetcher (1.01)
+//   - a push without a context of its own (1.0)
+//   - popping answers only while some are due (1.11)
 //
-// Redis at least once: with 64 callers 0.71 to 0.78 of at most once, the less the faster
-// the machine is at the moment. Without any HSET and HDEL in its two scripts it would have
-// 0.80. Tried in vain: to take no more than 32, 16 or 10 at once (1.0), to remove what a
-// settle is about by one HDEL (1.0), which could not tell what is not held any more; as many
-// answers beside the places as with at most once (1.0).
+// Redis, 64 and 512 callers: 2.0, and 3.0 to 4.0, times the wire floor. The floor neither
+// encodes nor finds the caller of an answer. With 512 callers, net/rpc and the codec take 10 of
+// 15 µs of processor time a call. go-redis and the kernel take most of the rest.
 //
-// Stream, 64 callers: 0.44 to 0.58 of the time of gob, the more the slower the machine is
-// at the moment. Of two processors 1.4 are busy: the calls go from one end to the other
-// as one wave. Tried in vain: to send smaller waves, after 1, 2 or 4 rounds of yielding in
-// place of 16 (0.95 to 1.0, with more writes). The tail (99th percentile) is the collector's:
-// a program with more in its memory collects less often.
+// Redis at least once, 64 callers: 0.71 to 0.78 of at most once, less on a faster machine.
+// Without any HSET and HDEL in its two scripts it would be 0.80. Tried in vain:
+//
+//   - taking no more than 32, 16 or 10 requests at once (1.0)
+//   - one HDEL for all fields of a settle (1.0), which could not tell which are no longer held
+//   - as many answers beside the places as with at most once (1.0)
+//
+// Stream, 64 callers: 0.44 to 0.58 of the time of gob, more on a slower machine. 1.4 of two
+// processors are busy: the calls go from one end to the other as one wave. Tried in vain:
+// smaller waves, by 1, 2 or 4 rounds of yielding in place of 16 (0.95 to 1.0, with more
+// writes). The garbage collector makes the tail (99th percentile). It runs less often in a
+// program that has more in its memory.
 //
 // RabbitMQ, 4,096 callers: 0.74 of 512. The loop written by hand has 0.66.
 //
 // RabbitMQ with Batch, 512 callers: 6.9 to 8.8 times the loop in twenty runs, with a median of
-// 7.3. No turn was below 6.1, where small batches once stayed small for good. Of 14 µs of processor
-// time a call, 11 are what a stream takes for the same calls: net/rpc's and the codec's.
+// 7.3. No turn was below 6.1; batches that stayed small for good once made such turns. Of 14 µs
+// of processor time a call, net/rpc and the codec take 11, as over a stream.
 //
 // Methods of 20 ms: RabbitMQ 0.87 to 0.90 and HTTP 0.86 to 0.88 of the limit. All places are
-// taken at once and end at once, so a wave takes 20 ms and the time to answer it and to bring the
-// next one: 2.9 ms for the 64 of RabbitMQ, 3.3 ms for the 256 of HTTP, on two processors.
+// taken at once and end at once. A wave therefore takes 20 ms, and the time to answer it and to
+// bring the next one: 2.9 ms for RabbitMQ's 64 places, 3.3 ms for HTTP's 256.
 //
-// Tails, the 99th percentile over the median: streams 6.3 to 9.3, Redis 3.8 to 4.1, RabbitMQ 2.2
-// to 3.0.
+// Tails, the 99th percentile over the median: streams 6.3 to 9.3, Redis 3.8 to 4.1, RabbitMQ
+// 2.2 to 3.0.
 //
-// HTTP, 512 callers: 0.90 of 64, since 320 connections have more buffers and stacks than
-// the processor's caches. With no more than 64 connections it is 1.0, but then slow methods
-// have no more than 64 places. With a connection for each caller it was 0.7 to 0.86, and
-// 4,096 callers had 0.57 of 512 in place of 0.95.
-//
-// The exit status is 1 if a row could not be measured. A short row is none such.
+// HTTP, 512 callers: 0.90 of 64, since the buffers and stacks of 320 connections exceed the
+// processor's caches. With no more than 64 connections it is 1.0, but then slow methods have no
+// more than 64 places. With a connection for each caller it was 0.7 to 0.86, and 4,096 callers
+// had 0.57 of 512 in place of 0.95.
 package main
 
 import (
@@ -121,13 +130,15 @@ func run(ctx context.Context, args []string) (err error) {
 	within := flags.Float64("within", 1.03, "with -compare: the greatest `ratio` that is ok")
 	onOrder := flags.Bool("measure", false, "measure what the lines on the standard input order, as -compare has two processes do")
 	file := flags.String("plot", "", "draw throughput and latency over the number of callers into this SVG `file`, too")
-	_ = flags.Parse(args) // it exits
+	_ = flags.Parse(args) // exits on an error
 	wanted, err := regexp.Compile(*pattern)
 	if err != nil {
 		return err
 	}
 	if *onOrder {
-		signal.Ignore(syscall.SIGPIPE) // or a report to a parent that died ends this process before measureOnOrder closes all
+		// Without this, a report to a parent that died would end this process before
+		// measureOnOrder has closed what it opened.
+		signal.Ignore(syscall.SIGPIPE)
 		measureOnOrder(ctx, os.Stdin, os.Stdout)
 		return nil
 	}
@@ -146,7 +157,7 @@ func run(ctx context.Context, args []string) (err error) {
 	return err
 }
 
-// An environment is what the rows are measured in.
+// An environment has what all rows are measured with: how long, and on which brokers.
 type environment struct {
 	ctx    context.Context
 	effort effort
@@ -154,7 +165,7 @@ type environment struct {
 	brokers
 }
 
-// wants reports whether the row with a name is to be measured.
+// wants reports whether to measure the row with this name.
 func (e *environment) wants(name string) bool {
 	return e.wanted == nil || e.wanted.MatchString(name)
 }

@@ -11,7 +11,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// playVariable has the test binary play another program.
+// playVariable makes the test binary play the program that it names.
 const playVariable = "BENCHMARKS_TEST_PLAY"
 
 func TestMain(m *testing.M) {

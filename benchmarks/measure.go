@@ -15,21 +15,21 @@ import (
 
 // An effort says how long to measure.
 type effort struct {
-	rounds     int           // of which a row is the median
-	slices     int           // of a side in each round
-	warmUp     time.Duration // before the first round
-	heapCalls  int           // over which the heap must not grow
-	settle     time.Duration // after the last call of what is idle
-	idle       time.Duration // over which it is watched then
+	rounds     int           // a row's value is their median
+	slices     int           // turns of a side in each round
+	warmUp     time.Duration // calls before the first round
+	heapCalls  int           // calls over which the heap must not grow
+	settle     time.Duration // from the last call of what is idle to the watch
+	idle       time.Duration // how long idle ends are watched
 	compare    repeats       // of a contest with another checkout
 	growth     repeats       // of a contest with fewer callers
-	growthTurn time.Duration // of either in that
+	growthTurn time.Duration // a turn of either side in the latter
 }
 
-// Repeats are how often a contest of two processes is held.
+// Repeats say how often a contest of two processes is held.
 type repeats struct {
-	processes int // of either, one after the other
-	pairs     int // that two of them measure
+	processes int // of each side, one after another
+	pairs     int // measured by each two of them
 }
 
 var (
@@ -45,9 +45,9 @@ var (
 	}
 )
 
-// sliceOf returns how long so many callers call without a break: short, so that
-// what else the machine does meets both sides, but long enough that thousands
-// make many calls each.
+// sliceOf returns how long a side with so many callers calls in one turn. That is short, so
+// that what else the machine does affects both sides, but long enough that each of thousands
+// of callers makes many calls.
 func sliceOf(callers int) time.Duration {
 	return 100 * time.Millisecond * time.Duration(1+callers/1024)
 }
@@ -55,18 +55,18 @@ func sliceOf(callers int) time.Duration {
 // A target is a service with its client, ready for calls.
 type target struct {
 	callers int             // how many call at once
-	client  *rpc.Client     // where it has one
-	call    func(int) error // one call of the n-th caller, checked
+	client  *rpc.Client     // nil if the side has none
+	call    func(int) error // makes one call for the n-th caller, and checks the answer
 	ruby    []string        // the program in Ruby that calls the service, and its first arguments
-	conns   func() int      // connections to the broker; nil if nobody asks
-	closers []func()        // last in, first out
+	conns   func() int      // returns the connections to the broker; nil if no row needs them
+	closers []func()        // called last in, first out
 }
 
 // An opener makes t ready for t.callers.
 type opener func(env *environment, t *target) error
 
-// A transport is a way of ours for calls to travel. Its name begins the names of
-// the rows that measure it.
+// A transport is a way for calls to travel. The names of the rows that measure one of ours
+// begin with its name.
 type transport struct {
 	name string
 	open opener
@@ -75,13 +75,13 @@ type transport struct {
 // with returns the side that calls over a transport.
 func (t transport) with(callers int) side { return side{t, callers} }
 
-// A side of a comparison. Without an opener it is not there to be measured.
+// A side is one of the two that a row compares. Without an opener, it is absent.
 type side struct {
 	transport
 	callers int
 }
 
-// theirs returns a side that is not ours, and needs no name.
+// theirs returns a side that is not ours. It needs no name.
 func theirs(o opener, callers int) side { return transport{open: o}.with(callers) }
 
 func (s side) String() string {
@@ -101,10 +101,10 @@ func open(env *environment, s side) (*target, error) {
 	return t, nil
 }
 
-// onClose has f called when the target is closed.
+// onClose makes close call f.
 func (t *target) onClose(f func()) { t.closers = append(t.closers, f) }
 
-// start runs f on a goroutine, which stop ends when the target is closed.
+// start runs f on a goroutine. close calls stop, which ends f, and waits for f.
 func (t *target) start(f, stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -117,14 +117,14 @@ func (t *target) start(f, stop func()) {
 	})
 }
 
-// close undoes what was done to open the target, last first.
+// close undoes what the opener did, last first.
 func (t *target) close() {
 	for _, f := range slices.Backward(t.closers) {
 		f()
 	}
 }
 
-// A sample is what some calls showed.
+// A sample counts some calls, and the time that they took together.
 type sample struct {
 	calls   int
 	elapsed time.Duration
@@ -132,7 +132,7 @@ type sample struct {
 
 func (s sample) rate() float64 { return float64(s.calls) / s.elapsed.Seconds() }
 
-// during has all callers call, one call after the other, for as long as d.
+// during makes all callers call, each one call after another, for as long as d.
 func (t *target) during(ctx context.Context, d time.Duration) (sample, error) {
 	var over atomic.Bool
 	defer time.AfterFunc(d, func() { over.Store(true) }).Stop()
@@ -140,7 +140,7 @@ func (t *target) during(ctx context.Context, d time.Duration) (sample, error) {
 	return s, cmp.Or(err, ctx.Err())
 }
 
-// times has the callers make n calls between them.
+// times makes the callers make n calls in all.
 func (t *target) times(ctx context.Context, n int) (sample, error) {
 	var left atomic.Int64
 	left.Store(int64(n))
@@ -148,8 +148,8 @@ func (t *target) times(ctx context.Context, n int) (sample, error) {
 	return s, cmp.Or(err, ctx.Err())
 }
 
-// callWhile has all callers call while more is true. An error ends the caller
-// that has it; the first caller's is returned.
+// callWhile makes all callers call while more returns true. An error ends its caller alone.
+// callWhile returns the error of the first caller that has one.
 func (t *target) callWhile(more func() bool) (sample, error) {
 	counts := make([]int, t.callers)
 	errs := make([]error, t.callers)
@@ -171,12 +171,12 @@ func (t *target) callWhile(more func() bool) (sample, error) {
 	return s, cmp.Or(errs...)
 }
 
-// A duel is what the rounds of two sides showed.
+// A duel has the results of the rounds of two sides.
 type duel struct {
 	ours, theirs []float64 // calls per second
 }
 
-// fight has two sides take turns. Where ours is not there, theirs has them all.
+// fight makes two sides take turns. If ours is absent, theirs takes all turns.
 func fight(env *environment, ours, theirs side) (d duel, err error) {
 	var a *target
 	if ours.open != nil {
@@ -198,7 +198,7 @@ func fight(env *environment, ours, theirs side) (d duel, err error) {
 	return d, nil
 }
 
-// warm opens a side and has it called for a while.
+// warm opens a side and calls it for env.effort.warmUp.
 func warm(env *environment, s side) (*target, error) {
 	t, err := open(env, s)
 	if err != nil {
@@ -211,8 +211,8 @@ func warm(env *environment, s side) (*target, error) {
 	return t, nil
 }
 
-// round has the sides take turns, slice by slice. It begins with a heap that
-// nobody left work in.
+// round makes the sides take turns, slice by slice. It collects garbage first: what earlier
+// rounds left would slow it down.
 func (d *duel) round(env *environment, ours, theirs *target) error {
 	runtime.GC()
 	var a, b sample
@@ -233,7 +233,7 @@ func (d *duel) round(env *environment, ours, theirs *target) error {
 	return nil
 }
 
-// add adds a slice of t.
+// add adds one slice of t's calls.
 func (s *sample) add(env *environment, t *target) error {
 	slice, err := t.during(env.ctx, sliceOf(t.callers))
 	s.calls += slice.calls
@@ -241,7 +241,7 @@ func (s *sample) add(env *environment, t *target) error {
 	return err
 }
 
-// ratios returns ours to theirs, in calls per second, turn by turn.
+// ratios returns the ratios of our calls per second to theirs, round by round.
 func (d *duel) ratios() []float64 {
 	ratios := make([]float64, len(d.ours))
 	for i := range ratios {
@@ -250,8 +250,8 @@ func (d *duel) ratios() []float64 {
 	return ratios
 }
 
-// median returns the middle one of the values, or what lies between the middle
-// two; 0 of none.
+// median returns the middle value, or the mean of the middle two. It returns 0 if there are
+// none.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
@@ -286,8 +286,8 @@ func quantile[T float64 | time.Duration](values []T, q float64) T {
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }
 
-// allocations returns the allocations per call of a target, both ends, to a tenth:
-// those of the callers' own goroutines are some hundredths.
+// allocations returns the allocations per call of both ends, rounded to a tenth: the callers'
+// own goroutines add some hundredths.
 func allocations(env *environment, s side) (float64, error) {
 	t, err := warm(env, s)
 	if err != nil {
@@ -331,8 +331,8 @@ func heapGrowth(env *environment, s side) (float64, error) {
 	return float64(liveHeap()-before) / float64(n), nil
 }
 
-// liveHeap returns the bytes in use. The collector runs twice, for what lies in
-// a sync.Pool outlives the first time.
+// liveHeap returns the bytes in use after a collection. It collects twice, since what is in a
+// sync.Pool outlives one collection.
 func liveHeap() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -341,7 +341,7 @@ func liveHeap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// checkSum returns an error unless sum is what every caller asks for.
+// checkSum returns an error unless sum is 1 + 5.1, which every caller asks for.
 func checkSum(sum float64) error {
 	if sum != 6.1 {
 		return fmt.Errorf("1 + 5.1 is not %v", sum)

@@ -13,7 +13,7 @@ import (
 // endTimeout is how long a process may take to end by itself.
 const endTimeout = 10 * time.Second
 
-// A measurer is a benchmarks program that runs to measure on order: see measureOnOrder.
+// A measurer is a process of a benchmarks program that measures on order, see measureOnOrder.
 type measurer struct {
 	cmd     *exec.Cmd
 	cancel  context.CancelFunc
@@ -21,8 +21,8 @@ type measurer struct {
 	reports *json.Decoder
 }
 
-// startMeasurer starts a program with further environment variables. The process
-// ends with end, with ctx, or with this process.
+// startMeasurer starts a program with env added to its environment. The process ends when end
+// is called, when ctx is done, or when this process ends.
 func startMeasurer(ctx context.Context, program string, env ...string) (*measurer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	m := &measurer{cmd: exec.CommandContext(ctx, program, "-measure"), cancel: cancel}
@@ -38,8 +38,8 @@ func startMeasurer(ctx context.Context, program string, env ...string) (*measure
 	return m, nil
 }
 
-// start starts the process. It ends with its standard input, and is killed if it
-// does not.
+// start starts the process. The process ends when its standard input does. If it has not ended
+// after endTimeout, it is killed.
 func (m *measurer) start(env []string) error {
 	in, err := m.cmd.StdinPipe()
 	if err != nil {
@@ -57,7 +57,7 @@ func (m *measurer) start(env []string) error {
 	return m.cmd.Start()
 }
 
-// measure has a side called for a while, and opens it before if it has a name.
+// measure sends an order, and returns the report that answers it.
 func (m *measurer) measure(o order) (r report, err error) {
 	if err := m.orders.Encode(o); err != nil {
 		return r, err
@@ -74,5 +74,5 @@ func (m *measurer) measure(o order) (r report, err error) {
 // end ends the process and waits for it.
 func (m *measurer) end() {
 	m.cancel()
-	_ = m.cmd.Wait() // the reports have told
+	_ = m.cmd.Wait() // the reports have had its errors
 }

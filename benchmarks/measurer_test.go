@@ -63,7 +63,7 @@ func TestDeafMeasurer(t *testing.T) {
 	require.False(t, m.cmd.ProcessState.Success())
 }
 
-// playDeaf greets, and heeds no end of its standard input.
+// playDeaf greets, and does not end with its standard input.
 func playDeaf() error {
 	if err := json.NewEncoder(os.Stdout).Encode(greeting{protocolVersion}); err != nil {
 		return err
@@ -94,7 +94,7 @@ func TestMeasurerEndsWithItsParent(t *testing.T) {
 	require.Empty(t, string(printed))
 }
 
-// playParent has a measurer measure until this process is killed.
+// playParent makes a measurer measure until this process is killed.
 func playParent() error {
 	m, err := startMeasurer(context.Background(), os.Args[0], playVariable+"=measurer")
 	if err != nil {
@@ -110,7 +110,7 @@ func playParent() error {
 	}
 }
 
-// The end of the input closes what is open, also in the middle of an order.
+// The end of the input closes the open side, also in the middle of an order.
 func TestMeasureOnOrderUntilEnd(t *testing.T) {
 	in, orders := io.Pipe()
 	reports, out := io.Pipe()
@@ -129,7 +129,8 @@ func TestMeasureOnOrderUntilEnd(t *testing.T) {
 	require.NoError(t, out.Close())
 }
 
-// What follows are the lines that another checkout's program understands.
+// The lines below are the protocol that another checkout's program understands: a change of
+// them needs another protocolVersion.
 func TestProtocol(t *testing.T) {
 	var lines bytes.Buffer
 	e := json.NewEncoder(&lines)

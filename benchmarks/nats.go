@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/nats.go/micro"
 )
 
-// natsMicro is the request and reply that NATS comes with: a service of its package
-// micro, called by Conn's own requests, with JSON at both ends.
+// natsMicro is NATS's own request and reply: a service of its package micro, which nats.Conn's
+// requests call, with JSON at both ends.
 var natsMicro = transport{"NATS micro", openNATSMicro}
 
 // A natsSum is what the endpoint answers with.
@@ -31,7 +31,7 @@ func openNATSMicro(env *environment, t *target) error {
 	if err := service.AddGroup(group).AddEndpoint("add", micro.HandlerFunc(addForNATS)); err != nil {
 		return err
 	}
-	if err := there.Flush(); err != nil { // or the first request finds no service
+	if err := there.Flush(); err != nil { // else the first request could find no service
 		return err
 	}
 	here, err := dialNATS(env, t)
@@ -56,14 +56,14 @@ func openNATSMicro(env *environment, t *target) error {
 	return nil
 }
 
-// addForNATS answers a request. The package runs one of an endpoint at a time.
+// addForNATS answers a request. micro runs the requests of an endpoint one at a time.
 func addForNATS(request micro.Request) {
 	var params loopParams
 	if err := json.Unmarshal(request.Data(), &params); err != nil {
 		_ = request.Error("400", err.Error(), nil)
 		return
 	}
-	_ = request.RespondJSON(natsSum{params.A + params.B}) // a caller that gets none fails
+	_ = request.RespondJSON(natsSum{params.A + params.B}) // without an answer the caller fails
 }
 
 func dialNATS(env *environment, t *target) (*nats.Conn, error) {

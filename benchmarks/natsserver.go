@@ -14,23 +14,23 @@ import (
 	"time"
 )
 
-// natsModule is the tool in go.mod that is a NATS server.
+// natsModule is the tool of go.mod that is a NATS server.
 const natsModule = "github.com/nats-io/nats-server/v2"
 
-// A natsServer is a running nats-server, which ends with this process.
+// A natsServer is a running nats-server. On Linux it ends with this process.
 type natsServer struct {
 	cmd  *exec.Cmd
 	log  bytes.Buffer  // complete when done is closed
 	done chan struct{} // closed when the process has ended
 }
 
-// startNATS starts a NATS server with default options, which the cleanup of t kills. It
-// returns the server's URL.
+// startNATS starts a NATS server with default options, and returns its URL. The cleanup of t
+// kills it.
 func startNATS(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	s := &natsServer{
-		// The server takes a free port, and tells it in a file.
+		// The server takes a free port, and writes it into a file in dir.
 		cmd:  exec.Command(natsProgram(t), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", dir),
 		done: make(chan struct{}),
 	}
@@ -49,7 +49,7 @@ func startNATS(t testing.TB) string {
 	return url
 }
 
-// natsProgram returns the path of a NATS server built of the version in go.mod.
+// natsProgram builds the NATS server of the version in go.mod, and returns its path.
 func natsProgram(t testing.TB) string {
 	t.Helper()
 	cmd := exec.Command("go", "tool", "-n", natsModule)
@@ -62,8 +62,8 @@ func natsProgram(t testing.TB) string {
 	return strings.TrimSpace(string(path))
 }
 
-// mind starts the server and waits for its end. It keeps its thread all the while: Linux
-// sends the parent-death signal when the thread that forked ends.
+// mind starts the server and waits for its end. It keeps its thread until then: Linux sends the
+// parent-death signal when the thread that forked ends, not when the whole process does.
 func (s *natsServer) mind(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -71,16 +71,16 @@ func (s *natsServer) mind(started chan<- error) {
 	err := s.cmd.Start()
 	started <- err
 	if err == nil {
-		_ = s.cmd.Wait() // ProcessState tells
+		_ = s.cmd.Wait() // ProcessState has the outcome
 	}
 }
 
 func (s *natsServer) kill() {
-	_ = s.cmd.Process.Kill() // unless it has ended already
+	_ = s.cmd.Process.Kill() // fails if it has ended already
 	<-s.done
 }
 
-// url waits until the server listens, and returns where.
+// url waits until the server listens, and returns its URL.
 func (s *natsServer) url(dir string) (string, error) {
 	timeout := time.After(time.Minute)
 	for {
@@ -97,8 +97,8 @@ func (s *natsServer) url(dir string) (string, error) {
 	}
 }
 
-// writtenURL returns the URL in the file that a server writes into dir, or nothing as
-// long as that is incomplete.
+// writtenURL returns the URL in the file that a server writes into dir. It returns "" as long
+// as the file is missing or incomplete.
 func writtenURL(dir string) string {
 	files, _ := filepath.Glob(filepath.Join(dir, "*.ports"))
 	if len(files) == 0 {

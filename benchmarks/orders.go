@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// protocolVersion is what a measuring process greets with. It changes when an
-// order or a report changes its meaning.
+// protocolVersion is the version in the greeting of a measuring process. It changes when the
+// meaning of an order or a report does.
 const protocolVersion = 1
 
 // A greeting is the first line that a measuring process writes.
@@ -21,12 +21,12 @@ type greeting struct {
 	Version int `json:"version"`
 }
 
-// An order is a line that a measuring process reads. It has a side called for a
-// while, or left idle: the side that it opens, or else the one that is open.
+// An order is a line that a measuring process reads. It says to call a side for a while, or
+// to leave it idle.
 type order struct {
-	Open string        `json:"open,omitempty"`
-	For  time.Duration `json:"for"` // in nanoseconds
-	Idle bool          `json:"idle,omitempty"`
+	Open string        `json:"open,omitempty"` // the side to open before; "": keep the open one
+	For  time.Duration `json:"for"`            // in nanoseconds
+	Idle bool          `json:"idle,omitempty"` // make no calls
 }
 
 // A report is the line that answers an order.
@@ -34,7 +34,7 @@ type report struct {
 	Calls       int           `json:"calls"`
 	Elapsed     time.Duration `json:"elapsed"`         // in nanoseconds
 	Allocations uint64        `json:"allocations"`     // at both ends
-	Conns       int           `json:"conns,omitempty"` // to the broker, afterwards, where the side tells
+	Conns       int           `json:"conns,omitempty"` // to the broker afterwards, if the side knows
 	CPU         time.Duration `json:"cpu,omitempty"`   // processor time of the idle process
 	Error       string        `json:"error,omitempty"`
 }
@@ -55,8 +55,9 @@ func (r report) conns() float64 { return float64(r.Conns) }
 
 func (r report) allocationsPerCall() float64 { return float64(r.Allocations) / float64(r.Calls) }
 
-// measureOnOrder carries out the orders from in until in ends or ctx is done. Then it
-// closes what it opened. The end of the parent is an end of in.
+// measureOnOrder writes a greeting to out. It then carries out the orders from in, and writes a
+// report for each, until in ends or ctx is done. It closes what it opened. in also ends when
+// the parent does.
 func measureOnOrder(ctx context.Context, in io.Reader, out io.Writer) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -83,8 +84,8 @@ func measureOnOrder(ctx context.Context, in io.Reader, out io.Writer) {
 	}
 }
 
-// exitUnless ends this process unless it finishes within endTimeout. A private
-// broker dies with the parent, and calls under way may then wait for it forever.
+// exitUnless ends this process unless finished is closed within endTimeout. A private broker
+// dies with the parent, and calls under way may then wait for it for ever.
 func exitUnless(finished <-chan struct{}) {
 	select {
 	case <-finished:
@@ -93,8 +94,8 @@ func exitUnless(finished <-chan struct{}) {
 	}
 }
 
-// readOrders returns a channel of the orders from in. It calls ended at the end
-// of in.
+// readOrders returns a channel with the orders from in. A goroutine reads them until in ends,
+// and then calls ended.
 func readOrders(ctx context.Context, in io.Reader, ended func()) <-chan order {
 	orders := make(chan order)
 	go func() {
@@ -129,7 +130,7 @@ func (s *openSide) carryOut(next order) report {
 	return r
 }
 
-// measure has the side called or idle, and opens it before if the order says so.
+// measure opens a side if the order names one, and calls it or leaves it idle.
 func (s *openSide) measure(next order) (r report, err error) {
 	if next.Open != "" {
 		if err := s.open(next.Open); err != nil {
@@ -145,7 +146,7 @@ func (s *openSide) measure(next order) (r report, err error) {
 	return s.call(next.For)
 }
 
-// idle takes the processor time of this process over a while.
+// idle measures the processor time that this process takes in d, without calls.
 func (s *openSide) idle(d time.Duration) (r report, err error) {
 	before, err := cpuTime()
 	if err != nil {
@@ -156,8 +157,8 @@ func (s *openSide) idle(d time.Duration) (r report, err error) {
 	return report{Elapsed: d, CPU: after - before}, err
 }
 
-// call has the side called for a while. It leaves no work to the collector: the other
-// process has the next turn.
+// call calls the side for a while. It collects garbage at the end: the collector must not run
+// in the next turn, which is the other process's.
 func (s *openSide) call(d time.Duration) (r report, err error) {
 	defer runtime.GC()
 	before := mallocs()
@@ -169,7 +170,7 @@ func (s *openSide) call(d time.Duration) (r report, err error) {
 	return r, err
 }
 
-// open opens the side of ours with a name, in place of the one that is open.
+// open closes the open side, and opens the side of ours with a name.
 func (s *openSide) open(name string) error {
 	s.close()
 	ours, err := sideNamed(name)
@@ -180,8 +181,8 @@ func (s *openSide) open(name string) error {
 	return err
 }
 
-// sideNamed returns the side of ours with a name. Its transport is one that rows
-// measure; it may have any number of callers.
+// sideNamed returns the side of ours with a name. Its transport is one that rows measure. It
+// may have any number of callers.
 func sideNamed(name string) (side, error) {
 	for _, ours := range ourSides() {
 		var callers int

@@ -42,10 +42,10 @@ func rgb(hex uint32) color.Color {
 	return color.RGBA{R: uint8(hex >> 16), G: uint8(hex >> 8), B: uint8(hex), A: 0xff}
 }
 
-// plottedCallers are the numbers of callers that the plot is over.
+// plottedCallers returns the numbers of callers on the x axis.
 func plottedCallers() []int { return []int{1, 8, 64, 512, 4096} }
 
-// A curve is what one transport does, over the number of callers.
+// A curve has the results of one transport, over the number of callers.
 type curve struct {
 	plotted
 	rate, p50, p99 plotter.XYs // calls per second, milliseconds
@@ -94,7 +94,7 @@ func measureCurve(env *environment, t plotted) (curve, error) {
 	return c, nil
 }
 
-// A panel is one of the plots that stand one below the other.
+// A panel is one of the plots in the file, which are one below the other.
 type panel struct {
 	title string
 	of    func(curve) plotter.XYs
@@ -108,7 +108,7 @@ func panels() []panel {
 	}
 }
 
-// draw draws the curves of a panel, each with its name.
+// draw draws the curves of a panel, each with its name at its end.
 func (p panel) draw(curves []curve) (*plot.Plot, error) {
 	drawn := newPlot(p.title)
 	var names endLabels
@@ -130,7 +130,7 @@ func (p panel) draw(curves []curve) (*plot.Plot, error) {
 	return drawn, nil
 }
 
-// newPlot returns a plot with logarithmic axes, over the number of callers.
+// newPlot returns a plot with logarithmic axes. The x axis is the number of callers.
 func newPlot(title string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text = title
@@ -146,7 +146,7 @@ func newPlot(title string) *plot.Plot {
 	return p
 }
 
-// wholeDecades widens the y axis so that both its ends have a label.
+// wholeDecades widens the y axis to powers of ten, so that both its ends have a label.
 func wholeDecades(p *plot.Plot) {
 	p.Y.Min = math.Pow(10, math.Floor(math.Log10(p.Y.Min)))
 	p.Y.Max = math.Pow(10, math.Ceil(math.Log10(p.Y.Max)))
@@ -164,7 +164,7 @@ func decadeTicks(low, high float64) (ticks []plot.Tick) {
 	return ticks
 }
 
-// shortened writes a power of ten, in thousands or millions from there on.
+// shortened returns a power of ten as a label, with k for thousands or M for millions.
 func shortened(n float64) string {
 	unit := ""
 	switch {
@@ -184,8 +184,7 @@ func callerTicks() plot.ConstantTicks {
 	return ticks
 }
 
-// The size of a panel. At the width of a phone's page, which is about as wide, the
-// letters keep their size.
+// The size of a panel. A phone's page is about as wide, so letters keep their size on it.
 const (
 	panelWidth  = 5 * vg.Inch
 	panelHeight = 4.2 * vg.Inch

@@ -36,7 +36,7 @@ func TestDecadeTicks(t *testing.T) {
 	require.Equal(t, []string{"0.1", "1", "10", "100", "1k", "10k", "100k", "1M"}, labels)
 }
 
-// Each curve has its name in each panel, in a font of at least 14 points.
+// Each panel has the name of each curve, in a font of at least 14 points.
 func TestPlot(t *testing.T) {
 	var curves []curve
 	for i, p := range plottedTransports() {

@@ -17,13 +17,12 @@ func fontOf(points float64) font.Font {
 	return font.Font{Typeface: "Liberation", Variant: "Sans", Size: vg.Points(points)}
 }
 
-// withFallbacks names fonts that take the place of Liberation Sans, which few machines
-// have.
+// withFallbacks adds fonts to use in place of Liberation Sans, which few machines have.
 func withFallbacks(svg []byte) []byte {
 	return bytes.ReplaceAll(svg, []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
 }
 
-// endLabels are the names of curves, at their right ends.
+// endLabels are the names of curves. Each is at the right end of its curve.
 type endLabels []endLabel
 
 type endLabel struct {
@@ -36,7 +35,7 @@ func (l endLabel) style() text.Style {
 	return text.Style{Color: l.color, Font: fontOf(14), YAlign: draw.YCenter, Handler: plot.DefaultTextHandler}
 }
 
-// The lengths of what leads from a curve to its name.
+// The lengths of the line that leads from a curve to its name.
 const (
 	leaderStart = vg.Length(5)
 	leaderEnd   = vg.Length(14)
@@ -76,8 +75,8 @@ func (labels endLabels) GlyphBoxes(p *plot.Plot) (boxes []plot.GlyphBox) {
 	return boxes
 }
 
-// spread moves heights, which ascend, so that neighbours are apart by at least a
-// distance and all lie between low and high, if there is room.
+// spread moves ascending heights so that neighbours are at least distance apart, and all are
+// between low and high if there is room.
 func spread(heights []vg.Length, distance, low, high vg.Length) []vg.Length {
 	apart := slices.Clone(heights)
 	floor := low

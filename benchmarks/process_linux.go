@@ -2,8 +2,8 @@ package main
 
 import "syscall"
 
-// dieWithParent keeps a child out of the terminal's signals and has the kernel
-// kill it when the thread that starts it ends.
+// dieWithParent keeps a terminal's signals from a child, and makes the kernel kill it when the
+// thread that started it ends.
 func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

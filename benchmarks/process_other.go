@@ -4,5 +4,5 @@ package main
 
 import "syscall"
 
-// dieWithParent does nothing: only Linux can.
+// dieWithParent does nothing: only Linux has such a signal.
 func dieWithParent() *syscall.SysProcAttr { return nil }

@@ -15,8 +15,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/amqpconn"
 )
 
-// So many requests a server of ours takes from a broker by default and has not answered. The
-// loops do as it does.
+// The unanswered requests that a server of ours takes from a broker by default. The loops take
+// as many.
 const (
 	rabbitPrefetch = 64
 	redisPrefetch  = 128
@@ -40,10 +40,11 @@ var (
 
 func asItIs(conn jsonrpc2.ClientConn) jsonrpc2.ClientConn { return conn }
 
-// batch has calls that wait travel together.
+// batch joins calls that wait into batches.
 func batch(conn jsonrpc2.ClientConn) jsonrpc2.ClientConn { return jsonrpc2.Batch(conn, nil) }
 
-// openRabbitOurs opens our server, and our client over a Conn around the Conn.
+// openRabbitOurs returns an opener of our server and our client. around wraps the client's
+// Conn.
 func openRabbitOurs(around func(jsonrpc2.ClientConn) jsonrpc2.ClientConn) opener {
 	return func(env *environment, t *target) error {
 		url, err := env.amqpURL()
@@ -70,21 +71,19 @@ func openRabbitOurs(around func(jsonrpc2.ClientConn) jsonrpc2.ClientConn) opener
 	}
 }
 
-// queueExpiry is when the broker deletes a queue that nobody uses, in
-// milliseconds.
+// queueExpiry is the time after which the broker deletes an unused queue, in milliseconds.
 const queueExpiry = 60_000
 
-// directReplyTo is the pseudo-queue on which RabbitMQ answers without one.
+// directReplyTo is the pseudo-queue by which a client gets answers without a reply queue.
 const directReplyTo = "amq.rabbitmq.reply-to"
 
-// rabbitLoop is what one writes by hand: a channel for the client, shared by its
-// callers, with direct reply-to; a server that acknowledges each request when it
-// has answered it.
+// rabbitLoop is a loop as one writes it by hand. The callers share one channel with direct
+// reply-to. The server acknowledges each request when it has answered it.
 func rabbitLoop(env *environment, t *target) error {
 	return openRabbit(env, t, 1, (*rabbitServer).ackEach)
 }
 
-// rabbitNaive has a channel for each caller.
+// rabbitNaive is rabbitLoop with a channel for each caller.
 func rabbitNaive(env *environment, t *target) error {
 	return openRabbit(env, t, t.callers, (*rabbitServer).ackEach)
 }
@@ -94,7 +93,7 @@ func rabbitBest(env *environment, t *target) error {
 	return openRabbit(env, t, 1, (*rabbitServer).ackMany)
 }
 
-// openRabbit opens a server, and a client with so many channels.
+// openRabbit opens a server that acknowledges by ack, and a client with so many channels.
 func openRabbit(env *environment, t *target, channels int, ack func(*rabbitServer)) error {
 	url, err := env.amqpURL()
 	if err != nil {
@@ -130,11 +129,11 @@ func dialRabbit(t *target, url string) (*amqp.Connection, error) {
 type rabbitServer struct {
 	in, out  *amqp.Channel
 	requests <-chan amqp.Delivery
-	answered chan uint64 // tags of requests
+	answered chan uint64 // delivery tags of answered requests
 }
 
-// serveRabbit consumes and publishes on two connections, as one should: see
-// RabbitMQ's advice on flow control.
+// serveRabbit consumes on one connection and publishes on another, as RabbitMQ advises: flow
+// control of publishers then does not stop the consumer.
 func serveRabbit(t *target, url, queue string, ack func(*rabbitServer)) error {
 	s := &rabbitServer{answered: make(chan uint64, rabbitPrefetch)}
 	for _, channel := range []**amqp.Channel{&s.in, &s.out} {
@@ -190,8 +189,8 @@ func (s *rabbitServer) ackEach() {
 	}
 }
 
-// ackMany acknowledges all that is answered, up to the first that is not, with
-// as few acknowledgements as there can be.
+// ackMany acknowledges all answered requests before the first unanswered one, by as few
+// acknowledgements as possible.
 func (s *rabbitServer) ackMany() {
 	done := make(map[uint64]bool)
 	next := uint64(1)
@@ -236,7 +235,7 @@ func newRabbitClient(t *target, conn *amqp.Connection, queue string) (*rabbitCli
 	return c, nil
 }
 
-// read gives the answers to their callers until the channel is closed.
+// read hands the answers to their callers until the channel is closed.
 func (c *rabbitClient) read() {
 	for d := range c.answers {
 		if answer := c.take(d.CorrelationId); answer != nil {
@@ -259,7 +258,8 @@ func (c *rabbitClient) take(id string) chan amqp.Delivery {
 	return answer
 }
 
-// expect returns where the answer with an id will come; nil when none can.
+// expect returns a channel for the answer with an id. It returns nil if no answer can come any
+// more.
 func (c *rabbitClient) expect(id string) chan amqp.Delivery {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -42,15 +42,15 @@ var (
 	atLeastOnce = &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce}
 )
 
-// A redisPair is what a service on a list has of Redis: a client for each end,
-// as if they were on two machines, and a queue of its own.
+// A redisPair is a queue of its own, and a Redis client for each end, as if the ends were on
+// two machines.
 type redisPair struct {
 	here, there *redis.Client
 	queue       string
 }
 
-// newRedisPair opens a pair with pools of so many connections; 0: go-redis's
-// default.
+// newRedisPair opens a pair. Each client has a pool of so many connections; 0 stands for
+// go-redis's default.
 func newRedisPair(env *environment, t *target, pool int) (*redisPair, error) {
 	url, err := env.redisURL()
 	if err != nil {
@@ -71,7 +71,8 @@ func newRedisPair(env *environment, t *target, pool int) (*redisPair, error) {
 	return p, p.here.Ping(env.ctx).Err()
 }
 
-// openRedisOurs opens a client over a Conn around the Conn, and so many servers.
+// openRedisOurs returns an opener of a client of ours and so many servers. around wraps the
+// client's Conn.
 func openRedisOurs(around func(jsonrpc2.ClientConn) jsonrpc2.ClientConn, servers int, opts *redisconn.ListenOptions) opener {
 	return func(env *environment, t *target) error {
 		p, err := newRedisPair(env, t, 0)
@@ -98,7 +99,7 @@ func openRedisOurs(around func(jsonrpc2.ClientConn) jsonrpc2.ClientConn, servers
 	}
 }
 
-// The texts of the loops, as encoding/json has them.
+// The messages of the loops.
 type (
 	loopRequest struct {
 		Version string     `json:"jsonrpc"`
@@ -116,7 +117,7 @@ type (
 	}
 )
 
-// newLoopRequest returns the text of one Add.
+// newLoopRequest returns the request of one Add.
 func newLoopRequest(id, replyTo string) ([]byte, error) {
 	return json.Marshal(loopRequest{"2.0", id, "Calc.Add", loopParams{1, 5.1}, replyTo})
 }
@@ -129,7 +130,7 @@ func (r *loopResponse) check() error {
 	return checkSum(r.Result)
 }
 
-// answerLoop decodes a request, runs it, and returns it with its answer.
+// answerLoop decodes a request, runs it, and returns the request and its answer.
 func answerLoop(text []byte) (request loopRequest, answer []byte, err error) {
 	if err := json.Unmarshal(text, &request); err != nil {
 		return request, nil, err
@@ -144,9 +145,9 @@ func answerLoop(text []byte) (request loopRequest, answer []byte, err error) {
 
 const loopReplyTTL = 30 * time.Second
 
-// redisNaive is what one writes first: each caller pushes and pops on a
-// connection of the pool, with a reply list for each call; as many servers pop,
-// push and set the expiry, the last two in one go.
+// redisNaive is a loop as one writes it first. Each caller pushes and pops on a connection of
+// the pool, with a reply list for each call. There are as many servers. Each pops a request,
+// and then pushes the answer and sets the expiry in one pipeline.
 func redisNaive(env *environment, t *target) error {
 	p, err := newRedisPair(env, t, t.callers+1)
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 )
 
-// redisBest is the best that one writes by hand for this one method: loops that
-// send and take all there is at once, and on the server each request on a
-// goroutine of its own, so many at once as redisconn runs.
+// redisBest is the best that one can write by hand for this one method. Its loops send and take
+// all there is at once. The server runs each request on a goroutine of its own, as many at once
+// as redisconn runs.
 func redisBest(env *environment, t *target) error {
 	p, err := newRedisPair(env, t, 0)
 	if err != nil {
@@ -54,7 +54,7 @@ func (c *bestClient) call() error {
 	}
 }
 
-// give gives an answer to its caller.
+// give hands an answer to its caller.
 func (c *bestClient) give(text string) {
 	var r loopResponse
 	if err := json.Unmarshal([]byte(text), &r); err != nil {

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 )
 
-// redisFloor is the wire alone: the loops of redisBest carry texts that are made
-// once. Nothing is encoded, decoded or looked up, and no request has a goroutine
-// of its own. All answers are alike, so the next one is for the caller that has
-// waited longest. What jsonrpc2 and net/rpc do for a call comes on top.
+// redisFloor is the wire alone: the loops of redisBest carry messages that are made once.
+// Nothing is encoded, decoded or looked up, and no request has a goroutine of its own. All
+// answers are the same, so the next one is for the caller that has waited longest. What
+// jsonrpc2 and net/rpc do for a call is not in it.
 func redisFloor(env *environment, t *target) error {
 	p, err := newRedisPair(env, t, 0)
 	if err != nil {

@@ -16,15 +16,14 @@ const (
 	manyServers = 100
 	manyClients = 1000
 
-	// poolOfMany is enough for each of the many to have two connections, as redisconn
-	// advises.
+	// poolOfMany has two connections for each of manyClients, as redisconn advises.
 	poolOfMany = 2 * manyClients
 )
 
-// idleMemoryRow tells what an idle client adds to the heap and to the stacks in use.
-// The clients share one redis.Client. Each of them blocks one of its connections in a
-// pop, and so has that connection's buffers, which are go-redis's and as long as its
-// options say: they are not counted.
+// idleMemoryRow returns the row that shows what an idle client adds to the heap and to the
+// stacks in use. The clients share one redis.Client, and each blocks one of its connections
+// in a pop. The buffers of that connection are not counted: they are go-redis's, and as long
+// as its options say.
 func idleMemoryRow() row {
 	return row{
 		name:  "Redis, idle client, KiB besides the buffers of its connection",
@@ -63,7 +62,7 @@ func inUse() int64 {
 	return heap + int64(m.StackInuse)
 }
 
-// buffers returns the bytes that the buffers of a client's connections have.
+// buffers returns the bytes in the buffers of a client's connections.
 func buffers(rdb *redis.Client) int64 {
 	opts, stats := rdb.Options(), rdb.PoolStats()
 	bytes := int64(stats.TotalConns) * int64(opts.ReadBufferSize+opts.WriteBufferSize)
@@ -73,7 +72,7 @@ func buffers(rdb *redis.Client) int64 {
 	return bytes
 }
 
-// serveBy opens so many servers of the queue.
+// serveBy opens servers of the queue.
 func (p *redisPair) serveBy(t *target, servers int) error {
 	service, err := newServer()
 	if err != nil {
@@ -89,7 +88,7 @@ func (p *redisPair) serveBy(t *target, servers int) error {
 	return nil
 }
 
-// callFrom opens so many clients of the queue, and has each make one call.
+// callFrom opens clients of the queue, and makes one call with each.
 func (p *redisPair) callFrom(t *target, clients int) error {
 	for range clients {
 		conn, err := redisconn.Dial(p.here, p.queue, nil)
@@ -118,7 +117,7 @@ func idleCommands(env *environment) (int, error) {
 	}
 	pause(env.ctx, env.effort.idle)
 	after, err := commands(env.ctx, rdb)
-	own := 1 // the one that asked before
+	own := 1 // the INFO that returned before
 	return after - before - own, err
 }
 

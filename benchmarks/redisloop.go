@@ -9,11 +9,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// maxLoop is the most a loop sends, or a client takes, in one command.
+// maxLoop is how many messages a loop sends, or a client takes, by one command at most.
 const maxLoop = 256
 
-// A loopClient is how the calling end of a best loop uses Redis: a writer that
-// sends all that waits in one go, and pops that take all that is there.
+// A loopClient is the calling end of a loop that sends and takes all there is at once. One
+// goroutine pushes all requests that wait, another pops all answers that are there.
 type loopClient struct {
 	rdb         *redis.Client
 	queue, list string
@@ -29,14 +29,14 @@ func newLoopClient(ctx context.Context, p *redisPair) *loopClient {
 	return c
 }
 
-// start has the client send and take until the target is closed.
+// start makes the client send and take until the target is closed.
 func (c *loopClient) start(t *target) {
 	t.onClose(c.end)
 	t.start(c.write, func() { close(c.requests) })
 	t.start(c.read, func() { c.rdb.RPush(context.Background(), c.list, "") })
 }
 
-// write sends all requests that wait, in one push.
+// write sends all requests that wait by one push, again and again.
 func (c *loopClient) write() {
 	for text := range c.requests {
 		texts := []any{text}
@@ -49,7 +49,7 @@ func (c *loopClient) write() {
 	}
 }
 
-// read takes all answers that are there, until it finds an empty text.
+// read takes all answers that are there, again and again, until it finds an empty text.
 func (c *loopClient) read() {
 	defer c.end()
 	for {
@@ -66,12 +66,12 @@ func (c *loopClient) read() {
 	}
 }
 
-// A loopServer is how the serving end of a best loop uses Redis. It has as many
-// requests at once as it has places.
+// A loopServer is the serving end of such a loop. It takes as many requests at once as it has
+// places.
 type loopServer struct {
 	rdb     *redis.Client
 	queue   string
-	serve   func(request string) // has it answered
+	serve   func(request string) // answers a request, perhaps later
 	places  chan struct{}        // holds one for each request not yet answered
 	answers chan loopAnswer
 }
@@ -89,8 +89,8 @@ func newLoopServer(p *redisPair, places int) *loopServer {
 	}
 }
 
-// start has the server take requests, and send answers, until the target is
-// closed. Then it calls wait, which returns when no request runs any more.
+// start makes the server take requests and send answers until the target is closed. The server
+// then calls wait, which returns when no request runs any more.
 func (s *loopServer) start(t *target, wait func()) {
 	t.start(s.write, func() { close(s.answers) })
 	t.start(func() {
@@ -117,7 +117,7 @@ func (s *loopServer) fetch() {
 	}
 }
 
-// takePlaces waits for a place and takes all there are.
+// takePlaces waits for a place, takes all that are free, and returns how many.
 func (s *loopServer) takePlaces() int {
 	s.places <- struct{}{}
 	for n := 1; ; n++ {
@@ -135,7 +135,8 @@ func (s *loopServer) freePlaces(n int) {
 	}
 }
 
-// write sends all answers that wait, with one push and one expiry for each list.
+// write sends all answers that wait in one pipeline, with one push and one expiry for each
+// list.
 func (s *loopServer) write() {
 	ctx := context.Background()
 	for answer := range s.answers {
@@ -154,8 +155,8 @@ func (s *loopServer) write() {
 	}
 }
 
-// drain takes what waits in a channel, at most n. It first lets those who are
-// about to send do so.
+// drain takes what waits in a channel, at most n items. It yields first, so that goroutines
+// that are about to send can do so.
 func drain[T any](from <-chan T, n int) (items []T) {
 	runtime.Gosched()
 	for range n {

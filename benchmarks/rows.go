@@ -10,11 +10,11 @@ import (
 type row struct {
 	name    string
 	bound   bound
-	ours    side // the side of ours that it measures; zero where it is not one
+	ours    side // the side of ours that it measures; zero if it measures something else
 	measure func(*environment) (outcome, error)
 }
 
-// A bound is what a value must reach. The zero value is none.
+// A bound is the limit of a row's value. The zero bound is no limit.
 type bound struct {
 	sign  string // ≤ or ≥
 	limit float64
@@ -23,7 +23,7 @@ type bound struct {
 func atMost(limit float64) bound  { return bound{"≤", limit} }
 func atLeast(limit float64) bound { return bound{"≥", limit} }
 
-// An at is a limit at a number of callers.
+// An at is the limit of a row with so many callers.
 type at struct {
 	callers int
 	limit   float64
@@ -36,7 +36,7 @@ func (b bound) String() string {
 	return fmt.Sprintf("%s %.4g", b.sign, b.limit)
 }
 
-// verdict is ok or short, or nothing where there is no bound.
+// verdict returns "ok" or "short", or "" if there is no bound.
 func (b bound) verdict(o outcome) string {
 	switch {
 	case o.missing:
@@ -49,12 +49,12 @@ func (b bound) verdict(o outcome) string {
 	return "ok"
 }
 
-// An outcome is what a row's measuring showed.
+// An outcome is the result of a row.
 type outcome struct {
 	value   float64
-	note    string
-	missing bool // our side is not there
-	failed  bool // short, whatever the value
+	note    string // figures to print behind the verdict
+	missing bool   // our side is absent, so there is no value
+	failed  bool   // short, whatever the value
 }
 
 func (o outcome) shown() string {
@@ -64,7 +64,7 @@ func (o outcome) shown() string {
 	return fmt.Sprintf("%.4g", o.value)
 }
 
-// printRows measures the rows that are wanted, and prints each when it is done.
+// printRows measures the rows that env wants, and prints each at once.
 func printRows(env *environment, rows []row) error {
 	var failures []error
 	fmt.Printf("%-78s %8s %8s  %s\n", "row", "value", "bound", "verdict")
@@ -91,8 +91,7 @@ func allRows() []row {
 		growthRows(), tailRows(), slowRows(), steadyRows(), idleRows())
 }
 
-// row returns a row that measures a side of ours. Its name begins with the
-// side's.
+// row returns a row that measures a side of ours. Its name begins with that of the side.
 func (s side) row(what string, b bound, measure func(*environment) (outcome, error)) row {
 	return row{s.String() + ", " + what, b, s, measure}
 }
@@ -109,7 +108,7 @@ func ourSides() (sides []side) {
 	return sides
 }
 
-// speedRow compares calls per second: ours to theirs.
+// speedRow returns a row whose value is the ratio of our calls per second to theirs.
 func speedRow(what string, b bound, ours, theirs side) row {
 	return ours.row(what, b, func(env *environment) (outcome, error) {
 		d, err := fight(env, ours, theirs)
@@ -117,7 +116,7 @@ func speedRow(what string, b bound, ours, theirs side) row {
 	})
 }
 
-// timeRow compares the time per call: ours to theirs.
+// timeRow returns a row whose value is the ratio of our time per call to theirs.
 func timeRow(what string, b bound, ours, theirs side) row {
 	return ours.row(what, b, func(env *environment) (outcome, error) {
 		d, err := fight(env, ours, theirs)
@@ -129,7 +128,7 @@ func timeRow(what string, b bound, ours, theirs side) row {
 	})
 }
 
-// allocationRow counts the allocations per call.
+// allocationRow returns a row whose value is the number of allocations per call.
 func allocationRow(what string, b bound, ours side) row {
 	return ours.row(what, b, func(env *environment) (outcome, error) {
 		value, err := allocations(env, ours)
@@ -144,8 +143,8 @@ func (d *duel) outcome(ratios []float64) outcome {
 	return speedOutcome(ratios, median(d.ours), median(d.theirs))
 }
 
-// speedOutcome returns the outcome of some ratios, with both sides' calls per
-// second.
+// speedOutcome returns the median of ratios as an outcome, with both sides' calls per second
+// in its note.
 func speedOutcome(ratios []float64, ours, theirs float64) outcome {
 	return outcome{
 		value: median(ratios),
@@ -153,7 +152,7 @@ func speedOutcome(ratios []float64, ours, theirs float64) outcome {
 	}
 }
 
-// steadyRows are those that watch one pair for long.
+// steadyRows returns the rows that watch one side for a long time.
 func steadyRows() []row {
 	stream := streamOurs.with(64)
 	return []row{

@@ -11,7 +11,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// rubyRows are those with the foreign programs of the wire contract.
+// rubyRows returns the rows with the Ruby programs of package rubytest.
 func rubyRows() []row {
 	return []row{
 		speedRow("calls/s of our server vs a Ruby one", bound{}, redisCalc.with(64), theirs(redisRubyServer, 64)),
@@ -28,10 +28,10 @@ var (
 	rabbitRubyClient = transport{"RabbitMQ, 300 calls of Ruby", rubyClient(openRabbitCalc)}
 )
 
-// rubyCalls is how many calls a client in Ruby makes each time.
+// rubyCalls is how many calls a client in Ruby makes in each run.
 const rubyCalls = 300
 
-// serveCalc serves Calc under the names of the wire contract.
+// serveCalc serves Calc under the names that Ruby's programs use, add and subtract.
 func serveCalc(t *target, conn jsonrpc2.ServerConn) error {
 	server, err := newServer()
 	if err == nil {
@@ -52,7 +52,7 @@ func startRuby(t *target, script string, args ...string) error {
 	return h.try(func() { rubytest.Start(h, script, args...) })
 }
 
-// openRedisCalc opens what redisOurs has, under the names of the wire contract.
+// openRedisCalc opens the same as redisOurs, under the names that Ruby's programs use.
 func openRedisCalc(env *environment, t *target) error {
 	p, err := newCalcPair(env, t)
 	if err != nil {
@@ -74,7 +74,7 @@ func redisRubyServer(env *environment, t *target) error {
 	return startRuby(t, "redis_server.rb", env.redis, p.queue, "reply_to")
 }
 
-// newCalcPair opens a pair, and our client on it.
+// newCalcPair opens a redisPair, and our client on it.
 func newCalcPair(env *environment, t *target) (*redisPair, error) {
 	p, err := newRedisPair(env, t, 0)
 	if err != nil {
@@ -89,8 +89,8 @@ func newCalcPair(env *environment, t *target) (*redisPair, error) {
 	return p, nil
 }
 
-// openRabbitCalc opens what rabbitOurs has, under the names of the wire contract
-// and on a queue that Ruby's programs agree with.
+// openRabbitCalc opens the same as rabbitOurs, under the names that Ruby's programs use, and on
+// a queue that they accept.
 func openRabbitCalc(env *environment, t *target) error {
 	url, queue, err := newCalcQueue(env, t)
 	if err != nil {
@@ -127,8 +127,8 @@ func rabbitRubyServer(env *environment, t *target) error {
 	return err
 }
 
-// newCalcQueue returns the name of a queue and the URL of its broker. The queue
-// is deleted with the target.
+// newCalcQueue returns the URL of a RabbitMQ, and the name of a queue on it. Closing the target
+// deletes the queue.
 func newCalcQueue(env *environment, t *target) (url, queue string, err error) {
 	if url, err = env.amqpURL(); err != nil {
 		return "", "", err
@@ -147,9 +147,9 @@ func newCalcQueue(env *environment, t *target) (url, queue string, err error) {
 	return url, queue, nil
 }
 
-// rubyClient has a program in Ruby call the server of an opener. One call of
-// the target is the program from its start to its end. It sends all requests
-// before it waits for the first answer.
+// rubyClient returns an opener whose calls are runs of a program in Ruby, which calls the
+// server of o. One call of the target is the program from its start to its end. The program
+// sends all requests before it waits for the first answer.
 func rubyClient(o opener) opener {
 	return func(env *environment, t *target) error {
 		if err := o(env, t); err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The sides that are not ours make calls, too, and end with nothing left behind.
+// The sides that are not ours make calls, too, and leave nothing behind.
 func TestTheirSides(t *testing.T) {
 	env := &environment{ctx: t.Context()}
 	defer env.close()

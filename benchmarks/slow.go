@@ -20,7 +20,7 @@ func (Slow) Add(args calc.Args, sum *float64) error {
 	return calc.Calc{}.Add(args, sum)
 }
 
-// slow has the client of an opener call a slow method.
+// slow returns a transport like t whose callers call a slow method.
 func slow(t transport) transport {
 	return transport{t.name + " with methods of " + slowness.String(), func(env *environment, target *target) error {
 		if err := t.open(env, target); err != nil {
@@ -31,8 +31,8 @@ func slow(t transport) transport {
 	}}
 }
 
-// slowRows tell whether all the places of one server are in use while calls wait
-// for them. The limit is what so many places can do.
+// slowRows returns the rows that show whether all places of a server are in use while calls
+// wait for them. The value is the share of the calls per second that so many places can do.
 func slowRows() []row {
 	return []row{
 		slowRow(streamOurs, jsonrpc2.DefaultMaxInFlight),
@@ -42,8 +42,8 @@ func slowRows() []row {
 	}
 }
 
-// slowRow has a side called without a break, for at the beginning and at the end not
-// all places are in use.
+// slowRow calls a side in one long turn: at the beginning and at the end of a turn, not all
+// places are in use.
 func slowRow(t transport, places int) row {
 	ours := slow(t).with(1024)
 	limit := float64(places) / slowness.Seconds()

@@ -43,7 +43,7 @@ var (
 	streamEcho     = transport{"stream, a string of 1 MiB there and back", echo(openStreamOurs)}
 )
 
-// newServer returns the server that all sides made of net/rpc share in kind.
+// newServer returns a server with the services that every side made of net/rpc serves.
 func newServer() (*rpc.Server, error) {
 	server := rpc.NewServer()
 	return server, errors.Join(server.Register(calc.Calc{}), server.Register(Echo{}), server.Register(Slow{}))
@@ -77,14 +77,14 @@ func overTCP(connect connector) opener {
 	}
 }
 
-// useClient makes a net/rpc client the target's.
+// useClient makes client the target's, and lets it call Calc.Add.
 func (t *target) useClient(client *rpc.Client) {
 	t.client = client
 	t.onClose(func() { _ = client.Close() })
 	t.use("Calc.Add")
 }
 
-// use has the target's client add by a method.
+// use makes the target's client add by a method.
 func (t *target) use(method string) {
 	t.call = func(int) error {
 		var sum float64
@@ -109,7 +109,7 @@ func openStreamRetry(env *environment, t *target) error {
 	})(env, t)
 }
 
-// openStreamListener is openStreamOurs with a listener on the serving end.
+// openStreamListener is like openStreamOurs, with a listener at the serving end.
 func openStreamListener(_ *environment, t *target) error {
 	server, err := newServer()
 	if err != nil {
@@ -160,8 +160,8 @@ func streamPowerman(env *environment, t *target) error {
 	})(env, t)
 }
 
-// streamJrpc2 is a server and a client that are none of net/rpc. The server
-// runs as many calls at once as ours does.
+// streamJrpc2 is a server and a client of jrpc2, without net/rpc. The server runs as many calls
+// at once as ours does.
 func streamJrpc2(_ *environment, t *target) error {
 	there, here, err := tcpPair()
 	if err != nil {
@@ -189,7 +189,7 @@ func streamJrpc2(_ *environment, t *target) error {
 	return nil
 }
 
-// echo has the client of an opener send a string of 1 MiB there and back.
+// echo returns an opener like o whose calls send a string of 1 MiB there and back.
 func echo(o opener) opener {
 	return func(env *environment, t *target) error {
 		if err := o(env, t); err != nil {
