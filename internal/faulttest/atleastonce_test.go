@@ -12,12 +12,13 @@ import (
 
 // The faults of a Redis whose servers keep requests until they are answered.
 
-// leased are the options of such a server. Calls of trials wait for longer.
+// leased returns the options of such a server. Its lease is shorter than the timeout of a
+// trial's calls.
 func leased() redisconn.ListenOptions {
 	return redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Lease: time.Second}
 }
 
-// What a server had taken when its connection was cut it still has.
+// A server whose connection is cut still has the requests that it had taken.
 func TestRedisServerCutAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	s, proxy := redisBehindProxy(t, false)
@@ -25,8 +26,8 @@ func TestRedisServerCutAtLeastOnce(t *testing.T) {
 	testCut(t, proxy, &trial{name: "Redis server's connections cut, at least once", site: s, timeout: servicetest.Soon})
 }
 
-// A server that is unheard for longer than its lease has its requests put back
-// by itself, if there is no other; none is lost.
+// When Redis does not hear a server for longer than its lease, another server takes over its
+// requests. None is lost, and each that was taken over may run again.
 func TestRedisServerUnheardAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	s, proxy := redisBehindProxy(t, false)
@@ -49,8 +50,8 @@ func TestRedisOutOfMemoryAtLeastOnce(t *testing.T) {
 	testOutOfMemory(t, "Redis out of memory, at least once", leased(), servicetest.Soon)
 }
 
-// With its data kept what was taken is still held. Only pushes that did not
-// arrive are lost, of which the client does not know it.
+// A Redis that keeps its data still holds the requests that servers had taken. Only pushes are
+// lost whose arrival the client does not know.
 func TestRedisKilledWithAOFAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	allow := allowed{failed: many, lost: restarts * downtime, again: restarts * prefetch}

@@ -16,8 +16,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// Redis replicates behind its answers: what a master had given away last may be
-// there again, or what it had taken last missing, when its replica takes over.
+// Redis answers before it replicates. After a failover, requests that the master handed out
+// last may be in the queue again, and requests that it took last may be missing.
 var failedOver = allowed{failed: many, lost: many, again: prefetch}
 
 func TestRedisSentinelFailover(t *testing.T) {
@@ -107,7 +107,7 @@ func holderOf(t *testing.T, cluster *brokertest.RedisCluster, admin *redis.Clust
 	return nil
 }
 
-// The node that leads a quorum queue is killed. What was confirmed runs.
+// The node that leads a quorum queue is killed. Confirmed requests run.
 func TestRabbitMQClusterLeaderKilled(t *testing.T) {
 	slow(t)
 	nodes := brokertest.StartRabbitMQCluster(t, 3).Nodes
@@ -148,8 +148,8 @@ func killLeader(t *testing.T, s *rabbitSite, nodes []*brokertest.RabbitMQ, meanw
 	leader.Start()
 }
 
-// awaitMembers waits until all members of a quorum queue are there, and for as
-// long again as RabbitMQ may lose what it has confirmed on a new one.
+// awaitMembers waits until a quorum queue has all members. It then waits for as long as
+// RabbitMQ may lose messages that it has confirmed on a new queue.
 func awaitMembers(t *testing.T, s *rabbitSite, members int) {
 	t.Helper()
 	servicetest.Eventually(t, func() bool {

@@ -28,7 +28,7 @@ func (l *load) notify() {
 	}
 }
 
-// Note notes a task that nobody waits for.
+// Note notes a task. It is the method of the notifications.
 func (l *Ledger) Note(task Task, _ *int) error {
 	return appendLine(l.notesPath(), strconv.Itoa(task.N))
 }
@@ -52,7 +52,7 @@ func appendLine(path, line string) error {
 	return errors.Join(err, file.Close())
 }
 
-// counts returns what the client must have counted, by what its callers were told.
+// counts returns what the client's stats must be: the counts of the ends that callers saw.
 func (l *load) counts() jsonrpc2.ClientCounts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,7 +66,7 @@ func (l *load) counts() jsonrpc2.ClientCounts {
 	return c
 }
 
-// endOf returns where an error is counted, or success.
+// endOf returns the member of c that counts err, or success if err is nil.
 func endOf(c *jsonrpc2.ClientCounts, err error, success *int64) *int64 {
 	switch {
 	case err == nil:
@@ -90,12 +90,12 @@ func endOf(c *jsonrpc2.ClientCounts, err error, success *int64) *int64 {
 func (l *load) requireAddsUp(t *testing.T, stats *jsonrpc2.ClientStats) {
 	t.Helper()
 	want, got := l.counts(), stats.Snapshot()
-	want.Dropped, want.Invalid = got.Dropped, got.Invalid // the callers know nothing of these
+	want.Dropped, want.Invalid = got.Dropped, got.Invalid // callers don't see these
 	require.Equal(t, want, got, "what the client has counted")
 }
 
-// noteCounts notes what a server has counted when it has ended, in a file that several
-// processes may share.
+// noteCounts writes the counts of a server that has ended into a file that several processes
+// may share.
 func (l *Ledger) noteCounts(stats *jsonrpc2.ServerStats) error {
 	line, err := json.Marshal(stats.Snapshot())
 	if err != nil {

@@ -20,8 +20,8 @@ func TestRabbitMQRollingDeploy(t *testing.T) {
 	testRollingDeploy(t, "RabbitMQ servers replaced one by one", newRabbitSite(t, brokertest.SharedRabbitMQ(t)))
 }
 
-// testRollingDeploy drains and replaces one server after the other under load.
-// No call fails, and none runs twice.
+// testRollingDeploy drains and replaces one server after another under load. No call fails, and
+// none runs twice.
 func testRollingDeploy(t *testing.T, name string, s site) {
 	tr := &trial{name: name, site: s, timeout: servicetest.Soon}
 	tr.prepare(t, true)

@@ -18,10 +18,10 @@ const (
 	brokenMessages = 100_000
 	goodCalls      = 10_000
 	floodTime      = 5 * time.Minute
-	mostHeap       = 64 << 20 // on top of what is there before
+	mostHeap       = 64 << 20 // by which the heap may grow
 )
 
-// broken are messages that are no calls, or calls of nothing.
+// broken are messages that are no requests, or calls that can't be run.
 var broken = []string{
 	"",
 	"not JSON",
@@ -73,8 +73,8 @@ func TestRabbitMQFlood(t *testing.T) {
 	})
 }
 
-// testFlood sends broken messages amid calls, all of which are answered. The
-// memory of both ends is bounded.
+// testFlood sends broken messages between calls. All calls are answered, and the memory of both
+// ends is bounded.
 func testFlood(t *testing.T, name string, s site, send func(messages []string)) {
 	const share = 500 // of the messages, sent at once
 	tr := &trial{name: name, site: s, timeout: floodTime, idle: true}
@@ -102,7 +102,7 @@ func testFlood(t *testing.T, name string, s site, send func(messages []string)) 
 	require.Less(t, most, before+mostHeap, "bytes of heap")
 }
 
-// heapInUse returns the bytes of objects, dead ones not yet swept included.
+// heapInUse returns the bytes of all objects, also of dead ones that are not yet swept.
 func heapInUse() uint64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(sample)

@@ -13,8 +13,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// Faults that last for longer than the lease of a server. All calls are answered, and
-// none runs more often than servers were silent.
+// Faults that last longer than the lease of a server. All calls are answered. A call may run
+// once more for each time that a server is silent.
 
 // leasedTrial returns a trial on a site whose servers have short leases. It requires
 // that each call is answered once.
@@ -28,14 +28,14 @@ func leasedTrial(t *testing.T, name string, s *redisSite) *trial {
 	return tr
 }
 
-// silences is how often a server is silent, or a broker.
+// silences is how often a server or a broker is silent.
 const silences = 2
 
-// silenceTime is how long each lasts: by then others have taken over.
+// silenceTime is how long each silence lasts: until then, other servers have taken over.
 const silenceTime = 2 * time.Second
 
-// What a server in a black hole has is run by another. When it is back it learns that,
-// and works on.
+// Another server runs the requests that a server in a black hole has. When that one is back, it
+// learns of it, and works on.
 func TestRedisServerBlackHoleAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	testServerSilent(t, "Redis server in a black hole, at least once", func(proxy *brokertest.Proxy) (end func()) {
@@ -44,8 +44,8 @@ func TestRedisServerBlackHoleAtLeastOnce(t *testing.T) {
 	})
 }
 
-// What a server had sent before others took over may arrive after that: it settles,
-// takes and renews nothing any more.
+// Commands that a server had sent may arrive after others have taken over. They then settle,
+// take and renew nothing.
 func TestRedisServerLateAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	testServerSilent(t, "Redis server's commands late by leases, at least once", func(proxy *brokertest.Proxy) (end func()) {
@@ -72,8 +72,8 @@ func testServerSilent(t *testing.T, name string, fault func(*brokertest.Proxy) (
 	})
 }
 
-// A command that is late is sent again on another connection, so that Redis gets it
-// twice, the second time when its requests have run, and others have come.
+// A late command is sent again on another connection. Redis then gets it twice, the second time
+// when its requests have run and others have come.
 func TestRedisServerSentTwiceAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	s, proxy := redisBehindProxy(t, false)
@@ -102,7 +102,7 @@ func requireNothingTakenOver(t *testing.T, server *worker) {
 	require.Zero(t, stats.TakenOver+stats.LeaseLost)
 }
 
-// A broker that stands still is no server's silence: nobody is taken over.
+// While the broker is suspended no server counts as silent: no request is taken over.
 func TestRedisSuspendedAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -113,8 +113,8 @@ func TestRedisSuspendedAtLeastOnce(t *testing.T) {
 	})
 }
 
-// Nor is it one when no server reaches the broker. Whoever reaches it first finds that
-// no other has renewed its lease.
+// Nor does one count as silent while no server reaches the broker. The server that is back
+// first finds that no other has renewed its lease.
 func TestRedisServersBlackHoleAtLeastOnce(t *testing.T) {
 	t.Parallel()
 	s, proxy := redisBehindProxy(t, false)
@@ -124,7 +124,7 @@ func TestRedisServersBlackHoleAtLeastOnce(t *testing.T) {
 	})
 }
 
-// testAllSilent has no server hear of the broker, again and again.
+// testAllSilent makes a fault that cuts all servers off from the broker, again and again.
 func testAllSilent(t *testing.T, name string, s *redisSite, fault func() (end func())) {
 	tr := leasedTrial(t, name, s)
 	tr.allow.failed = many
@@ -146,7 +146,7 @@ func testAllSilent(t *testing.T, name string, s *redisSite, fault func() (end fu
 	})
 }
 
-// A server that is killed while it runs calls has them run by the next one.
+// The calls that a server was running when it was killed are run by the next one.
 func TestRedisServerProcessKilledWhileItRuns(t *testing.T) {
 	slow(t)
 	s := newRedisSite(t, brokertest.StartRedis(t))

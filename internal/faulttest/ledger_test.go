@@ -17,16 +17,16 @@ import (
 type Ledger struct {
 	path string
 	file *os.File
-	work time.Duration // that a task takes
+	work time.Duration // how long a task takes
 }
 
-// A Task is what a call asks for.
+// A Task is the argument of a call.
 type Task struct {
-	N    int    // no other call's
-	Fill string `json:",omitempty"` // makes it large
+	N    int    // the number of the call, which no other call has
+	Fill string `json:",omitempty"` // makes the request large
 }
 
-// taskTime is what a task takes, so that some are running at any time.
+// taskTime is how long a task takes: long enough that some run when a fault begins.
 const taskTime = 10 * time.Millisecond
 
 func newLedger(t *testing.T) *Ledger {

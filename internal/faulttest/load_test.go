@@ -16,7 +16,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// A load is calls, made by some callers all the time, and what came of each.
+// A load makes calls all the time, by several callers, and keeps how each ended.
 type load struct {
 	client  *rpc.Client
 	callers int
@@ -68,7 +68,7 @@ func (l *load) run() {
 	}
 }
 
-// rest waits between two calls. It reports whether the load goes on.
+// rest waits between two calls of a caller. It reports whether the load goes on.
 func (l *load) rest() bool {
 	select {
 	case <-time.After(l.pause):
@@ -78,7 +78,7 @@ func (l *load) rest() bool {
 	}
 }
 
-// ask makes one call besides those of the callers.
+// ask makes one call in addition to those of the callers.
 func (l *load) ask(fill string) (n int, err error) {
 	n = int(l.asked.Add(1))
 	return n, l.end(n, l.call(Task{N: n, Fill: fill}))
@@ -116,13 +116,13 @@ func (l *load) stop() {
 	l.wg.Wait()
 }
 
-// awaitAnswered waits until so many more calls were answered.
+// awaitAnswered waits until more further calls were answered.
 func (l *load) awaitAnswered(t *testing.T, more int64) {
 	t.Helper()
 	awaitMore(t, &l.answered, more, "answered")
 }
 
-// awaitFailed waits until so many more calls failed.
+// awaitFailed waits until more further calls failed.
 func (l *load) awaitFailed(t *testing.T, more int64) {
 	t.Helper()
 	awaitMore(t, &l.failed, more, "failed")
@@ -153,9 +153,8 @@ var failures = []struct {
 	{jsonrpc2.ErrBadReply, "bad reply"},
 }
 
-// count counts what became of the calls, which ran as often as runs says. It
-// requires that those answered ran, those not sent did not, and that each failed
-// by a sentinel.
+// count counts what became of the calls. runs is how often each ran. count requires that those
+// answered ran, that those not sent did not, and that each that failed did so with a sentinel.
 func (l *load) count(t *testing.T, runs map[int]int) tally {
 	t.Helper()
 	l.mu.Lock()
@@ -192,7 +191,7 @@ func (l *load) count(t *testing.T, runs map[int]int) tally {
 	return sum
 }
 
-// isUnsent reports that a call certainly did not run.
+// isUnsent reports whether an error says that the call certainly did not run.
 func isUnsent(err error) bool {
 	return errors.Is(err, jsonrpc2.ErrUnavailable) || errors.Is(err, jsonrpc2.ErrOverloaded) ||
 		errors.Is(err, jsonrpc2.ErrNoServer) || errors.Is(err, jsonrpc2.ErrTooLarge) || errors.Is(err, jsonrpc2.ErrNotRun)

@@ -15,7 +15,7 @@ import (
 var tableFile = flag.String("table", "", "the Markdown `file` to note the figures in")
 
 func TestMain(m *testing.M) {
-	logging.Disable() // go-redis would tell of the connections that the tests break
+	logging.Disable() // go-redis would log each connection that the tests break
 	if config := os.Getenv(processVariable); config != "" {
 		runProcess(config)
 		return
@@ -40,7 +40,7 @@ func (m notingMain) Run() int {
 	return code
 }
 
-// slow skips a test unless all faults are asked for.
+// slow skips a test unless the environment has FAULTS=all.
 func slow(t *testing.T) {
 	t.Helper()
 	if os.Getenv("FAULTS") != "all" {

@@ -56,21 +56,22 @@ func redisBehindProxy(t *testing.T, client bool) (*redisSite, *brokertest.Proxy)
 	return s, proxy
 }
 
-// The requests of a client whose connection is cut run; their answers are lost.
+// When the connection of a client is cut, its requests run, and their answers are lost.
 func TestRabbitMQClientCut(t *testing.T) {
 	s, proxy := rabbitBehindProxy(t, true)
 	testCut(t, proxy, &trial{name: "RabbitMQ client's connections cut", site: s, allow: allowed{failed: many, lost: many}})
 }
 
-// What a server held when its connection was cut runs again.
+// The requests that a server held when its connection was cut run again.
 func TestRabbitMQServerCut(t *testing.T) {
 	s, proxy := rabbitBehindProxy(t, false)
 	allow := allowed{failed: many, again: cuts * prefetch}
 	testCut(t, proxy, &trial{name: "RabbitMQ server's connections cut", site: s, timeout: 10 * time.Second, allow: allow})
 }
 
-// An acknowledgement that is on its way when the connection is cut is lost, and
-// its request runs again: few do, for it leaves before the request runs.
+// An acknowledgement that is on its way when the connection is cut is lost, and its request runs
+// again. That happens to few requests, since the acknowledgement is sent before the request
+// runs.
 func TestRabbitMQServerCutAtMostOnce(t *testing.T) {
 	s, proxy := rabbitBehindProxy(t, false)
 	s.listening.Guarantee = jsonrpc2.AtMostOnce
@@ -112,7 +113,7 @@ func testCut(t *testing.T, proxy *brokertest.Proxy, tr *trial) {
 	})
 }
 
-// testBlackHole has nothing come through a proxy until calls fail.
+// testBlackHole makes the proxy a black hole until calls fail.
 func testBlackHole(t *testing.T, proxy *brokertest.Proxy, tr *trial) {
 	tr.run(t, func() {
 		proxy.BlackHole(true)
@@ -121,10 +122,9 @@ func testBlackHole(t *testing.T, proxy *brokertest.Proxy, tr *trial) {
 	})
 }
 
-// testReplyDropped makes calls one by one. Of each the broker's next bytes after
-// a message are dropped and its connection cut. The pattern finds the message by
-// the number of the call, and recovered tells whether all is well after so many
-// cuts.
+// testReplyDropped makes calls one by one. For each, the proxy passes on one message, drops the
+// broker's next bytes and cuts the connection. pattern finds that message by the number of the
+// call. recovered reports whether everything works again after so many cuts.
 func testReplyDropped(t *testing.T, tr *trial, proxy *brokertest.Proxy, pattern string, recovered func(cuts int64) bool) {
 	const calls = 20
 	tr.timeout = servicetest.Soon

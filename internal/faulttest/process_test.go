@@ -21,29 +21,30 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// processVariable has the test binary be a client or a server, as the
-// processConfig in it says, in place of testing.
+// processVariable makes the test binary a client or a server. Its value is a processConfig, as
+// JSON.
 const processVariable = "FAULTTEST_PROCESS"
 
 // A processConfig says what a process is to do.
 type processConfig struct {
-	RedisAddr string // else RabbitURL
-	RabbitURL string // else HTTPAddr
-	HTTPAddr  string // to serve at; else TCPAddr
-	TCPAddr   string // so, too
-	Queue     string
+	// One of these is set.
+	RedisAddr string
+	RabbitURL string
+	HTTPAddr  string // to serve at
+	TCPAddr   string // to serve at
 
-	Ledger string        // of a server
-	Work   time.Duration // that a task takes; taskTime if 0
-	Calls  int           // of a client, to make and to wait for; 0 for a server
+	Queue  string
+	Ledger string        // path of the Ledger; for a server
+	Work   time.Duration // how long a task takes; taskTime if 0
+	Calls  int           // calls that a client makes and waits for; 0 for a server
 
 	Redis       redisconn.ListenOptions
 	RabbitQueue amqpconn.Queue
 	Guarantee   jsonrpc2.Guarantee // on RabbitMQ
 }
 
-// runProcess is the main function of a client or a server. Its end is that of
-// standard input, which ends with the test at the latest.
+// runProcess is the main function of a client or a server. It ends when standard input does,
+// which is when the test ends at the latest.
 func runProcess(text string) {
 	ctx := brokertest.Drained()
 	var config processConfig
@@ -129,7 +130,7 @@ func startProcess(t *testing.T, config processConfig) process {
 	return process{brokertest.StartProgram(t, processVariable+"="+string(text))}
 }
 
-// end has the process end in good order.
+// end drains the process and waits for it.
 func (p process) end(t *testing.T) {
 	t.Helper()
 	p.Drain()
@@ -188,8 +189,8 @@ func TestServerProcessKilled(t *testing.T) {
 	}
 }
 
-// testServerProcessKilled kills one of two server processes in the middle of
-// calls, again and again.
+// testServerProcessKilled kills one of two server processes while it runs calls, again and
+// again.
 func testServerProcessKilled(t *testing.T, tr *trial) {
 	tr.prepare(t, false)
 	config := tr.site.config()
@@ -227,8 +228,8 @@ func TestRabbitMQClientProcessKilled(t *testing.T) {
 	testClientProcessKilled(t, "RabbitMQ client process killed", newRabbitSite(t, brokertest.SharedRabbitMQ(t)))
 }
 
-// testClientProcessKilled kills a client process that waits for many answers.
-// Its requests run, and nothing of it remains.
+// testClientProcessKilled kills a client process that waits for many answers. Its requests
+// run, and nothing of the client is left on the broker.
 func testClientProcessKilled(t *testing.T, name string, s site) {
 	s.noteVersion(t)
 	config := s.config()

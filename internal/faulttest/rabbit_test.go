@@ -13,12 +13,11 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// The tests of RabbitMQ run one after the other and leave the one broker, which
-// they share, as they found it: each would take longer to start its own than to
-// make its fault.
+// The tests of RabbitMQ share one broker, run one after another, and leave it as they found it.
+// To start a broker would take longer than to make a fault.
 
-// settled is how old a queue has to be for RabbitMQ to keep it and its messages
-// when it is killed.
+// settled is how old a queue must be for RabbitMQ to keep it and its messages when RabbitMQ is
+// killed.
 const settled = 3 * time.Second
 
 // One broker is killed with queues of all kinds.
@@ -78,7 +77,7 @@ func TestRabbitMQKilled(t *testing.T) {
 	}
 	for _, tr := range trials {
 		tr.conclude(t)
-		if tr.retry != nil { // it may send a call twice
+		if tr.retry != nil { // a Retry may send a call twice
 			continue
 		}
 		ran := int64(len(tr.ledger.runs(t)) + tr.ledger.notes(t))
@@ -106,8 +105,8 @@ func TestRabbitMQDiskAlarm(t *testing.T) {
 	testAlarm(t, "RabbitMQ disk alarm", broker, broker.DiskAlarm)
 }
 
-// testAlarm has the broker take nothing from publishers. Calls wait until their
-// timeout; none runs twice.
+// testAlarm makes the broker take nothing from publishers. Calls wait until their timeout, and
+// none runs twice.
 func testAlarm(t *testing.T, name string, broker *brokertest.RabbitMQ, alarm func(on bool)) {
 	tr := &trial{name: name, site: newRabbitSite(t, broker), allow: allowed{failed: many, lost: many}}
 	tr.run(t, func() {
@@ -117,7 +116,7 @@ func testAlarm(t *testing.T, name string, broker *brokertest.RabbitMQ, alarm fun
 	})
 }
 
-// What waits in a queue is lost with it. The server creates it again.
+// The requests in a deleted queue are lost. The server creates the queue again.
 func TestRabbitMQQueueDeleted(t *testing.T) {
 	const times = 5
 	s := newRabbitSite(t, brokertest.SharedRabbitMQ(t))
@@ -132,7 +131,7 @@ func TestRabbitMQQueueDeleted(t *testing.T) {
 	})
 }
 
-// Only the confirmation of a request is lost: the call is answered.
+// If only the confirmation of a request is lost, the call is answered.
 func TestRabbitMQConfirmationDropped(t *testing.T) {
 	s, proxy := rabbitBehindProxy(t, true)
 	s.dialing.Persistent = true
@@ -142,8 +141,8 @@ func TestRabbitMQConfirmationDropped(t *testing.T) {
 	})
 }
 
-// A message over the broker's limit costs the connection, and calls that share
-// it.
+// A message over the broker's limit makes the broker close the connection, and the calls on it
+// fail.
 func TestRabbitMQGiants(t *testing.T) {
 	broker := brokertest.SharedRabbitMQ(t)
 	limit := func(bytes string) {

@@ -14,11 +14,11 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// A rabbitSite is a queue of a RabbitMQ.
+// A rabbitSite is a site on RabbitMQ: one queue.
 type rabbitSite struct {
 	queue     string
 	url       string
-	serverURL string                      // as url if empty
+	serverURL string                      // for servers; url if empty
 	admin     func() *brokertest.RabbitMQ // a node that runs
 	dialing   amqpconn.DialOptions
 	listening amqpconn.ListenOptions
@@ -71,7 +71,7 @@ func (s *rabbitSite) onChannel(f func(*amqp.Channel) error) error {
 	return f(ch)
 }
 
-// inspect returns what the broker knows of the queue.
+// inspect returns the numbers of messages and consumers of the queue.
 func (s *rabbitSite) inspect() (q amqp.Queue, err error) {
 	err = s.onChannel(func(ch *amqp.Channel) error {
 		q, err = ch.QueueDeclarePassive(s.queue, false, false, false, false, nil)

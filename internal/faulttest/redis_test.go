@@ -23,14 +23,14 @@ const restarts = 2
 // downtime is how many calls fail before a fault ends.
 const downtime = 32
 
-// What waits is lost with the data; nothing runs twice.
+// Requests that wait are lost with the data. None runs twice.
 func TestRedisKilledWithoutPersistence(t *testing.T) {
 	t.Parallel()
 	testRedisKilled(t, "Redis killed, without persistence", redisconn.ListenOptions{}, allowed{failed: many, lost: many})
 }
 
-// With "appendfsync everysec" Redis may answer before it has written, and
-// requests that it gave away just before may come back.
+// With "appendfsync everysec" Redis may answer before it has written. Requests that it handed
+// out just before it was killed may then be in the list again.
 func TestRedisKilledWithAOF(t *testing.T) {
 	t.Parallel()
 	allow := allowed{failed: many, lost: many}
@@ -52,8 +52,8 @@ func testRedisKilled(t *testing.T, name string, listening redisconn.ListenOption
 	})
 }
 
-// A snapshot restores requests that were taken since, which Redis then gives
-// away again: at most once needs a Redis that keeps its data for certain, or none.
+// A snapshot restores requests that servers have taken since, and Redis hands them out again.
+// At most once therefore needs a Redis that keeps all of its data, or none.
 func TestRedisKilledWithSnapshot(t *testing.T) {
 	t.Parallel()
 	const calls = 50
@@ -85,7 +85,7 @@ func TestRedisSuspended(t *testing.T) {
 	})
 }
 
-// What is pushed out of memory is certainly not sent.
+// A request that Redis refuses for want of memory is certainly not sent.
 func TestRedisOutOfMemory(t *testing.T) {
 	t.Parallel()
 	testOutOfMemory(t, "Redis out of memory", redisconn.ListenOptions{}, 5*time.Second)
@@ -121,7 +121,7 @@ func TestRedisDiskFull(t *testing.T) {
 	})
 }
 
-// What waits in a list is lost with it.
+// The requests in a deleted list are lost.
 func TestRedisListDeleted(t *testing.T) {
 	t.Parallel()
 	const times = 5
@@ -136,7 +136,7 @@ func TestRedisListDeleted(t *testing.T) {
 	})
 }
 
-// Where a key of another type is in the way calls are not sent.
+// If the queue's key is of another type, calls are not sent.
 func TestRedisListReplaced(t *testing.T) {
 	t.Parallel()
 	s := newRedisSite(t, brokertest.StartRedis(t))
@@ -150,7 +150,7 @@ func TestRedisListReplaced(t *testing.T) {
 	})
 }
 
-// Only the reply to a push is lost: the call waits for its answer, and gets it.
+// If only the reply to a push is lost, the call waits for its answer and gets it.
 func TestRedisPushReplyDropped(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -161,7 +161,7 @@ func TestRedisPushReplyDropped(t *testing.T) {
 	testReplyDropped(t, tr, proxy, `"N":%d`, func(int64) bool { return true })
 }
 
-// An answer whose push is not known to have worked is sent again.
+// An answer is sent again if the reply to its push is lost.
 func TestRedisAnswerReplyDropped(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
@@ -203,8 +203,8 @@ func TestRedisOverMaxMessageSize(t *testing.T) {
 
 const giants = 5
 
-// testOverMaxMessageSize makes calls that exceed the limit of the client, which
-// does not send them.
+// testOverMaxMessageSize makes calls whose requests exceed the client's limit. They are not
+// sent.
 func testOverMaxMessageSize(t *testing.T, broker string, s site) {
 	const limit = 64 << 10
 	tr := &trial{name: broker + ": messages over the client's limit", site: s, timeout: servicetest.Soon, allow: allowed{failed: giants}}

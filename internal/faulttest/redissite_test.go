@@ -17,11 +17,11 @@ import (
 
 const queue = "ledger"
 
-// A redisSite is a list of a Redis.
+// A redisSite is a site on Redis: one list.
 type redisSite struct {
 	connect       func() redis.UniversalClient
-	connectServer func() redis.UniversalClient // as connect if nil
-	admin         redis.UniversalClient        // spared by the faults
+	connectServer func() redis.UniversalClient // for servers; connect if nil
+	admin         redis.UniversalClient        // not affected by the faults
 	dialing       redisconn.DialOptions
 	listening     redisconn.ListenOptions
 }
@@ -67,7 +67,7 @@ func (s *redisSite) waiting() (int, error) {
 	return int(n), err
 }
 
-// requireEmpty requires that there is no key, except such as expire soon.
+// requireEmpty requires that there is no key, except for those that expire soon.
 func (s *redisSite) requireEmpty(t *testing.T) {
 	t.Helper()
 	ctx := context.Background()
@@ -101,7 +101,7 @@ func (s *redisSite) noteVersion(t *testing.T) {
 	}
 }
 
-// do has the broker run a command.
+// do makes Redis run a command.
 func (s *redisSite) do(t *testing.T, args ...any) {
 	t.Helper()
 	require.NoError(t, s.admin.Do(context.Background(), args...).Err())

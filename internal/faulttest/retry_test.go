@@ -22,13 +22,13 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// Faults that a client with a Retry hides: each call is answered, though it may take longer.
+// Faults that a Retry hides from callers: each call is answered, though it may take longer.
 
 const (
 	retryCallers  = 64
-	retryDeadline = 30 * time.Second
-	outage        = 5 * time.Second
-	again         = time.Second // After
+	retryDeadline = 30 * time.Second // of a call
+	outage        = 5 * time.Second  // how long a broker or a server is away
+	again         = time.Second      // RetryPolicy.After
 )
 
 // These are the policies of the trials.
@@ -38,7 +38,7 @@ var (
 	after      = jsonrpc2.RetryPolicy{Idempotent: true, After: again}
 )
 
-// bothPolicies are those of trials that show what each of them hides.
+// bothPolicies are for trials that show what each of the two hides.
 var bothPolicies = map[string]jsonrpc2.RetryPolicy{"only unsent": onlyUnsent, "idempotent": after}
 
 func policyText(p jsonrpc2.RetryPolicy) string {
@@ -51,9 +51,9 @@ func policyText(p jsonrpc2.RetryPolicy) string {
 	return "neither Idempotent nor After"
 }
 
-// retryTrial returns a trial whose client has a Retry. With a policy for idempotent calls all
-// are to be answered, and some may run twice. With the other, calls fail that may have run,
-// and none runs twice, unless the server runs it twice.
+// retryTrial returns a trial whose client has a Retry. With a policy for idempotent calls, all
+// calls must be answered, and some may run twice. With onlyUnsent, calls that may have run
+// fail, and none runs twice, unless twice says that servers may do so.
 func retryTrial(name string, s site, policy jsonrpc2.RetryPolicy, twice bool) *trial {
 	stats := new(jsonrpc2.RetryStats)
 	tr := &trial{
@@ -65,7 +65,7 @@ func retryTrial(name string, s site, policy jsonrpc2.RetryPolicy, twice bool) *t
 	}
 	if !policy.Idempotent {
 		tr.allow.failed, tr.allow.lost = many, many
-		tr.timeout = retryDeadline / 3 // that calls are lost is to be known soon
+		tr.timeout = retryDeadline / 3 // so that lost calls end soon
 		tr.name += ", not Idempotent"
 	}
 	tr.note = func(tally) string {
@@ -75,14 +75,14 @@ func retryTrial(name string, s site, policy jsonrpc2.RetryPolicy, twice bool) *t
 	return tr
 }
 
-// allAnswered allows no call of a trial to fail, and so may wait for each.
+// allAnswered lets no call of a trial fail.
 func allAnswered(tr *trial) *trial {
 	tr.allow.failed, tr.allow.lost = 0, 0
 	tr.timeout = retryDeadline
 	return tr
 }
 
-// hide makes a fault under load, which is over when the function returns.
+// hide makes a fault under load. When fault returns, the fault is over.
 func (tr *trial) hide(t *testing.T, fault func()) {
 	t.Helper()
 	tr.prepare(t, true)
@@ -137,8 +137,8 @@ func TestRetryRabbitMQClientCut(t *testing.T) {
 	testRetryCut(t, proxy, retryTrial("RabbitMQ client's connections cut", s, idempotent, true))
 }
 
-// A cut can lose an answer that was written, and its request be acknowledged by the
-// other connection. Nothing tells the client, so After is what hides it.
+// A cut can lose an answer that was written, while the acknowledgement of its request goes over
+// the other connection. Nothing tells the client of it, so only After hides it.
 func TestRetryRabbitMQServerCut(t *testing.T) {
 	slow(t)
 	s, proxy := rabbitBehindProxy(t, false)
@@ -214,8 +214,8 @@ func testRetryRollingDeploy(t *testing.T, tr *trial) {
 	})
 }
 
-// What a server process had when it was killed is lost at most once, unless the client sends
-// it again.
+// With at most once, the requests of a server process that is killed are lost, unless the client
+// sends them again.
 func TestRetryServerProcessKilled(t *testing.T) {
 	slow(t)
 	t.Run("Redis", func(t *testing.T) {
@@ -233,7 +233,7 @@ func testRetryServerProcessKilled(t *testing.T, tr *trial) {
 	testServerProcessKilled(t, tr)
 }
 
-// A server over HTTP or TCP is killed and started again 5 s later.
+// testRetryServerRestarted kills a server over HTTP or TCP, and starts it again after outage.
 func testRetryServerRestarted(t *testing.T, tr *trial) {
 	tr.prepare(t, false)
 	config := tr.site.config()
@@ -271,7 +271,7 @@ func TestRetryTCPServerKilled(t *testing.T) {
 	}
 }
 
-// A proxy answers for a server for some time.
+// A gateway answers in place of the server for some time.
 func TestRetryHTTPGateway(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -308,12 +308,12 @@ func TestRetryHTTPGateway(t *testing.T) {
 	}
 }
 
-// While a broker stays down, tries are few, memory is bounded, and Close is quick.
+// While a broker stays down, a Retry tries seldom, memory is bounded, and Close is quick.
 func TestRetryBrokerStaysDown(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
 	broker.Kill()
-	t.Cleanup(func() { // go-redis looks only once a second whether a client is closed
+	t.Cleanup(func() { // go-redis checks only once a second whether a client is closed
 		servicetest.Eventually(t, func() bool {
 			var stacks strings.Builder
 			return pprof.Lookup("goroutine").WriteTo(&stacks, 2) == nil && !strings.Contains(stacks.String(), "tryDial")

@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// prefetch is how many requests a server has at most by default: over Redis, over RabbitMQ
-// half as many.
+// prefetch is how many requests a server over Redis has taken by default at most. Over RabbitMQ
+// it is half as many.
 const prefetch = 128
 
 // A table has a row for each fault, and the versions of the brokers.
@@ -22,10 +22,10 @@ type table struct {
 	versions map[string]string // by broker
 }
 
-// figures are those of this run.
+// figures is the table of this run.
 var figures = table{rows: make(map[string]string), versions: make(map[string]string)}
 
-// note notes what became of the calls in a fault.
+// note adds a row with what became of the calls in a fault.
 func (t *table) note(fault string, sum tally, note string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -66,7 +66,8 @@ const rowsHead = `
 |---|---:|---:|---|---:|---:|---:|---:|---|---|
 `
 
-// write writes the table to a file. What is there and not in the table is kept.
+// write writes the table to a file. It keeps the rows and versions of the file that are not in
+// the table.
 func (t *table) write(path string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -85,7 +86,7 @@ func (t *table) write(path string) error {
 			keep(t.rows, fault, line)
 		}
 	}
-	delete(t.rows, "Fault") // is in the head
+	delete(t.rows, "Fault") // the heading, which was read as a row
 	var b strings.Builder
 	b.WriteString(tableHead)
 	for _, broker := range slices.Sorted(maps.Keys(t.versions)) {

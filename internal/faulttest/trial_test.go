@@ -18,16 +18,15 @@ type site interface {
 	listen(t *testing.T) jsonrpc2.ServerConn
 	// waiting returns how many requests wait in the queue.
 	waiting() (int, error)
-	// requireEmpty requires that nothing is left on the broker once all ends
-	// are closed.
+	// requireEmpty requires that nothing is left on the broker when all ends are closed.
 	requireEmpty(t *testing.T)
 	// noteVersion notes the broker's version in the table.
 	noteVersion(t *testing.T)
-	// config tells another process about the site.
+	// config returns what another process needs to use the site.
 	config() processConfig
 }
 
-// A trial is a load on a site that has to live through a fault.
+// A trial is a load on a site, during which a fault is made.
 type trial struct {
 	name    string // of the fault, in the table
 	site    site
@@ -42,25 +41,25 @@ type trial struct {
 	*load
 	ledger *Ledger
 	conn   jsonrpc2.ClientConn
-	server server // nil: the test sees to servers itself
+	server server // nil: the test starts and ends the servers itself
 }
 
-// allowed says how many calls may at most fare worse than being answered. More
-// than that is never allowed: see load.count.
+// allowed says how many calls of a trial may at most go wrong in each way. No other way is
+// allowed, see load.count.
 type allowed struct {
-	failed int // or were not sent
-	again  int // ran twice or more
-	lost   int // were sent, as far as is known, and did not run
+	failed int // calls that failed or were not sent
+	again  int // calls that ran twice or more
+	lost   int // calls that may have been sent and did not run
 	runs   int // of one call; 0: any number
 }
 
 const many = math.MaxInt
 
-// enough is how many calls show that all is well.
+// enough is how many answered calls show that all works.
 const enough = 200
 
-// prepare makes the client, a load and, unless there are others, a server. The
-// test's cleanup ends them.
+// prepare makes the client, a load and, if servers is set, a server. The test's cleanup ends
+// them.
 func (tr *trial) prepare(t *testing.T, servers bool) {
 	t.Helper()
 	tr.site.noteVersion(t)
@@ -92,8 +91,8 @@ func (tr *trial) prepare(t *testing.T, servers bool) {
 	})
 }
 
-// run makes a fault under load, and requires what is promised. The fault is over
-// when the function returns.
+// run makes a fault under load, and requires what tr.allow says. When fault returns, the fault
+// is over.
 func (tr *trial) run(t *testing.T, fault func()) {
 	t.Helper()
 	tr.prepare(t, true)
@@ -104,14 +103,14 @@ func (tr *trial) run(t *testing.T, fault func()) {
 	tr.finish(t)
 }
 
-// finish ends the load and both ends, and requires what is promised.
+// finish ends the load and both ends, and requires what tr.allow says.
 func (tr *trial) finish(t *testing.T) {
 	t.Helper()
 	tr.end(t)
 	tr.conclude(t)
 }
 
-// end ends the load, requires that the same ends work on, and ends them too.
+// end ends the load, requires that the same client and servers still work, and ends them.
 func (tr *trial) end(t *testing.T) {
 	t.Helper()
 	tr.stop()
@@ -132,8 +131,8 @@ func (tr *trial) requireWorks(t *testing.T) {
 	}
 }
 
-// conclude requires that the broker is left clean, counts, notes the figures and
-// requires what is promised.
+// conclude requires that nothing is left on the broker, counts what became of the calls, notes
+// the figures, and requires what tr.allow says.
 func (tr *trial) conclude(t *testing.T) {
 	t.Helper()
 	tr.site.requireEmpty(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
-// A website is served over HTTP, by processes that come and go.
+// A website is a site over HTTP. Processes that come and go serve it.
 type website struct {
 	noBroker
 	url  string
@@ -39,7 +39,7 @@ func freeAddr(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// A noBroker is what sites have in common that have none.
+// A noBroker has the methods of sites without a broker.
 type noBroker struct{}
 
 func (noBroker) listen(t *testing.T) jsonrpc2.ServerConn {
@@ -51,7 +51,7 @@ func (noBroker) waiting() (int, error)   { return 0, nil }
 func (noBroker) requireEmpty(*testing.T) {}
 func (noBroker) noteVersion(*testing.T)  {}
 
-// A tcpSite is served over TCP, by processes that come and go.
+// A tcpSite is a site over TCP. Processes that come and go serve it.
 type tcpSite struct {
 	noBroker
 	addr string
@@ -67,7 +67,7 @@ func (s *tcpSite) dial(*testing.T) jsonrpc2.ClientConn {
 
 func (s *tcpSite) config() processConfig { return processConfig{TCPAddr: s.addr} }
 
-// serveTCP serves at an address until ctx is done, and then answers what runs.
+// serveTCP serves at an address until ctx is done and the running calls are answered.
 func serveTCP(ctx context.Context, server *rpc.Server, addr string, opts *jsonrpc2.ServerOptions) error {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *website) dial(t *testing.T) jsonrpc2.ClientConn {
 
 func (s *website) config() processConfig { return processConfig{HTTPAddr: s.addr} }
 
-// serveHTTP serves at an address until ctx is done, and then answers what runs.
+// serveHTTP serves at an address until ctx is done and the running calls are answered.
 func serveHTTP(ctx context.Context, server *rpc.Server, addr string, opts *jsonrpc2.ServerOptions) error {
 	handler, err := httpconn.Listen(nil)
 	if err != nil {
@@ -101,10 +101,10 @@ func serveHTTP(ctx context.Context, server *rpc.Server, addr string, opts *jsonr
 	return errors.Join(served, down)
 }
 
-// A gateway is a proxy over HTTP that can fail as such proxies do.
+// A gateway is an HTTP proxy that can answer with an error status in place of the server.
 type gateway struct {
 	next   http.Handler
-	status atomic.Int64 // that it answers with itself; 0: it passes requests on
+	status atomic.Int64 // of its own answers; 0: it passes requests on
 }
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
