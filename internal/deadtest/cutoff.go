@@ -102,6 +102,8 @@ func testRequeueCutOff(t *testing.T, s site) {
 	})
 }
 
+// A process that is killed while it deletes a request does not put it into the queue, and the
+// others stay in the list.
 func testDeleteCutOff(t *testing.T, s site) {
 	dead := s.bury(t, 3)
 	others := []string{request(2), request(0)}
@@ -118,6 +120,7 @@ func testDeleteCutOff(t *testing.T, s site) {
 	})
 }
 
+// A process that is killed while it looks at the list takes nothing out of it.
 func testListCutOff(t *testing.T, s site) {
 	dead := s.bury(t, 3)
 	s.cutOff(t, func(list jsonrpc2.DeadList) (int, error) {

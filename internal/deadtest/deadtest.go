@@ -117,6 +117,7 @@ func request(n int) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":"dead-%d","method":"Calc.Add%d"}`, n, n)
 }
 
+// The methods of an empty list succeed, and do nothing with requests that are not in it.
 func testEmpty(t *testing.T, s site) {
 	s.requireDead(t)
 	for _, n := range []int{0, 1, 100} {
@@ -141,6 +142,7 @@ func (s site) removers() []func(context.Context, ...jsonrpc2.DeadRequest) (int, 
 	return []func(context.Context, ...jsonrpc2.DeadRequest) (int, error){s.list.Requeue, s.list.Delete}
 }
 
+// List returns the newest n requests, or all for a negative n, the newest first.
 func testNewestFirst(t *testing.T, s site) {
 	all := s.bury(t, 5)
 	for _, d := range all {
@@ -155,6 +157,7 @@ func testNewestFirst(t *testing.T, s site) {
 	}
 }
 
+// List changes neither the list nor the queue, and every process sees the same.
 func testLookChangesNothing(t *testing.T, s site) {
 	s.Push(t, request(100), request(101))
 	dead := s.bury(t, 4)
@@ -169,6 +172,8 @@ func testLookChangesNothing(t *testing.T, s site) {
 	require.Equal(t, []string{request(100), request(101)}, s.Drain(t))
 }
 
+// Requeue puts a request at the end of the queue. The request is then no longer in the list, but
+// can die once more.
 func testRequeue(t *testing.T, s site) {
 	s.Push(t, request(100))
 	dead := s.bury(t, 3)
@@ -192,6 +197,7 @@ func testRequeue(t *testing.T, s site) {
 	require.Equal(t, 1, n)
 }
 
+// Delete needs the Handle of a request alone, which another process may have listed.
 func testDelete(t *testing.T, s site) {
 	dead := s.bury(t, 3)
 	n, err := s.List(t, nil).Delete(t.Context(), jsonrpc2.DeadRequest{Handle: dead[1].Handle})
@@ -206,8 +212,10 @@ func testDelete(t *testing.T, s site) {
 	require.Empty(t, s.Drain(t))
 }
 
+// Requeue and Delete take many requests. They ignore and don't count those that are gone, and
+// those that are named twice.
 func testSeveral(t *testing.T, s site) {
-	const all = 600 // more than are moved at once
+	const all = 600 // more than an implementation moves at once
 	dead := s.bury(t, all)
 	deleted, err := s.list.Delete(t.Context(), dead[100], dead[300], dead[200])
 	require.NoError(t, err)
@@ -304,6 +312,7 @@ func testTogether(t *testing.T, s site) {
 	require.ElementsMatch(t, requests(dead[:all/2]), s.Drain(t))
 }
 
+// A done ctx ends each method before it changes anything.
 func testContext(t *testing.T, s site) {
 	dead := s.bury(t, 2)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -313,6 +322,7 @@ func testContext(t *testing.T, s site) {
 	require.Empty(t, s.Drain(t))
 }
 
+// Without its broker, each method returns the error of the dial.
 func testUnreachable(t *testing.T, s site) {
 	dead := s.bury(t, 1)
 	requireFails(t, t.Context(), s.List(t, refuse), dead, errCut.Error())

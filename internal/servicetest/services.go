@@ -23,7 +23,7 @@ type Slow struct {
 	order   []int      // see Order
 }
 
-// NewSlow returns a Slow whose Gate is shut.
+// NewSlow returns a Slow whose calls wait.
 func NewSlow() *Slow { return &Slow{Gate: make(chan struct{})} }
 
 // Wait waits for Gate, and returns n.
