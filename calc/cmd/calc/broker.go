@@ -92,6 +92,8 @@ func (f flags) fit(scheme string) error {
 	return nil
 }
 
+// newRedis returns the Redis at f.broker, of which u is the parsed form. All Conns share one
+// redis.Client. ping makes a client of its own, see pingRedis.
 func (f flags) newRedis(u *url.URL) (*broker, error) {
 	opts, err := redis.ParseURL(f.broker)
 	if err != nil {
@@ -115,6 +117,8 @@ func (f flags) newRedis(u *url.URL) (*broker, error) {
 	}, nil
 }
 
+// newRabbitMQ returns the RabbitMQ at f.broker, of which u is the parsed form. Its listen
+// declares the queue first, see chooseKind.
 func (f flags) newRabbitMQ(u *url.URL) (*broker, error) {
 	uri, err := amqp.ParseURI(f.broker)
 	if err != nil {

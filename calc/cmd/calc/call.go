@@ -50,6 +50,7 @@ func numbers(name string, operands []string) (a, b float64, err error) {
 	return a, b, err
 }
 
+// number parses an operand. JSON must be able to carry the number.
 func number(operand string) (float64, error) {
 	n, err := strconv.ParseFloat(operand, 64)
 	switch {

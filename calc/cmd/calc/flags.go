@@ -124,8 +124,8 @@ func (f *flags) setLease(value string) (err error) {
 	return err
 }
 
-// parse parses the arguments behind the command's name. The error is
-// flag.ErrHelp if they ask for help.
+// parse parses the arguments behind the command's name. If one of them is -h or -help, it
+// returns flag.ErrHelp. A wrong argument is a usageError.
 func (c subcommand) parse(args []string) (f flags, operands []string, err error) {
 	set := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	f.define(set, c.flags)

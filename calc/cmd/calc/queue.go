@@ -26,7 +26,7 @@ func chooseKind(kind amqpconn.Queue, queue string, declare func(amqpconn.Queue) 
 	}
 	refusal, ok := errors.AsType[*amqp.Error](declare(kind))
 	if !ok || !refusal.Server || refusal.Code == amqp.AccessRefused {
-		return kind // it is there now, or Listen says why it is not
+		return kind // the queue exists now, or Listen will say why not
 	}
 	durable := amqpconn.Queue{}
 	if declare(durable) != nil {

@@ -26,7 +26,7 @@ func serve(ctx context.Context, in invocation) (err error) {
 		return err
 	}
 	if b.await(ctx, in.stderr) != nil {
-		return nil // stopped before it began
+		return nil // a signal while it waits is no error
 	}
 	serving, err := b.listen(ctx, in.stderr)
 	if err != nil {
