@@ -49,7 +49,7 @@ var streamFailures = []failure{
 		defer s.end()
 		return outcome{err: <-err}
 	}},
-	{"stream", "ErrUnconfirmed", 0, func(t *testing.T, s *Counted) outcome { // the connection is cut amid the request
+	{"stream", "ErrUnconfirmed", 0, func(t *testing.T, s *Counted) outcome { // the connection is cut in the middle of the request
 		here, there := net.Pipe()
 		client := dial(t, jsonrpc2.NewStreamConn(here), jsonrpc2.ClientOptions{})
 		go func() {
