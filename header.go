@@ -8,9 +8,9 @@ import (
 )
 
 // A Header is for those who write a transport whose messages carry the reply address or
-// the deadline as JSON members (see "Programs in other languages" in the README). It is
-// the result of one scan of a request message. A [ServerConn] scans each message and
-// hands the Header over with the [Delivery], so that the codec need not scan it again.
+// the deadline as JSON members (see docs/wire.md). It is the result of one scan of a request
+// message. A [ServerConn] scans each message and hands the Header over with the [Delivery], so
+// that the codec need not scan it again.
 // The zero value is ready for Scan. One goroutine may use a Header for one message after
 // the other.
 type Header struct {
@@ -110,12 +110,12 @@ func (h *Header) ReplyTo() string {
 
 // Deadline returns the member deadline_ms of the message, or of the first item of a
 // batch: Unix milliseconds by the broker's clock. It returns 0 if that is no positive
-// integer.
+// number.
 func (h *Header) Deadline() int64 {
 	if len(h.items) == 0 {
 		return 0
 	}
-	return positive(h.items[0].deadline)
+	return milliseconds(h.items[0].deadline)
 }
 
 // AppendRequest is for those who write a transport whose messages carry the reply address
@@ -167,14 +167,19 @@ func (h *Header) hasNotification() bool {
 	return false
 }
 
-// positive returns the positive integer that raw stands for, 0 if it is none.
-func positive(raw []byte) int64 {
+// milliseconds returns the positive number that raw stands for, without its fraction, and 0 if
+// it is none. Some languages write a time as 1766444444444.5 or 1.766444444444e12.
+func milliseconds(raw []byte) int64 {
 	if len(raw) == 0 {
 		return 0
 	}
 	n, err := strconv.ParseInt(string(raw), 10, 64)
-	if err != nil {
+	if err == nil {
+		return max(n, 0)
+	}
+	f, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || f < 0 || f >= 1<<63 {
 		return 0
 	}
-	return max(n, 0)
+	return int64(f)
 }
