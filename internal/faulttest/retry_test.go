@@ -26,9 +26,10 @@ import (
 
 const (
 	retryCallers  = 64
-	retryDeadline = 30 * time.Second // of a call
-	outage        = 5 * time.Second  // how long a broker or a server is away
-	again         = time.Second      // RetryPolicy.After
+	retryDeadline = 2 * servicetest.Soon // of a call that must be answered: brokers may take long to start
+	lostDeadline  = 10 * time.Second     // of a call that may be lost: it ends then
+	outage        = 5 * time.Second      // how long a broker or a server is away
+	again         = time.Second          // RetryPolicy.After
 )
 
 // These are the policies of the trials.
@@ -65,7 +66,7 @@ func retryTrial(name string, s site, policy jsonrpc2.RetryPolicy, twice bool) *t
 	}
 	if !policy.Idempotent {
 		tr.allow.failed, tr.allow.lost = many, many
-		tr.timeout = retryDeadline / 3 // so that lost calls end soon
+		tr.timeout = lostDeadline
 		tr.name += ", not Idempotent"
 	}
 	tr.note = func(tally) string {
