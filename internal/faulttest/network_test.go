@@ -80,6 +80,7 @@ func TestRabbitMQServerCutAtMostOnce(t *testing.T) {
 }
 
 func TestRabbitMQClientBlackHole(t *testing.T) {
+	slow(t)
 	s, proxy := rabbitBehindProxy(t, true)
 	testBlackHole(t, proxy, &trial{name: "RabbitMQ client in a black hole", site: s, allow: allowed{failed: many, lost: many}})
 }

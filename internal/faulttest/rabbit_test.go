@@ -86,6 +86,7 @@ func TestRabbitMQKilled(t *testing.T) {
 }
 
 func TestRabbitMQSuspended(t *testing.T) {
+	slow(t)
 	broker := brokertest.SharedRabbitMQ(t)
 	tr := &trial{name: "RabbitMQ suspended for 5 s", site: newRabbitSite(t, broker), allow: allowed{failed: many, lost: many}}
 	tr.run(t, func() {
@@ -101,6 +102,7 @@ func TestRabbitMQMemoryAlarm(t *testing.T) {
 }
 
 func TestRabbitMQDiskAlarm(t *testing.T) {
+	slow(t)
 	broker := brokertest.SharedRabbitMQ(t)
 	testAlarm(t, "RabbitMQ disk alarm", broker, broker.DiskAlarm)
 }

@@ -25,6 +25,7 @@ const downtime = 32
 
 // Requests that wait are lost with the data. None runs twice.
 func TestRedisKilledWithoutPersistence(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	testRedisKilled(t, "Redis killed, without persistence", redisconn.ListenOptions{}, allowed{failed: many, lost: many})
 }
@@ -138,6 +139,7 @@ func TestRedisListDeleted(t *testing.T) {
 
 // If the queue's key is of another type, calls are not sent.
 func TestRedisListReplaced(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	s := newRedisSite(t, brokertest.StartRedis(t))
 	tr := &trial{name: "Redis list replaced by a string", site: s, timeout: 5 * time.Second, allow: allowed{failed: many, lost: downtime}}
