@@ -55,7 +55,8 @@ For each there is a line on standard output, in the same order, one of
   {"error":{"code":-32601,"message":"…"}}
   {"failed":"…"}                        it did certainly not run
   {"failed":"…","may_have_run":true}
-Calls that wait travel together. The exit status is the highest of all calls.`,
+Calls that wait travel together as JSON-RPC batches, for servers that know them; with
+-c 1 they travel one at a time. The exit status is the highest of all calls.`,
 		Example: `  jsonrpc2 call -b redis://localhost:6379 -q calc add '[1,5.1]'
   jsonrpc2 call -b amqp://localhost -q calc --service Calc Calc.Add '{"a":1,"b":5.1}'
   jsonrpc2 call -b tcp://localhost:4567 add @params.json

@@ -2,11 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,6 +54,26 @@ func TestCall(t *testing.T) {
 {"result":-4}
 `, "jsonrpc2: 1 of 3 calls failed\n", exitFailed}, batch)
 	})
+}
+
+// With -c 1 calls reach a server that knows no batches, one at a time.
+func TestOneAtATime(t *testing.T) {
+	t.Parallel()
+	var running atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer running.Add(-1) // before the answer leaves
+		var request struct{ ID json.RawMessage }
+		if running.Add(1) > 1 || json.NewDecoder(r.Body).Decode(&request) != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":6.1}`, request.ID)
+	}))
+	t.Cleanup(server.Close)
+	lines := strings.Repeat(`{"method":"add","params":[1,5.1]}`+"\n", 50)
+	r := runWith(t, t.Context(), lines, nil, "-b", server.URL, "call", "--batch", "-", "-c", "1")
+	require.Equal(t, result{strings.Repeat(`{"result":6.1}`+"\n", 50), "", exitDone}, r)
 }
 
 // Params are an operand, a file, or standard input, and flags stand anywhere, with one dash or
