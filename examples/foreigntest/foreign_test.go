@@ -2,6 +2,7 @@ package foreigntest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/rpc"
 	"strings"
@@ -58,7 +59,9 @@ func TestExamples(t *testing.T) {
 
 func testClients(t *testing.T, w workspace, clients []program, s site) {
 	for _, p := range clients {
-		switch p.transport { // on Redis a request waits for a server
+		switch p.transport {
+		case "redis":
+			requireReplyList(t, w, p, s.(*redisSite))
 		case "amqp":
 			requireFails(t, w.run(t.Context(), p.command, s.env()), "no queue")
 		case "http":
@@ -88,6 +91,26 @@ func testClients(t *testing.T, w workspace, clients []program, s site) {
 	goServer.End(t)
 }
 
+// requireReplyList keeps a client on Redis to a reply list that the ACL of docs/operations.md
+// allows, and that servers without reply_to answer on, too: the test is one.
+func requireReplyList(t *testing.T, w workspace, p program, s *redisSite) {
+	t.Helper()
+	client := w.launch(t.Context(), p.command, s.env())
+	popped, err := s.rdb.BRPop(t.Context(), servicetest.Soon, queue).Result()
+	require.NoError(t, err)
+	var request struct {
+		ID      string
+		ReplyTo string `json:"reply_to"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(popped[1]), &request))
+	require.Regexp(t, `^jsonrpc2:reply:[0-9a-f-]{36}$`, request.ID)
+	require.Equal(t, request.ID, request.ReplyTo)
+	answer := fmt.Sprintf(`{"jsonrpc":"2.0","result":6.1,"id":%q}`, request.ID)
+	require.NoError(t, s.rdb.RPush(t.Context(), request.ID, answer).Err())
+	require.True(t, client.succeeded(), client.stderr.String())
+	require.Equal(t, "6.1\n", client.stdout.String())
+}
+
 // requireFails requires that a client has failed, and has said why, in any case.
 func requireFails(t *testing.T, got outcome, why string) {
 	t.Helper()
@@ -111,6 +134,7 @@ func testServer(t *testing.T, w workspace, p program, s site) {
 		requireServed(t, client)
 		require.NoError(t, client.Close())
 	}
+	requireBatches(t, s)
 	s.odd(t)
 	if p.transport == "http" { // one server has the port
 		first.stop(t)

@@ -2,8 +2,8 @@ package foreigntest
 
 import (
 	"fmt"
-	"io"
-	"net/http"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,36 +16,61 @@ import (
 
 // unaddressed are messages that can't be answered on a broker.
 var unaddressed = []string{
-	"", "{", "null", "[]", "\xff", `{"jsonrpc":"2.0","method":1}`,
+	"", "{", "null", "[]", "[1]", "\xff", `{"jsonrpc":"2.0","method":1}`,
 	`{"jsonrpc":"2.0","method":"add","params":[1,2],"id":5}`,
 	`{"jsonrpc":"2.0","method":"add","params":[1,2],"id":null}`,
+	`{"jsonrpc":"2.0","method":"add","params":[1,2],"id":""}`,
+	`{"jsonrpc":"2.0","method":"add","params":[1,2],"id":"` + longID + `"}`,
+	`[{"jsonrpc":"2.0","method":"add","params":[1,2],"id":5},{"jsonrpc":"2.0","method":"add","reply_to":"second"}]`,
 	strings.Repeat("[", 3000),
+	notified,
 }
 
-// answerable is a request whose answer comes to the list or queue that its id names.
-func answerable(id string) (request, answer string) {
-	return fmt.Sprintf(`{"jsonrpc":"2.0","method":"add","params":[1,5.1],"id":%q}`, id),
+// longID can't name a reply list or queue, nor be a correlation id.
+var longID = strings.Repeat("x", 256)
+
+// answerable is a request whose answer comes to the list or queue that its id names, as long as
+// members name no other.
+func answerable(id, members string) (request, answer string) {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","method":"add","params":[1,5.1],"id":%q%s}`, id, members),
 		fmt.Sprintf(`{"jsonrpc":"2.0","result":6.1,"id":%q}`, id)
 }
 
-// odd leaves an answer that nobody takes, after requests that have none.
+// odd leaves answers that nobody takes, after requests that have none.
 func (s *redisSite) odd(t *testing.T) {
-	request, answer := answerable("there")
-	for _, text := range append(unaddressed,
+	answers := make(map[string]string) // by list
+	requests := append(unaddressed[:len(unaddressed):len(unaddressed)],
 		`{"jsonrpc":"2.0","method":"add","params":[1,2],"id":"late","deadline_ms":1}`,
+		`[{"jsonrpc":"2.0","method":"add","params":[1,2],"id":"late","deadline_ms":1},{"jsonrpc":"2.0","method":"add","id":1}]`,
 		`{"jsonrpc":"2.0","method":"add","params":[1,2],"id":5,"reply_to":"`+queue+`"}`,
 		`{"jsonrpc":"2.0","method":"add","params":[1,2],"reply_to":"notified"}`,
-		request,
-	) {
+	)
+	answered := func(list, request, answer string) {
+		requests, answers[list] = append(requests, request), answer
+	}
+	request, answer := batch(`,"reply_to":"batched"`, "other")
+	answered("batched", request, answer)
+	request, answer = batch("", "second")
+	answered("second", request, answer)
+	request, answer = answerable("empty", `,"reply_to":"","deadline_ms":null`)
+	answered("empty", request, answer)
+	request, answer = answerable("last", "")
+	answered("last", request, answer)
+
+	for _, text := range requests {
 		require.NoError(t, s.rdb.LPush(t.Context(), queue, text).Err())
 	}
-	servicetest.Eventually(t, func() bool { return s.rdb.Exists(t.Context(), "there").Val() == 1 })
-	require.Equal(t, []string{"there"}, s.rdb.Keys(t.Context(), "*").Val())
-	require.InDelta(t, 30*time.Second, s.rdb.TTL(t.Context(), "there").Val(), float64(20*time.Second))
-	require.JSONEq(t, answer, s.rdb.LPop(t.Context(), "there").Val())
+	servicetest.Eventually(t, func() bool { return s.rdb.Exists(t.Context(), "last").Val() == 1 })
+	require.ElementsMatch(t, slices.Collect(maps.Keys(answers)), s.rdb.Keys(t.Context(), "*").Val())
+	for list, answer := range answers {
+		require.InDelta(t, 30*time.Second, s.rdb.TTL(t.Context(), list).Val(), float64(20*time.Second))
+		require.JSONEq(t, answer, s.rdb.LPop(t.Context(), list).Val())
+		require.Zero(t, s.rdb.LLen(t.Context(), list).Val())
+	}
 }
 
-// odd publishes requests of which one has its answer in the queue that its id names.
+// odd publishes requests that have no answer, and others whose addresses and correlation ids
+// are in their properties or their ids.
 func (s *amqpSite) odd(t *testing.T) {
 	channel := s.channel(t)
 	for _, text := range unaddressed {
@@ -56,9 +81,26 @@ func (s *amqpSite) odd(t *testing.T) {
 	answers, err := channel.ConsumeWithContext(t.Context(), replies.Name, "", true, true, false, false, nil)
 	require.NoError(t, err)
 
-	request, answer := answerable(replies.Name)
-	s.publish(t, channel, amqp.Publishing{Body: []byte(request)})
-	require.JSONEq(t, answer, string((<-answers).Body))
+	for _, test := range []struct {
+		id, replyTo, correlation string
+		want                     string // correlation id
+	}{
+		{id: replies.Name, want: replies.Name},
+		{id: "7", replyTo: replies.Name, want: "7"},
+		{id: "7", replyTo: replies.Name, correlation: "8", want: "8"},
+		{id: longID, replyTo: replies.Name},
+	} {
+		for _, kind := range []func(id, members string) (request, answer string){
+			answerable,
+			func(id, members string) (request, answer string) { return batch(members, id) },
+		} {
+			request, answer := kind(test.id, "")
+			s.publish(t, channel, amqp.Publishing{Body: []byte(request), ReplyTo: test.replyTo, CorrelationId: test.correlation})
+			reply := <-answers
+			require.JSONEq(t, answer, string(reply.Body))
+			require.Equal(t, test.want, reply.CorrelationId)
+		}
+	}
 	s.publish(t, channel, amqp.Publishing{Body: []byte("{"), ReplyTo: replies.Name, CorrelationId: "7"})
 	reply := <-answers
 	require.Equal(t, "7", reply.CorrelationId)
@@ -68,36 +110,4 @@ func (s *amqpSite) odd(t *testing.T) {
 func (s *amqpSite) publish(t *testing.T, channel *amqp.Channel, message amqp.Publishing) {
 	t.Helper()
 	require.NoError(t, channel.PublishWithContext(t.Context(), "", s.queue, false, false, message))
-}
-
-// odd posts what is no request, and notifications.
-func (s *httpSite) odd(t *testing.T) {
-	web := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	for body, want := range map[string]string{
-		"{":                             "-32700",
-		strings.Repeat("[", 3000):       "-32700",
-		"\xff":                          "-32700",
-		"[]":                            "-32600",
-		"null":                          "-32600",
-		`{"method":"add","params":[1]}`: "-32600",
-		`{"jsonrpc":"2.0","method":"add","params":[1,5.1],"id":null}`: `"id":null`,
-		`{"jsonrpc":"2.0","method":"add","params":[1,5.1]}`:           "",
-		`{"jsonrpc":"2.0","method":"multiply"}`:                       "",
-	} {
-		response, err := web.Post(s.url(), "application/json", strings.NewReader(body))
-		require.NoError(t, err)
-		got, err := io.ReadAll(response.Body)
-		require.NoError(t, err)
-		require.NoError(t, response.Body.Close())
-		text := strings.ReplaceAll(string(got), " ", "")
-		if want == "" {
-			require.Equal(t, http.StatusNoContent, response.StatusCode)
-			require.Empty(t, text)
-			continue
-		}
-		require.Equal(t, http.StatusOK, response.StatusCode)
-		require.Equal(t, "application/json", response.Header.Get("Content-Type"))
-		require.Contains(t, text, want)
-		require.NotContains(t, text, "result\":null")
-	}
 }

@@ -16,14 +16,17 @@ const examples = ".."
 // exampleCall is what the README's clients are told to call.
 const exampleCall = `add '[1,5.1]'`
 
-// A program is a line of the README that runs an example.
+// A program is a command of the README that runs an example.
 type program struct {
-	command                   string // the line
+	command                   string
 	file                      string // in the folder of the examples
 	language, transport, role string // such as ruby, redis, client
 }
 
-var programLine = regexp.MustCompile(`(?m)^\w+ ((ruby|python|node)/(redis|amqp|http)_(client|server)\.\w+)(?: .*)?$`)
+var programCommand = regexp.MustCompile("`\\w+ ((ruby|python|node)/(redis|amqp|http)_(client|server)\\.\\w+)(?: [^`]*)?`")
+
+// programRow is a row of the README's table: a server stands on its left, the client on its right.
+var programRow = regexp.MustCompile("(?m)^\\| `[^`]*_server[^`]*` \\| `[^`]*_client[^`]*` \\|$")
 
 func readme(t *testing.T) string {
 	t.Helper()
@@ -35,8 +38,8 @@ func readme(t *testing.T) string {
 // programs returns the programs that the README tells how to run.
 func programs(t *testing.T) (found []program) {
 	t.Helper()
-	for _, m := range programLine.FindAllStringSubmatch(readme(t), -1) {
-		found = append(found, program{m[0], m[1], m[2], m[3], m[4]})
+	for _, m := range programCommand.FindAllStringSubmatch(readme(t), -1) {
+		found = append(found, program{strings.Trim(m[0], "`"), m[1], m[2], m[3], m[4]})
 	}
 	return found
 }
@@ -46,14 +49,15 @@ func (p program) calling(args string) string {
 	return strings.TrimSuffix(p.command, exampleCall) + args
 }
 
-// The README has a line for each program, and each client calls the same.
+// The README has a command for each program, each client calls the same, and no command of a
+// server stands where that of a client belongs.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(examples, "*", "*_*"))
 	require.NoError(t, err)
 	var there, told []string
 	for _, file := range files {
-		if path := strings.TrimPrefix(filepath.ToSlash(file), examples+"/"); programLine.MatchString("run " + path) {
+		if path := strings.TrimPrefix(filepath.ToSlash(file), examples+"/"); programCommand.MatchString("`run " + path + "`") {
 			there = append(there, path)
 		}
 	}
@@ -62,6 +66,7 @@ func TestReadme(t *testing.T) {
 		require.Equal(t, p.role == "client", strings.HasSuffix(p.command, " "+exampleCall), p.command)
 	}
 	require.Len(t, told, 3*3*2)
+	require.Len(t, programRow.FindAllString(readme(t), -1), 3*3)
 	for _, needed := range install {
 		require.Contains(t, readme(t), "apt-get install "+needed.packages+"\n")
 	}

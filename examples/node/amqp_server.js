@@ -1,7 +1,7 @@
 // Serves calc over RabbitMQ until SIGTERM. Any number of these may serve one queue.
 
 import { connect } from 'amqplib';
-import { answer, isNotification, read } from './calc.js';
+import { answer, read, stringId, wantsAnswer } from './calc.js';
 
 const queue = process.env.QUEUE ?? 'calc';
 const connection = await connect(process.env.BROKER_URL);
@@ -13,15 +13,15 @@ if (!exists) await channel.assertQueue(queue, { durable: true }); // or created
 await channel.prefetch(16);
 
 await channel.consume(queue, (delivery) => {
-  const { replyTo, correlationId } = delivery.properties;
-  const request = read(delivery.content);
-  const replyQueue = replyTo ?? request.id;
-  if (typeof replyQueue === 'string' || isNotification(request)) {
-    const text = answer(request);
-    const properties = { correlationId, contentType: 'application/json' };
-    if (text !== undefined) channel.sendToQueue(replyQueue, Buffer.from(text), properties);
-  } else {
+  const message = read(delivery.content);
+  const id = stringId(message); // stands for a property that is missing
+  const replyQueue = delivery.properties.replyTo || id;
+  if ([undefined, queue].includes(replyQueue) && wantsAnswer(message)) {
     console.error('no reply queue:', delivery.content.toString());
+  } else {
+    const text = answer(message);
+    const properties = { correlationId: delivery.properties.correlationId || id, contentType: 'application/json' };
+    if (text !== undefined) channel.sendToQueue(replyQueue, Buffer.from(text), properties);
   }
   channel.ack(delivery); // only now: if this server dies before, another runs the request
 });

@@ -11,18 +11,43 @@ const methods = new Map([['add', add]]);
 
 const unreadable = {}; // stands for a text that is not JSON
 
-// Returns the request that a text holds: always an object, if perhaps one that answer refuses.
+// Returns the message that a text holds: a request, or a batch, which is an array of requests. Each
+// request is an object, if perhaps one that answer refuses.
 export function read(text) {
   try {
-    const request = JSON.parse(text);
-    return typeof request === 'object' && request !== null ? request : { id: null };
+    const message = JSON.parse(text);
+    const batch = Array.isArray(message) && message.length > 0;
+    return batch ? message.map(asRequest) : asRequest(message);
   } catch {
     return unreadable;
   }
 }
 
+function asRequest(value) {
+  return value instanceof Object && !Array.isArray(value) ? value : {};
+}
+
+// Returns the requests of a message: one, or those of a batch.
+export function requests(message) {
+  return [message].flat();
+}
+
+// Returns the first string id in a message.
+export function stringId(message) {
+  return address(...requests(message).map((request) => request.id));
+}
+
+// Returns the first that may name a reply list or queue: a string of 1 to 255 bytes.
+export function address(...names) {
+  return names.find((name) => typeof name === 'string' && name !== '' && Buffer.byteLength(name) <= 255);
+}
+
+export function wantsAnswer(message) {
+  return !requests(message).every(isNotification);
+}
+
 // A request without an id is a notification. An id of null is an id.
-export function isNotification(request) {
+function isNotification(request) {
   return isValid(request) && request.id === undefined;
 }
 
@@ -30,8 +55,14 @@ function isValid(request) {
   return request.jsonrpc === '2.0' && typeof request.method === 'string';
 }
 
-// Runs a request and returns the text of the response. A notification has none, not even if it fails.
-export function answer(request) {
+// Runs a message and returns the text of the answer: undefined if it wants none, not even if it fails.
+export function answer(message) {
+  const texts = requests(message).map(respond).filter((text) => text !== undefined);
+  if (!Array.isArray(message)) return texts[0];
+  return texts.length > 0 ? `[${texts.join(',')}]` : undefined;
+}
+
+function respond(request) {
   const response = { jsonrpc: '2.0', id: request.id ?? null, ...outcome(request) };
   return isNotification(request) ? undefined : JSON.stringify(response);
 }

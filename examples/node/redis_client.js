@@ -6,7 +6,9 @@ import { createClient } from 'redis';
 const [method, params, notify] = process.argv.slice(2);
 const redis = await createClient({ url: process.env.BROKER_URL }).connect();
 const request = { jsonrpc: '2.0', method, params: JSON.parse(params) };
-const id = randomUUID(); // no other client's, for it names the reply list, too
+// No other client has this id. It names the reply list as well, for servers that know no reply_to.
+// ACLs allow the lists that begin so.
+const id = `jsonrpc2:reply:${randomUUID()}`;
 if (!notify) {
   const [seconds] = await redis.sendCommand(['TIME']);
   const deadline = (Number(seconds) + 30) * 1000; // when this client gives up, by the clock of Redis

@@ -1,7 +1,7 @@
 // Serves calc over Redis until SIGTERM. Any number of these may serve one queue.
 
 import { createClient } from 'redis';
-import { answer, isNotification, read } from './calc.js';
+import { address, answer, read, requests, stringId, wantsAnswer } from './calc.js';
 
 const queue = process.env.QUEUE ?? 'calc';
 const redis = await createClient({ url: process.env.BROKER_URL }).connect();
@@ -13,16 +13,17 @@ while (!stopping) {
   const popped = await redis.brPop(queue, 1); // the oldest request, or null after a second
   if (!popped) continue;
 
-  const request = read(popped.element);
-  const replyList = [request.reply_to, request.id].find((name) => typeof name === 'string' && name !== queue);
-  if (replyList === undefined && !isNotification(request)) {
+  const message = read(popped.element);
+  const [first] = requests(message); // whose reply_to and deadline_ms count for a whole batch
+  const replyList = address(first.reply_to, stringId(message));
+  if ([undefined, queue].includes(replyList) && wantsAnswer(message)) {
     console.error('no reply list:', popped.element);
     continue;
   }
   const [seconds] = await redis.sendCommand(['TIME']); // deadlines are by the clock of Redis
-  if (request.deadline_ms < seconds * 1000) continue; // nobody waits any more
+  if (Number.isInteger(first.deadline_ms) && first.deadline_ms < seconds * 1000) continue; // nobody waits any more
 
-  const text = answer(request);
+  const text = answer(message);
   if (text === undefined) continue;
   await redis.multi()
     .rPush(replyList, text)

@@ -26,14 +26,13 @@ for delivery, properties, text in channel.consume(queue, inactivity_timeout=1):
         break
     if delivery is None:  # after a second without a request
         continue
-    request = calc.read(text)
-    reply_queue = properties.reply_to or request.get("id")
-    if isinstance(reply_queue, str) or calc.is_notification(request):
-        answer = calc.answer(request)
-        reply = pika.BasicProperties(correlation_id=properties.correlation_id, content_type="application/json")
-        if answer:
-            channel.basic_publish("", reply_queue, answer, reply)
-    else:
+    message = calc.read(text)
+    id = calc.string_id(message)  # stands for a property that is missing
+    reply_queue = properties.reply_to or id
+    if reply_queue in (None, queue) and calc.wants_answer(message):
         print("no reply queue:", text, file=sys.stderr)
+    elif answer := calc.answer(message):
+        reply = pika.BasicProperties(correlation_id=properties.correlation_id or id, content_type="application/json")
+        channel.basic_publish("", reply_queue, answer, reply)
     channel.basic_ack(delivery.delivery_tag)  # only now: if this server dies before, another runs the request
 connection.close()  # the broker gives what is not acknowledged to another server

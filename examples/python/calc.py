@@ -18,12 +18,44 @@ UNREADABLE = {}  # stands for a text that is not JSON
 
 
 def read(text):
-    """Returns the request that a text holds: always a dict, if perhaps one that answer refuses."""
+    """Returns the message that a text holds: a request, or a batch, which is a list of requests. Each
+    request is a dict, if perhaps one that answer refuses."""
     try:
-        request = json.loads(text)
+        message = json.loads(text)
     except (ValueError, RecursionError):
         return UNREADABLE
-    return request if isinstance(request, dict) else {"id": None}
+    batch = isinstance(message, list) and len(message) > 0
+    return [as_request(item) for item in message] if batch else as_request(message)
+
+
+def as_request(value):
+    return value if isinstance(value, dict) else {}
+
+
+def requests(message):
+    """Returns the requests of a message: one, or those of a batch."""
+    return message if isinstance(message, list) else [message]
+
+
+def string_id(message):
+    """Returns the first string id in a message."""
+    return address(*[request.get("id") for request in requests(message)])
+
+
+def address(*names):
+    """Returns the first that may name a reply list or queue: a string of 1 to 255 bytes."""
+    return next(filter(is_address, names), None)
+
+
+def is_address(name):
+    try:
+        return isinstance(name, str) and 0 < len(name.encode()) < 256
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+
+
+def wants_answer(message):
+    return not all(is_notification(request) for request in requests(message))
 
 
 def is_notification(request):
@@ -35,8 +67,15 @@ def is_valid(request):
     return request.get("jsonrpc") == "2.0" and isinstance(request.get("method"), str)
 
 
-def answer(request):
-    """Runs a request and returns the text of the response. A notification has none, not even if it fails."""
+def answer(message):
+    """Runs a message and returns the text of the answer: None if it wants none, not even if it fails."""
+    texts = [text for text in map(respond, requests(message)) if text]
+    if not texts:
+        return None
+    return "[" + ",".join(texts) + "]" if isinstance(message, list) else texts[0]
+
+
+def respond(request):
     response = {"jsonrpc": "2.0", "id": request.get("id")}
     try:
         text = json.dumps(response | outcome(request), allow_nan=False)

@@ -11,7 +11,9 @@ method, params, *notify = sys.argv[1:]
 broker = redis.Redis.from_url(os.environ["BROKER_URL"])
 request = {"jsonrpc": "2.0", "method": method, "params": json.loads(params)}
 if not notify:
-    id = str(uuid.uuid4())  # no other client's, for it names the reply list, too
+    # No other client has this id. It names the reply list as well, for servers that know no reply_to.
+    # ACLs allow the lists that begin so.
+    id = f"jsonrpc2:reply:{uuid.uuid4()}"
     deadline = (broker.time()[0] + 30) * 1000  # when this client gives up, by the clock of Redis
     request.update(id=id, reply_to=id, deadline_ms=deadline)
 broker.lpush(os.environ.get("QUEUE", "calc"), json.dumps(request))

@@ -20,16 +20,16 @@ while not stop.is_set():
     popped = broker.brpop(queue, timeout=1)  # the oldest request, or None after a second
     if not popped:
         continue
-    request = calc.read(popped[1])
-    names = [request.get("reply_to"), request.get("id")]
-    reply_list = next((name for name in names if isinstance(name, str) and name != queue), None)
-    if reply_list is None and not calc.is_notification(request):
+    message = calc.read(popped[1])
+    first = calc.requests(message)[0]  # whose reply_to and deadline_ms count for a whole batch
+    reply_list = calc.address(first.get("reply_to"), calc.string_id(message))
+    if reply_list in (None, queue) and calc.wants_answer(message):
         print("no reply list:", popped[1], file=sys.stderr)
         continue
-    deadline = request.get("deadline_ms")  # by the clock of Redis
+    deadline = first.get("deadline_ms")  # by the clock of Redis
     if isinstance(deadline, int) and deadline < broker.time()[0] * 1000:
         continue  # nobody waits any more
-    answer = calc.answer(request)
+    answer = calc.answer(message)
     if answer:
         transaction = broker.pipeline()
         transaction.rpush(reply_list, answer)

@@ -14,14 +14,15 @@ channel = connection.create_channel
 channel.prefetch(16)
 
 channel.queue(queue, durable: true, passive: exists).subscribe(manual_ack: true) do |delivery, properties, text|
-  request = Calc.read(text)
-  reply_queue = properties.reply_to || request['id']
-  if reply_queue.is_a?(String) || Calc.notification?(request)
-    answer = Calc.answer(request)
-    reply = { routing_key: reply_queue, correlation_id: properties.correlation_id, content_type: 'application/json' }
-    channel.default_exchange.publish(answer, reply) if answer
-  else
+  message = Calc.read(text)
+  id = Calc.string_id(message) # stands for a property that is missing
+  reply_queue = Calc.address(properties.reply_to, id)
+  if [nil, queue].include?(reply_queue) && Calc.wants_answer?(message)
     warn "no reply queue: #{text}"
+  elsif (answer = Calc.answer(message))
+    correlation_id = Calc.address(properties.correlation_id, id)
+    reply = { routing_key: reply_queue, correlation_id: correlation_id, content_type: 'application/json' }
+    channel.default_exchange.publish(answer, reply)
   end
   channel.ack(delivery.delivery_tag) # only now: if this server dies before, another runs the request
 end

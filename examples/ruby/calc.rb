@@ -18,12 +18,37 @@ module Calc
 
   UNREADABLE = {}.freeze # stands for a text that is not JSON
 
-  # Returns the request that a text holds: always an object, if perhaps one that answer refuses.
+  # Returns the message that a text holds: a request, or a batch, which is an array of requests. Each
+  # request is an object, if perhaps one that answer refuses.
   def read(text)
-    request = JSON.parse(text.dup.force_encoding('UTF-8').scrub)
-    request.is_a?(Hash) ? request : { 'id' => nil }
+    message = JSON.parse(text.dup.force_encoding('UTF-8').scrub)
+    batch = message.is_a?(Array) && !message.empty?
+    batch ? message.map { |item| as_request(item) } : as_request(message)
   rescue JSON::ParserError
     UNREADABLE
+  end
+
+  def as_request(value)
+    value.is_a?(Hash) ? value : {}
+  end
+
+  # Returns the requests of a message: one, or those of a batch.
+  def requests(message)
+    [message].flatten(1)
+  end
+
+  # Returns the first string id in a message.
+  def string_id(message)
+    address(*requests(message).map { |request| request['id'] })
+  end
+
+  # Returns the first that may name a reply list or queue: a string of 1 to 255 bytes.
+  def address(*names)
+    names.find { |name| name.is_a?(String) && name.bytesize.between?(1, 255) }
+  end
+
+  def wants_answer?(message)
+    !requests(message).all? { |request| notification?(request) }
   end
 
   # A request without an id is a notification. An id of null is an id.
@@ -35,8 +60,15 @@ module Calc
     request['jsonrpc'] == '2.0' && request['method'].is_a?(String)
   end
 
-  # Runs a request and returns the text of the response. A notification has none, not even if it fails.
-  def answer(request)
+  # Runs a message and returns the text of the answer: nil if it wants none, not even if it fails.
+  def answer(message)
+    texts = requests(message).filter_map { |request| respond(request) }
+    return texts.first unless message.is_a?(Array)
+
+    "[#{texts.join(',')}]" unless texts.empty?
+  end
+
+  def respond(request)
     response = { jsonrpc: '2.0', id: request['id'], **outcome(request) }
     JSON.generate(response) unless notification?(request)
   rescue JSON::GeneratorError # JSON has no infinity

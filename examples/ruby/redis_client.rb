@@ -10,7 +10,9 @@ method, params, notify = ARGV
 redis = Redis.new(url: ENV.fetch('BROKER_URL'))
 request = { jsonrpc: '2.0', method: method, params: JSON.parse(params) }
 unless notify
-  id = SecureRandom.uuid # no other client's, for it names the reply list, too
+  # No other client has this id. It names the reply list as well, for servers that know no reply_to.
+  # ACLs allow the lists that begin so.
+  id = "jsonrpc2:reply:#{SecureRandom.uuid}"
   deadline = (redis.time.first + 30) * 1000 # when this client gives up, by the clock of Redis
   request.update(id: id, reply_to: id, deadline_ms: deadline)
 end

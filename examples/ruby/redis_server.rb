@@ -16,14 +16,15 @@ until stopping
   _, text = redis.brpop(queue, timeout: 1) # the oldest request, or nil after a second
   next unless text
 
-  request = Calc.read(text)
-  reply_list = request.values_at('reply_to', 'id').find { |name| name.is_a?(String) && name != queue }
-  next warn "no reply list: #{text}" unless reply_list || Calc.notification?(request)
+  message = Calc.read(text)
+  first = Calc.requests(message).first # whose reply_to and deadline_ms count for a whole batch
+  reply_list = Calc.address(first['reply_to'], Calc.string_id(message))
+  next warn "no reply list: #{text}" if [nil, queue].include?(reply_list) && Calc.wants_answer?(message)
 
-  deadline = request['deadline_ms'] # by the clock of Redis
+  deadline = first['deadline_ms'] # by the clock of Redis
   next if deadline.is_a?(Integer) && deadline < redis.time.first * 1000 # nobody waits any more
 
-  answer = Calc.answer(request)
+  answer = Calc.answer(message)
   next unless answer
 
   redis.multi do |transaction|
