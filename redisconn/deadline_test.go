@@ -152,7 +152,12 @@ func TestDeadlineOfStrangers(t *testing.T) {
 		_, deadline := next(t, server)
 		require.WithinDuration(t, now.Add(d), deadline, clockError)
 	}
-	for _, odd := range []string{"0", "-5", "1.5", `"5"`, "null", "{}", "99999999999999999999"} {
+	for _, float := range []string{"%d.5", "%d000e-3"} {
+		push(t, rdb, withDeadline(fmt.Sprintf(float, now.Add(time.Hour).UnixMilli())))
+		_, deadline := next(t, server)
+		require.WithinDuration(t, now.Add(time.Hour), deadline, clockError, float)
+	}
+	for _, odd := range []string{"0", "-5", "0.5", `"5"`, "null", "{}", "99999999999999999999"} {
 		push(t, rdb, withDeadline(odd))
 		_, deadline := next(t, server)
 		require.Zero(t, deadline, odd)
