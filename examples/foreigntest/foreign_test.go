@@ -47,6 +47,10 @@ func TestExamples(t *testing.T) {
 			}
 		})
 	}
+	t.Run("rights", func(t *testing.T) {
+		t.Parallel()
+		testRights(t, w)
+	})
 	for transport, programs := range clients {
 		t.Run(transport+"/clients", func(t *testing.T) {
 			t.Parallel()
