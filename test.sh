@@ -78,7 +78,7 @@ step the simulation of at least once, "$histories" histories
 GOGC=2000 go test -count=1 -timeout=20m ./redisconn/internal/hold/sim -run 'TestHistories$' -histories "$histories"
 
 step tests with the next encoding/json
-GOEXPERIMENT=jsonv2 go test -count=1 -timeout=30m . ./httpconn
+GOEXPERIMENT=jsonv2 go test -count=1 -run='Params|Strict|Transcript|Decode|Encode|Reply|Batch|Meta|Fuzz|Spec' . ./internal/spectest
 
 step the modules beside this one
 check() {
@@ -96,7 +96,7 @@ echo "$demo"
 grep -qF '1 + 5.1 = 6.1' <<<"$demo"
 
 step benchmarks
-(cd benchmarks && go vet ./... && go test -race -count=1 ./... && go run . -quick -rows "vs (stdlib gob|best loop|powerman|hand-written)")
+(cd benchmarks && go vet ./... && go test -race -count=1 ./... && go run . -quick -rows "vs (stdlib gob|best loop|powerman)")
 go test -run='^$' -bench=. -benchtime=1000x .
 
 step fuzzing, "$fuzztime" each
