@@ -3,8 +3,8 @@
 # them. What it installs: redis-server and rabbitmq-server, which the tests start
 # privately; Ruby, Python and Node.js with npm, with their clients for both, for the
 # examples; curl; Prometheus and foreman, which the tests of promrpc and examples/shop
-# start; a C compiler for the race detector. FAULTS=all makes the faults that
-# take long, too: see internal/faulttest.
+# start; systemd, which checks a unit of the docs; a C compiler for the race detector.
+# FAULTS=all makes the faults that take long, too: see internal/faulttest.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -24,6 +24,7 @@ missing() {
 	command -v npm >/dev/null || echo npm
 	command -v promtool >/dev/null && command -v prometheus >/dev/null || echo prometheus
 	command -v foreman >/dev/null || echo ruby-foreman
+	command -v systemd-analyze >/dev/null || echo systemd
 	command -v ruby >/dev/null || echo ruby
 	for library in redis bunny sinatra/base webrick; do # sinatra itself would serve
 		ruby -e "require '$library'" 2>/dev/null || echo "ruby-${library%/*}"
