@@ -2,10 +2,10 @@ package foreigntest
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/micromessaging/jsonrpc2/internal/child"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
@@ -55,37 +56,31 @@ func (w workspace) command(ctx context.Context, line string, env ...string) *exe
 	return cmd
 }
 
-// A process is a program that runs. It is killed when the test binary ends, in whatever
-// way.
+// A process is a program that runs. On Linux it is killed when the test binary ends.
 type process struct {
 	cmd            *exec.Cmd
-	done           chan struct{} // closed when the program has ended
-	err            error         // how it ended; set when done is closed
+	done           <-chan struct{} // closed when the program has ended
 	stdout, stderr servicetest.LogBook
 }
 
-// launch starts a program that the end of ctx ends.
+// launch starts a program that the end of ctx ends. If it can't be started, stderr says why.
 func (w workspace) launch(ctx context.Context, line string, env []string) *process {
-	p := &process{cmd: w.command(ctx, "exec "+line, env...), done: make(chan struct{})}
+	p := &process{cmd: w.command(ctx, "exec "+line, env...)}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	p.cmd.SysProcAttr = dieWithParent()
-	go p.mind()
+	var err error
+	if p.done, err = child.Start(p.cmd); err != nil {
+		never := make(chan struct{})
+		close(never)
+		p.done = never
+		fmt.Fprintln(&p.stderr, err)
+	}
 	return p
-}
-
-// mind runs the program. It keeps its thread all the while, because Linux sends the
-// parent-death signal when the thread that forked ends, not only when the whole parent does.
-func (p *process) mind() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer close(p.done)
-	p.err = p.cmd.Run()
 }
 
 // succeeded reports whether the program has ended with exit status 0.
 func (p *process) succeeded() bool {
 	<-p.done
-	return p.err == nil || p.cmd.ProcessState != nil && p.cmd.ProcessState.Success() // if stopped by the end of its ctx
+	return p.cmd.ProcessState != nil && p.cmd.ProcessState.Success()
 }
 
 // An outcome is what came of a client.
@@ -116,7 +111,7 @@ func (w workspace) start(t *testing.T, line string, env []string) *server {
 		cancel()
 		<-s.done
 		if t.Failed() {
-			t.Logf("%s: %v\n%s", line, s.err, s.stderr.String())
+			t.Logf("%s: %v\n%s", line, s.cmd.ProcessState, s.stderr.String())
 		}
 	})
 	servicetest.Eventually(t, func() bool {

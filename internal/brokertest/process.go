@@ -8,10 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"syscall"
 
 	"go.uber.org/goleak"
+
+	"github.com/micromessaging/jsonrpc2/internal/child"
 )
 
 // portTaken matches what the brokers print when they can't bind a port.
@@ -21,8 +22,8 @@ var portTaken = regexp.MustCompile(`(?i)address already in use|eaddrinuse|alread
 // when the test binary ends.
 type process struct {
 	cmd  *exec.Cmd
-	log  string        // the file
-	done chan struct{} // closed when the program has exited
+	log  string          // the file
+	done <-chan struct{} // closed when the program has exited
 }
 
 // startProcess starts cmd with its output in a new file log.
@@ -34,32 +35,17 @@ func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 	defer out.Close()
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = ownGroup()
-	p := &process{cmd: cmd, log: log, done: make(chan struct{})}
-	started := make(chan error)
-	go p.mind(started)
-	if err := <-started; err != nil {
+	p := &process{cmd: cmd, log: log}
+	if p.done, err = child.Start(cmd); err != nil {
 		return nil, fmt.Errorf("brokertest: starting %s: %w", p.name(), err)
 	}
 	return p, nil
 }
 
-// mind starts the program and waits for its end. It keeps its thread until then: Linux sends
-// the parent-death signal when the thread that forked ends, not when the whole process does.
-func (p *process) mind(started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer close(p.done)
-	err := p.cmd.Start()
-	started <- err
-	if err == nil {
-		_ = p.cmd.Wait() // ProcessState has the outcome
-	}
-}
-
 // IgnoreProcesses makes goleak ignore the goroutines that wait for running brokers. It is for
 // checks that are made while the node of [SharedRabbitMQ] runs.
 func IgnoreProcesses() goleak.Option {
-	return goleak.IgnoreAnyFunction("github.com/micromessaging/jsonrpc2/internal/brokertest.(*process).mind")
+	return goleak.IgnoreAnyFunction("github.com/micromessaging/jsonrpc2/internal/child.mind")
 }
 
 func (p *process) name() string { return filepath.Base(p.cmd.Path) }

@@ -15,11 +15,8 @@ const (
 	resume  = syscall.SIGCONT
 )
 
-// ownGroup keeps a terminal's signals, such as that of Ctrl-C, from a child. It also makes the
-// kernel kill the child when the thread that started it ends.
-func ownGroup() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-}
+// ownGroup keeps a terminal's signals, such as that of Ctrl-C, from a child.
+func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // descendants returns the process ids of the children of pid, of theirs, and
 // so on.

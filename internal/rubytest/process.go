@@ -9,10 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/micromessaging/jsonrpc2/internal/child"
 )
 
 const install = "apt-get install ruby ruby-redis ruby-bunny ruby-sinatra ruby-webrick"
@@ -24,22 +25,20 @@ var scripts embed.FS
 type Process struct {
 	cmd    *exec.Cmd
 	cancel context.CancelFunc
-	done   chan struct{} // closed when the script has ended
-	stderr bytes.Buffer  // complete when done is closed
+	done   <-chan struct{} // closed when the script has ended
+	stderr bytes.Buffer    // complete when done is closed
 }
 
 // launch starts a script. The end of ctx ends it by SIGTERM, or by SIGKILL after stopTimeout.
 func launch(ctx context.Context, t testing.TB, stdout io.Writer, script string, args []string) *Process {
 	t.Helper()
 	args = append([]string{filepath.Join(unpack(t), script)}, args...)
-	p := &Process{cmd: exec.CommandContext(ctx, "ruby", args...), done: make(chan struct{})}
+	p := &Process{cmd: exec.CommandContext(ctx, "ruby", args...)}
 	p.cmd.Stdout, p.cmd.Stderr = stdout, &p.stderr
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = stopTimeout
-	p.cmd.SysProcAttr = dieWithParent()
-	started := make(chan error)
-	go p.mind(started)
-	if err := <-started; err != nil {
+	var err error
+	if p.done, err = child.Start(p.cmd); err != nil {
 		t.Fatalf("rubytest: %v: %s", err, install)
 	}
 	return p
@@ -57,19 +56,6 @@ func unpack(t testing.TB) (dir string) {
 		t.Fatalf("rubytest: %v", err)
 	}
 	return dir
-}
-
-// mind starts the script and waits for its end. It keeps its thread until then: Linux sends
-// the parent-death signal when the thread that forked ends, not when the whole process does.
-func (p *Process) mind(started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer close(p.done)
-	err := p.cmd.Start()
-	started <- err
-	if err == nil {
-		_ = p.cmd.Wait() // ProcessState has the outcome
-	}
 }
 
 // checkInstalled fails the test if the script ended because a library is missing.
