@@ -109,7 +109,7 @@ func TestRedisDiskFull(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	s := newRedisSite(t, brokertest.StartRedis(t, "--dir", dir))
-	tr := &trial{name: "Redis can't save its data", site: s, timeout: 5 * time.Second, allow: allowed{failed: many}}
+	tr := &trial{name: "Redis can't save its data", site: s, timeout: 15 * time.Second, allow: allowed{failed: many}}
 	tr.run(t, func() {
 		require.NoError(t, os.Remove(dir))
 		s.do(t, "config", "set", "save", "3600 1")
