@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 		serveProcess()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(brokertest.Main(m))
 }
 
 const (

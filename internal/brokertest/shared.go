@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/pprof"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -62,8 +64,8 @@ func Shutdown() error {
 	return err
 }
 
-// Main returns m with a Run that calls [Shutdown] after the tests. It is for goleak's
-// VerifyTestMain, or for
+// Main returns m with a Run that calls [Shutdown] after the tests, and waits until go-redis
+// has noticed that its clients are closed. It is for goleak's VerifyTestMain, or for
 //
 //	os.Exit(brokertest.Main(m).Run())
 func Main(m *testing.M) interface{ Run() int } { return main{m} }
@@ -72,9 +74,24 @@ type main struct{ tests *testing.M }
 
 func (m main) Run() int {
 	code := m.tests.Run()
-	if err := Shutdown(); err != nil {
+	err := errors.Join(Shutdown(), poll(nil, goRedisDials))
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return max(code, 1)
 	}
 	return code
+}
+
+// goRedisDials returns an error while a goroutine of go-redis dials a Redis that was away. Such
+// a goroutine sleeps for a second at a time, which is longer than goleak waits, and looks only
+// then whether its client is closed.
+func goRedisDials() error {
+	var stacks strings.Builder
+	if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
+		return fmt.Errorf("brokertest: %w", err)
+	}
+	if strings.Contains(stacks.String(), "pool.(*ConnPool).tryDial") {
+		return errors.New("brokertest: go-redis dials for a client that no test has closed")
+	}
+	return nil
 }
