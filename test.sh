@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.9.0
-fuzztime=${FUZZTIME:-5000x} # for each target: a count, or a time such as 10m
+fuzztime=${FUZZTIME:-2000x} # for each target: a count, or a time such as 10m
 histories=${HISTORIES:-25000}
 
 step() { printf '\n== %s\n' "$*"; }

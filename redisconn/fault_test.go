@@ -175,6 +175,8 @@ func newFaulty(t *testing.T, fault fault) *faulty {
 	t.Cleanup(func() { _ = f.admin.Close() })
 	rdb := restricted(t, f.broker, f.admin)
 	f.worker = serve(t, rdb, &redisconn.ListenOptions{Logger: f.server.Logger()})
+	// An announcement that a fault refuses before it is known would be logged besides.
+	servicetest.Eventually(t, func() bool { return f.admin.ZCard(context.Background(), serversKey).Val() == 1 })
 	f.caller = dial(t, rdb, &redisconn.DialOptions{Logger: f.client.Logger()}, 0)
 	return f
 }
