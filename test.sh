@@ -73,7 +73,7 @@ else
 fi
 
 step tests
-go test -race -count=1 -timeout=30m ./redisconn ./... # the one that takes longest begins first
+go test -race -count=1 -parallel=3 -timeout=30m ./redisconn ./... # the one that takes longest begins first
 
 step the simulation of at least once, "$histories" histories
 GOGC=2000 go test -count=1 -timeout=20m ./redisconn/internal/hold/sim -run 'TestHistories$' -histories "$histories"

@@ -37,7 +37,8 @@ var rabbitFailures = []failure{
 	}},
 	{"rabbitmq", "ErrTooLarge", 0, func(t *testing.T, s *Counted) outcome {
 		url := brokertest.SharedRabbitMQ(t).URL()
-		return tooLargeRequest(t, s.onRabbit(t, url), dialRabbit(t, url, t.Name(), nil))
+		other := dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{Declare: &amqpconn.Queue{Plain: true}})
+		return tooLargeRequest(t, s.onRabbit(t, url), other)
 	}},
 	{"rabbitmq", "ErrTimeout", 1, func(t *testing.T, s *Counted) outcome {
 		return timeout(t, s, s.onRabbit(t, brokertest.SharedRabbitMQ(t).URL()))
