@@ -16,12 +16,14 @@ func httpRows() []row {
 		speedRow("calls/s vs powerman/rpc-codec", bound{}, httpOurs.with(64), theirs(httpPowerman, 64)),
 		speedRow("calls/s vs powerman/rpc-codec", atLeast(5), httpBatch.with(64), theirs(httpPowerman, 64)),
 		speedRow("calls/s vs 64 callers", atLeast(0.95), httpOurs.with(512), httpOurs.with(64)),
+		speedRow("calls/s vs 64 callers", bound{}, netHTTP.with(512), netHTTP.with(64)),
 	}
 }
 
 var (
 	httpOurs  = transport{"HTTP", openHTTPOurs(asItIs)}
 	httpBatch = transport{"HTTP with Batch", openHTTPOurs(batch)}
+	netHTTP   = transport{"net/http alone", httpFloor(0)}
 )
 
 // openHTTPOurs returns an opener of our server and our client. around wraps the client's Conn.

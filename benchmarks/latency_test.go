@@ -16,8 +16,10 @@ func TestTailRow(t *testing.T) {
 // Each call of a slow row takes as long as its method.
 func TestSlowRow(t *testing.T) {
 	env := &environment{ctx: t.Context(), effort: effort{rounds: 1, slices: 1}}
-	o, err := slowRow(streamOurs, 256).measure(env)
-	require.NoError(t, err)
-	require.Positive(t, o.value)
-	require.LessOrEqual(t, o.value, 1.0)
+	for _, side := range []transport{slow(streamOurs), slowly("net/http alone", httpFloor(slowness))} {
+		o, err := slowRow(bound{}, side, 256).measure(env)
+		require.NoError(t, err)
+		require.Positive(t, o.value)
+		require.LessOrEqual(t, o.value, 1.0)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -80,27 +81,32 @@ const directReplyTo = "amq.rabbitmq.reply-to"
 // rabbitLoop is a loop as one writes it by hand. The callers share one channel with direct
 // reply-to. The server acknowledges each request when it has answered it.
 func rabbitLoop(env *environment, t *target) error {
-	return openRabbit(env, t, 1, (*rabbitServer).ackEach)
+	return openRabbit(env, t, 1, &rabbitServer{ack: (*rabbitServer).ackEach})
 }
 
 // rabbitNaive is rabbitLoop with a channel for each caller.
 func rabbitNaive(env *environment, t *target) error {
-	return openRabbit(env, t, t.callers, (*rabbitServer).ackEach)
+	return openRabbit(env, t, t.callers, &rabbitServer{ack: (*rabbitServer).ackEach})
 }
 
 // rabbitBest is rabbitLoop with a server that acknowledges many requests at once.
 func rabbitBest(env *environment, t *target) error {
-	return openRabbit(env, t, 1, (*rabbitServer).ackMany)
+	return openRabbit(env, t, 1, &rabbitServer{ack: (*rabbitServer).ackMany})
 }
 
-// openRabbit opens a server that acknowledges by ack, and a client with so many channels.
-func openRabbit(env *environment, t *target, channels int, ack func(*rabbitServer)) error {
+// rabbitSlow is rabbitBest with a method that takes time.
+func rabbitSlow(env *environment, t *target) error {
+	return openRabbit(env, t, 1, &rabbitServer{ack: (*rabbitServer).ackMany, takes: slowness})
+}
+
+// openRabbit opens the server, and a client with so many channels.
+func openRabbit(env *environment, t *target, channels int, server *rabbitServer) error {
 	url, err := env.amqpURL()
 	if err != nil {
 		return err
 	}
 	queue := "benchmarks:" + rand.Text()
-	if err := serveRabbit(t, url, queue, ack); err != nil {
+	if err := server.open(t, url, queue); err != nil {
 		return err
 	}
 	conn, err := dialRabbit(t, url)
@@ -127,15 +133,18 @@ func dialRabbit(t *target, url string) (*amqp.Connection, error) {
 
 // A rabbitServer answers each request on a goroutine of its own.
 type rabbitServer struct {
+	ack   func(*rabbitServer) // acknowledges what is answered
+	takes time.Duration       // by the method
+
 	in, out  *amqp.Channel
 	requests <-chan amqp.Delivery
 	answered chan uint64 // delivery tags of answered requests
 }
 
-// serveRabbit consumes on one connection and publishes on another, as RabbitMQ advises: flow
-// control of publishers then does not stop the consumer.
-func serveRabbit(t *target, url, queue string, ack func(*rabbitServer)) error {
-	s := &rabbitServer{answered: make(chan uint64, rabbitPrefetch)}
+// open consumes on one connection and publishes on another, as RabbitMQ advises: flow control of
+// publishers then does not stop the consumer.
+func (s *rabbitServer) open(t *target, url, queue string) error {
+	s.answered = make(chan uint64, rabbitPrefetch)
 	for _, channel := range []**amqp.Channel{&s.in, &s.out} {
 		conn, err := dialRabbit(t, url)
 		if err != nil {
@@ -156,7 +165,7 @@ func serveRabbit(t *target, url, queue string, ack func(*rabbitServer)) error {
 		return err
 	}
 	t.onClose(func() { _, _ = s.in.QueueDelete(queue, false, false, false) })
-	t.start(func() { ack(s) }, func() {})
+	t.start(func() { s.ack(s) }, func() {})
 	t.start(s.serve, func() { _ = s.in.Cancel(queue, false) })
 	return nil
 }
@@ -172,6 +181,7 @@ func (s *rabbitServer) serve() {
 }
 
 func (s *rabbitServer) answer(d amqp.Delivery) {
+	time.Sleep(s.takes)
 	if _, answer, err := answerLoop(d.Body); err == nil {
 		_ = s.out.Publish("", d.ReplyTo, false, false, amqp.Publishing{
 			ContentType:   d.ContentType,

@@ -10,7 +10,7 @@ import (
 func TestTheirSides(t *testing.T) {
 	env := &environment{ctx: t.Context()}
 	defer env.close()
-	for _, theirs := range []transport{natsMicro, grpcGo, {"best loop", redisBest}, {"wire floor", redisFloor}} {
+	for _, theirs := range []transport{natsMicro, grpcGo, {"stream floor", streamFloor}, netHTTP, {"best loop", redisBest}, {"wire floor", redisFloor}} {
 		t.Run(theirs.name, func(t *testing.T) {
 			target, err := open(env, theirs.with(8))
 			require.NoError(t, err)

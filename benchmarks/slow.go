@@ -22,41 +22,49 @@ func (Slow) Add(args calc.Args, sum *float64) error {
 
 // slow returns a transport like t whose callers call a slow method.
 func slow(t transport) transport {
-	return transport{t.name + " with methods of " + slowness.String(), func(env *environment, target *target) error {
+	return slowly(t.name, func(env *environment, target *target) error {
 		if err := t.open(env, target); err != nil {
 			return err
 		}
 		target.use("Slow.Add")
 		return nil
-	}}
+	})
+}
+
+// slowly returns the transport whose methods are slow by themselves.
+func slowly(name string, o opener) transport {
+	return transport{name + " with methods of " + slowness.String(), o}
 }
 
 // slowRows returns the rows that show whether all places of a server are in use while calls
 // wait for them. The value is the share of the calls per second that so many places can do.
+// Those without a bound show what is left when others do the same by hand.
 func slowRows() []row {
 	return []row{
-		slowRow(streamOurs, jsonrpc2.DefaultMaxInFlight),
-		slowRow(redisOurs, redisPrefetch),
-		slowRow(rabbitOurs, rabbitPrefetch),
-		slowRow(httpOurs, jsonrpc2.DefaultMaxInFlight),
+		slowRow(atLeast(0.9), slow(streamOurs), jsonrpc2.DefaultMaxInFlight),
+		slowRow(atLeast(0.9), slow(redisOurs), redisPrefetch),
+		slowRow(atLeast(0.9), slow(rabbitOurs), rabbitPrefetch),
+		slowRow(bound{}, slowly("RabbitMQ by hand", rabbitSlow), rabbitPrefetch),
+		slowRow(atLeast(0.9), slow(httpOurs), jsonrpc2.DefaultMaxInFlight),
+		slowRow(bound{}, slowly("net/http alone", httpFloor(slowness)), httpFloorPlaces),
 	}
 }
 
 // slowRow calls a side in one long turn: at the beginning and at the end of a turn, not all
 // places are in use.
-func slowRow(t transport, places int) row {
-	ours := slow(t).with(1024)
+func slowRow(b bound, t transport, places int) row {
+	side := t.with(1024)
 	limit := float64(places) / slowness.Seconds()
-	return ours.row("calls/s vs the limit", atLeast(0.9), func(env *environment) (outcome, error) {
-		target, err := warm(env, ours)
+	return side.row("calls/s vs the limit", b, func(env *environment) (outcome, error) {
+		target, err := warm(env, side)
 		if err != nil {
 			return outcome{}, err
 		}
 		defer target.close()
-		turn, err := target.during(env.ctx, time.Duration(env.effort.rounds*env.effort.slices)*sliceOf(ours.callers))
+		turn, err := target.during(env.ctx, time.Duration(env.effort.rounds*env.effort.slices)*sliceOf(side.callers))
 		return outcome{
 			value: turn.rate() / limit,
-			note:  fmt.Sprintf("%d places, ours %.0f/s, limit %.0f/s", places, turn.rate(), limit),
+			note:  fmt.Sprintf("%d places, %.0f/s, limit %.0f/s", places, turn.rate(), limit),
 		}, err
 	})
 }

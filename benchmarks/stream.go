@@ -24,6 +24,8 @@ func streamRows() []row {
 		allocationRow("allocations per call, both sides", bound{}, streamOurs.with(1)),
 		timeRow("time per call vs stdlib gob", atMost(0.42), streamOurs.with(64), theirs(streamGob, 64)),
 		timeRow("time per call vs stdlib gob", atMost(0.9), streamOurs.with(2), theirs(streamGob, 2)),
+		timeRow("time per call vs the floor of net/rpc", bound{}, streamOurs.with(64), theirs(streamFloor, 64)),
+		timeRow("time per call vs the floor of net/rpc", bound{}, streamOurs.with(512), theirs(streamFloor, 512)),
 		timeRow("time per call vs stdlib jsonrpc", bound{}, streamOurs.with(64), theirs(streamJSON, 64)),
 		timeRow("time per call vs powerman/rpc-codec", bound{}, streamOurs.with(64), theirs(streamPowerman, 64)),
 		timeRow("time per call vs creachadair/jrpc2", bound{}, streamOurs.with(64), theirs(streamJrpc2, 64)),
