@@ -90,19 +90,10 @@ func testNotificationIsSent(t *testing.T, transport Transport) {
 		})
 		require.True(t, r.IsNotification())
 		require.NoError(t, conn.WriteRequest(r))
-		receiveSignal(t, sent)
+		receive(t, sent)
 		require.Equal(t, text, receive(t, service.notes))
-		receiveSignal(t, r.Context().Done())
+		receive(t, r.Context().Done())
 		require.True(t, r.GivenUp())
-	}
-}
-
-func receiveSignal(t *testing.T, from <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-from:
-	case <-time.After(patience):
-		require.FailNow(t, "nothing received")
 	}
 }
 

@@ -76,6 +76,7 @@ var tests = []struct {
 	{"DrainGivesBack", testDrainGivesBack, false},
 	{"CloseWhileReading", testCloseWhileReading, false},
 	{"CloseEndsCalls", testCloseEndsCalls, true},
+	{"CloseBesideCalls", testCloseBesideCalls, true},
 	{"ShutdownFinishesCalls", testShutdownFinishesCalls, true},
 	{"WriteAfterClose", testWriteAfterClose, true},
 	{"OpenedOnce", testOpenedOnce, true},

@@ -124,6 +124,32 @@ func testCloseEndsCalls(t *testing.T, transport Transport) {
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 }
 
+// Callers that call while the client is closed all come to an end.
+func testCloseBesideCalls(t *testing.T, transport Transport) {
+	client := newClient(t, transport.Dial(t), patience)
+	serve(t, transport.Listen(t), newEcho(), jsonrpc2.ServerOptions{}).lossy = true
+	callText(t, client, "it works")
+	const callers = 8
+	called, callErrs := make(chan struct{}, callers), make(chan error, callers)
+	for range callers {
+		go func() {
+			_, err := jsonrpc2.Call[string](t.Context(), client, "Echo.Text", "x")
+			called <- struct{}{}
+			for err == nil {
+				_, err = jsonrpc2.Call[string](t.Context(), client, "Echo.Text", "x")
+			}
+			callErrs <- err
+		}()
+	}
+	for range callers {
+		receive(t, called)
+	}
+	require.NoError(t, client.Close())
+	for range callers {
+		require.NotErrorIs(t, receive(t, callErrs), jsonrpc2.ErrTimeout)
+	}
+}
+
 // Shutdown waits for the answers of the calls under way, and refuses new ones.
 func testShutdownFinishesCalls(t *testing.T, transport Transport) {
 	client := newClient(t, transport.Dial(t), patience)

@@ -98,15 +98,14 @@ func callText(t *testing.T, client *rpc.Client, text string) {
 	require.Equal(t, text, got)
 }
 
-func receive(t *testing.T, from <-chan string) string {
+func receive[T any](t testing.TB, from <-chan T) (item T) {
 	t.Helper()
 	select {
-	case s := <-from:
-		return s
+	case item = <-from:
 	case <-time.After(patience):
 		require.FailNow(t, "nothing received")
-		return ""
 	}
+	return item
 }
 
 // readRequest reads one message.

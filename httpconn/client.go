@@ -76,7 +76,8 @@ type ClientConn struct {
 	closed    chan struct{} // closed by Close when the workers have ended
 
 	workers sync.WaitGroup
-	idle    atomic.Int64 // workers that wait for a request
+	idle    atomic.Int64           // workers that wait for a request
+	handed  chan *jsonrpc2.Request // has no room: an idle worker receives its next request
 }
 
 var _ jsonrpc2.ClientConn = (*ClientConn)(nil)
@@ -101,10 +102,11 @@ func Dial(url string, opts *DialOptions) (*ClientConn, error) {
 		header:  opts.Header,
 		maxBody: jsonrpc2.DefaultMaxMessageSize,
 		replies: make(chan jsonrpc2.Reply),
-		pending: newPending(atOnce),
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
+		handed:  make(chan *jsonrpc2.Request),
 	}
+	c.pending = newPending(atOnce, c.start)
 	c.client, c.own = newClient(opts.Client, atOnce)
 	c.do = c.client.Do
 	if c.own { // such a client has no cookies, no Timeout, and follows no redirects
@@ -161,14 +163,19 @@ func (c *ClientConn) Open(s jsonrpc2.Settings) error {
 
 // WriteRequest implements jsonrpc2.ClientConn.
 func (c *ClientConn) WriteRequest(r *jsonrpc2.Request) error {
-	unattended, err := c.pending.add(r)
-	switch {
-	case err != nil:
+	if err := c.pending.add(r); err != nil {
 		return fmt.Errorf("%w: %s", err, c.where)
-	case unattended:
-		c.workers.Go(func() { c.work(r) })
 	}
 	return nil
+}
+
+// start hands a request to an idle worker or else to a new one.
+func (c *ClientConn) start(r *jsonrpc2.Request) {
+	select {
+	case c.handed <- r:
+	default:
+		c.workers.Go(func() { c.work(r) })
+	}
 }
 
 // work is a worker: it sends one request after the other. When there is none it waits, if few
@@ -185,7 +192,7 @@ func (c *ClientConn) work(r *jsonrpc2.Request) {
 			return
 		}
 		select {
-		case r = <-c.pending.idle:
+		case r = <-c.handed:
 			c.idle.Add(-1)
 		case <-c.closing:
 			return

@@ -559,6 +559,28 @@ func TestCloseOfAnIdleConn(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
+// A request that is accepted beside Close is posted before Close returns, or never.
+func TestCloseBesideWrites(t *testing.T) {
+	t.Parallel()
+	for range 2000 {
+		var closed atomic.Bool
+		conn := connect(t, "http://h/calc", &httpconn.DialOptions{Client: &http.Client{
+			Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+				assert.False(t, closed.Load())
+				return nil, io.EOF
+			}),
+		}})
+		require.NoError(t, conn.Open(jsonrpc2.Settings{MessageSize: jsonrpc2.DefaultMaxMessageSize, Lost: func([]byte, error) {}}))
+		var writers sync.WaitGroup
+		for range 4 {
+			writers.Go(func() { _ = conn.WriteRequest(jsonrpc2.NewRequest(t.Context(), []byte(add), jsonrpc2.Hooks{})) })
+		}
+		require.NoError(t, conn.Close())
+		closed.Store(true)
+		writers.Wait()
+	}
+}
+
 func TestOverloaded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, running := hanging(t)

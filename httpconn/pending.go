@@ -15,7 +15,10 @@ const maxWaiting = 16 << 20 // bytes of pending requests
 // are posted at once; the others wait in the order in which they came.
 type pending struct {
 	atOnce int
-	idle   chan *jsonrpc2.Request // an idle worker receives its next request; has no room
+
+	// start hands a request to a worker. It is called with mu held, and never after close:
+	// whoever has called close can wait for the workers.
+	start func(*jsonrpc2.Request)
 
 	mu       sync.Mutex // protects following
 	closed   bool
@@ -34,15 +37,14 @@ const (
 	posted             // something may have been sent
 )
 
-func newPending(atOnce int) *pending {
-	return &pending{atOnce: atOnce, idle: make(chan *jsonrpc2.Request), all: make(map[*jsonrpc2.Request]fate)}
+func newPending(atOnce int, start func(*jsonrpc2.Request)) *pending {
+	return &pending{atOnce: atOnce, start: start, all: make(map[*jsonrpc2.Request]fate)}
 }
 
-// add accepts a request. It hands the request to an idle worker or, if atOnce workers have
-// one, lets it wait. Else it reports true: the caller has to start a worker for the request.
-// It fails with net.ErrClosed after close, and with ErrOverloaded if too many bytes are
+// add accepts a request. It hands the request to a worker or, if atOnce workers have one, lets
+// it wait. It fails with net.ErrClosed after close, and with ErrOverloaded if too many bytes are
 // pending.
-func (p *pending) add(r *jsonrpc2.Request) (unattended bool, err error) {
+func (p *pending) add(r *jsonrpc2.Request) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bytes+len(r.Body) > maxWaiting {
@@ -50,9 +52,9 @@ func (p *pending) add(r *jsonrpc2.Request) (unattended bool, err error) {
 	}
 	switch {
 	case p.closed:
-		return false, net.ErrClosed
+		return net.ErrClosed
 	case p.bytes+len(r.Body) > maxWaiting:
-		return false, jsonrpc2.ErrOverloaded
+		return jsonrpc2.ErrOverloaded
 	}
 	r.Keep()
 	p.accepted++
@@ -60,15 +62,11 @@ func (p *pending) add(r *jsonrpc2.Request) (unattended bool, err error) {
 	p.all[r] = waits
 	if p.posting == p.atOnce {
 		p.waiting = append(p.waiting, r)
-		return false, nil
+		return nil
 	}
 	p.posting++
-	select {
-	case p.idle <- r:
-		return false, nil
-	default:
-		return true, nil
-	}
+	p.start(r)
+	return nil
 }
 
 // dropGivenUp forgets the waiting requests whose callers have given up. It is called with
