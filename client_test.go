@@ -54,6 +54,7 @@ func TestRequestMethod(t *testing.T) {
 		{jsonrpc2.ClientOptions{Service: "Calc"}, "Calc.Äpfel", "äpfel"},
 		{jsonrpc2.ClientOptions{Service: "Calc"}, "Other.Add", "Other.Add"},
 		{jsonrpc2.ClientOptions{Service: "Calc"}, "Calculator.Add", "Calculator.Add"},
+		{jsonrpc2.ClientOptions{Service: "Calc"}, "Calc.Admin.Add", "Calc.Admin.Add"}, // of the service "Calc.Admin"
 		{jsonrpc2.ClientOptions{Service: "Calc"}, "add", "add"},
 		{jsonrpc2.ClientOptions{Service: "Calc"}, `Calc."<é>"`, `"<é>"`},
 		{jsonrpc2.ClientOptions{Name: upper}, "Calc.Add", "CALC.ADD"},

@@ -65,7 +65,7 @@ func (c *clientCodec) wireName(method string) string {
 	switch bare, ok := strings.CutPrefix(method, c.opts.Service+"."); {
 	case c.opts.Name != nil:
 		name = c.opts.Name(method)
-	case ok && c.opts.Service != "":
+	case ok && c.opts.Service != "" && !strings.Contains(bare, "."):
 		first, n := utf8.DecodeRuneInString(bare)
 		name = string(unicode.ToLower(first)) + bare[n:]
 	default:

@@ -46,6 +46,8 @@ type (
 		A int `json:",omitempty"`
 	}
 	textual   struct{ s string }
+	level     uint8
+	readLevel uint8
 	account   struct{ Account, Owner string }
 	ambiguous struct{ Account account }
 	middle    struct {
@@ -81,6 +83,10 @@ type (
 
 func (t *textual) UnmarshalText(text []byte) error { t.s = string(text); return nil }
 func (t textual) MarshalText() ([]byte, error)     { return []byte(t.s), nil }
+
+func (l *level) UnmarshalText([]byte) error   { *l = 1; return nil }
+func (level) MarshalText() ([]byte, error)    { return []byte("low"), nil }
+func (*readLevel) UnmarshalText([]byte) error { return nil } // encoding/json writes it as a byte
 
 func TestParamsDecode(t *testing.T) {
 	three := 3
@@ -190,6 +196,8 @@ func TestParamsDecode(t *testing.T) {
 		{params: `["x"]`, want: []int(nil), code: CodeInvalidParams},
 		{params: `["aGk="]`, want: []byte("hi")},
 		{params: `[1,2]`, want: []byte{1, 2}},
+		{params: `["low"]`, want: []level{1}},
+		{params: `["AQI="]`, want: []readLevel{1, 2}},
 
 		// One element into a scalar.
 		{params: `[1]`, want: 1},

@@ -88,7 +88,7 @@ func newShape(t reflect.Type) *shape {
 	case reflect.Array:
 		return &shape{kind: wholeShape, most: t.Len()}
 	case reflect.Slice:
-		if t.Elem().Kind() == reflect.Uint8 {
+		if isBytes(t) {
 			return &shape{kind: bytesShape, most: -1}
 		}
 		return &shape{kind: wholeShape, most: -1}
@@ -96,6 +96,12 @@ func newShape(t reflect.Type) *shape {
 		return &shape{kind: wholeShape, most: -1}
 	}
 	return &shape{kind: scalarShape, most: 1}
+}
+
+// isBytes reports whether encoding/json encodes a slice as base64.
+func isBytes(t reflect.Type) bool {
+	ptr := reflect.PointerTo(t.Elem())
+	return t.Elem().Kind() == reflect.Uint8 && !ptr.Implements(jsonMarshaler) && !ptr.Implements(textMarshaler)
 }
 
 // isCustom reports whether a type, or a pointer to it, has methods of its own

@@ -131,7 +131,7 @@ func (d *describer) wireName(goName string) string {
 	switch {
 	case d.opts.Name != nil:
 		return d.opts.Name(goName)
-	case ok && d.opts.Service != "":
+	case ok && d.opts.Service != "" && !strings.Contains(bare, "."):
 		first, n := utf8.DecodeRuneInString(bare)
 		return string(unicode.ToLower(first)) + bare[n:]
 	}

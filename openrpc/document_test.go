@@ -92,6 +92,7 @@ func TestNames(t *testing.T) {
 		"neither": {openrpc.Options{}, []any{calc.Calc{}}, "Calc.Add Calc.Subtract"},
 		"pointer": {openrpc.Options{}, []any{&calc.Calc{}}, "Calc.Add Calc.Subtract"},
 		"Service": {openrpc.Options{Service: "Calc"}, []any{calc.Calc{}, openrpc.Named("Other", calc.Calc{})}, "Other.Add Other.Subtract add subtract"},
+		"dotted":  {openrpc.Options{Service: "S"}, []any{openrpc.Named("S.T", calc.Calc{})}, "S.T.Add S.T.Subtract"},
 		"Named":   {openrpc.Options{Service: "Sum"}, []any{openrpc.Named("Sum", calc.Calc{})}, "add subtract"},
 		"Name":    {openrpc.Options{Service: "Calc", Name: strings.ToUpper}, []any{calc.Calc{}}, "CALC.ADD CALC.SUBTRACT"},
 		"none":    {openrpc.Options{}, nil, ""},
