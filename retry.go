@@ -44,9 +44,10 @@ type RetryOptions struct {
 }
 
 // Retry returns a ClientConn around conn that sends again what certainly did not run:
-// requests that fail with [ErrUnavailable], [ErrNoServer] or [ErrOverloaded]. To a call that
-// had not begun, the restart of a broker or a server is then only a delay. Closing the result
-// closes conn.
+// requests that fail with [ErrUnavailable], [ErrNoServer] or [ErrOverloaded]. A call that could
+// not be sent then only waits for the broker or the server. One that was sent over RabbitMQ,
+// HTTP or a stream before its connection ended fails with [ErrReplyLost], even if it has not
+// begun. Closing the result closes conn.
 //
 // A request is sent again under the same id, after a delay of 50 ms that doubles up to 1 s,
 // less up to a half at random. The tries end with the deadline or the Timeout of the request,
