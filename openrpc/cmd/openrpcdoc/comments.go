@@ -21,6 +21,8 @@ type comments struct {
 	texts map[string]string
 }
 
+func newComments() *comments { return &comments{texts: make(map[string]string)} }
+
 // read adds the comments of the package in a folder.
 func (c *comments) read(folder string) error {
 	pkg, err := build.ImportDir(folder, 0)

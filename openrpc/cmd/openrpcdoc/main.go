@@ -3,34 +3,27 @@
 //
 //	//go:generate go run github.com/micromessaging/jsonrpc2/openrpc/cmd/openrpcdoc -o openrpc_doc.go
 //
-// The map has the comments of exported types, of their exported fields, and of the methods
-// that net/rpc takes. It is a variable of the package in the current folder:
+// The map has the comments of types, of their fields, and of methods with two params that return
+// an error. It reads no types or fields that are not exported. The map is a variable:
 //
 //	openrpc.New(info, &openrpc.Options{Doc: openRPCDoc}, Calc{})
 //
-// Folders of packages may be named, also several: the map then has the comments of all.
+// The command reads the package in the current folder, or those in the folders that are named.
+// The file's package is that of the first folder, unless -package names another.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 )
 
-func main() {
-	err := run(os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case err == flag.ErrHelp:
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "openrpcdoc:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run runs a command line.
-func run(args []string, stdout, stderr io.Writer) error {
+// run runs a command line and returns the exit status.
+func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("openrpcdoc", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -40,29 +33,41 @@ func run(args []string, stdout, stderr io.Writer) error {
 	file := flags.String("o", "", "`file` to write; standard output if empty")
 	name := flags.String("var", "openRPCDoc", "`name` of the variable")
 	pkg := flags.String("package", "", "`name` of the file's package; that of the first folder if empty")
-	if err := flags.Parse(args); err != nil {
-		return err
+	err := flags.Parse(args) // which prints its errors
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
 	}
-	folders := flags.Args()
+	if err := generate(flags.Args(), *file, *pkg, *name, stdout); err != nil {
+		fmt.Fprintln(stderr, "openrpcdoc:", err)
+		return 1
+	}
+	return 0
+}
+
+// generate writes the comments of the packages in the folders.
+func generate(folders []string, file, pkg, name string, stdout io.Writer) error {
 	if len(folders) == 0 {
 		folders = []string{"."}
 	}
-	c := comments{texts: make(map[string]string)}
+	c := newComments()
 	for _, folder := range folders {
 		if err := c.read(folder); err != nil {
 			return err
 		}
 	}
-	if *pkg == "" {
-		*pkg = c.first
+	if pkg == "" {
+		pkg = c.first
 	}
-	source, err := c.source(*pkg, *name)
+	source, err := c.source(pkg, name)
 	if err != nil {
 		return err
 	}
-	if *file == "" {
+	if file == "" {
 		_, err = stdout.Write(source)
 		return err
 	}
-	return os.WriteFile(*file, source, 0o666)
+	return os.WriteFile(file, source, 0o666)
 }

@@ -2,10 +2,9 @@ package main
 
 import (
 	"bytes"
-	"flag"
-	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,14 +16,23 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // output runs a command line that must succeed, and returns what it writes.
 func output(t *testing.T, args ...string) string {
 	t.Helper()
-	var stdout bytes.Buffer
-	require.NoError(t, run(args, &stdout, io.Discard))
+	var stdout, stderr bytes.Buffer
+	require.Zero(t, run(args, &stdout, &stderr), stderr.String())
 	return stdout.String()
+}
+
+// failure runs a command line that must end with a status, and returns its errors.
+func failure(t *testing.T, status int, args ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, status, run(args, &stdout, &stderr), args)
+	require.Empty(t, stdout.String(), args)
+	return stderr.String()
 }
 
 func TestComments(t *testing.T) {
 	t.Parallel()
-	c := comments{texts: make(map[string]string)}
+	c := newComments()
 	require.NoError(t, c.read("testdata/shop"))
 	require.Equal(t, "shop", c.first)
 	require.Equal(t, map[string]string{
@@ -66,21 +74,33 @@ func TestGenerated(t *testing.T) {
 	require.Equal(t, output(t, "-package", "openrpc_test", "-var", "calcDoc", "../../../calc"), string(written), "run go generate in openrpc")
 }
 
+// sourceFolder returns a new folder with a Go file.
+func sourceFolder(t *testing.T, source string) string {
+	t.Helper()
+	folder := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "source.go"), []byte(source), 0o600))
+	return folder
+}
+
 func TestErrors(t *testing.T) {
 	t.Parallel()
-	broken := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(broken, "broken.go"), []byte("package broken\n\nfunc {\n"), 0o600))
+	broken := sourceFolder(t, "package broken\n\nfunc {\n")
 	for want, args := range map[string][]string{
 		"nowhere":                      {"testdata/nowhere"},
 		"no buildable Go source files": {"testdata"},
-		"broken.go:3:6":                {broken},
-		"not defined: -x":              {"-x"},
+		"source.go:3:6":                {broken},
 		"expected 'IDENT'":             {"-var", "1", "testdata/shop"},
 		"no such file":                 {"-o", "testdata/nowhere/doc.go", "testdata/shop"},
 	} {
-		require.ErrorContains(t, run(args, io.Discard, io.Discard), want, args)
+		require.Contains(t, failure(t, 1, args...), want, args)
 	}
-	var help bytes.Buffer
-	require.ErrorIs(t, run([]string{"-h"}, io.Discard, &help), flag.ErrHelp)
-	require.Contains(t, help.String(), "-package name")
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	wrong := failure(t, 2, "-x")
+	require.Equal(t, 1, strings.Count(wrong, "not defined: -x"), wrong)
+	require.Contains(t, wrong, "-package name")
+	help := failure(t, 0, "-h")
+	require.Contains(t, help, "-package name")
 }
