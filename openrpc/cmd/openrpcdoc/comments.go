@@ -17,11 +17,14 @@ import (
 
 // comments are the doc comments of packages, by the keys of openrpc.Options.Doc.
 type comments struct {
-	first string // the name of the first package
-	texts map[string]string
+	first   string            // the name of the first package
+	folders map[string]string // of the packages, by their names
+	texts   map[string]string
 }
 
-func newComments() *comments { return &comments{texts: make(map[string]string)} }
+func newComments() *comments {
+	return &comments{folders: make(map[string]string), texts: make(map[string]string)}
+}
 
 // read adds the comments of the package in a folder.
 func (c *comments) read(folder string) error {
@@ -32,6 +35,10 @@ func (c *comments) read(folder string) error {
 	if c.first == "" {
 		c.first = pkg.Name
 	}
+	if other, ok := c.folders[pkg.Name]; ok { // the keys would be the same
+		return fmt.Errorf("the packages in %s and %s are both called %s", other, folder, pkg.Name)
+	}
+	c.folders[pkg.Name] = folder
 	for _, name := range append(pkg.GoFiles, pkg.CgoFiles...) {
 		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(folder, name), nil, parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil {
@@ -74,7 +81,11 @@ func (c *comments) fields(key string, s *ast.StructType) {
 		if text == nil {
 			text = f.Comment
 		}
-		for _, name := range f.Names {
+		names := f.Names
+		if len(names) == 0 { // an embedded field; if a tag names it, it is a field as any other
+			names = []*ast.Ident{ast.NewIdent(typeName(f.Type))}
+		}
+		for _, name := range names {
 			if name.IsExported() {
 				c.add(key+"."+name.Name, text)
 			}
@@ -96,11 +107,13 @@ func (c *comments) method(pkg string, f *ast.FuncDecl) {
 	}
 }
 
-// typeName returns the name of a receiver's type.
+// typeName returns the name of the type of a receiver or of an embedded field.
 func typeName(t ast.Expr) string {
 	switch t := t.(type) {
 	case *ast.Ident:
 		return t.Name
+	case *ast.SelectorExpr:
+		return t.Sel.Name
 	case *ast.StarExpr:
 		return typeName(t.X)
 	case *ast.ParenExpr:

@@ -9,7 +9,8 @@
 //	openrpc.New(info, &openrpc.Options{Doc: openRPCDoc}, Calc{})
 //
 // The command reads the package in the current folder, or those in the folders that are named.
-// The file's package is that of the first folder, unless -package names another.
+// Their names must differ, since the keys of the map begin with them. The file's package is that
+// of the first folder, unless -package names another.
 package main
 
 import (

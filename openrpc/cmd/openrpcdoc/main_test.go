@@ -41,6 +41,9 @@ func TestComments(t *testing.T) {
 		"shop.Args.Name":   "is behind",
 		"shop.Args.A":      "Both stand for two.",
 		"shop.Args.B":      "Both stand for two.",
+		"shop.Args.Base":   "Base is one field.",
+		"shop.Args.List":   "is of a generic type",
+		"shop.Args.Time":   "Time is of another package.",
 		"shop.Shop":        "Shop is a service.",
 		"shop.Shop.Buy":    "Buy is a method of a pointer.",
 		"shop.Shop.Sell":   "Sell has its params under one type.",
@@ -89,6 +92,7 @@ func TestErrors(t *testing.T) {
 		"nowhere":                      {"testdata/nowhere"},
 		"no buildable Go source files": {"testdata"},
 		"source.go:3:6":                {broken},
+		"both called shop":             {"testdata/shop", sourceFolder(t, "package shop\n")},
 		"expected 'IDENT'":             {"-var", "1", "testdata/shop"},
 		"no such file":                 {"-o", "testdata/nowhere/doc.go", "testdata/shop"},
 	} {

@@ -1,7 +1,10 @@
 // Package shop has comments in all places.
 package shop
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 type (
 	// Args are of a group,
@@ -18,7 +21,17 @@ type (
 		A, B   int
 		None   int
 		hidden int // is not sent
+		// Base is one field.
+		Base `json:"base"`
+		// Time is of another package.
+		*time.Time
+		List[int] // is of a generic type
+		base      // is not exported
 	}
+
+	Base        struct{}
+	base        struct{}
+	List[T any] []T
 
 	Bare struct{}
 )
