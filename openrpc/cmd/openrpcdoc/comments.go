@@ -9,7 +9,9 @@ import (
 	"go/format"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,18 +19,23 @@ import (
 
 // comments are the doc comments of packages, by the keys of openrpc.Options.Doc.
 type comments struct {
+	output  fs.FileInfo       // the file that will be replaced; nil if there is none
 	first   string            // the name of the first package
 	folders map[string]string // of the packages, by their names
 	texts   map[string]string
 }
 
-func newComments() *comments {
-	return &comments{folders: make(map[string]string), texts: make(map[string]string)}
+// newComments returns comments that will be written to a file, or to none if it is "".
+func newComments(file string) *comments {
+	output, _ := os.Lstat(file)
+	return &comments{output: output, folders: make(map[string]string), texts: make(map[string]string)}
 }
 
 // read adds the comments of the package in a folder.
 func (c *comments) read(folder string) error {
-	pkg, err := build.ImportDir(folder, 0)
+	source := build.Default
+	source.ReadDir = c.readDir
+	pkg, err := source.ImportDir(folder, 0)
 	if err != nil {
 		return err
 	}
@@ -54,6 +61,19 @@ func (c *comments) read(folder string) error {
 		}
 	}
 	return nil
+}
+
+// readDir returns the files of a folder without the output: that may be no Go code, as after a
+// merge conflict, and has no types.
+func (c *comments) readDir(folder string) (files []fs.FileInfo, err error) {
+	entries, err := os.ReadDir(folder)
+	for _, entry := range entries {
+		file, gone := entry.Info()
+		if gone == nil && !os.SameFile(file, c.output) {
+			files = append(files, file)
+		}
+	}
+	return files, err
 }
 
 // types adds the comments of types.

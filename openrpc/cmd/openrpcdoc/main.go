@@ -53,7 +53,7 @@ func generate(folders []string, file, pkg, name string, stdout io.Writer) error 
 	if len(folders) == 0 {
 		folders = []string{"."}
 	}
-	c := newComments()
+	c := newComments(file)
 	for _, folder := range folders {
 		if err := c.read(folder); err != nil {
 			return err

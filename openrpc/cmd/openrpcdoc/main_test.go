@@ -32,7 +32,7 @@ func failure(t *testing.T, status int, args ...string) string {
 
 func TestComments(t *testing.T) {
 	t.Parallel()
-	c := newComments()
+	c := newComments("")
 	require.NoError(t, c.read("testdata/shop"))
 	require.Equal(t, "shop", c.first)
 	require.Equal(t, map[string]string{
@@ -67,6 +67,28 @@ func TestFlags(t *testing.T) {
 	written, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, output(t, calc), string(written))
+}
+
+// The file that is written may be in the folder that is read. It is replaced, even if it is no
+// Go code since a merge.
+func TestOutputIsNotRead(t *testing.T) {
+	t.Parallel()
+	folder := sourceFolder(t, "package shop\n\n// Args are sent.\ntype Args struct{}\n")
+	file := filepath.Join(folder, "openrpc_doc.go")
+	want := output(t, folder)
+	for _, old := range []string{
+		"<<<<<<< HEAD\npackage shop\n",
+		"package shop\n\n<<<<<<< HEAD\n",
+		"package other\n",
+		"package shop\n\n// T is of an older file.\ntype T int\n",
+		want,
+	} {
+		require.NoError(t, os.WriteFile(file, []byte(old), 0o600))
+		require.Empty(t, output(t, "-o", file, folder))
+		written, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Equal(t, want, string(written))
+	}
 }
 
 // What go generate has made for the tests of openrpc is as the source is now.
