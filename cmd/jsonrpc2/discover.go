@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +53,7 @@ func (a *app) discover(ctx context.Context, r *request) error {
 	}
 	t := &table{columns: []column{{"METHOD", false}, {"PARAMS", false}, {"RESULT", false}, {"SUMMARY", false}}}
 	for _, m := range d.Methods {
-		t.add(clipped(m.Name, 64), clipped(m.params(), 80), clipped(typeOf(m.Result.Schema), 40), clipped(m.Summary, 80))
+		t.add(clipped(m.Name, 64), clipped(m.params(), 80), clipped(m.result(), 40), clipped(m.Summary, 80))
 	}
 	return a.print(t)
 }
@@ -115,6 +116,14 @@ func (m *documentedMethod) params() string {
 	return strings.Join(all, ", ")
 }
 
+// result returns the type of the result for people, or the name of the result that m refers to.
+func (m *documentedMethod) result() string {
+	if len(m.Result.Schema) == 0 {
+		return lastOf(m.Result.Ref)
+	}
+	return typeOf(m.Result.Schema)
+}
+
 // typeOf returns the type that a JSON Schema tells, for people: such as number, Order or
 // Order[], and any if it is not that simple.
 func typeOf(text json.RawMessage) string {
@@ -131,20 +140,35 @@ func typeOf(text json.RawMessage) string {
 		return "any"
 	}
 	kind, _ := s.Type.(string)
-	if several, ok := s.Type.([]any); ok && len(several) == 2 && several[1] == "null" {
-		kind, _ = several[0].(string)
+	if several, ok := s.Type.([]any); ok {
+		kind = besidesNull(several)
 	}
+	var alternatives []any
+	for _, schema := range s.AnyOf {
+		alternatives = append(alternatives, typeOf(schema))
+	}
+	alternative := besidesNull(alternatives)
 	switch {
 	case s.Ref != "":
 		return lastOf(s.Ref)
-	case len(s.AnyOf) == 2 && typeOf(s.AnyOf[1]) == "null":
-		return typeOf(s.AnyOf[0])
+	case alternative != "":
+		return alternative
 	case kind == "array" && len(s.Items) > 0:
 		return typeOf(s.Items) + "[]"
 	case kind == "":
 		return "any"
 	}
 	return kind
+}
+
+// besidesNull returns the only type besides null, or "" if it is not the only one.
+func besidesNull(types []any) string {
+	types = slices.DeleteFunc(types, func(t any) bool { return t == "null" })
+	if len(types) != 1 {
+		return ""
+	}
+	only, _ := types[0].(string)
+	return only
 }
 
 // lastOf returns the last part of a reference.

@@ -98,6 +98,7 @@ func TestDiscoverStrangers(t *testing.T) {
 	for document, want := range map[string]string{
 		`{"openrpc":"1.0.0","methods":[{"name":"a\u001b[31m\nb","params":[{"$ref":"#/components/contentDescriptors/Who"},
 			{"name":"x","schema":true},{"name":"y"},{"name":"z","required":true,"schema":{"oneOf":[]}}]}]}`: "a·[31m·b  Who, [x any], [y], z any",
+		`{"openrpc":"1.3.2","methods":[{"name":"add","result":{"$ref":"#/components/contentDescriptors/Sum"}}]}`: "add             Sum",
 		`{"openrpc":"1.3.2","methods":[]}`: "METHOD",
 		`{"methods":[]}`:                   "what the server answers to rpc.discover is no OpenRPC document",
 		`["1.3.2"]`:                        "what the server answers to rpc.discover is no OpenRPC document",
@@ -108,6 +109,31 @@ func TestDiscoverStrangers(t *testing.T) {
 	}
 	none := run(t, serveHTTP(t, nil).at("discover")...)
 	require.Equal(t, result{stderr: "error -32601: method not found: rpc.discover\n", status: exitFailed}, none)
+}
+
+func TestTypeOf(t *testing.T) {
+	t.Parallel()
+	for schema, want := range map[string]string{
+		``:                             "",
+		`true`:                         "any",
+		`{}`:                           "any",
+		`{"type":"string"}`:            "string",
+		`{"type":"null"}`:              "null",
+		`{"type":["string","null"]}`:   "string",
+		`{"type":["null","string"]}`:   "string",
+		`{"type":["string"]}`:          "string",
+		`{"type":["null"]}`:            "any",
+		`{"type":["string","number"]}`: "any",
+		`{"type":[{}]}`:                "any",
+		`{"type":["null","array"],"items":{"type":["null","number"]}}`:      "number[]",
+		`{"anyOf":[{"$ref":"#/components/schemas/Order"},{"type":"null"}]}`: "Order",
+		`{"anyOf":[{"type":"null"},{"$ref":"#/components/schemas/Order"}]}`: "Order",
+		`{"anyOf":[{"type":"string"},{"type":"number"}]}`:                   "any",
+		`{"anyOf":[{"type":"null"},{"type":"string"},{"type":"number"}]}`:   "any",
+		`{"anyOf":[]}`: "any",
+	} {
+		require.Equal(t, want, typeOf(json.RawMessage(schema)), schema)
+	}
 }
 
 // completed returns what a shell is offered for the last word.
