@@ -177,11 +177,12 @@ func lastOf(ref string) string { return ref[strings.LastIndex(ref, "/")+1:] }
 // completeTimeout is how long the completion of a method waits for a service.
 const completeTimeout = time.Second
 
-// completable are names that a shell takes for nothing else: they come from strangers.
+// completable matches names without characters that are special to a shell. The names come from
+// the server, which may be hostile.
 var completable = regexp.MustCompile(`^[\pL\pN_][\pL\pN_.:/-]*$`)
 
 // completeCall completes the operands of a call: METHOD, if the service describes itself, and
-// PARAMS. It says nothing of what goes wrong.
+// PARAMS. It ignores errors.
 func (a *app) completeCall(r *request) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		switch len(args) {
