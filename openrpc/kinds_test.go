@@ -34,6 +34,7 @@ func (Kinds) Tree(args Node, reply *Tree) error                        { return 
 func (Kinds) Custom(args Colour, reply *Colour) error                  { return echo(args, reply) }
 func (Kinds) Late(args Late, reply *Late) error                        { return echo(args, reply) }
 func (Kinds) Page(args Page[Item], reply *Page[Page[int]]) error       { return nil }
+func (Kinds) Texts(args Texts, reply *Texts) error                     { return echo(args, reply) }
 func (Kinds) Channel(args struct{}, reply *chan int) error             { return nil }
 
 func (Kinds) HiddenSlice(struct{}, *[]hidden) error { return nil }
@@ -94,6 +95,31 @@ type Colour int
 
 func (c Colour) MarshalText() ([]byte, error) { return []byte("red"), nil }
 func (c *Colour) UnmarshalText([]byte) error  { return nil }
+
+// Texts have values that are read in another way than they are written.
+type Texts struct {
+	Read    readsText
+	Written writesText
+	Bytes   []readsByte
+	Maps    map[string]Colour
+	Pointer map[string]pointerText
+	Array   map[string][1]pointerText
+	Struct  map[string]struct{ In pointerText }
+	Totals  map[string]big.Int
+}
+
+type (
+	readsText   int
+	readsByte   uint8
+	writesText  int
+	pointerText int
+)
+
+func (*readsText) UnmarshalText([]byte) error       { return nil }
+func (*readsByte) UnmarshalText([]byte) error       { return nil }
+func (writesText) MarshalText() ([]byte, error)     { return []byte("a"), nil }
+func (*pointerText) MarshalText() ([]byte, error)   { return []byte("a"), nil }
+func (p *pointerText) UnmarshalText(_ []byte) error { *p = 5; return nil }
 
 // Late has a field that may be missing before one that may not.
 type Late struct {

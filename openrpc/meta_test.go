@@ -99,6 +99,7 @@ var good, bad = []sample{
 	{Method: "Kinds.Empty", Params: raw(`[]`)},
 	{Method: "Kinds.Alone"},
 	{Method: "Kinds.Custom", Params: raw(`["red"]`)},
+	{Method: "Kinds.Texts", Params: raw(texts)},
 	{Method: "Kinds.Late", Params: raw(`[null,2]`)},
 	{Method: "Kinds.Late", Params: raw(`[1,2,3]`)},
 	{Method: "Kinds.Late", Params: raw(`{"First":1,"Second":2}`)},
@@ -127,12 +128,16 @@ var good, bad = []sample{
 	{Method: "Kinds.Tree", Params: raw(`{"Under":[],"Right":{}}`)},
 	{Method: "Kinds.Page", Params: raw(`{"Of":[{"name":"a"}]}`)},
 	{Method: "Kinds.Order", Params: raw(strings.Replace(order, `"name":"pen"`, `"name":1`, 1))},
+	{Method: "Kinds.Texts", Params: raw(strings.Replace(texts, `{"a":"red"}`, `{"a":1}`, 1))},
 	{Method: "Kinds.Order", Params: raw(strings.Replace(order, `"Quoted":"5"`, `"Quoted":5`, 1))},
 }
 
 const order = `{"Tenant":"t","ID":"b","id":1,"Quoted":"5","items":[{"name":"pen","data":"AQI="}],
 "tags":{"a":"b"},"placed":"2026-01-02T03:04:05Z","parent":null,"total":99999999999999999999,"note":"n","zero":5,
 "colour":"red","number":7.5,"anything":{"a":[]},"inline":{"X":1}}`
+
+const texts = `{"Read":"a","Written":1,"Bytes":"AQID","Maps":{"a":"red"},"Pointer":{"a":"a"},"Array":{"a":["a"]},
+	"Struct":{"a":{"In":"a"}},"Totals":{"a":5}}`
 
 func raw(text string) json.RawMessage { return json.RawMessage(text) }
 

@@ -163,11 +163,37 @@ func (r *reflector) inline(t reflect.Type) any {
 		n := t.Len()
 		return &schema{Type: "array", Items: r.of(t.Elem()), MinItems: &n, MaxItems: &n}
 	case k == reflect.Map:
-		return &schema{Type: "object", AdditionalProperties: r.of(t.Elem())}
+		return &schema{Type: "object", AdditionalProperties: r.inMap(t.Elem())}
 	case k == reflect.Struct:
 		return r.object(t)
 	}
 	return &schema{Not: &schema{}} // such as a channel: encoding/json refuses it
+}
+
+// inMap returns the schema of a map's value.
+func (r *reflector) inMap(t reflect.Type) any {
+	if r.needsAddress(t) {
+		return &schema{}
+	}
+	return r.of(t)
+}
+
+// needsAddress reports whether encoding/json writes values of a type in another way if they have
+// no address: then it does not call methods of a pointer. The values of a map have none.
+func (r *reflector) needsAddress(t reflect.Type) bool {
+	switch {
+	case t.Kind() == reflect.Pointer || r.custom(t) != nil:
+		return false
+	case isCustom(t):
+		return slices.ContainsFunc([]reflect.Type{jsonMarshaler, textMarshaler}, func(marshaler reflect.Type) bool {
+			return implements(t, marshaler) && !t.Implements(marshaler)
+		})
+	case t.Kind() == reflect.Array:
+		return r.needsAddress(t.Elem())
+	case t.Kind() == reflect.Struct:
+		return slices.ContainsFunc(fieldsOf(t), func(f field) bool { return !f.maybe && r.needsAddress(f.typ) })
+	}
+	return false // the elements of a slice have addresses
 }
 
 // object returns the schema of a struct.
@@ -205,15 +231,18 @@ var (
 	}
 )
 
-// customSchema returns the schema of a type that encodes itself: what is known of it.
+// customSchema returns the schema of a type that encodes itself: what is known of it. A type
+// may read other values than it writes, and one schema describes both. A text is known to be
+// both only if the type has both methods.
 func customSchema(t reflect.Type) *schema {
 	if s, ok := wellKnown[t]; ok {
 		return &s
 	}
-	if implements(t, jsonMarshaler, jsonUnmarshaler) {
-		return &schema{}
+	isText := implements(t, textMarshaler) && implements(t, textUnmarshaler)
+	if isText && !implements(t, jsonMarshaler, jsonUnmarshaler) {
+		return &schema{Type: "string"}
 	}
-	return &schema{Type: "string"}
+	return &schema{}
 }
 
 // isCustom reports whether a type encodes or decodes itself.
@@ -226,9 +255,10 @@ func implements(t reflect.Type, interfaces ...reflect.Type) bool {
 	return slices.ContainsFunc(interfaces, reflect.PointerTo(t).Implements)
 }
 
-// isBytes reports whether encoding/json encodes a type as base64.
+// isBytes reports whether encoding/json writes a type as base64. It reads base64 even where the
+// bytes decode themselves.
 func isBytes(t reflect.Type) bool {
-	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 && !isCustom(t.Elem())
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 && !implements(t.Elem(), jsonMarshaler, textMarshaler)
 }
 
 func isNumber(k reflect.Kind) bool   { return reflect.Int <= k && k <= reflect.Float64 }
