@@ -56,5 +56,5 @@ func ExampleNew() {
 		fmt.Println(method.Name, string(method.Params))
 	}
 	// Output:
-	// buy [{"name":"name","required":true,"schema":{"type":"string"}},{"name":"pieces","schema":{"type":"integer"}}]
+	// buy [{"name":"name","required":true,"schema":{"type":"string"}},{"name":"pieces","schema":{"type":["integer","null"]}}]
 }

@@ -11,14 +11,15 @@ import (
 
 // A field is one that encoding/json sees in a struct.
 type field struct {
-	name   string
-	typ    reflect.Type
-	docKey string
-	index  []int
-	tagged bool // the tag gives the name
-	omits  bool // the tag lets encoding/json leave it out
-	quoted bool // the value stands in a string
-	maybe  bool // it is behind an embedded pointer
+	name     string
+	typ      reflect.Type
+	docKey   string
+	index    []int
+	tagged   bool // the tag gives the name
+	omits    bool // the tag lets encoding/json leave it out
+	omitsNil bool // the tag lets it leave out nil
+	quoted   bool // the value stands in a string
+	maybe    bool // it is behind an embedded pointer
 }
 
 // isRequired reports whether a server with the option Strict wants the field.
@@ -75,8 +76,10 @@ func (e embedding) look(found []field, next []embedding) ([]field, []embedding) 
 		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
 		made := field{
 			name: name, typ: f.Type, docKey: docKey(e.typ) + "." + f.Name, index: index,
-			tagged: tagged, omits: has("omitempty") || has("omitzero"), maybe: e.maybe,
-			quoted: has("string") && isQuotable(elemOf(f.Type)),
+			tagged: tagged, maybe: e.maybe,
+			omits:    has("omitempty") || has("omitzero"),
+			omitsNil: has("omitempty") || has("omitzero") && !implements(f.Type, isZeroer),
+			quoted:   has("string") && isQuotable(elemOf(f.Type)),
 		}
 		found = append(found, made)
 		if e.twice { // so that it is dominant no more

@@ -36,6 +36,8 @@ func (Kinds) Late(args Late, reply *Late) error                        { return 
 func (Kinds) Page(args Page[Item], reply *Page[Page[int]]) error       { return nil }
 func (Kinds) Texts(args Texts, reply *Texts) error                     { return echo(args, reply) }
 func (Kinds) Channel(args struct{}, reply *chan int) error             { return nil }
+func (Kinds) NoChannel(args struct{}, reply **chan int) error          { return nil }
+func (Kinds) Nulls(args Nulls, reply *Nulls) error                     { return echo(args, reply) }
 
 func (Kinds) HiddenSlice(struct{}, *[]hidden) error { return nil }
 
@@ -121,11 +123,29 @@ func (writesText) MarshalText() ([]byte, error)     { return []byte("a"), nil }
 func (*pointerText) MarshalText() ([]byte, error)   { return []byte("a"), nil }
 func (p *pointerText) UnmarshalText(_ []byte) error { *p = 5; return nil }
 
-// Late has a field that may be missing before one that may not.
+// Nulls have fields that may be null although an empty one is left out.
+type Nulls struct {
+	Keyed map[upper]int
+	Slice *[]int `json:",omitempty"`
+	Kept  kept   `json:",omitzero"`
+}
+
+type kept []int
+
+func (kept) IsZero() bool { return false }
+
+// An upper may be a key in a map.
+type upper struct{}
+
+func (upper) MarshalText() ([]byte, error)  { return []byte("A"), nil }
+func (*upper) UnmarshalText(_ []byte) error { return nil }
+
+// Late has a field that may be missing before one that may not, and two after it.
 type Late struct {
 	First  *int
 	Second int
-	Third  int `json:",omitempty"`
+	Third  int            `json:",omitempty"`
+	Fourth map[string]int `json:",omitempty"`
 }
 
 // A Page is generic.

@@ -30,7 +30,8 @@ func (d *describer) params(t reflect.Type) ([]content, string) {
 
 // fieldParams returns a param for each field. OpenRPC wants those that are required first, and
 // the order is that of the fields: by position none can be left out that stands before a
-// required one. It is required then, and null stands for no value.
+// required one, and then it is required, too. Null stands for no value: it takes the place of
+// each optional field that stands before another one in an array.
 func (d *describer) fieldParams(t reflect.Type) []content {
 	params, fields := []content{}, fieldsOf(t)
 	needed := len(fields)
@@ -39,7 +40,7 @@ func (d *describer) fieldParams(t reflect.Type) []content {
 	}
 	for i, f := range fields {
 		p := content{Name: f.name, Description: d.doc[f.docKey], Required: i < needed, Schema: d.field(f)}
-		if p.Required && !f.isRequired() {
+		if !f.isRequired() {
 			p.Schema = orNull(p.Schema)
 		}
 		params = append(params, p)

@@ -27,6 +27,8 @@ var (
 	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
 	textMarshaler   = reflect.TypeFor[encoding.TextMarshaler]()
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+
+	isZeroer = reflect.TypeFor[interface{ IsZero() bool }]() // what omitzero asks
 )
 
 // A reflector makes the schemas of Go types, as encoding/json encodes their values.
@@ -68,7 +70,7 @@ func (r *reflector) of(t reflect.Type) any {
 // orNull returns a schema that also takes null.
 func orNull(s any) any {
 	plain, ok := s.(*schema)
-	if !ok {
+	if !ok || plain.Not != nil {
 		return &schema{AnyOf: []any{s, &schema{Type: "null"}}}
 	}
 	if name, ok := plain.Type.(string); ok {
@@ -162,12 +164,12 @@ func (r *reflector) inline(t reflect.Type) any {
 	case k == reflect.Array:
 		n := t.Len()
 		return &schema{Type: "array", Items: r.of(t.Elem()), MinItems: &n, MaxItems: &n}
-	case k == reflect.Map:
+	case k == reflect.Map && isKey(t.Key()):
 		return &schema{Type: "object", AdditionalProperties: r.inMap(t.Elem())}
 	case k == reflect.Struct:
 		return r.object(t)
 	}
-	return &schema{Not: &schema{}} // such as a channel: encoding/json refuses it
+	return &schema{Not: &schema{}} // encoding/json refuses it, such as a channel
 }
 
 // inMap returns the schema of a map's value.
@@ -208,16 +210,17 @@ func (r *reflector) object(t reflect.Type) *schema {
 	return s
 }
 
-// field returns the schema of a field's value. One that is left out when it is empty is never
-// null.
+// field returns the schema of a field's value.
 func (r *reflector) field(f field) any {
 	switch isPointer := f.typ.Kind() == reflect.Pointer; {
-	case f.quoted && isPointer && !f.omits:
+	case f.quoted && isPointer && !f.omitsNil:
 		return orNull(&schema{Type: "string"})
 	case f.quoted:
 		return &schema{Type: "string"}
-	case f.omits:
-		return r.value(pointed(f.typ))
+	case f.omitsNil && isPointer:
+		return r.of(f.typ.Elem())
+	case f.omitsNil:
+		return r.value(f.typ)
 	}
 	return r.of(f.typ)
 }
@@ -259,6 +262,12 @@ func implements(t reflect.Type, interfaces ...reflect.Type) bool {
 // bytes decode themselves.
 func isBytes(t reflect.Type) bool {
 	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 && !implements(t.Elem(), jsonMarshaler, textMarshaler)
+}
+
+// isKey reports whether encoding/json writes maps with keys of a type.
+func isKey(t reflect.Type) bool {
+	k := t.Kind()
+	return k == reflect.String || reflect.Int <= k && k <= reflect.Uintptr || t.Implements(textMarshaler)
 }
 
 func isNumber(k reflect.Kind) bool   { return reflect.Int <= k && k <= reflect.Float64 }

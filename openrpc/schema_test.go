@@ -20,6 +20,12 @@ type (
 		Slice []*Tree
 		One   Tree
 	}
+	refused struct {
+		Flags   map[bool]int
+		Channel chan int
+		Nil     *chan int
+		Counts  map[uint8]int
+	}
 	taggedForOthers struct {
 		Wait []string `default:"a b" maximum:"many" format:"words"`
 	}
@@ -56,6 +62,12 @@ func TestOddTypes(t *testing.T) {
 		}]{}, map[string]string{
 			"Item":              `{"type":"object","properties":{"Other":{"type":"integer"}},"required":["Other"]}`,
 			"openrpc_test.Item": `{"type":"object","properties":{"name":{"type":"string"},"data":{"type":["string","null"],"contentEncoding":"base64"}},"required":["name","data"]}`,
+		}},
+		"refused": {Odd[refused]{}, map[string]string{
+			"refused": `{"type":"object","required":["Flags","Channel","Counts"],"properties":{
+				"Flags":{"anyOf":[{"not":{}},{"type":"null"}]}, "Channel":{"not":{}},
+				"Nil":{"anyOf":[{"not":{}},{"type":"null"}]},
+				"Counts":{"type":["object","null"],"additionalProperties":{"type":"integer"}}}}`,
 		}},
 		"other tags": {Odd[taggedForOthers]{}, map[string]string{
 			"taggedForOthers": `{"type":"object","properties":{"Wait":{"type":["array","null"],"items":{"type":"string"}}},"required":["Wait"]}`,
