@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"math/rand"
+	randv2 "math/rand/v2"
 	"net/rpc"
 	"reflect"
 	"strings"
@@ -106,17 +108,39 @@ func TestFieldsAreThoseOfEncodingJSON(t *testing.T) {
 	}
 }
 
-// Types of the same name get names of their own, and those of generic types are names that
-// OpenRPC allows.
+// Names of other scripts have letters that OpenRPC does not allow.
+type (
+	Заказ  struct{}
+	Платеж struct{}
+	Größe  struct{}
+)
+
+// Types of the same name get names of their own, with their packages as Go code writes them. All
+// names are such that OpenRPC allows them.
 func TestComponentNames(t *testing.T) {
 	t.Parallel()
 	type Item struct{ Other int }
-	local := openrpc.Named("Local", Odd[Item]{})
-	d := read(t, documentOf(t, nil, Kinds{}, local, openrpc.Named("Client", Odd[rpc.Client]{}), openrpc.Named("Page", Odd[Page[map[string]*Item]]{})))
-	for name := range d.Components.Schemas {
-		require.Regexp(t, `^[A-Za-z0-9._-]+$`, name)
+	for name, test := range map[string]struct {
+		receiver any
+		want     []string
+	}{
+		"local":   {Odd[twoOf[Item, sameName]]{}, []string{"Item", "openrpc_test.Item"}},
+		"generic": {Odd[Page[map[string]*sameName]]{}, []string{"Item", "Page_map_string_openrpc_test.Item"}},
+		"foreign": {Odd[rpc.Client]{}, []string{"Client"}},
+		"path":    {Odd[twoOf[rand.Zipf, randv2.Zipf]]{}, []string{"Zipf", "rand.Zipf"}},
+		"scripts": {Odd[twoOf[twoOf[Заказ, Платеж], Größe]]{}, []string{"Type", "openrpc_test.Type", "Gr_e"}},
+	} {
+		schemas := read(t, documentOf(t, nil, openrpc.Named("Odd", test.receiver))).Components.Schemas
+		for component := range schemas {
+			require.Regexp(t, `^[A-Za-z0-9._-]+$`, component, name)
+		}
+		for _, want := range test.want {
+			require.Contains(t, schemas, want, name)
+		}
 	}
-	require.Contains(t, d.Components.Schemas, "Item")
-	require.Contains(t, d.Components.Schemas, "openrpc_test.Item")
-	require.Contains(t, fmt.Sprint(reflect.ValueOf(d.Components.Schemas).MapKeys()), "Page_openrpc_test.Item")
+}
+
+type twoOf[A, B any] struct {
+	First  A
+	Second B
 }

@@ -7,12 +7,12 @@
 package openrpc
 
 import (
+	"cmp"
 	"encoding"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math/big"
-	"path"
 	"reflect"
 	"regexp"
 	"slices"
@@ -95,7 +95,7 @@ func (r *reflector) component(t reflect.Type) string {
 	if known {
 		return name
 	}
-	name = r.free(t)
+	name = r.newName(t)
 	r.names[t], r.schemas[name] = name, nil // before it is made: it may refer to itself
 	r.schemas[name] = r.described(docKey(t), r.inline(t))
 	return name
@@ -115,15 +115,16 @@ func (r *reflector) described(docKey string, s any) any {
 }
 
 var (
-	folders  = regexp.MustCompile(`[^\[\],]*/`)
-	notNamed = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+	folders   = regexp.MustCompile(`[^\[\],]*/`)
+	notInName = regexp.MustCompile(`[^A-Za-z0-9._-]+`) // OpenRPC allows no other letters
 )
 
-// free returns a name for a component that no other has: that of the type, with its package
+// newName returns a name for a component that no other has: that of the type, with its package
 // if needed, and with a number if types of the same package have the same name.
-func (r *reflector) free(t reflect.Type) string {
-	short := strings.Trim(notNamed.ReplaceAllString(folders.ReplaceAllString(t.Name(), ""), "_"), "_")
-	full := path.Base(t.PkgPath()) + "." + short
+func (r *reflector) newName(t reflect.Type) string {
+	pkg, _, _ := strings.Cut(t.String(), ".") // the last folder of its path may have another name
+	short := allowed(t.Name())
+	full := allowed(pkg + "." + short)
 	name := short
 	for n := 1; ; n++ {
 		if _, taken := r.schemas[name]; !taken {
@@ -134,6 +135,13 @@ func (r *reflector) free(t reflect.Type) string {
 			name = fmt.Sprint(full, n)
 		}
 	}
+}
+
+// allowed returns what is left of a name without what OpenRPC does not allow, Type if that is
+// nothing.
+func allowed(name string) string {
+	name = notInName.ReplaceAllString(folders.ReplaceAllString(name, ""), "_")
+	return cmp.Or(strings.Trim(name, "._"), "Type")
 }
 
 // inline returns the schema of a type without a reference to it. t is no pointer.
