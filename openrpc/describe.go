@@ -41,7 +41,11 @@ type describer struct {
 func describe(info Info, opts *Options, receivers []any) (json.RawMessage, error) {
 	d := &describer{reflector: newReflector(opts), opts: opts, goNames: make(map[string]string)}
 	for _, receiver := range receivers {
-		if err := d.service(receiver); err != nil {
+		n, err := nameOf(receiver)
+		if err != nil {
+			return nil, err
+		}
+		if err := d.service(n); err != nil {
 			return nil, err
 		}
 	}
@@ -59,23 +63,35 @@ func describe(info Info, opts *Options, receivers []any) (json.RawMessage, error
 	})
 }
 
-// service describes the methods of a receiver.
-func (d *describer) service(receiver any) error {
-	with, ok := receiver.(named)
-	if !ok {
-		with = named{receiver: receiver}
+// nameOf returns a receiver with the name that net/rpc registers it under.
+func nameOf(receiver any) (named, error) {
+	n, isNamed := receiver.(named)
+	if !isNamed {
+		n.receiver = receiver
 	}
-	t := reflect.TypeOf(with.receiver)
+	t := reflect.TypeOf(n.receiver)
 	if t == nil {
-		return errors.New("openrpc: a receiver is nil")
+		return n, errors.New("openrpc: a receiver is nil")
 	}
-	if !ok {
-		with.name = elemOf(t).Name()
+	if !isNamed {
+		n.name = elemOf(t).Name()
 	}
+	switch {
+	case n.name == "":
+		return n, fmt.Errorf("openrpc: %v has no name", t)
+	case !isNamed && !token.IsExported(n.name):
+		return n, fmt.Errorf("openrpc: the type %s is not exported", n.name)
+	}
+	return n, nil
+}
+
+// service describes the methods of a receiver.
+func (d *describer) service(n named) error {
+	t := reflect.TypeOf(n.receiver)
 	before := len(d.methods)
 	for m := range t.Methods() {
 		if args, reply, ok := signature(m); ok {
-			if err := d.method(with.name+"."+m.Name, docKey(elemOf(t))+"."+m.Name, args, reply); err != nil {
+			if err := d.method(n.name+"."+m.Name, docKey(elemOf(t))+"."+m.Name, args, reply); err != nil {
 				return err
 			}
 		}

@@ -16,10 +16,10 @@ func docKey(t reflect.Type) string {
 func (r *reflector) methodDoc(docKey string) (summary, description string, deprecated bool) {
 	text := r.doc[docKey]
 	summary, _, _ = strings.Cut(text, "\n\n")
+	summary = strings.ReplaceAll(summary, "\n", " ")
 	if sentence, _, more := strings.Cut(summary, ". "); more {
 		summary = sentence + "."
 	}
-	summary = strings.ReplaceAll(summary, "\n", " ")
 	if summary != text {
 		description = text
 	}

@@ -95,6 +95,7 @@ func TestNames(t *testing.T) {
 		"dotted":  {openrpc.Options{Service: "S"}, []any{openrpc.Named("S.T", calc.Calc{})}, "S.T.Add S.T.Subtract"},
 		"Named":   {openrpc.Options{Service: "Sum"}, []any{openrpc.Named("Sum", calc.Calc{})}, "add subtract"},
 		"Name":    {openrpc.Options{Service: "Calc", Name: strings.ToUpper}, []any{calc.Calc{}}, "CALC.ADD CALC.SUBTRACT"},
+		"lower":   {openrpc.Options{}, []any{openrpc.Named("calc", struct{ calc.Calc }{})}, "calc.Add calc.Subtract"},
 		"none":    {openrpc.Options{}, nil, ""},
 	} {
 		var names []string
@@ -112,7 +113,10 @@ func TestNoDocument(t *testing.T) {
 		"openrpc: Calc.Add and Sum.Add have the same name: Add": openrpc.New(calcInfo,
 			&openrpc.Options{Name: func(name string) string { return name[strings.Index(name, ".")+1:] }},
 			calc.Calc{}, openrpc.Named("Sum", calc.Calc{})),
-		"openrpc: int has no methods for net/rpc": openrpc.New(calcInfo, nil, 1),
+		"openrpc: int has no methods for net/rpc":   openrpc.New(calcInfo, nil, openrpc.Named("Int", 1)),
+		"openrpc: the type int is not exported":     openrpc.New(calcInfo, nil, 1),
+		"openrpc: struct { calc.Calc } has no name": openrpc.New(calcInfo, nil, struct{ calc.Calc }{}),
+		"openrpc: *calc.Calc has no name":           openrpc.New(calcInfo, nil, openrpc.Named("", &calc.Calc{})),
 		"openrpc: Options.Errors has a method that is not there: Calc.Ad": openrpc.New(calcInfo,
 			&openrpc.Options{Service: "Calc", Errors: map[string][]jsonrpc2.Error{"Calc.Add": nil, "Calc.Ad": nil}}, calc.Calc{}),
 		"openrpc: a receiver is nil": openrpc.New(calcInfo, nil, nil),
@@ -140,7 +144,7 @@ func TestDescriptions(t *testing.T) {
 	doc := map[string]string{
 		"openrpc_test.Kinds.Number":   "Number returns it. Always.\n\nDeprecated: use Text.\n",
 		"openrpc_test.Kinds.Text":     "Text returns it.",
-		"openrpc_test.Kinds.Unsigned": "Unsigned returns\nit.\n\nMore of it.",
+		"openrpc_test.Kinds.Unsigned": "Unsigned returns\nit.\nAlways.\n\nMore of it.",
 		"openrpc_test.Order":          "An Order is placed.",
 		"openrpc_test.Order.ID":       "which one",
 		"openrpc_test.Order.Parent":   "that it belongs to",
@@ -175,6 +179,22 @@ func TestDescriptions(t *testing.T) {
 	require.NoError(t, json.Unmarshal(d.Components.Schemas["Order"], &order))
 	require.Equal(t, "An Order is placed.", order.Description)
 	require.Equal(t, "that it belongs to", order.Properties["parent"].Description)
+}
+
+// The document belongs to the caller: what it writes there does not change the next one.
+func TestDocumentIsCopied(t *testing.T) {
+	t.Parallel()
+	discovery := describeCalc()
+	document, err := discovery.Document()
+	require.NoError(t, err)
+	clear(document)
+	var served json.RawMessage
+	require.NoError(t, discovery.Discover(struct{}{}, &served))
+	requireGolden(t, "calc.json", served)
+	clear(served)
+	document, err = discovery.Document()
+	require.NoError(t, err)
+	requireGolden(t, "calc.json", document)
 }
 
 // A program may know more of a type than its kind says, and more errors of a method.

@@ -3,6 +3,7 @@ package openrpc
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 
 	"github.com/micromessaging/jsonrpc2"
 )
@@ -88,12 +89,12 @@ type named struct {
 func Named(name string, receiver any) any { return named{name, receiver} }
 
 // Discover is the method rpc.discover. It takes no params.
-func (d *Discovery) Discover(_ struct{}, document *json.RawMessage) error {
-	*document = d.document
-	return d.err
+func (d *Discovery) Discover(_ struct{}, document *json.RawMessage) (err error) {
+	*document, err = d.Document()
+	return err
 }
 
 // Document returns the document. It fails if a receiver has no methods for net/rpc, if two
 // methods have the same name on the wire, if Options.Errors has a method that is not there, or
 // if encoding/json can't encode what Options.Schema has returned.
-func (d *Discovery) Document() (json.RawMessage, error) { return d.document, d.err }
+func (d *Discovery) Document() (json.RawMessage, error) { return slices.Clone(d.document), d.err }
