@@ -11,29 +11,29 @@ import (
 
 // A field is one that encoding/json sees in a struct.
 type field struct {
-	name     string
-	typ      reflect.Type
-	docKey   string
-	index    []int
-	tagged   bool // the tag gives the name
-	omits    bool // the tag lets encoding/json leave it out
-	omitsNil bool // the tag lets it leave out nil
-	quoted   bool // the value stands in a string
-	maybe    bool // it is behind an embedded pointer
+	name          string
+	typ           reflect.Type
+	docKey        string
+	index         []int
+	tagged        bool // the tag gives the name
+	omits         bool // the tag lets encoding/json leave it out
+	omitsNil      bool // the tag lets it leave out nil
+	quoted        bool // the value stands in a string
+	behindPointer bool // it is behind an embedded pointer
 }
 
 // isRequired reports whether a server with the option Strict wants the field.
 func (f *field) isRequired() bool {
-	return !f.omits && !f.maybe && f.typ.Kind() != reflect.Pointer
+	return !f.omits && !f.behindPointer && f.typ.Kind() != reflect.Pointer
 }
 
 // An embedding is a struct whose fields are looked for: the outermost, or one that is embedded
 // in it.
 type embedding struct {
-	typ   reflect.Type
-	index []int
-	maybe bool // it is embedded by a pointer
-	twice bool // it is embedded at its depth more than once
+	typ           reflect.Type
+	index         []int
+	behindPointer bool // it is embedded by a pointer
+	repeated      bool // it is embedded at its depth more than once
 }
 
 // fieldsOf returns the fields of a struct, in the order in which encoding/json writes them.
@@ -67,7 +67,7 @@ func (e embedding) look(found []field, next []embedding) ([]field, []embedding) 
 		tagged := name != ""
 		index := append(slices.Clip(e.index), f.Index...)
 		if isStruct && !tagged {
-			next = embed(next, embedding{typ: inner, index: index, maybe: e.maybe || f.Type != inner})
+			next = embed(next, embedding{typ: inner, index: index, behindPointer: e.behindPointer || f.Type != inner})
 			continue
 		}
 		if !tagged {
@@ -76,13 +76,13 @@ func (e embedding) look(found []field, next []embedding) ([]field, []embedding) 
 		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
 		made := field{
 			name: name, typ: f.Type, docKey: docKey(e.typ) + "." + f.Name, index: index,
-			tagged: tagged, maybe: e.maybe,
+			tagged: tagged, behindPointer: e.behindPointer,
 			omits:    has("omitempty") || has("omitzero"),
 			omitsNil: has("omitempty") || has("omitzero") && !implements(f.Type, isZeroer),
 			quoted:   has("string") && isQuotable(elemOf(f.Type)),
 		}
 		found = append(found, made)
-		if e.twice { // so that it is dominant no more
+		if e.repeated { // so that it is dominant no more
 			found = append(found, made)
 		}
 	}
@@ -92,7 +92,7 @@ func (e embedding) look(found []field, next []embedding) ([]field, []embedding) 
 func embed(next []embedding, e embedding) []embedding {
 	for i := range next {
 		if next[i].typ == e.typ {
-			next[i].twice = true
+			next[i].repeated = true
 			return next
 		}
 	}

@@ -8,7 +8,7 @@ import (
 // These are the values of paramStructure.
 const (
 	byPosition = "by-position"
-	byNameToo  = "either"
+	either     = "either"
 )
 
 // params returns the params of an argument of type t, which is no pointer, and how they are
@@ -20,7 +20,7 @@ func (d *describer) params(t reflect.Type) ([]content, string) {
 		return d.variadic(t)
 	case isCustom(t):
 	case t.Kind() == reflect.Struct:
-		return d.fieldParams(t), byNameToo
+		return d.fieldParams(t), either
 	case t.Kind() == reflect.Array:
 		return d.elementParams(t), byPosition
 	}
@@ -66,5 +66,5 @@ func (d *describer) variadic(t reflect.Type) ([]content, string) {
 		return []content{p}, byPosition
 	}
 	p.Description = "Any params, by position or by name, or none."
-	return []content{p}, byNameToo
+	return []content{p}, either
 }

@@ -201,7 +201,7 @@ func (r *reflector) needsAddress(t reflect.Type) bool {
 	case t.Kind() == reflect.Array:
 		return r.needsAddress(t.Elem())
 	case t.Kind() == reflect.Struct:
-		return slices.ContainsFunc(fieldsOf(t), func(f field) bool { return !f.maybe && r.needsAddress(f.typ) })
+		return slices.ContainsFunc(fieldsOf(t), func(f field) bool { return !f.behindPointer && r.needsAddress(f.typ) })
 	}
 	return false // the elements of a slice have addresses
 }
