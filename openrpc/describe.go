@@ -15,8 +15,8 @@ import (
 	"github.com/micromessaging/jsonrpc2"
 )
 
-// serverErrors are the errors that a server of jsonrpc2 answers with by itself. Their messages
-// say more than these.
+// serverErrors are the errors that a server of jsonrpc2 answers with by itself. In an answer the
+// message is longer.
 var serverErrors = map[string]jsonrpc2.Error{
 	"ParseError":     {Code: jsonrpc2.CodeParse, Message: "parse error"},
 	"InvalidRequest": {Code: jsonrpc2.CodeInvalidRequest, Message: "invalid request"},
@@ -26,7 +26,7 @@ var serverErrors = map[string]jsonrpc2.Error{
 	"ServerError":    {Code: jsonrpc2.CodeServer, Message: "the method failed, or was not run"},
 }
 
-// methodErrors are those of them that a method which is there may fail with.
+// methodErrors are those that a call of a known method may get.
 var methodErrors = []string{"InvalidParams", "InternalError", "ServerError"}
 
 // A describer makes one document.

@@ -27,22 +27,24 @@
 //   - of any other slice, of an interface and of a json.RawMessage one param that stands for any
 //     number. It has the member x-variadic, since OpenRPC has no word for it.
 //
-// A field is required where ServerOptions.Strict wants it: if it is no pointer, if its tag has
-// neither omitempty nor omitzero, and if it is behind no embedded pointer. OpenRPC wants
-// optional params last. So a param that stands before a required one is required, too, and
-// may be null.
+// A field is optional if it is a pointer, if its tag has omitempty or omitzero, or if it is
+// behind an embedded pointer. All others are required. ServerOptions.Strict also wants all
+// fields behind an embedded pointer if one is present; the document can't say that. An optional
+// param may be null. If it stands before a required one, it is required, too, since OpenRPC
+// wants optional params last.
 //
-// The errors of a method are those that a server answers with by itself, and those of
-// Options.Errors.
+// Each method lists the errors InvalidParams, InternalError and ServerError. Options.Errors adds
+// its own.
 //
 // # Schemas
 //
 // A schema (JSON Schema, draft 7) says how encoding/json encodes a type. Each named type has
 // one under components/schemas, under its name, or with its package if another has the same.
 // Types may refer to themselves. Nil slices, maps and pointers are null, except in fields with
-// omitempty. A time.Time is a date-time, a type with MarshalText a string, a json.Number and a
-// big.Int a number. Of other types that encode themselves nothing is known, and anything is
-// allowed, unless Options.Schema tells more.
+// omitempty or omitzero. A time.Time is a date-time string, a json.Number a number, a big.Int an
+// integer, a type with both MarshalText and UnmarshalText a string. Other types with methods for
+// JSON or text may be anything, unless Options.Schema says more. So may the values of a map if
+// only a pointer to them has such a method, since encoding/json does not call it there.
 //
 // # Descriptions
 //
@@ -51,5 +53,7 @@
 //
 //	//go:generate go run github.com/micromessaging/jsonrpc2/openrpc/cmd/openrpcdoc -o openrpc_doc.go
 //
-// The first sentence of a method's comment is its summary.
+// The first sentence of a method's comment is its summary. The command knows a method by the
+// type that declares it. If a receiver only embeds that type, add the comment under the key of
+// the receiver's type.
 package openrpc

@@ -32,7 +32,7 @@ func (f *field) isRequired() bool {
 type embedding struct {
 	typ           reflect.Type
 	index         []int
-	behindPointer bool // it is embedded by a pointer
+	behindPointer bool // it, or a struct around it, is embedded by a pointer
 	repeated      bool // it is embedded at its depth more than once
 }
 

@@ -42,18 +42,21 @@ type Options struct {
 	// of the Name of jsonrpc2.ServerOptions.
 	Name func(serviceMethod string) string
 
-	// Doc has the doc comments of methods, types and fields. The keys are as Go code of
-	// another package writes them: calc.Calc.Add, calc.Args, calc.Args.A. The command
-	// openrpcdoc makes such a map of the source.
+	// Doc has the doc comments of methods, types and fields. A key is package.Type,
+	// package.Type.Method or package.Type.Field, with the package's name (not its path) and
+	// without type arguments. A method's key has the type of the receiver, a field's key the
+	// struct that declares it. The command openrpcdoc makes such a map of the source.
 	Doc map[string]string
 
-	// Errors are the errors that a method chooses itself, by its net/rpc name such as
-	// Calc.Add. Those that any method may fail with are described without them.
+	// Errors lists the errors that a method itself returns. The key is the net/rpc name,
+	// such as Calc.Add. Errors that any method may return are added by New.
 	Errors map[string][]jsonrpc2.Error
 
-	// Schema, if set, returns the JSON Schema (draft 7) of a type, or nil for that which
-	// New makes. It is for types that encode themselves, for enumerations and the like.
-	// encoding/json must be able to encode what it returns.
+	// Schema, if set, returns the JSON Schema (draft 7) of t. If it returns nil, New makes
+	// the schema. It is for types that encode themselves, for enumerations and the like. t is
+	// never a pointer: for *T Schema gets T. If the params are the fields or elements of an
+	// argument, Schema gets their types, and not that of the argument. encoding/json must be
+	// able to encode the result.
 	Schema func(t reflect.Type) any
 }
 
@@ -94,7 +97,8 @@ func (d *Discovery) Discover(_ struct{}, document *json.RawMessage) (err error) 
 	return err
 }
 
-// Document returns the document. It fails if a receiver has no methods for net/rpc, if two
-// methods have the same name on the wire, if Options.Errors has a method that is not there, or
-// if encoding/json can't encode what Options.Schema has returned.
+// Document returns the document, which the caller may change. It fails if a receiver is nil, has
+// no name or no methods for net/rpc, if its type is not exported and [Named] gives no name, if
+// two methods have the same name on the wire, if Options.Errors has a method that is not there,
+// or if encoding/json can't encode what Options.Schema has returned.
 func (d *Discovery) Document() (json.RawMessage, error) { return slices.Clone(d.document), d.err }
