@@ -123,11 +123,14 @@ func (writesText) MarshalText() ([]byte, error)     { return []byte("a"), nil }
 func (*pointerText) MarshalText() ([]byte, error)   { return []byte("a"), nil }
 func (p *pointerText) UnmarshalText(_ []byte) error { *p = 5; return nil }
 
-// Nulls have fields that may be null although an empty one is left out.
+// Nulls have fields that may be null although an empty one is left out, and optional ones after
+// the last that is required.
 type Nulls struct {
 	Keyed map[upper]int
-	Slice *[]int `json:",omitempty"`
-	Kept  kept   `json:",omitzero"`
+	Slice *[]int         `json:",omitempty"`
+	Kept  kept           `json:",omitzero"`
+	Map   map[string]int `json:",omitempty"`
+	Last  int            `json:",omitempty"`
 }
 
 type kept []int
@@ -140,12 +143,11 @@ type upper struct{}
 func (upper) MarshalText() ([]byte, error)  { return []byte("A"), nil }
 func (*upper) UnmarshalText(_ []byte) error { return nil }
 
-// Late has a field that may be missing before one that may not, and two after it.
+// Late has a field that may be missing before one that may not.
 type Late struct {
 	First  *int
 	Second int
-	Third  int            `json:",omitempty"`
-	Fourth map[string]int `json:",omitempty"`
+	Third  int `json:",omitempty"`
 }
 
 // A Page is generic.
