@@ -59,6 +59,8 @@ func TestRequestMethod(t *testing.T) {
 		{jsonrpc2.ClientOptions{Service: "Calc"}, `Calc."<é>"`, `"<é>"`},
 		{jsonrpc2.ClientOptions{Name: upper}, "Calc.Add", "CALC.ADD"},
 		{jsonrpc2.ClientOptions{Name: upper, Service: "Calc"}, "Calc.Add", "CALC.ADD"},
+		{jsonrpc2.ClientOptions{Name: upper}, "rpc.discover", "rpc.discover"}, // of an extension
+		{jsonrpc2.ClientOptions{Service: "rpc"}, "rpc.Discover", "rpc.Discover"},
 	} {
 		p := newPeer(t, test.opts)
 		for range 2 { // the second time from the table of names

@@ -191,12 +191,13 @@ const (
 type ClientOptions struct {
 	// Service is the net/rpc service whose methods are sent by their bare names, with
 	// the first letter in lower case: with "Calc", Calc.Add is sent as add. Methods of
-	// other services are sent under their full names.
+	// other services are sent under their full names, as are those that begin with "rpc.".
 	Service string
 
 	// Name, if set, is used in place of Service. It returns the name to send for a
 	// method such as Calc.Add. The codec may keep the result. A function that several
-	// clients share may be called by them at once.
+	// clients share may be called by them at once. It is not called for names that begin
+	// with "rpc.".
 	Name func(serviceMethod string) string
 
 	// Positional sends a struct as an array of its exported fields, in their order,

@@ -63,6 +63,8 @@ func (c *clientCodec) wireName(method string) string {
 		return name
 	}
 	switch bare, ok := strings.CutPrefix(method, c.opts.Service+"."); {
+	case strings.HasPrefix(method, reserved):
+		name = method
 	case c.opts.Name != nil:
 		name = c.opts.Name(method)
 	case ok && c.opts.Service != "" && !strings.Contains(bare, "."):

@@ -145,6 +145,8 @@ func (d *describer) method(goName, docKey string, args, reply reflect.Type) erro
 func (d *describer) wireName(goName string) string {
 	bare, ok := strings.CutPrefix(goName, d.opts.Service+".")
 	switch {
+	case strings.HasPrefix(goName, "rpc."): // reserved for extensions
+		return goName
 	case d.opts.Name != nil:
 		return d.opts.Name(goName)
 	case ok && d.opts.Service != "" && !strings.Contains(bare, "."):

@@ -95,6 +95,7 @@ func TestNames(t *testing.T) {
 		"dotted":  {openrpc.Options{Service: "S"}, []any{openrpc.Named("S.T", calc.Calc{})}, "S.T.Add S.T.Subtract"},
 		"Named":   {openrpc.Options{Service: "Sum"}, []any{openrpc.Named("Sum", calc.Calc{})}, "add subtract"},
 		"Name":    {openrpc.Options{Service: "Calc", Name: strings.ToUpper}, []any{calc.Calc{}}, "CALC.ADD CALC.SUBTRACT"},
+		"rpc":     {openrpc.Options{Service: "rpc", Name: strings.ToUpper}, []any{openrpc.Named("rpc", calc.Calc{})}, "rpc.Add rpc.Subtract"},
 		"lower":   {openrpc.Options{}, []any{openrpc.Named("calc", struct{ calc.Calc }{})}, "calc.Add calc.Subtract"},
 		"none":    {openrpc.Options{}, nil, ""},
 	} {
