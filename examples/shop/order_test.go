@@ -154,6 +154,32 @@ func TestNoWorker(t *testing.T) {
 	})
 }
 
+// A fullQueue is a ClientConn that takes no requests.
+type fullQueue struct{ jsonrpc2.ClientConn }
+
+func (fullQueue) WriteRequest(*jsonrpc2.Request) error { return jsonrpc2.ErrOverloaded }
+
+// An order that can't be recorded is placed all the same, before its customer gives up.
+func TestAuditFull(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		full := func(p *process) error {
+			dial := p.broker.dial
+			p.broker.dial = func(queue string) (conn jsonrpc2.ClientConn, err error) {
+				conn, err = dial(queue)
+				if queue == "audit" {
+					conn = fullQueue{conn}
+				}
+				return conn, err
+			}
+			return nil
+		}
+		p := newShop(t, full, web, worker)
+		w := p.answer("POST", "/orders", `{"item":"tea","quantity":1}`)
+		require.Equal(t, http.StatusCreated, w.Code, w.Body)
+	})
+}
+
 // A broker that is away is seen by the probe.
 func TestNotReady(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/rpc"
 	"sync"
+	"time"
 
 	"github.com/micromessaging/jsonrpc2"
 )
@@ -33,6 +34,9 @@ const (
 	codeOutOfStock = 2
 )
 
+// recordTimeout is how long an order waits until its record is in the audit queue.
+const recordTimeout = time.Second
+
 // Orders places orders.
 type Orders struct{ inventory, audit *rpc.Client }
 
@@ -45,8 +49,11 @@ func (o *Orders) Place(order Order, receipt *Receipt) error {
 	if err != nil {
 		return err // that of Inventory, with its code
 	}
-	// The order stands: its record no longer depends on how long the customer waits.
-	if err := jsonrpc2.Notify(context.WithoutCancel(order), o.audit, "Audit.Record", order); err != nil {
+	// The order stands: its record no longer depends on how long the customer waits. It must
+	// not use up this time either, as when the audit queue is full.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(order), recordTimeout)
+	defer cancel()
+	if err := jsonrpc2.Notify(ctx, o.audit, "Audit.Record", order); err != nil {
 		slog.Error("order not recorded", "order", order.ID, "error", err)
 	}
 	*receipt = Receipt{Order: order.ID, Reservation: reservation}
