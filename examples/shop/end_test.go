@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/sdk/trace"
@@ -78,7 +80,7 @@ func TestAnswersBeforeTheEnd(t *testing.T) {
 	port := brokertest.FreePort(t)
 	ctx, end := context.WithCancel(t.Context())
 	served, status := make(chan error, 1), make(chan int, 1)
-	go func() { served <- p.serveHTTP(ctx, port) }()
+	go func() { served <- errors.Join(p.serveHTTP(ctx, port), p.close()) }()
 	awaitPort(t, port, true)
 	go func() {
 		code, _ := fetch("http://127.0.0.1:" + port + "/slow")
@@ -90,7 +92,46 @@ func TestAnswersBeforeTheEnd(t *testing.T) {
 	close(opened)
 	require.Equal(t, http.StatusOK, <-status)
 	require.NoError(t, <-served)
-	require.NoError(t, p.close())
+}
+
+// A Lazy has a method that returns when its context ends.
+type Lazy struct{ begun chan struct{} }
+
+func (l Lazy) Wait(ctx struct{ jsonrpc2.Context }, _ *struct{}) error {
+	l.begun <- struct{}{}
+	<-ctx.Done()
+	return nil
+}
+
+// The steps of the end share one deadline: the methods of all servers are answered in time.
+func TestDeadlineOfTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newProcess(newPipes(), trace.NewTracerProvider())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		lazy := Lazy{make(chan struct{})}
+		queues := []string{"orders", "inventory", "audit"}
+		answers := make(chan error, len(queues))
+		for _, queue := range queues {
+			require.NoError(t, p.serve(queue, lazy, jsonrpc2.AtMostOnce))
+			conn, err := p.broker.dial(queue)
+			require.NoError(t, err)
+			client := jsonrpc2.NewClient(conn, nil)
+			defer client.Close()
+			go func() {
+				_, err := jsonrpc2.Call[struct{}](ctx, client, "Lazy.Wait", struct{}{})
+				answers <- err
+			}()
+			<-lazy.begun
+		}
+		begin := time.Now()
+		require.NoError(t, p.close())
+		require.Equal(t, grace, time.Since(begin))
+		for range queues {
+			require.NoError(t, <-answers)
+		}
+	})
 }
 
 // awaitPort waits until somebody listens on a port, or nobody.

@@ -110,7 +110,7 @@ func slowWorker(p *process, slow slowInventory) error {
 	ctx, end := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- jsonrpc2.Serve(ctx, server, conn, nil) }()
-	p.drains = append(p.drains, func() error {
+	p.drains = append(p.drains, func(context.Context) error {
 		end()
 		return <-served
 	})

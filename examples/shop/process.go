@@ -21,7 +21,8 @@ import (
 	"github.com/micromessaging/jsonrpc2/promrpc"
 )
 
-// grace is how long each step of the end may take. The supervisor should kill later.
+// grace is how long the end may take, all its steps together. Methods that still run then
+// have a moment to return: the supervisor should kill 5 s later.
 const grace = 25 * time.Second
 
 // A process is what web and worker have in common: clients and servers of one broker, what
@@ -33,11 +34,15 @@ type process struct {
 	mux     *http.ServeMux
 	conns   []interface{ Err() error }
 	clients []*rpc.Client
-	drains  []func() error // of the servers
+	drains  []func(context.Context) error // of the servers, that of HTTP last
+
+	graceOver context.Context // ends the contexts of the calls that are served
+	endGrace  context.CancelFunc
 }
 
 func newProcess(b *broker, spans *trace.TracerProvider) *process {
 	p := &process{broker: b, spans: spans, metrics: prometheus.NewRegistry(), mux: http.NewServeMux()}
+	p.graceOver, p.endGrace = context.WithCancel(context.Background())
 	p.mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
 	p.mux.HandleFunc("GET /readyz", p.ready)
 	return p
@@ -88,19 +93,27 @@ func (p *process) serve(queue string, service any, guarantee jsonrpc2.Guarantee)
 	metrics := promrpc.NewServerMetrics(queue, nil)
 	p.metrics.MustRegister(metrics)
 	opts := &jsonrpc2.ServerOptions{
-		Begin: jsonrpc2.JoinBegin(otelrpc.Server(p.tracing(queue)), metrics.Begin),
+		Begin: jsonrpc2.JoinBegin(p.begin, otelrpc.Server(p.tracing(queue)), metrics.Begin),
 		Stats: &metrics.Stats,
 		Grace: grace,
 	}
 	ctx, end := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- jsonrpc2.Serve(ctx, server, conn, opts) }()
-	drain := func() error {
+	drain := func(context.Context) error { // its end reaches the calls by p.begin
 		end()
 		return <-served
 	}
 	p.conns, p.drains = append(p.conns, conn), append(p.drains, drain)
 	return nil
+}
+
+// begin makes the context of a call end with the grace of the process. The Grace of each
+// server begins only when those before it are drained.
+func (p *process) begin(ctx context.Context, _ *jsonrpc2.CallInfo, _ any) (context.Context, func(error), error) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(p.graceOver, cancel)
+	return ctx, func(error) { stop(); cancel() }, nil
 }
 
 // ready answers whether all clients and servers are connected to the broker.
@@ -114,30 +127,31 @@ func (p *process) ready(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "ready")
 }
 
-// serveHTTP serves the mux until ctx is done and the requests under way are answered.
+// serveHTTP serves the mux until the process is closed. It returns when ctx is done.
 func (p *process) serveHTTP(ctx context.Context, port string) error {
 	server := &http.Server{Addr: ":" + cmp.Or(port, "8080"), Handler: p.mux, ReadTimeout: grace}
-	served := make(chan error, 1)
-	go func() { served <- server.ListenAndServe() }()
+	p.drains = append(p.drains, server.Shutdown)
+	failed := make(chan error, 1)
+	go func() { failed <- server.ListenAndServe() }()
 	select {
-	case err := <-served:
+	case err := <-failed:
 		return err
 	case <-ctx.Done():
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	return server.Shutdown(ctx)
 }
 
 // close ends the process, and loses nothing: the servers answer what they run and leave the
-// rest to others. Then no method makes calls any more, and the clients can go.
+// rest to others. Then no method makes calls any more, and the clients can go. All steps
+// share one deadline, so that the process ends before its supervisor kills it.
 func (p *process) close() error {
-	var errs []error
-	for _, drain := range p.drains {
-		errs = append(errs, drain())
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
+	context.AfterFunc(ctx, p.endGrace)
+	var errs []error
+	for _, drain := range p.drains {
+		errs = append(errs, drain(ctx))
+	}
 	for _, client := range p.clients {
 		errs = append(errs, jsonrpc2.Shutdown(ctx, client))
 	}
