@@ -11,10 +11,11 @@ import (
 	"github.com/micromessaging/jsonrpc2/redisconn"
 )
 
-// A broker opens both ends of its queues. Nothing else in the program knows which one it is.
+// A broker opens both ends of its queues, with the same guarantee. Nothing else in the program
+// knows which one it is.
 type broker struct {
 	name   string // as OpenTelemetry knows it
-	dial   func(queue string) (jsonrpc2.ClientConn, error)
+	dial   func(queue string, guarantee jsonrpc2.Guarantee) (jsonrpc2.ClientConn, error)
 	listen func(queue string, guarantee jsonrpc2.Guarantee) (jsonrpc2.ServerConn, error)
 	close  func() error
 }
@@ -33,7 +34,7 @@ func newBroker(url string) (*broker, error) {
 func newRedis(rdb *redis.Client) *broker {
 	return &broker{
 		name: "redis",
-		dial: func(queue string) (jsonrpc2.ClientConn, error) {
+		dial: func(queue string, _ jsonrpc2.Guarantee) (jsonrpc2.ClientConn, error) {
 			return redisconn.Dial(rdb, queue, nil)
 		},
 		listen: func(queue string, guarantee jsonrpc2.Guarantee) (jsonrpc2.ServerConn, error) {
@@ -46,8 +47,10 @@ func newRedis(rdb *redis.Client) *broker {
 func newRabbitMQ(url string) *broker {
 	return &broker{
 		name: "rabbitmq",
-		dial: func(queue string) (jsonrpc2.ClientConn, error) {
-			return amqpconn.Dial(url, queue, nil)
+		dial: func(queue string, guarantee jsonrpc2.Guarantee) (jsonrpc2.ClientConn, error) {
+			// Only what is persistent outlives a restart of the broker.
+			persistent := guarantee == jsonrpc2.AtLeastOnce
+			return amqpconn.Dial(url, queue, &amqpconn.DialOptions{Persistent: persistent})
 		},
 		listen: func(queue string, guarantee jsonrpc2.Guarantee) (jsonrpc2.ServerConn, error) {
 			return amqpconn.Listen(url, queue, &amqpconn.ListenOptions{Guarantee: guarantee})

@@ -47,8 +47,8 @@ func TestDrainsInOrder(t *testing.T) {
 		p := newProcess(newPipes(), trace.NewTracerProvider())
 		g := &gate{reached: make(chan struct{}, 1), opened: make(chan struct{})}
 		dial := p.broker.dial
-		p.broker.dial = func(queue string) (conn jsonrpc2.ClientConn, err error) {
-			conn, err = dial(queue)
+		p.broker.dial = func(queue string, guarantee jsonrpc2.Guarantee) (conn jsonrpc2.ClientConn, err error) {
+			conn, err = dial(queue, guarantee)
 			if queue == "inventory" {
 				g.ClientConn, conn = conn, g
 			}
@@ -115,7 +115,7 @@ func TestDeadlineOfTheEnd(t *testing.T) {
 		answers := make(chan error, len(queues))
 		for _, queue := range queues {
 			require.NoError(t, p.serve(queue, lazy, jsonrpc2.AtMostOnce))
-			conn, err := p.broker.dial(queue)
+			conn, err := p.broker.dial(queue, jsonrpc2.AtMostOnce)
 			require.NoError(t, err)
 			client := jsonrpc2.NewClient(conn, nil)
 			defer client.Close()

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string) error {
 
 // web takes orders over HTTP.
 func web(p *process) error {
-	orders, err := p.client("orders")
+	orders, err := p.client("orders", jsonrpc2.AtMostOnce)
 	if err == nil {
 		p.mux.Handle("POST /orders", newFront(orders, p.spans))
 	}
@@ -65,11 +65,11 @@ func web(p *process) error {
 // worker serves all services. What runs in one may need the next: so they are drained in
 // this order.
 func worker(p *process) error {
-	inventory, err := p.client("inventory")
+	inventory, err := p.client("inventory", jsonrpc2.AtMostOnce)
 	if err != nil {
 		return err
 	}
-	audit, err := p.client("audit")
+	audit, err := p.client("audit", jsonrpc2.AtLeastOnce)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func newPipes() *broker {
 	}
 	return &broker{
 		name:   "pipe",
-		dial:   func(queue string) (jsonrpc2.ClientConn, error) { return open(queue).here, nil },
+		dial:   func(queue string, _ jsonrpc2.Guarantee) (jsonrpc2.ClientConn, error) { return open(queue).here, nil },
 		listen: func(queue string, _ jsonrpc2.Guarantee) (jsonrpc2.ServerConn, error) { return open(queue).there, nil },
 		close:  func() error { return nil },
 	}
@@ -95,7 +95,7 @@ func (i slowInventory) Reserve(order Order, _ *string) error {
 
 // slowWorker serves Orders, with a slowInventory.
 func slowWorker(p *process, slow slowInventory) error {
-	inventory, err := p.client("inventory")
+	inventory, err := p.client("inventory", jsonrpc2.AtMostOnce)
 	if err != nil {
 		return err
 	}
@@ -165,8 +165,8 @@ func TestAuditFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := func(p *process) error {
 			dial := p.broker.dial
-			p.broker.dial = func(queue string) (conn jsonrpc2.ClientConn, err error) {
-				conn, err = dial(queue)
+			p.broker.dial = func(queue string, guarantee jsonrpc2.Guarantee) (conn jsonrpc2.ClientConn, err error) {
+				conn, err = dial(queue, guarantee)
 				if queue == "audit" {
 					conn = fullQueue{conn}
 				}

@@ -65,8 +65,8 @@ func (p *process) tracing(queue string) *otelrpc.Options {
 
 // client returns a client of a queue. What certainly did not run, as while the broker
 // restarts, it sends again until the deadline.
-func (p *process) client(queue string) (*rpc.Client, error) {
-	conn, err := p.broker.dial(queue)
+func (p *process) client(queue string, guarantee jsonrpc2.Guarantee) (*rpc.Client, error) {
+	conn, err := p.broker.dial(queue, guarantee)
 	if err != nil {
 		return nil, err
 	}
