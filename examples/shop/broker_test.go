@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/sdk/trace"
 
@@ -24,7 +26,7 @@ func TestRecordSurvivesRestart(t *testing.T) {
 	require.NoError(t, p.close())
 
 	listen := b.listen
-	b.listen = func(queue string, guarantee jsonrpc2.Guarantee) (jsonrpc2.ServerConn, error) {
+	b.listen = func(queue string, guarantee jsonrpc2.Guarantee) (jsonrpc2.ServerConn, prometheus.Collector, error) {
 		if queue == "audit" {
 			return newPipes().listen(queue, guarantee) // so that the record waits
 		}
@@ -46,4 +48,23 @@ func awaitReady(t *testing.T, p *process) {
 	servicetest.Eventually(t, func() bool {
 		return p.answer("GET", "/readyz", "").Code == http.StatusOK
 	})
+}
+
+// The metrics have what the alert JSONRPCReconnects is about, of all clients and servers.
+func TestReconnectsInMetrics(t *testing.T) {
+	t.Parallel()
+	for url, transport := range map[string]string{"redis://127.0.0.1:1": "redis", "amqp://127.0.0.1:1": "amqp"} {
+		b, err := newBroker(url)
+		require.NoError(t, err)
+		p := newProcess(b, trace.NewTracerProvider())
+		require.NoError(t, web(p))
+		require.NoError(t, worker(p))
+		metrics := p.answer("GET", "/metrics", "").Body.String()
+		for _, queue := range []string{"orders", "inventory", "audit"} {
+			for _, end := range []string{"client", "server"} {
+				require.Contains(t, metrics, fmt.Sprintf("jsonrpc2_conn_%s_reconnects_total{queue=%q,transport=%q} 0\n", end, queue, transport))
+			}
+		}
+		require.NoError(t, p.close())
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/sdk/trace"
 
@@ -47,12 +48,12 @@ func TestDrainsInOrder(t *testing.T) {
 		p := newProcess(newPipes(), trace.NewTracerProvider())
 		g := &gate{reached: make(chan struct{}, 1), opened: make(chan struct{})}
 		dial := p.broker.dial
-		p.broker.dial = func(queue string, guarantee jsonrpc2.Guarantee) (conn jsonrpc2.ClientConn, err error) {
-			conn, err = dial(queue, guarantee)
+		p.broker.dial = func(queue string, guarantee jsonrpc2.Guarantee) (conn jsonrpc2.ClientConn, counts prometheus.Collector, err error) {
+			conn, counts, err = dial(queue, guarantee)
 			if queue == "inventory" {
 				g.ClientConn, conn = conn, g
 			}
-			return conn, err
+			return conn, counts, err
 		}
 		require.NoError(t, web(p))
 		require.NoError(t, worker(p))
@@ -115,7 +116,7 @@ func TestDeadlineOfTheEnd(t *testing.T) {
 		answers := make(chan error, len(queues))
 		for _, queue := range queues {
 			require.NoError(t, p.serve(queue, lazy, jsonrpc2.AtMostOnce))
-			conn, err := p.broker.dial(queue, jsonrpc2.AtMostOnce)
+			conn, _, err := p.broker.dial(queue, jsonrpc2.AtMostOnce)
 			require.NoError(t, err)
 			client := jsonrpc2.NewClient(conn, nil)
 			defer client.Close()

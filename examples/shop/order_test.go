@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/sdk/trace"
 
@@ -31,10 +32,14 @@ func newPipes() *broker {
 		return pipes[queue]
 	}
 	return &broker{
-		name:   "pipe",
-		dial:   func(queue string, _ jsonrpc2.Guarantee) (jsonrpc2.ClientConn, error) { return open(queue).here, nil },
-		listen: func(queue string, _ jsonrpc2.Guarantee) (jsonrpc2.ServerConn, error) { return open(queue).there, nil },
-		close:  func() error { return nil },
+		name: "pipe",
+		dial: func(queue string, _ jsonrpc2.Guarantee) (jsonrpc2.ClientConn, prometheus.Collector, error) {
+			return open(queue).here, prometheus.NewRegistry(), nil
+		},
+		listen: func(queue string, _ jsonrpc2.Guarantee) (jsonrpc2.ServerConn, prometheus.Collector, error) {
+			return open(queue).there, prometheus.NewRegistry(), nil
+		},
+		close: func() error { return nil },
 	}
 }
 
@@ -103,7 +108,7 @@ func slowWorker(p *process, slow slowInventory) error {
 	if err := server.RegisterName("Inventory", slow); err != nil {
 		return err
 	}
-	conn, err := p.broker.listen("inventory", jsonrpc2.AtMostOnce)
+	conn, _, err := p.broker.listen("inventory", jsonrpc2.AtMostOnce)
 	if err != nil {
 		return err
 	}
@@ -165,12 +170,12 @@ func TestAuditFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := func(p *process) error {
 			dial := p.broker.dial
-			p.broker.dial = func(queue string, guarantee jsonrpc2.Guarantee) (conn jsonrpc2.ClientConn, err error) {
-				conn, err = dial(queue, guarantee)
+			p.broker.dial = func(queue string, guarantee jsonrpc2.Guarantee) (conn jsonrpc2.ClientConn, counts prometheus.Collector, err error) {
+				conn, counts, err = dial(queue, guarantee)
 				if queue == "audit" {
 					conn = fullQueue{conn}
 				}
-				return conn, err
+				return conn, counts, err
 			}
 			return nil
 		}

@@ -66,12 +66,12 @@ func (p *process) tracing(queue string) *otelrpc.Options {
 // client returns a client of a queue. What certainly did not run, as while the broker
 // restarts, it sends again until the deadline.
 func (p *process) client(queue string, guarantee jsonrpc2.Guarantee) (*rpc.Client, error) {
-	conn, err := p.broker.dial(queue, guarantee)
+	conn, counts, err := p.broker.dial(queue, guarantee)
 	if err != nil {
 		return nil, err
 	}
 	metrics := promrpc.NewClientMetrics(queue, nil)
-	p.metrics.MustRegister(metrics)
+	p.metrics.MustRegister(metrics, counts)
 	client := jsonrpc2.NewClient(jsonrpc2.Retry(conn, nil), &jsonrpc2.ClientOptions{
 		Begin: jsonrpc2.JoinBegin(otelrpc.Client(p.tracing(queue)), metrics.Begin),
 		Stats: &metrics.Stats,
@@ -86,12 +86,12 @@ func (p *process) serve(queue string, service any, guarantee jsonrpc2.Guarantee)
 	if err := server.Register(service); err != nil {
 		return err
 	}
-	conn, err := p.broker.listen(queue, guarantee)
+	conn, counts, err := p.broker.listen(queue, guarantee)
 	if err != nil {
 		return err
 	}
 	metrics := promrpc.NewServerMetrics(queue, nil)
-	p.metrics.MustRegister(metrics)
+	p.metrics.MustRegister(metrics, counts)
 	opts := &jsonrpc2.ServerOptions{
 		Begin: jsonrpc2.JoinBegin(p.begin, otelrpc.Server(p.tracing(queue)), metrics.Begin),
 		Stats: &metrics.Stats,
