@@ -28,7 +28,7 @@ func newBroker(url string) (*broker, error) {
 	}
 	opts, err := redis.ParseURL(url)
 	if err != nil { // which may show a password
-		return nil, errors.New("BROKER_URL is neither redis://… nor amqp://…")
+		return nil, errors.New("BROKER_URL, REDIS_URL or CLOUDAMQP_URL must be redis://… or amqp://…")
 	}
 	return newRedis(redis.NewClient(opts)), nil
 }

@@ -5,12 +5,14 @@
 //
 // The environment configures both:
 //
-//	BROKER_URL            redis://… or amqp://…, the broker that all processes share
+//	BROKER_URL            redis://… or amqp://…, the broker that all processes share. Else it is
+//	                      that of REDIS_URL or CLOUDAMQP_URL, which platforms set
 //	PORT                  of the HTTP server, 8080 by default
 //	OTEL_TRACES_EXPORTER  console writes the spans to standard output
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -37,7 +39,7 @@ func run(ctx context.Context, args []string) error {
 	if len(args) != 1 || commands[args[0]] == nil {
 		return errors.New("usage: shop web, or: shop worker")
 	}
-	b, err := newBroker(os.Getenv("BROKER_URL"))
+	b, err := newBroker(cmp.Or(os.Getenv("BROKER_URL"), os.Getenv("REDIS_URL"), os.Getenv("CLOUDAMQP_URL")))
 	if err != nil {
 		return err
 	}

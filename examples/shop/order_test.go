@@ -198,16 +198,40 @@ func TestNotReady(t *testing.T) {
 	require.NoError(t, p.close())
 }
 
+// setBrokerURLs sets the variables that name the broker.
+func setBrokerURLs(t *testing.T, broker, redis, cloudamqp string) {
+	t.Setenv("BROKER_URL", broker)
+	t.Setenv("REDIS_URL", redis)
+	t.Setenv("CLOUDAMQP_URL", cloudamqp)
+}
+
 // A wrong configuration ends the program, and shows no password.
 func TestWrongConfiguration(t *testing.T) {
 	require.EqualError(t, run(t.Context(), nil), "usage: shop web, or: shop worker")
 	require.EqualError(t, run(t.Context(), []string{"shop"}), "usage: shop web, or: shop worker")
-	for _, url := range []string{"", "localhost", "redis://:s3cret@localhost:port"} {
-		t.Setenv("BROKER_URL", url)
-		require.EqualError(t, run(t.Context(), []string{"web"}), "BROKER_URL is neither redis://… nor amqp://…")
+	const bad = "redis://:s3cret@localhost:port"
+	const good = "redis://127.0.0.1:1"
+	for _, urls := range [][3]string{{}, {"localhost"}, {bad, good, good}, {"", bad, good}, {"", "", bad}} {
+		setBrokerURLs(t, urls[0], urls[1], urls[2])
+		require.EqualError(t, run(t.Context(), []string{"web"}), "BROKER_URL, REDIS_URL or CLOUDAMQP_URL must be redis://… or amqp://…", urls)
 	}
-	t.Setenv("BROKER_URL", "amqp://:s3cret@localhost:port")
+	setBrokerURLs(t, "amqp://:s3cret@localhost:port", "", "")
 	err := run(t.Context(), []string{"worker"})
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "s3cret")
+}
+
+// The broker is that of the first variable that is set. Platforms set the last two.
+func TestBrokerURL(t *testing.T) {
+	t.Setenv("PORT", "0")
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, urls := range [][3]string{
+		{"redis://127.0.0.1:1", "bad", "bad"},
+		{"", "redis://127.0.0.1:1", "bad"},
+		{"", "", "amqp://127.0.0.1:1"},
+	} {
+		setBrokerURLs(t, urls[0], urls[1], urls[2])
+		require.NoError(t, run(ended, []string{"web"}), urls)
+	}
 }
