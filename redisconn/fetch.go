@@ -153,18 +153,18 @@ func (f *fetcher) isDrained() bool {
 	return f.drained
 }
 
-// next returns the next request, and reports whether there is one. In a drain there is
-// none.
+// next returns the next request, and reports whether there is one. In a drain there are only
+// buried ones: they do not run, and nobody else will tell their callers.
 func (f *fetcher) next() (d delivery, ok bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case f.fatal != nil:
 		return d, false, f.fatal
-	case f.drained:
-		return d, false, nil
 	case len(f.buried) > 0:
 		d = shift(&f.buried)
+	case f.drained:
+		return d, false, nil
 	case len(f.unread) > 0:
 		d = shift(&f.unread)
 		if len(f.unread) == 0 {

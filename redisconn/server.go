@@ -105,9 +105,9 @@ func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error)
 	s.start.Do(func() { s.run(ctx) })
 	s.deliverer.forget()
 	for {
-		if err := ctx.Err(); err != nil {
+		drains := ctx.Err()
+		if drains != nil {
 			s.fetcher.drain()
-			return jsonrpc2.Delivery{}, err
 		}
 		d, ok, err := s.fetcher.next()
 		switch {
@@ -117,6 +117,8 @@ func (s *ServerConn) ReadRequest(ctx context.Context) (jsonrpc2.Delivery, error)
 			continue
 		case ok:
 			return s.deliverer.deliver(d), nil
+		case drains != nil:
+			return jsonrpc2.Delivery{}, drains
 		}
 		select {
 		case <-s.fetcher.fetched:
