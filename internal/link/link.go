@@ -79,11 +79,13 @@ type State struct {
 	Recoveries atomic.Int64 // outages that have ended
 	Changes    atomic.Int64 // rises when an activity begins to fail, or works again
 
-	mu      sync.Mutex      // protects following
+	telling sync.Mutex // held over a change and its line in the log; locked before mu
+	causes  Causes     // those of the outage that were logged; protected by telling
+
+	mu      sync.Mutex      // protects following; not held while a handler logs, which may take long
 	failing map[string]bool // the activities that fail
 	since   time.Time       // when the last outage began
 	cause   error           // the last one; nil while all work
-	causes  Causes          // those of the outage that were logged
 }
 
 // NewState returns the State of one end of a queue. It logs to slog.Default() if
@@ -104,10 +106,29 @@ func NewName() string {
 
 // Failed notes that an activity failed.
 func (s *State) Failed(activity string, err error) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	begins := s.fail(activity, err)
+	if begins {
+		s.causes.Clear()
+	}
+	switch isNew := s.causes.IsNew(causeText(err)); {
+	case begins:
+		s.Logger.Error("connection impaired, trying again", slog.String("while", activity), slog.Any("error", err))
+	case isNew:
+		s.Logger.Error("connection impaired by another cause", slog.String("while", activity), slog.Any("error", err))
+	}
+}
+
+// fail notes a failure, and reports whether it begins an outage.
+func (s *State) fail(activity string, err error) (begins bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cause = err
-	begins := len(s.failing) == 0
+	begins = len(s.failing) == 0
+	if begins {
+		s.since = time.Now()
+	}
 	if !s.failing[activity] {
 		if s.failing == nil {
 			s.failing = make(map[string]bool)
@@ -115,17 +136,7 @@ func (s *State) Failed(activity string, err error) {
 		s.failing[activity] = true
 		s.Changes.Add(1)
 	}
-	text := causeText(err)
-	if begins {
-		s.since = time.Now()
-		s.causes.Clear()
-	}
-	switch isNew := s.causes.IsNew(text); {
-	case begins:
-		s.Logger.Error("connection impaired, trying again", slog.String("while", activity), slog.Any("error", err))
-	case isNew:
-		s.Logger.Error("connection impaired by another cause", slog.String("while", activity), slog.Any("error", err))
-	}
+	return begins
 }
 
 // causeText returns the text by which causes are compared. It leaves out the addresses of a
@@ -148,20 +159,40 @@ func (s *State) Cause() error {
 
 // Worked notes that an activity worked. It reports whether that has ended an outage.
 func (s *State) Worked(activity string) (recovered bool) {
+	if !s.isFailing(activity) {
+		return false
+	}
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	since, recovered := s.work(activity)
+	if recovered {
+		s.Logger.Info("connection works again", slog.Duration("after", time.Since(since).Round(time.Millisecond)))
+	}
+	return recovered
+}
+
+func (s *State) isFailing(activity string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing[activity]
+}
+
+// work notes that an activity worked. It reports whether that ends an outage, and since when
+// that has lasted.
+func (s *State) work(activity string) (since time.Time, ends bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.failing[activity] {
-		return false
+		return since, false
 	}
 	delete(s.failing, activity)
 	s.Changes.Add(1)
 	if len(s.failing) > 0 {
-		return false
+		return since, false
 	}
 	s.cause = nil
 	s.Recoveries.Add(1)
-	s.Logger.Info("connection works again", slog.Duration("after", time.Since(s.since).Round(time.Millisecond)))
-	return true
+	return s.since, true
 }
 
 // LogUnsent logs how many requests a Close could not send, unless there are none.

@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -109,6 +110,30 @@ func TestStateCause(t *testing.T) {
 	s.Worked("taking")
 	require.NoError(t, s.Cause())
 }
+
+// A handler that logs an outage may take long, and may itself ask for the cause.
+func TestStateWhileLogging(t *testing.T) {
+	var s State
+	var causes []error
+	s.Logger = slog.New(handler(func() { causes = append(causes, s.Cause()) }))
+	broke := errors.New("it broke")
+	s.Failed("sending", broke)
+	s.Failed("taking", errors.New("so did this"))
+	s.Worked("sending")
+	s.Worked("taking")
+	require.Len(t, causes, 3)
+	require.Equal(t, broke, causes[0])
+	require.EqualError(t, causes[1], "so did this")
+	require.NoError(t, causes[2])
+}
+
+// A handler is called for each line of a log.
+type handler func()
+
+func (handler) Enabled(context.Context, slog.Level) bool    { return true }
+func (h handler) Handle(context.Context, slog.Record) error { h(); return nil }
+func (h handler) WithAttrs([]slog.Attr) slog.Handler        { return h }
+func (h handler) WithGroup(string) slog.Handler             { return h }
 
 func TestStateConcurrently(t *testing.T) {
 	var log bytes.Buffer
