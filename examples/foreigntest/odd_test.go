@@ -40,7 +40,6 @@ func answerable(id, members string) (request, answer string) {
 func (s *redisSite) odd(t *testing.T) {
 	answers := make(map[string]string) // by list
 	requests := append(unaddressed[:len(unaddressed):len(unaddressed)],
-		`{"jsonrpc":"2.0","method":"add","params":[1,2],"id":"late","deadline_ms":1}`,
 		`[{"jsonrpc":"2.0","method":"add","params":[1,2],"id":"late","deadline_ms":1},{"jsonrpc":"2.0","method":"add","id":1}]`,
 		`{"jsonrpc":"2.0","method":"add","params":[1,2],"id":5,"reply_to":"`+queue+`"}`,
 		`{"jsonrpc":"2.0","method":"add","params":[1,2],"reply_to":"notified"}`,
@@ -54,6 +53,16 @@ func (s *redisSite) odd(t *testing.T) {
 	answered("second", request, answer)
 	request, answer = answerable("empty", `,"reply_to":"","deadline_ms":null`)
 	answered("empty", request, answer)
+	over, open := s.deadlines(t)
+	for _, deadline := range over {
+		request, _ = answerable("late", `,"deadline_ms":`+deadline)
+		requests = append(requests, request)
+	}
+	for i, deadline := range open {
+		list := fmt.Sprintf("open %d", i)
+		request, answer = answerable(list, `,"deadline_ms":`+deadline)
+		answered(list, request, answer)
+	}
 	request, answer = answerable("last", "")
 	answered("last", request, answer)
 
@@ -67,6 +76,16 @@ func (s *redisSite) odd(t *testing.T) {
 		require.JSONEq(t, answer, s.rdb.LPop(t.Context(), list).Val())
 		require.Zero(t, s.rdb.LLen(t.Context(), list).Val())
 	}
+}
+
+// deadlines returns values of deadline_ms that are over, and others that are not over or count
+// as none.
+func (s *redisSite) deadlines(t *testing.T) (over, open []string) {
+	now, err := s.rdb.Time(t.Context()).Result()
+	require.NoError(t, err)
+	fraction := func(t time.Time) string { return fmt.Sprintf("%d.5", t.UnixMilli()) }
+	return []string{"1", fraction(now.Add(-time.Minute))},
+		[]string{"0", "-1", "-0.5", "true", `"1"`, "[1]", fraction(now.Add(time.Hour))}
 }
 
 // odd publishes requests that have no answer, and others whose addresses and correlation ids

@@ -20,8 +20,9 @@ while (!stopping) {
     console.error('no reply list:', popped.element);
     continue;
   }
-  const [seconds] = await redis.sendCommand(['TIME']); // deadlines are by the clock of Redis
-  if (Number.isInteger(first.deadline_ms) && first.deadline_ms < seconds * 1000) continue; // nobody waits any more
+  const deadline = first.deadline_ms; // by the clock of Redis
+  const [seconds] = await redis.sendCommand(['TIME']);
+  if (typeof deadline === 'number' && deadline > 0 && deadline < seconds * 1000) continue; // nobody waits any more
 
   const text = answer(message);
   if (text === undefined) continue;

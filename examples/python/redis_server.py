@@ -27,7 +27,7 @@ while not stop.is_set():
         print("no reply list:", popped[1], file=sys.stderr)
         continue
     deadline = first.get("deadline_ms")  # by the clock of Redis
-    if isinstance(deadline, int) and deadline < broker.time()[0] * 1000:
+    if type(deadline) in (int, float) and 0 < deadline < broker.time()[0] * 1000:
         continue  # nobody waits any more
     answer = calc.answer(message)
     if answer:

@@ -22,7 +22,7 @@ until stopping
   next warn "no reply list: #{text}" if [nil, queue].include?(reply_list) && Calc.wants_answer?(message)
 
   deadline = first['deadline_ms'] # by the clock of Redis
-  next if deadline.is_a?(Integer) && deadline < redis.time.first * 1000 # nobody waits any more
+  next if deadline.is_a?(Numeric) && deadline.positive? && deadline < redis.time.first * 1000 # nobody waits any more
 
   answer = Calc.answer(message)
   next unless answer
