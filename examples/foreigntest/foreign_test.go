@@ -139,7 +139,7 @@ func testServer(t *testing.T, w workspace, p program, s site) {
 		require.NoError(t, client.Close())
 	}
 	requireBatches(t, s)
-	s.odd(t)
+	s.odd(t, &first.stderr)
 	if p.transport == "http" { // one server has the port
 		first.stop(t)
 	} else {

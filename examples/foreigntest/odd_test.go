@@ -3,6 +3,7 @@ package foreigntest
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -37,12 +38,14 @@ func answerable(id, members string) (request, answer string) {
 }
 
 // odd leaves answers that nobody takes, after requests that have none.
-func (s *redisSite) odd(t *testing.T) {
+func (s *redisSite) odd(t *testing.T, stderr *servicetest.LogBook) {
+	require.NoError(t, s.rdb.Set(t.Context(), "no list", 1, 0).Err())
 	answers := make(map[string]string) // by list
 	requests := append(unaddressed[:len(unaddressed):len(unaddressed)],
 		`[{"jsonrpc":"2.0","method":"add","params":[1,2],"id":"late","deadline_ms":1},{"jsonrpc":"2.0","method":"add","id":1}]`,
 		`{"jsonrpc":"2.0","method":"add","params":[1,2],"id":5,"reply_to":"`+queue+`"}`,
 		`{"jsonrpc":"2.0","method":"add","params":[1,2],"reply_to":"notified"}`,
+		`{"jsonrpc":"2.0","method":"add","params":[1,2],"id":5,"reply_to":"no list"}`,
 	)
 	answered := func(list, request, answer string) {
 		requests, answers[list] = append(requests, request), answer
@@ -70,6 +73,8 @@ func (s *redisSite) odd(t *testing.T) {
 		require.NoError(t, s.rdb.LPush(t.Context(), queue, text).Err())
 	}
 	servicetest.Eventually(t, func() bool { return s.rdb.Exists(t.Context(), "last").Val() == 1 })
+	servicetest.Eventually(t, func() bool { return refusal.MatchString(stderr.String()) })
+	require.EqualValues(t, 1, s.rdb.Del(t.Context(), "no list").Val())
 	require.ElementsMatch(t, slices.Collect(maps.Keys(answers)), s.rdb.Keys(t.Context(), "*").Val())
 	for list, answer := range answers {
 		require.InDelta(t, 30*time.Second, s.rdb.TTL(t.Context(), list).Val(), float64(20*time.Second))
@@ -77,6 +82,9 @@ func (s *redisSite) odd(t *testing.T) {
 		require.Zero(t, s.rdb.LLen(t.Context(), list).Val())
 	}
 }
+
+// refusal is what a server says of the reply list "no list".
+var refusal = regexp.MustCompile("(?m)^no answer on no list: .*WRONGTYPE")
 
 // deadlines returns values of deadline_ms that are over, and others that are not over or count
 // as none.
@@ -90,7 +98,7 @@ func (s *redisSite) deadlines(t *testing.T) (over, open []string) {
 
 // odd publishes requests that have no answer, and others whose addresses and correlation ids
 // are in their properties or their ids.
-func (s *amqpSite) odd(t *testing.T) {
+func (s *amqpSite) odd(t *testing.T, _ *servicetest.LogBook) {
 	channel := s.channel(t)
 	for _, text := range unaddressed {
 		s.publish(t, channel, amqp.Publishing{Body: []byte(text)})

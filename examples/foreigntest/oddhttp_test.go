@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // web opens a connection for each request.
 var web = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // odd posts what is no request, notifications and batches, and sends what is refused.
-func (s *httpSite) odd(t *testing.T) {
+func (s *httpSite) odd(t *testing.T, _ *servicetest.LogBook) {
 	s.hangUp(t)
 	s.requireRefusals(t)
 	batched, answer := batch("", "a")

@@ -22,8 +22,10 @@ type site interface {
 	env() []string // for the programs
 	listen(t *testing.T) jsonrpc2.ServerConn
 	dial(replyPerCall bool) jsonrpc2.ClientConn
-	odd(t *testing.T)   // requires what a server makes of odd requests
 	empty(t *testing.T) // requires that nothing is left, but an empty queue
+
+	// odd requires what a server makes of odd requests, and says of them.
+	odd(t *testing.T, stderr *servicetest.LogBook)
 }
 
 // sites are the transports by their names in the files of the examples.

@@ -1,6 +1,6 @@
 // Serves calc over Redis until SIGTERM. Any number of these may serve one queue.
 
-import { createClient } from 'redis';
+import { ErrorReply, createClient } from 'redis';
 import { address, answer, read, requests, stringId, wantsAnswer } from './calc.js';
 
 const queue = process.env.QUEUE ?? 'calc';
@@ -29,6 +29,10 @@ while (!stopping) {
   await redis.multi()
     .rPush(replyList, text)
     .expire(replyList, 30) // or the answer to a client that is gone would stay for ever
-    .exec();
+    .exec()
+    .catch((error) => { // the client has named a key that is no list, or is denied
+      if (!(error instanceof ErrorReply)) throw error;
+      console.error(`no answer on ${replyList}: ${error.replies?.[0] ?? error}`);
+    });
 }
 await redis.close();

@@ -34,4 +34,7 @@ while not stop.is_set():
         transaction = broker.pipeline()
         transaction.rpush(reply_list, answer)
         transaction.expire(reply_list, 30)  # or the answer to a client that is gone would stay for ever
-        transaction.execute()
+        try:
+            transaction.execute()
+        except redis.ResponseError as error:  # the client has named a key that is no list, or is denied
+            print(f"no answer on {reply_list}: {error}", file=sys.stderr)

@@ -27,8 +27,12 @@ until stopping
   answer = Calc.answer(message)
   next unless answer
 
-  redis.multi do |transaction|
-    transaction.rpush(reply_list, answer)
-    transaction.expire(reply_list, 30) # or the answer to a client that is gone would stay for ever
+  begin
+    redis.multi do |transaction|
+      transaction.rpush(reply_list, answer)
+      transaction.expire(reply_list, 30) # or the answer to a client that is gone would stay for ever
+    end
+  rescue Redis::CommandError => e # the client has named a key that is no list, or is denied
+    warn "no answer on #{reply_list}: #{e.message}"
   end
 end
