@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // examples is the folder of the examples, seen from the tests.
@@ -71,4 +74,23 @@ func TestReadme(t *testing.T) {
 		require.Contains(t, readme(t), "apt-get install "+needed.packages+"\n")
 	}
 	require.ElementsMatch(t, there, told)
+}
+
+var goCommand = regexp.MustCompile(`(?m)^    (go run ./calc/cmd/calc (serve|add 1 5\.1) (-broker .*))$`)
+
+// The README's Go client calls the broker and the queue that the environment names, and its Go
+// server serves there.
+func TestGoCommands(t *testing.T) {
+	t.Parallel()
+	commands := goCommand.FindAllStringSubmatch(readme(t), -1)
+	require.Len(t, commands, 2)
+	serve, add := commands[0], commands[1]
+	require.Equal(t, []string{"serve", add[3]}, serve[2:])
+	s := newRedisSite(t)
+	goServer := servicetest.Serve(t, s.listen(t), jsonrpc2.ServerOptions{})
+	whenServed(t, s)
+	got := workspace{filepath.Join(examples, "..")}.run(t.Context(), add[1], s.env())
+	require.Equal(t, outcome{stdout: "6.1\n", succeeded: true}, got)
+	goServer.End(t)
+	s.empty(t)
 }
