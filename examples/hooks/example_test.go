@@ -30,6 +30,6 @@ func ExampleLimiter() {
 	// Output:
 	// 7 6.1 <nil>
 	// 7 6.1 <nil>
-	// 7 0 too many calls, try again in a second (JSON-RPC error 429)
+	// 7 0 too many calls (JSON-RPC error 429)
 	// 8 6.1 <nil>
 }

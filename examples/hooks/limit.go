@@ -37,7 +37,7 @@ func NewLimiter(limit rate.Limit, burst int) *Limiter {
 // Begin is a jsonrpc2.BeginFunc. It refuses calls and notifications beyond the limit.
 func (l *Limiter) Begin(_ context.Context, call *jsonrpc2.CallInfo, _ any) (context.Context, func(error), error) {
 	if !l.of(call.Meta["tenant"]).Allow() {
-		return nil, nil, &jsonrpc2.Error{Code: CodeLimited, Message: "too many calls, try again in a second"}
+		return nil, nil, &jsonrpc2.Error{Code: CodeLimited, Message: "too many calls"}
 	}
 	return nil, nil, nil
 }
