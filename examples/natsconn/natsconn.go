@@ -290,15 +290,16 @@ func (c *ServerConn) receive(m *nats.Msg) {
 	select {
 	case c.requests <- r:
 	default:
-		c.refuse(m, "503", jsonrpc2.ErrOverloaded)
+		c.refuse(m, m.Data, "503", jsonrpc2.ErrOverloaded)
 	}
 }
 
-// refuse tells the caller that no answer will come. It sends an empty message with a status,
-// as NATS itself does: nats.go makes ErrNoResponders of a 503.
-func (c *ServerConn) refuse(m *nats.Msg, status string, why error) {
+// refuse tells the caller that no answer will come. lost is the text of the request, or of its
+// answer. refuse sends an empty message with a status, as NATS itself does: nats.go makes
+// ErrNoResponders of a 503.
+func (c *ServerConn) refuse(m *nats.Msg, lost []byte, status string, why error) {
 	if s := c.settings.Load(); s != nil {
-		s.Lost(m.Data, why)
+		s.Lost(lost, why)
 	}
 	_ = m.RespondMsg(&nats.Msg{Header: nats.Header{"Status": {status}, "Description": {why.Error()}}})
 }
@@ -346,7 +347,7 @@ func (c *ServerConn) reply(m *nats.Msg, body []byte) error {
 	body = bytes.Clone(body)
 	return c.start(len(body), func() {
 		if err := m.Respond(body); err != nil {
-			c.refuse(m, "500", err)
+			c.refuse(m, body, "500", err)
 		}
 	})
 }
@@ -356,7 +357,7 @@ func (c *ServerConn) reply(m *nats.Msg, body []byte) error {
 func (c *ServerConn) refuseAll() error {
 	c.drain()
 	for r := range c.requests {
-		c.refuse(r.Msg, "503", net.ErrClosed)
+		c.refuse(r.Msg, r.Data, "503", net.ErrClosed)
 	}
 	if err := c.nc.FlushTimeout(grace); err != nil {
 		return fmt.Errorf("natsconn: the last answers may be lost: %w", err)

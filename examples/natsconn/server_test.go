@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/rpc"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -139,6 +140,31 @@ func TestOverload(t *testing.T) {
 	for range room {
 		require.NoError(t, receive(t, done).Error)
 	}
+}
+
+// An answer that exceeds max_payload is lost. Lost gets its text, and not that of the request.
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
+	broker := startBroker(t, server.Options{MaxPayload: 1 << 10})
+	subject := newSubject()
+	nc := connect(t, broker)
+	conn, err := natsconn.Listen(nc, subject)
+	require.NoError(t, err)
+	require.NoError(t, nc.Flush())
+	lost := make(chan string, 1)
+	require.NoError(t, conn.Open(jsonrpc2.Settings{
+		InFlight: 1,
+		Lost:     func(body []byte, _ error) { lost <- string(body) },
+	}))
+	client, _ := dial(t, nc, subject, jsonrpc2.ClientOptions{})
+	call := client.Go("Test.Echo", "text", new(string), nil)
+	delivery, err := conn.ReadRequest(t.Context())
+	require.NoError(t, err)
+	answer := strings.Repeat("x", 1<<10+1)
+	require.NoError(t, delivery.Reply([]byte(answer)))
+	require.Equal(t, answer, receive(t, lost))
+	require.ErrorContains(t, receive(t, call.Done).Error, nats.ErrMaxPayload.Error())
+	require.NoError(t, conn.Close())
 }
 
 // The time that a request waits in the server counts.
