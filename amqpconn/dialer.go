@@ -76,16 +76,12 @@ func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.
 			return nil, err
 		}
 		stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
-		if err := conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+		if w, err = d.wire(ctx, n, conn); err != nil {
+			_ = conn.Close()
 			return nil, err
 		}
-		secured, err := secure(ctx, conn, d.uris[n%len(d.uris)], config.TLSClientConfig)
-		if err != nil {
-			return nil, err
-		}
-		w = newWire(secured)
 		connected(w)
-		return w, w.SetDeadline(time.Now().Add(dialTimeout)) // the library removes the deadline after its handshake
+		return w, nil
 	}
 	conn, err := amqp.DialConfig(d.plain[n%len(d.urls)], config)
 	stop()
@@ -93,6 +89,20 @@ func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.
 		err = d.explain(n, w, err)
 	}
 	return conn, w, err
+}
+
+// wire returns a wire over the network connection of the n'th try, after the handshake of TLS
+// if the URL asks for one. The library removes the wire's deadline after the handshake of AMQP.
+func (d *dialer) wire(ctx context.Context, n int, conn net.Conn) (*wire, error) {
+	if err := conn.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+		return nil, err
+	}
+	secured, err := secure(ctx, conn, d.uris[n%len(d.uris)], d.config.TLSClientConfig)
+	if err != nil {
+		return nil, err
+	}
+	w := newWire(secured)
+	return w, w.SetDeadline(time.Now().Add(dialTimeout))
 }
 
 // dialFirst connects to the first node that can be reached. Its error has those of all

@@ -30,19 +30,17 @@ func withoutTLS(text string, uri amqp.URI) string {
 }
 
 // secure begins TLS on a connection if the URL asks for that. given is the configuration,
-// nil for the one that the URL describes. After an error conn is closed.
+// nil for the one that the URL describes. After an error the caller closes conn.
 func secure(ctx context.Context, conn net.Conn, uri amqp.URI, given *tls.Config) (net.Conn, error) {
 	if uri.Scheme != "amqps" {
 		return conn, nil
 	}
 	config, err := tlsConfig(uri, given)
 	if err != nil {
-		_ = conn.Close()
 		return nil, err
 	}
 	secured := tls.Client(conn, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
 		return nil, err
 	}
 	return secured, nil
