@@ -30,8 +30,11 @@ type receiveSession struct {
 	queue      string // the reply queue
 	deliveries <-chan amqp.Delivery
 	acks       answerAcks
-	gone       chan struct{}  // closed when the connection is given up
-	expecting  sync.WaitGroup // the goroutines that wait for answers on queues for one call
+	gone       chan struct{} // closed when the connection is given up
+
+	mu        sync.Mutex     // protects following
+	ended     bool           // no goroutine is started any more
+	expecting sync.WaitGroup // the goroutines that wait for answers on queues for one call
 }
 
 func newReceiver(d *dialer, state *link.State) *receiver {
@@ -55,9 +58,7 @@ func (r *receiver) run(ctx context.Context, conn *amqp.Connection, _ *wire, up f
 	defer ticker.Stop()
 	err = awaitAnd(ctx, connClosed, chClosed, ticker.C, s.acks.few)
 	r.set(nil)
-	close(s.gone)
-	closeSoon(conn) // ends what waits for the broker
-	s.expecting.Wait()
+	s.end()
 	if ctx.Err() == nil { // else the client is closed, and its codec ends the calls
 		r.queueGone(err)
 	}
@@ -81,6 +82,27 @@ func (r *receiver) open(conn *amqp.Connection) (*receiveSession, error) {
 	s.queue = queue.Name
 	s.deliveries, err = ch.Consume(queue.Name, "", false, true, false, false, nil)
 	return s, lacking(err, read, queue.Name)
+}
+
+// start runs f on a goroutine for which end waits. It reports whether it did: it does not once
+// end has begun.
+func (s *receiveSession) start(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.expecting.Go(f)
+	}
+	return !s.ended
+}
+
+// end closes the connection and waits for the goroutines.
+func (s *receiveSession) end() {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	close(s.gone)
+	closeSoon(s.conn) // ends what waits for the broker
+	s.expecting.Wait()
 }
 
 // ready returns the reply queue, if there is one.
@@ -136,10 +158,13 @@ func (r *receiver) expect(ctx context.Context, id string) error {
 	if err != nil {
 		return lacking(err, read, id)
 	}
-	s.expecting.Go(func() {
+	started := s.start(func() {
 		r.expected(ctx, s, deliveries)
 		_ = ch.Close() // the queue goes with its only consumer
 	})
+	if !started {
+		return amqp.ErrClosed
+	}
 	return nil
 }
 
