@@ -28,11 +28,10 @@ type lane struct {
 	ctx     context.Context // done when the lane is stopped
 	cancel  context.CancelFunc
 	writing sync.WaitGroup
-	dials   int // tries to connect so far; the writer's own
 
-	mu      sync.Mutex   // protects following
+	// The writer's own.
+	dials   int          // tries to connect so far
 	session *laneSession // nil if there is no connection
-	idle    *time.Timer  // closes session
 }
 
 // A laneSession is one connection of a lane.
@@ -40,7 +39,8 @@ type laneSession struct {
 	conn    *amqp.Connection
 	ch      *amqp.Channel    // in confirm mode
 	returns chan amqp.Return // has room for a burst
-	close   func()           // closes conn; may be called again
+	close   func()           // closes conn; another call waits until it is closed
+	idle    *time.Timer      // calls close
 }
 
 const (
@@ -92,25 +92,13 @@ func (l *lane) wait() { l.writing.Wait() }
 
 // open returns the connection, and opens one if there is none. It stays open for laneIdle
 // from now.
-func (l *lane) open() (*laneSession, error) {
-	l.mu.Lock()
-	s := l.session
-	if s != nil && !s.ch.IsClosed() {
-		l.idle.Reset(laneIdle)
-		l.mu.Unlock()
+func (l *lane) open() (_ *laneSession, err error) {
+	if s := l.session; s != nil && !s.ch.IsClosed() && s.idle.Reset(laneIdle) {
 		return s, nil
 	}
-	l.mu.Unlock()
 	l.close()
-	s, err := l.dial()
-	if err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.session = s
-	l.idle = time.AfterFunc(laneIdle, l.close)
-	return s, nil
+	l.session, err = l.dial()
+	return l.session, err
 }
 
 // dial opens a connection, to the next of the nodes. stop closes it.
@@ -141,18 +129,16 @@ func (l *lane) dial() (*laneSession, error) {
 		return nil, err
 	}
 	s.returns = s.ch.NotifyReturn(make(chan amqp.Return, laneBurst))
+	s.idle = time.AfterFunc(laneIdle, s.close)
 	return s, nil
 }
 
-// close closes the connection, if there is one.
+// close closes the connection, if there is one, or waits until its idle timer has done so.
 func (l *lane) close() {
-	l.mu.Lock()
-	s, idle := l.session, l.idle
-	l.session = nil
-	l.mu.Unlock()
-	if s != nil {
-		idle.Stop()
+	if s := l.session; s != nil {
+		s.idle.Stop()
 		s.close()
+		l.session = nil
 	}
 }
 
