@@ -53,8 +53,8 @@ func newDialer(url string, more []string, config amqp.Config, queue, role string
 	return d, nil
 }
 
-// dialTimeout limits each of three steps: the network connection, the handshake of TLS, and
-// that of AMQP.
+// dialTimeout limits each of three steps: the network connection, unless Config.Dial makes
+// it, the handshake of TLS, and that of AMQP.
 const dialTimeout = 5 * time.Second
 
 // dial makes the n'th try to connect. The end of ctx ends it. connected is called with the
@@ -62,16 +62,10 @@ const dialTimeout = 5 * time.Second
 func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.Connection, *wire, error) {
 	config := d.config
 	config.Properties = maps.Clone(config.Properties) // the library writes to it
-	connect := config.Dial
-	if connect == nil {
-		connect = func(network, addr string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
-		}
-	}
 	var w *wire
 	stop := func() bool { return true }
 	config.Dial = func(network, addr string) (net.Conn, error) {
-		conn, err := connect(network, addr)
+		conn, err := d.connect(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
@@ -89,6 +83,38 @@ func (d *dialer) dial(ctx context.Context, n int, connected func(*wire)) (*amqp.
 		err = d.explain(n, w, err)
 	}
 	return conn, w, err
+}
+
+// connect makes a network connection. Config.Dial has no ctx: when ctx is done, connect leaves
+// it behind. What it returns then is closed.
+func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, error) {
+	if d.config.Dial == nil {
+		return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, addr)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	results := make(chan result)
+	go func() {
+		conn, err := d.config.Dial(network, addr)
+		select {
+		case results <- result{conn, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = conn.Close()
+			}
+		}
+	}()
+	select {
+	case r := <-results:
+		return r.conn, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // wire returns a wire over the network connection of the n'th try, after the handshake of TLS

@@ -22,7 +22,8 @@ type DialOptions struct {
 	URLs []string
 
 	// Config configures the connections: TLS, SASL, vhost, heartbeat (10 s if 0),
-	// properties. Its Recovery is not used.
+	// properties. Its Recovery is not used. Close does not wait for its Dial: if that
+	// returns a connection later, the connection is closed.
 	Config amqp.Config
 
 	// Declare, if set, says how to create the request queue. The client creates it when
@@ -73,7 +74,8 @@ type ListenOptions struct {
 	URLs []string
 
 	// Config configures the connections: TLS, SASL, vhost, heartbeat (10 s if 0),
-	// properties. Its Recovery is not used.
+	// properties. Its Recovery is not used. Close does not wait for its Dial: if that
+	// returns a connection later, the connection is closed.
 	Config amqp.Config
 
 	// Queue says how the server creates its queue if the queue is missing.

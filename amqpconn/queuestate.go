@@ -17,7 +17,8 @@ type LookOptions struct {
 	URLs []string
 
 	// Config configures the connection: TLS, SASL, vhost, heartbeat (10 s if 0), properties.
-	// Its Recovery is not used.
+	// Its Recovery is not used. The end of a ctx does not wait for its Dial: if that returns a
+	// connection later, the connection is closed.
 	Config amqp.Config
 }
 
