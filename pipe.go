@@ -113,6 +113,7 @@ var errPipeClosed = fmt.Errorf("%w: the other end of the pipe is closed", ErrUna
 // ReadReply implements ClientConn.
 func (c *pipeClient) ReadReply(ctx context.Context) (Reply, error) {
 	for {
+		ended := isClosed(c.hungUp) || isClosed(c.served) // before the look at the replies: a server replies, then closes
 		c.mu.Lock()
 		if len(c.replies) > 0 && ctx.Err() == nil {
 			reply := c.replies[0]
@@ -121,7 +122,7 @@ func (c *pipeClient) ReadReply(ctx context.Context) (Reply, error) {
 			return reply, nil
 		}
 		c.mu.Unlock()
-		if (isClosed(c.hungUp) || isClosed(c.served)) && ctx.Err() == nil {
+		if ended && ctx.Err() == nil {
 			return Reply{}, io.EOF
 		}
 		select {

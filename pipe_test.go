@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -155,4 +156,23 @@ func TestPipeClosesLast(t *testing.T) {
 		synctest.Wait()
 		require.True(t, ended.Load())
 	})
+}
+
+// A server that has replied closes at once: its client got io.EOF instead of the reply, at times.
+func TestPipeReadsTheLastReply(t *testing.T) {
+	t.Parallel()
+	for range 12000 {
+		here, there := jsonrpc2.Pipe()
+		require.NoError(t, here.WriteRequest(rawRequest(t, addOne)))
+		d, err := there.ReadRequest(t.Context())
+		require.NoError(t, err)
+		var server sync.WaitGroup
+		server.Go(func() {
+			_ = d.Reply([]byte("{}"))
+			_ = there.Close()
+		})
+		_, err = here.ReadReply(t.Context())
+		require.NoError(t, err)
+		server.Wait()
+	}
 }
