@@ -22,14 +22,15 @@ type pending struct {
 
 	mu       sync.Mutex // protects following
 	closed   bool
-	accepted int64                      // requests so far
-	bytes    int                        // in the bodies of all
-	all      map[*jsonrpc2.Request]fate // those of waiting, and those that workers have
-	waiting  []*jsonrpc2.Request        // the oldest first
-	posting  int                        // workers that have a request, at most atOnce
+	accepted int64                       // requests so far
+	bytes    int                         // in the bodies of all
+	all      map[*jsonrpc2.Request]*fate // those of waiting, and those that workers have
+	waiting  []*jsonrpc2.Request         // the oldest first
+	posting  int                         // workers that have a request, at most atOnce
 }
 
-// A fate says how far a pending request has come.
+// A fate says how far a request has come. It is the request's Handle: an inquiry may be about a
+// request that is no longer pending. The mu of pending protects it.
 type fate int
 
 const (
@@ -38,7 +39,7 @@ const (
 )
 
 func newPending(atOnce int, start func(*jsonrpc2.Request)) *pending {
-	return &pending{atOnce: atOnce, start: start, all: make(map[*jsonrpc2.Request]fate)}
+	return &pending{atOnce: atOnce, start: start, all: make(map[*jsonrpc2.Request]*fate)}
 }
 
 // add accepts a request. It hands the request to a worker or, if atOnce workers have one, lets
@@ -59,7 +60,8 @@ func (p *pending) add(r *jsonrpc2.Request) error {
 	r.Keep()
 	p.accepted++
 	p.bytes += len(r.Body)
-	p.all[r] = waits
+	f := new(fate) // waits
+	r.Handle, p.all[r] = f, f
 	if p.posting == p.atOnce {
 		p.waiting = append(p.waiting, r)
 		return nil
@@ -105,7 +107,7 @@ func (p *pending) begin(r *jsonrpc2.Request) bool {
 	if r.GivenUp() {
 		return false
 	}
-	p.all[r] = posted
+	*p.all[r] = posted
 	return true
 }
 
@@ -124,7 +126,7 @@ func (p *pending) notRun(requests []*jsonrpc2.Request) []error {
 	defer p.mu.Unlock()
 	found := make([]error, len(requests))
 	for i, r := range requests {
-		if fate, ok := p.all[r]; ok && fate == waits {
+		if f, ok := r.Handle.(*fate); ok && *f == waits {
 			found[i] = fmt.Errorf("%w: it waited for one of %d others to end", jsonrpc2.ErrNotRun, p.atOnce)
 		}
 	}
@@ -143,7 +145,7 @@ func (p *pending) failAll(failure func(r *jsonrpc2.Request, f fate) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for r, f := range p.all {
-		r.Fail(failure(r, f))
+		r.Fail(failure(r, *f))
 	}
 }
 

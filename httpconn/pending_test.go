@@ -2,8 +2,11 @@ package httpconn_test
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -80,6 +83,40 @@ func TestGivenUpRequestsMakeRoom(t *testing.T) {
 	}
 	s.slow.Open()
 	require.NoError(t, (<-running.Done).Error)
+}
+
+// Requests that were not posted in time did not run, also if the ClientConn has let them go
+// before it is asked about them.
+func TestInquiryAboutRequestsThatWereLetGo(t *testing.T) {
+	hold := roundTripper(func(r *http.Request) (*http.Response, error) {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		conn := connect(t, "http://h/calc", &httpconn.DialOptions{MaxInFlight: 1, Client: &http.Client{Transport: hold}})
+		defer conn.Close()
+		write := func(timeout time.Duration, size int) *jsonrpc2.Request {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			t.Cleanup(cancel)
+			r := jsonrpc2.NewRequest(ctx, []byte(add), jsonrpc2.Hooks{})
+			r.Body = make([]byte, size)
+			require.NoError(t, conn.WriteRequest(r))
+			return r
+		}
+		const large = 10 << 20
+		posted := write(time.Minute, 1)
+		dropped := write(time.Second, large)
+		time.Sleep(2 * time.Second)
+		tooLate := write(time.Minute-2*time.Second, large) // takes the room of dropped
+		require.EqualValues(t, 2, conn.Stats().InFlight)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Zero(t, conn.Stats().InFlight)
+		found := conn.Inquire(t.Context(), []*jsonrpc2.Request{posted, dropped, tooLate})
+		require.NoError(t, found[0])
+		require.ErrorIs(t, found[1], jsonrpc2.ErrNotRun)
+		require.ErrorIs(t, found[2], jsonrpc2.ErrNotRun)
+	})
 }
 
 // Requests that wait when the client is closed were not sent.
