@@ -116,16 +116,16 @@ func (s *serving) arm() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.closed || w.armed.Load():
+	if w.closed || w.armed.Load() {
 		return
-	case w.timer == nil:
-		w.timer = time.AfterFunc(watchInterval, s.look)
-	default:
-		w.timer.Reset(watchInterval)
 	}
 	w.looks.Add(1)
-	w.armed.Store(true)
+	w.armed.Store(true) // before the timer is set: look undoes it
+	if w.timer == nil {
+		w.timer = time.AfterFunc(watchInterval, s.look)
+	} else {
+		w.timer.Reset(watchInterval)
+	}
 }
 
 // look logs that all places are taken by calls that do not end, or that this is over.
