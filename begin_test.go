@@ -200,6 +200,41 @@ func nameOf(err error) string {
 	return fmt.Sprint(err)
 }
 
+// A quietConn never answers an inquiry.
+type quietConn struct{ *scriptedClient }
+
+func (c quietConn) Inquire(ctx context.Context, _ []*jsonrpc2.Request) []error {
+	<-ctx.Done()
+	return nil
+}
+
+// Begin is told of a call that timed out and was asked about when a result that doesn't fit
+// ended the client: nothing read its error any more.
+func TestBeginLearnsOfOverdueCallsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, j := newScriptedClient(), new(journal)
+		client := jsonrpc2.NewClient(quietConn{conn}, &jsonrpc2.ClientOptions{Begin: j.named, Logger: servicetest.Quiet})
+		plain := client.Go("Test.Plain", nil, new(int), nil)
+		first := requests(t, <-conn.written)[0]
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		called := make(chan error, 1)
+		go func() {
+			_, err := jsonrpc2.Call[string](ctx, client, "Test.Call", nil)
+			called <- err
+		}()
+		<-ctx.Done()
+		synctest.Wait() // the inquiry is under way
+		conn.answer(answerTo(first))
+		require.Error(t, (<-plain.Done).Error)
+		require.ErrorIs(t, <-called, jsonrpc2.ErrTimeout)
+		require.NoError(t, client.Close())
+		require.ElementsMatch(t, []string{
+			"call Test.Plain", "call Test.Call", "Test.Plain ended: bad reply", "Test.Call ended: timeout",
+		}, j.take())
+	})
+}
+
 // What a client's Begin refuses is not sent, and its caller gets the error as it is.
 func TestClientRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -138,7 +138,7 @@ func (n *notification) end(err error) { n.ended <- err }
 func unconfirmed(err error) error { return fmt.Errorf("%w: %w", ErrUnconfirmed, err) }
 
 // fail ends a call or a notification that failed on its way. After an ErrUnconfirmed a call
-// waits on for its answer.
+// waits on for its answer. Once nobody reads, net/rpc has ended the calls, and endAll counts them.
 func (p *pendingCall) fail(err error) {
 	if p.notification == nil && isUnconfirmed(err) {
 		return
@@ -147,8 +147,15 @@ func (p *pendingCall) fail(err error) {
 	c := p.codec
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if p.notification == nil && c.pending.unread {
+		p.finish(canceled)
+		return
+	}
 	if !c.removePending(p, canceled) {
 		return
+	}
+	if c.failures.stopped {
+		c.pending.cut++
 	}
 	c.end(p, err)
 }
@@ -221,13 +228,13 @@ func (c *clientCodec) refuse(cause error) (waiting []*pendingCall) {
 // calls among them.
 func (c *clientCodec) endAll() {
 	c.mu.Lock()
-	calls := c.cutOff(endClosed, errClosed)
+	calls := c.cutOff(endClosed, rpc.ErrShutdown)
 	c.pending.closed = true
 	if c.pending.timer != nil {
 		c.pending.timer.Stop()
 	}
 	c.mu.Unlock()
-	tellAll(calls, rpc.ErrShutdown)
+	tellAll(calls)
 }
 
 // giveUpReading ends all pending requests, because a result did not fit: net/rpc then ends all
@@ -237,21 +244,26 @@ func (c *clientCodec) giveUpReading(cause error) {
 	c.connErr, c.pending.unread = cause, true
 	calls := c.cutOff(endReplyLost, cause)
 	c.mu.Unlock()
-	tellAll(calls, cause)
+	tellAll(calls)
 }
 
-// cutOff ends all pending requests and counts them. It returns the calls among them, which
-// net/rpc ends and whose Begin is still to be told. It is called with c.mu locked.
-func (c *clientCodec) cutOff(end clientEnd, cause error) (calls []*pendingCall) {
+// cutOff ends all pending requests and counts them. It returns the calls among them and those
+// that have failed since nobody reads: net/rpc ends both, and their Begin is still to be told.
+// It is called with c.mu locked.
+func (c *clientCodec) cutOff(end clientEnd, cause error) (calls []failure) {
+	if c.pending.unread {
+		calls, c.failures.calls = c.failures.calls, nil
+	}
+	lost := endError(cause, true) // as Call returns it
 	for _, p := range c.pending.bySeq {
 		p.finish(canceled)
 		switch {
 		case p.notification == nil:
 			c.stats.end(end)
-			calls = append(calls, p)
+			calls = append(calls, failure{p, lost})
 		case end == endClosed:
 			c.stats.end(end)
-			p.notification.end(unconfirmed(cause))
+			p.notification.end(unconfirmed(errClosed))
 		default:
 			c.failNotification(p, unconfirmed(cause))
 		}
@@ -264,9 +276,9 @@ func (c *clientCodec) cutOff(end clientEnd, cause error) (calls []*pendingCall) 
 }
 
 // tellAll tells Begin of calls that have ended with the client.
-func tellAll(calls []*pendingCall, cause error) {
-	for _, p := range calls {
-		p.tell(endError(cause, true)) // as Call returns it
+func tellAll(calls []failure) {
+	for _, f := range calls {
+		f.call.tell(f.err)
 	}
 }
 

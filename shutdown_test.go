@@ -196,6 +196,47 @@ func (c unsentConn) Close() error {
 	return errUnsent
 }
 
+// A hurriedConn fails what is left a second after Close.
+type hurriedConn struct{ *scriptedClient }
+
+func (c hurriedConn) Close() error {
+	time.Sleep(time.Second)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.requests {
+		r.Fail(jsonrpc2.ErrUnavailable)
+	}
+	return c.scriptedClient.Close()
+}
+
+// What the Conn fails in its Close was under way, too. Shutdown said that all had ended, and
+// Begin was never told of the call.
+func TestShutdownCountsWhatCloseFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, j, stats := newScriptedClient().mute(), new(journal), new(jsonrpc2.ClientStats)
+		client := jsonrpc2.NewClient(hurriedConn{conn}, &jsonrpc2.ClientOptions{Begin: j.named, Logger: servicetest.Quiet, Stats: stats})
+		called := make(chan error, 1)
+		go func() {
+			_, err := jsonrpc2.Call[string](context.Background(), client, "Test.Call", nil)
+			called <- err
+		}()
+		<-conn.written
+		notified := notify(client, "Test.Notify", nil)
+		<-conn.written
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := jsonrpc2.Shutdown(ctx, client)
+		require.EqualError(t, err, "jsonrpc2: client closed with requests under way: 2: context deadline exceeded")
+		require.ErrorIs(t, <-called, jsonrpc2.ErrReplyLost)
+		require.ErrorIs(t, <-notified, jsonrpc2.ErrUnavailable)
+		require.ElementsMatch(t, []string{
+			"call Test.Call", "notification Test.Notify",
+			"Test.Call ended: reply lost", "Test.Notify ended: " + jsonrpc2.ErrUnavailable.Error(),
+		}, j.take())
+		require.Equal(t, jsonrpc2.ClientCounts{Calls: 1, Notifications: 1, Closed: 1, Unsent: 1}, stats.Snapshot())
+	})
+}
+
 // The error of a Shutdown that did not end in time says so, whatever else went wrong, and
 // whoever has closed the client.
 func TestShutdownTooLate(t *testing.T) {
