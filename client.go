@@ -274,8 +274,11 @@ func (c *clientCodec) ReadResponseHeader(r *rpc.Response) error {
 // read waits for a message, or for ctx.
 func (c *clientCodec) read(ctx context.Context) {
 	if c.openErr != nil { // wait for Close: an error would end the client, and hide openErr from its calls
-		<-c.closed
-		c.in.err = io.EOF
+		select {
+		case <-c.closed:
+			c.in.err = io.EOF
+		case <-ctx.Done(): // a Shutdown waits: see nextFailure
+		}
 		return
 	}
 	clear(c.in.items) // they would keep the last message alive

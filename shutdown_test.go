@@ -127,6 +127,17 @@ func TestShutdownOfIdleClients(t *testing.T) {
 			require.Equal(t, rpc.ErrShutdown, jsonrpc2.Shutdown(ctx, c.client))
 		}))
 	}
+	t.Run("whose Conn has another codec", servicetest.Bubble(func(t *testing.T) {
+		c := newClosing(t)
+		other := jsonrpc2.NewClient(c.conn, &jsonrpc2.ClientOptions{Logger: servicetest.Quiet})
+		require.ErrorIs(t, other.Call("Test.Call", nil, nil), jsonrpc2.ErrOpened)
+		synctest.Wait() // the other one reads
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		require.NoError(t, jsonrpc2.Shutdown(ctx, other))
+		require.NoError(t, ctx.Err(), "it did not wait")
+		require.NoError(t, c.conn.Err(), "it is not the other one's")
+	}))
 	t.Run("whose Conn has ended", servicetest.Bubble(func(t *testing.T) {
 		c := newClosing(t)
 		close(c.conn.messages)
