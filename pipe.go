@@ -102,6 +102,7 @@ func (c *pipeClient) put(r *Request) error {
 		return ErrOverloaded
 	}
 	r.Keep()
+	r.Handle = new(bool) // whether the server has taken r; mu protects it
 	c.requests = append(c.requests, r)
 	c.bytes += len(r.Body)
 	link.Signal(c.requested)
@@ -144,6 +145,8 @@ func (c *pipeClient) Inquire(_ context.Context, requests []*Request) []error {
 		if at := slices.Index(c.requests, r); at >= 0 {
 			c.requests = slices.Delete(c.requests, at, at+1)
 			c.bytes -= len(r.Body)
+		}
+		if taken, ok := r.Handle.(*bool); ok && !*taken {
 			found[i] = fmt.Errorf("%w: withdrawn before the server took it", ErrNotRun)
 		}
 	}
@@ -203,6 +206,7 @@ func (s *pipeServer) take() (r *Request, ended bool) {
 		s.bytes -= len(r.Body)
 		// A notification counts as given up once it was sent, but has to run.
 		if !r.GivenUp() || r.HasNotification() {
+			*r.Handle.(*bool) = true
 			return r, false
 		}
 	}

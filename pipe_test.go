@@ -176,3 +176,23 @@ func TestPipeReadsTheLastReply(t *testing.T) {
 		server.Wait()
 	}
 }
+
+// A request that the server has dropped, as its caller was gone, did not run.
+func TestPipeInquiryAboutDroppedRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := jsonrpc2.Pipe()
+		ctx, giveUp := context.WithCancel(t.Context())
+		dropped := jsonrpc2.NewRequest(ctx, []byte(addOne), jsonrpc2.Hooks{})
+		taken := rawRequest(t, addOne)
+		for _, r := range []*jsonrpc2.Request{dropped, taken} {
+			require.NoError(t, here.WriteRequest(r))
+		}
+		giveUp()
+		synctest.Wait()
+		_, err := there.ReadRequest(t.Context())
+		require.NoError(t, err)
+		found := here.Inquire(t.Context(), []*jsonrpc2.Request{dropped, taken})
+		require.ErrorIs(t, found[0], jsonrpc2.ErrNotRun)
+		require.NoError(t, found[1])
+	})
+}
