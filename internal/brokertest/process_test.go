@@ -23,7 +23,7 @@ func TestBrokerDiesWithTestBinary(t *testing.T) {
 		select {}
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), asParent+"=1")
+	cmd.Env = append(os.Environ(), asParent+"=1", "TMPDIR="+t.TempDir()) // what is killed removes nothing
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
