@@ -15,7 +15,7 @@ func tailRows() []row {
 		tailRow(bound{}, transport{"the floor of net/rpc", streamFloor}.with(64)),
 		tailRow(bound{}, grpcGo.with(64)),
 		tailRow(atMost(3), redisOurs.with(64)),
-		tailRow(bound{}, transport{"Redis, the best loop", redisBest}.with(64)),
+		tailRow(bound{}, redisLoop.with(64)),
 		tailRow(atMost(2.3), rabbitOurs.with(64)),
 		tailRow(atMost(4), httpOurs.with(64)),
 	}

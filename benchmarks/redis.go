@@ -30,10 +30,15 @@ func redisRows() []row {
 	for _, n := range []at{{1, 0.87}, {8, 1}, {64, 1.3}, {512, 1.2}, {4096, 1.2}} {
 		rows = append(rows, speedRow("calls/s vs NATS micro", atLeast(n.limit), redisOurs.with(n.callers), natsMicro.with(n.callers)))
 	}
-	return rows
+	return append(rows,
+		timeRow("time per call vs wire floor", bound{}, redisLoop.with(64), theirs(redisFloor, 64)),
+		speedRow("calls/s vs NATS micro", bound{}, redisLoop.with(8), natsMicro.with(8)),
+		speedRow("calls/s vs NATS micro", bound{}, transport{"Redis, the wire floor", redisFloor}.with(8), natsMicro.with(8)),
+	)
 }
 
 var (
+	redisLoop        = transport{"Redis, the best loop", redisBest}
 	redisOurs        = transport{"Redis", openRedisOurs(asItIs, 1, nil)}
 	redisBatch       = transport{"Redis with Batch", openRedisOurs(batch, 1, nil)}
 	redisAtLeastOnce = transport{"Redis at least once", openRedisOurs(asItIs, 1, atLeastOnce)}
