@@ -37,10 +37,6 @@ func TestConsoleOfOperations(t *testing.T) {
 		servers, err := redisconn.Servers(t.Context(), rdb, "calc")
 		return err == nil && len(servers) == 1
 	})
-	bury(t, rdb, 30*time.Hour, `{"jsonrpc":"2.0","id":7,"method":"report"}`)
-	bury(t, rdb, 7*time.Minute, `{"jsonrpc":"2.0","id":"9f86d081884c7d65","method":"add","params":[2,3.1]}`)
-	bury(t, rdb, 3*time.Minute, `{"jsonrpc":"2.0","id":"8d969eef6ecad3c2","method":"add","params":[4,4]}`)
-
 	folder := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(folder, "jsonrpc2"), ".")
 	build.Dir = "../../cmd/jsonrpc2"
@@ -49,6 +45,10 @@ func TestConsoleOfOperations(t *testing.T) {
 	_, port, _ := strings.Cut(broker.Addr, ":")
 	shim := fmt.Sprintf("#!/bin/sh\nPATH=${PATH#*:} exec redis-cli -p %s \"$@\"\n", port)
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "redis-cli"), []byte(shim), 0o700))
+	// After the build, which may take a minute: the page says how old they are.
+	bury(t, rdb, 30*time.Hour, `{"jsonrpc":"2.0","id":7,"method":"report"}`)
+	bury(t, rdb, 7*time.Minute, `{"jsonrpc":"2.0","id":"9f86d081884c7d65","method":"add","params":[2,3.1]}`)
+	bury(t, rdb, 3*time.Minute, `{"jsonrpc":"2.0","id":"8d969eef6ecad3c2","method":"add","params":[4,4]}`)
 	for _, block := range fencedBlocks(t, operationsPage, "console") {
 		playConsole(t, block, []string{"PATH=" + folder + ":" + os.Getenv("PATH"), "BROKER_URL=" + broker.URL(), "QUEUE=calc"})
 	}
