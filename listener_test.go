@@ -275,6 +275,7 @@ func TestListenerAcceptErrors(t *testing.T) {
 		l.errs <- many
 		l.errs <- many
 		require.Equal(t, 5*time.Millisecond, time.Since(start), "it has worked since")
+		synctest.Wait() // for the count and the log line of the last
 		require.EqualValues(t, 14, s.conns.Snapshot().AcceptErrors)
 
 		logged := func(cause string) line {
