@@ -112,6 +112,7 @@ func TestClientEndsWithStream(t *testing.T) {
 		err := <-typed
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		require.ErrorIs(t, err, jsonrpc2.ErrReplyLost)
+		synctest.Wait() // net/rpc ends the client after its calls
 		require.ErrorIs(t, p.client.Call("Test.Call", nil, nil), rpc.ErrShutdown)
 		for _, err := range []error{callTest(t.Context(), p.client), jsonrpc2.Notify(t.Context(), p.client, "Test.Call", nil)} {
 			require.ErrorIs(t, err, rpc.ErrShutdown)
