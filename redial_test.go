@@ -42,11 +42,12 @@ func (r *Runs) Run(n int, reply *int) error {
 	return nil
 }
 
-// A mortal server serves the connections of an address, and can be killed and started again.
+// A mortal server can be killed and started again. It listens on a new port then: another
+// process may have taken the old one.
 type mortal struct {
-	t      *testing.T
-	server *rpc.Server
-	listen func() (net.Listener, error)
+	t             *testing.T
+	server        *rpc.Server
+	network, addr string
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -57,17 +58,25 @@ type mortal struct {
 
 // newMortal returns a server that runs. wrap makes the connections that it serves.
 func newMortal(t *testing.T, network, addr string, wrap func(net.Conn) net.Conn, services ...any) *mortal {
-	m := &mortal{t: t, server: newServer(t, services...), conns: make(map[net.Conn]struct{})}
-	m.listen = func() (net.Listener, error) { return net.Listen(network, addr) }
+	m := &mortal{t: t, server: newServer(t, services...), network: network, addr: addr, conns: make(map[net.Conn]struct{})}
 	m.start(wrap)
 	t.Cleanup(m.kill)
 	return m
 }
 
-func (m *mortal) addr() string { return m.listener.Addr().String() }
+// dial connects to the server, by a dial of package net or tls.
+func (m *mortal) dial(ctx context.Context, dial func(ctx context.Context, network, addr string) (net.Conn, error)) (net.Conn, error) {
+	m.mu.Lock()
+	addr, killed := m.listener.Addr().String(), m.killed
+	m.mu.Unlock()
+	if killed {
+		return nil, errRefused
+	}
+	return dial(ctx, m.network, addr)
+}
 
 func (m *mortal) start(wrap func(net.Conn) net.Conn) {
-	l, err := m.listen()
+	l, err := net.Listen(m.network, m.addr)
 	require.NoError(m.t, err)
 	m.mu.Lock()
 	m.listener, m.killed = l, false
@@ -141,16 +150,16 @@ func TestDialStreamStorm(t *testing.T) {
 			t.Parallel()
 			runs := newRuns()
 			server := newMortal(t, "tcp", "127.0.0.1:0", nil, runs)
-			addr := server.addr()
-			server.listen = func() (net.Listener, error) { return net.Listen("tcp", addr) }
-			conn := jsonrpc2.DialStream(dialTCP(addr), &jsonrpc2.DialStreamOptions{Logger: servicetest.Quiet})
+			conn := jsonrpc2.DialStream(func(ctx context.Context) (io.ReadWriteCloser, error) {
+				return server.dial(ctx, new(net.Dialer).DialContext)
+			}, &jsonrpc2.DialStreamOptions{Logger: servicetest.Quiet})
 			stats := new(jsonrpc2.ClientStats)
 			client := jsonrpc2.NewClient(wrap(conn), &jsonrpc2.ClientOptions{Logger: servicetest.Quiet, Stats: stats})
 			storm := startStorm(t, client)
-			for n := range 60 {
-				time.Sleep(rand.N(20 * time.Millisecond))
+			for n := 0; n < 60 || n < 600 && conn.Stats().Lost == 0; n++ {
+				time.Sleep(rand.N(time.Duration(1+n/60) * 20 * time.Millisecond)) // longer, where a busy machine has lost nothing so far
 				server.cut()
-				if n%20 == 10 {
+				if n%20 == 10 && n < 60 {
 					server.kill()
 					time.Sleep(rand.N(3 * time.Second))
 					server.start(nil)
@@ -248,10 +257,8 @@ func TestDialStreamOverOthers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newMortal(t, test.network, test.addr, test.wrap)
-			addr := server.addr()
-			server.listen = func() (net.Listener, error) { return net.Listen(test.network, addr) }
 			conn := jsonrpc2.DialStream(func(ctx context.Context) (io.ReadWriteCloser, error) {
-				return test.dial(ctx, test.network, addr)
+				return server.dial(ctx, test.dial)
 			}, &jsonrpc2.DialStreamOptions{Logger: servicetest.Quiet})
 			client := calc.NewClient(conn)
 			defer client.Close()
