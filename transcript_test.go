@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
 // TestTranscripts plays the sessions in testdata against a server on a stream.
@@ -121,7 +122,7 @@ func splitTexts(tb testing.TB, r io.Reader) (texts []json.RawMessage) {
 func (s *transcript) play(t *testing.T, connect func(testing.TB) (there, here net.Conn)) {
 	there, here := connect(t)
 	defer here.Close()
-	require.NoError(t, here.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, here.SetDeadline(time.Now().Add(servicetest.Soon)))
 	ctx, drain := context.WithCancel(t.Context())
 	defer drain()
 	opts := s.options
