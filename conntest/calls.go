@@ -3,6 +3,7 @@ package conntest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -206,14 +207,19 @@ func testWithdrawn(t *testing.T, transport Transport) {
 		t.Skip("requests are not withdrawn")
 	}
 	client, _ := dialClient(t, transport)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	_, err := jsonrpc2.Call[string](ctx, client, "Echo.Note", "withdrawn")
-	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
-	require.ErrorIs(t, err, jsonrpc2.ErrNotRun)
+	for try := 1; ; try++ { // the Conn has half a second to withdraw it, which a busy machine may exceed
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		_, err := jsonrpc2.Call[string](ctx, client, "Echo.Note", "withdrawn")
+		cancel()
+		require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+		if errors.Is(err, jsonrpc2.ErrNotRun) {
+			break
+		}
+		require.Less(t, try, 10, "%v", err)
+	}
 	service := newEcho()
 	serve(t, transport.Listen(t), service, jsonrpc2.ServerOptions{})
-	_, err = jsonrpc2.Call[bool](t.Context(), client, "Echo.Note", "taken")
+	_, err := jsonrpc2.Call[bool](t.Context(), client, "Echo.Note", "taken")
 	require.NoError(t, err)
 	require.Equal(t, "taken", receive(t, service.notes), "the first one is the second's")
 }

@@ -102,5 +102,5 @@ var wrappers = []struct {
 
 const (
 	patience = 30 * time.Second // for what has to happen
-	soon     = 2 * time.Second  // for what has to happen at once
+	soon     = 10 * time.Second // for what has to happen at once, on a busy machine
 )
