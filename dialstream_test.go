@@ -293,6 +293,40 @@ func TestDialStreamWriteFails(t *testing.T) {
 	})
 }
 
+// A write that fails just as the reading ends is an unexpected end, too: the Conn took that for an
+// orderly end, with nothing under way, at times.
+func TestDialStreamWriteFailsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 2000 {
+			end := make(chan struct{})
+			d := newDialing(t, func(context.Context) (io.ReadWriteCloser, error) { return ending{end}, nil })
+			call := d.adding(t.Context())
+			d.dials(hangs)
+			close(end)
+			require.Error(t, <-call)
+			time.Sleep(time.Second)
+			require.Equal(t, 2, d.tried())
+			require.ErrorContains(t, d.conn.Err(), "the connection has ended")
+			require.NoError(t, d.client.Close())
+		}
+	})
+}
+
+// An ending stream ends on both sides when end is closed.
+type ending struct{ end chan struct{} }
+
+func (s ending) Read([]byte) (int, error) {
+	<-s.end
+	return 0, io.EOF
+}
+
+func (s ending) Write([]byte) (int, error) {
+	<-s.end
+	return 0, io.ErrClosedPipe
+}
+
+func (ending) Close() error { return nil }
+
 // A halfDead stream can't be written to. What was read ends in order.
 type halfDead struct{ net.Conn }
 

@@ -243,11 +243,7 @@ func (c *RedialConn) attach(s *dialedStream) bool {
 // streamEnded closes a stream that has ended, and fails what is under way on it. The reading
 // goroutine calls it.
 func (c *RedialConn) streamEnded(s *dialedStream, why error) {
-	if err := s.out.failure(); err != nil {
-		why = err // even if the peer has closed the stream before
-	}
-	cause := causeOfEnd(s, why)
-	requests, ok := c.detach(s, cause, why == io.EOF)
+	requests, cause, ok := c.detach(s, why)
 	if !ok {
 		return
 	}
@@ -262,26 +258,30 @@ func (c *RedialConn) streamEnded(s *dialedStream, why error) {
 }
 
 // detach notes that there is no connection any more, and starts a connector unless nothing is
-// wrong: clean says that the peer has ended the stream in order. It returns the requests that
-// were under way. ok is false after Close, which closes the stream itself. If ok is true, the
-// caller closes the stream and then calls c.tasks.Done.
-func (c *RedialConn) detach(s *dialedStream, cause error, clean bool) (requests []*Request, ok bool) {
+// wrong. It returns the requests that were under way, and what to tell them. ok is false after
+// Close, which closes the stream itself. If ok is true, the caller closes the stream and then
+// calls c.tasks.Done.
+func (c *RedialConn) detach(s *dialedStream, why error) (requests []*Request, cause error, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stream = nil
 	if c.stopped {
-		return nil, false
+		return nil, nil, false
 	}
 	c.tasks.Add(1)
 	c.before, c.last = c.last, s.since
 	c.early = !s.brought && time.Since(s.since) < earlyEnd
 	requests = s.underWay.unended()
-	if clean && len(requests) == 0 && len(c.waiting.requests) == 0 {
-		return nil, true
+	if err := s.out.failure(); err != nil { // after unended: a write that fails ends its requests, and is no orderly end
+		why = err // even if the peer has closed the stream before
 	}
+	if why == io.EOF && len(requests) == 0 && len(c.waiting.requests) == 0 {
+		return nil, nil, true
+	}
+	cause = causeOfEnd(s, why)
 	c.cause = cause
 	c.connect()
-	return requests, true
+	return requests, cause, true
 }
 
 // causeOfEnd returns what ended a stream.
