@@ -105,8 +105,13 @@ func (c *consumer) keep(ctx context.Context, s *consumeSession, d amqp.Delivery)
 		return
 	}
 	select {
+	case s.unread <- request: // also in a drain: the broker would deliver again what goes back
+		return // before the consumer is cancelled
+	default: // unread is full only if the broker does not keep to the prefetch
+	}
+	select {
 	case s.unread <- request:
-	case <-c.draining: // unread is full only if the broker does not keep to the prefetch
+	case <-c.draining:
 		c.giveBack(d)
 	case <-ctx.Done():
 	}

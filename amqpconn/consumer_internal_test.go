@@ -33,6 +33,21 @@ func TestDrainedConsumerGivesBackWhatIsAtHand(t *testing.T) {
 	require.EqualValues(t, 1, c.givenBack.Load())
 }
 
+// What comes when the drain begins goes back with the rest, when the consumer is cancelled: the
+// broker would deliver again what goes back before.
+func TestDrainedConsumerKeepsUntilItIsCancelled(t *testing.T) {
+	t.Parallel()
+	const requests = 50
+	c := newConsumer(nil, nil, "", &ListenOptions{}, newRuns())
+	s := &consumeSession{unread: make(chan delivery, requests)}
+	c.drain()
+	for range requests {
+		c.keep(t.Context(), s, amqp.Delivery{Acknowledger: new(nackBook)})
+	}
+	require.Len(t, s.unread, requests)
+	require.Zero(t, c.givenBack.Load())
+}
+
 // The time of a request counts from its delivery, not from when it is read.
 func TestDeadlineOfADelivery(t *testing.T) {
 	t.Parallel()
