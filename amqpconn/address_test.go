@@ -159,9 +159,7 @@ func TestFloodOfAnswers(t *testing.T) {
 	ch := s.channel(t)
 	requests, err := ch.Consume(s.queue, "", true, false, false, false, nil)
 	require.NoError(t, err)
-	conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Logger: servicetest.Quiet})
-	require.NoError(t, err)
-	defer conn.Close()
+	conn := dialConn(t, s, amqpconn.DialOptions{})
 	require.NoError(t, conn.WriteRequest(newRequest(add(`"1"`))))
 	request := take(t, requests)
 

@@ -38,6 +38,7 @@ func TestConformance(t *testing.T) {
 					Dial: func(testing.TB) jsonrpc2.ClientConn {
 						conn, err := amqpconn.Dial(s.url, s.queue, &test.dial)
 						require.NoError(t, err)
+						requireConnected(t, conn)
 						return conn
 					},
 					Listen: func(testing.TB) jsonrpc2.ServerConn {

@@ -2,10 +2,13 @@ package amqpconn_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -100,7 +103,7 @@ func TestAbsentBroker(t *testing.T) {
 	t.Parallel()
 	var log servicetest.LogBook
 	s := site{absent, "calc"}
-	c := dial(t, s, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
+	c := dialing(t, s, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
 	w := start(t, s, &amqpconn.ListenOptions{Logger: log.Logger()}, jsonrpc2.ServerOptions{Logger: servicetest.Quiet})
 	begin := time.Now()
 	_, err := c.add(1, 5.1)
@@ -108,10 +111,10 @@ func TestAbsentBroker(t *testing.T) {
 	require.ErrorContains(t, err, `queue "calc"`)
 	err = c.Call("Calc.Add", calc.Args{}, new(float64))
 	require.ErrorContains(t, err, jsonrpc2.ErrUnavailable.Error())
-	require.Less(t, time.Since(begin), 2*2*time.Second)
+	require.Less(t, time.Since(begin), 2*closeTime)
 	servicetest.EventuallyEqual(t, amqpconn.ClientStats{Unsent: 2}, c.conn.Stats)
-	require.ErrorContains(t, c.conn.Err(), "connection refused")
-	require.ErrorContains(t, w.conn.Err(), "connection refused")
+	requireImpaired(t, c.conn.Err, "connection refused")
+	requireImpaired(t, w.conn.Err, "connection refused")
 	c.end(t)
 	w.End(t)
 	require.Equal(t, 1, log.Count("level=ERROR", "role=client", "queue=calc", "connection refused"), &log)
@@ -127,7 +130,7 @@ func TestWrongPassword(t *testing.T) {
 	s := newSite(t)
 	s.declare(t, false, false, nil)
 	wrong := site{strings.Replace(s.url, "guest:guest", "guest:secret", 1), s.queue}
-	c := dial(t, wrong, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
+	c := dialing(t, wrong, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 	servicetest.Eventually(t, func() bool { return log.Count("level=ERROR", "username or password not allowed") == 1 }, "the broker takes its time")
@@ -143,8 +146,10 @@ func TestURLs(t *testing.T) {
 	s.requireConsumers(t, 1)
 	c := dial(t, first, &amqpconn.DialOptions{URLs: []string{s.url}, Logger: servicetest.Quiet}, 0)
 	c.requireAdds(t)
-	require.EqualValues(t, 1, c.conn.Stats().Reconnects)
-	require.EqualValues(t, 1, w.conn.Stats().Reconnects)
+	servicetest.Eventually(t, func() bool { return w.conn.Err() == nil })
+	// Of two connections the one may work before the other has failed: that makes two.
+	require.Positive(t, c.conn.Stats().Reconnects)
+	require.Positive(t, w.conn.Stats().Reconnects)
 
 	// And again when the one in use fails.
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
@@ -172,10 +177,10 @@ func TestConfig(t *testing.T) {
 	w.End(t)
 
 	var log servicetest.LogBook
-	c = dial(t, s, &amqpconn.DialOptions{Logger: log.Logger(), Config: amqp.Config{Vhost: "nowhere"}}, 0)
+	c = dialing(t, s, &amqpconn.DialOptions{Logger: log.Logger(), Config: amqp.Config{Vhost: "nowhere"}}, 0)
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
-	require.Equal(t, 1, log.Count("vhost nowhere not found"), &log)
+	servicetest.Eventually(t, func() bool { return log.Count("vhost nowhere not found") == 1 }, &log)
 }
 
 // A call to a missing queue fails at once, with jsonrpc2.Call and with net/rpc's own.
@@ -244,10 +249,20 @@ func TestCloseOfWhatWasNeverUsed(t *testing.T) {
 	require.False(t, exists)
 }
 
+// noBroker are the options of a client that reaches no broker, in a synctest bubble.
+func noBroker() *amqpconn.DialOptions {
+	refused := func(string, string) (net.Conn, error) { return nil, errors.New("connection refused") }
+	return &amqpconn.DialOptions{Logger: servicetest.Quiet, Config: amqp.Config{Dial: refused}}
+}
+
 // A call is not published after it was given up, or its deadline is over.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
-	c := dial(t, site{absent, "calc"}, nil, 200*time.Millisecond)
+	synctest.Test(t, testGivenUp)
+}
+
+func testGivenUp(t *testing.T) {
+	c := dialing(t, site{absent, "calc"}, noBroker(), 200*time.Millisecond)
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)

@@ -3,10 +3,12 @@ package amqpconn_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -66,13 +68,19 @@ func (s site) publishConfirmed(t *testing.T, ch *amqp.Channel, msg amqp.Publishi
 }
 
 // A Watch has a method that waits until nobody waits for it any more.
-type Watch struct{ ended chan error }
+type Watch struct {
+	begun atomic.Int64
+	left  chan struct{} // closed when its callers have given up
+	ended chan error    // receives how each wait ended
+}
 
 type WatchArgs struct{ jsonrpc2.Context }
 
-// Wait waits until its context is done.
+// Wait waits until its context is done, and its caller has given up.
 func (w *Watch) Wait(args *WatchArgs, _ *bool) error {
+	w.begun.Add(1)
 	<-args.Done()
+	<-w.left
 	w.ended <- args.Err()
 	return args.Err()
 }
@@ -88,7 +96,7 @@ func (w *Watch) Left(args *WatchArgs, left *time.Duration) error {
 func TestContextOfACall(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	w := &Watch{make(chan error)} // so that it ends after its caller
+	w := &Watch{left: make(chan struct{}), ended: make(chan error, 100)}
 	serve(t, s, nil, w)
 	c := dial(t, s, nil, -1)
 	left := func(timeout time.Duration) time.Duration {
@@ -106,10 +114,13 @@ func TestContextOfACall(t *testing.T) {
 	require.LessOrEqual(t, got, time.Hour)
 	require.Greater(t, got, time.Hour-servicetest.Soon)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // in which it begins
-	defer cancel()
-	_, err := jsonrpc2.Call[bool](ctx, c.Client, "Watch.Wait", nil)
-	ended := <-w.ended
-	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
-	require.ErrorIs(t, ended, context.DeadlineExceeded)
+	servicetest.Eventually(t, func() bool { // a call may expire before it begins
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := jsonrpc2.Call[bool](ctx, c.Client, "Watch.Wait", nil)
+		assert.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+		return w.begun.Load() > 0
+	})
+	close(w.left)
+	require.ErrorIs(t, <-w.ended, context.DeadlineExceeded)
 }

@@ -3,8 +3,6 @@ package amqpconn
 import (
 	"errors"
 	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // BreakChannels makes the broker close the channels of a Conn with an error: each
@@ -12,6 +10,31 @@ import (
 func (c *ClientConn) BreakChannels() error {
 	session := c.outlets[0].channel.current()
 	return errors.Join(session.ch.Ack(noTag, false), c.receiver.current().ch.Ack(noTag, false))
+}
+
+// KnowsArrived reports whether all calls are known to have arrived at the broker.
+func (c *ClientConn) KnowsArrived() bool {
+	session := c.outlets[0].channel.current()
+	return session != nil && session.arrived.Load() == session.published.Load()
+}
+
+// Changes returns how often a connection has begun to fail, or to work again.
+func (c *ClientConn) Changes() int64 { return c.state.Changes.Load() }
+
+// Changes is like that of a ClientConn.
+func (s *ServerConn) Changes() int64 { return s.state.Changes.Load() }
+
+// SetLookTime changes for how long requests wait for a look at their queue. Call it before the
+// first request.
+func (c *ClientConn) SetLookTime(d time.Duration) {
+	for _, o := range c.outlets {
+		o.seen.patience = d
+	}
+}
+
+// AwaitAcks waits until the broker has handled the acknowledgements that were sent.
+func (s *ServerConn) AwaitAcks() error {
+	return s.consumer.current().ch.Qos(s.opts.Prefetch, 0, false)
 }
 
 // Confirms reports whether a channel in confirm mode is open.
@@ -24,16 +47,11 @@ func (s *ServerConn) BreakChannels() error {
 }
 
 // BreakPublisher makes the broker close the channel on which a Conn publishes, as
-// BreakChannels does.
-func (s *ServerConn) BreakPublisher() error {
-	session := s.replier.channel.current()
-	if session == nil {
-		return nil
+// BreakChannels does, unless it is broken already.
+func (s *ServerConn) BreakPublisher() {
+	if session := s.replier.channel.current(); session != nil {
+		_ = session.ch.Ack(noTag, false)
 	}
-	if err := session.ch.Ack(noTag, false); err != amqp.ErrClosed { // else it is broken already
-		return err
-	}
-	return nil
 }
 
 // noTag is the tag of no delivery.

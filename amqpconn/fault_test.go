@@ -245,6 +245,15 @@ func testBrokerRestarted(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 	s.requireWaiting(t, 0)
 }
 
+// requireImpaired waits until a Conn says what is wrong, in these words.
+func requireImpaired(t *testing.T, connErr func() error, words string) {
+	t.Helper()
+	servicetest.Eventually(t, func() bool {
+		err := connErr()
+		return err != nil && strings.Contains(err.Error(), words)
+	}, words)
+}
+
 // requireImpaired waits until both ends say what is wrong.
 func (f *faulty) requireImpaired(t *testing.T, words ...string) {
 	t.Helper()
@@ -290,10 +299,13 @@ func TestBlackHole(t *testing.T) {
 	_, err = f.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 	servicetest.Eventually(t, func() bool { return f.serverLog.Count("trying again") == 1 })
+	for _, e := range []end{f.caller.conn, f.worker.conn} { // both connections of each: one outage
+		servicetest.EventuallyEqual(t, 2, e.Changes)
+	}
 
 	// Close doesn't wait for it either, whatever it has to do with the broker.
 	for _, opts := range callModes {
-		c := dial(t, s.at(proxy.Addr), &opts, 0)
+		c := dialing(t, s.at(proxy.Addr), &opts, 0)
 		c.Go("Calc.Add", nil, new(float64), nil)
 		c.end(t)
 	}
@@ -331,17 +343,50 @@ func TestCloseIntoABlackHole(t *testing.T) {
 	require.Less(t, time.Since(begin), closeTime)
 }
 
+// An end is one end of a queue, with two connections.
+type end interface{ Changes() int64 }
+
+// cut cuts the connections of ends that go through a proxy, and waits until all work again.
+func cut(t *testing.T, proxy *brokertest.Proxy, ends ...end) {
+	t.Helper()
+	sever(t, proxy, ends...)()
+}
+
+// sever cuts the connections of ends, and waits until each end knows of both of its own. mend
+// lets them connect again, and waits until all work. If one of two connections could work again
+// before the end of the other is known, an end would count two outages.
+func sever(t *testing.T, proxy *brokertest.Proxy, ends ...end) (mend func()) {
+	t.Helper()
+	var before []int64
+	for _, e := range ends {
+		before = append(before, e.Changes())
+	}
+	await := func(more int64) {
+		t.Helper()
+		for i, e := range ends {
+			servicetest.Eventually(t, func() bool { return e.Changes() == before[i]+more })
+		}
+	}
+	proxy.Refuse(true)
+	await(2)
+	return func() {
+		t.Helper()
+		proxy.Refuse(false)
+		await(4)
+	}
+}
+
 func TestConnectionCut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
 	f := newFaulty(t, s.at(proxy.Addr), amqp.Config{})
 	for n := range 3 {
-		proxy.Refuse(true)
+		mend := sever(t, proxy, f.caller.conn, f.worker.conn)
 		servicetest.Eventually(t, func() bool {
 			return f.clientLog.Count("trying again") == n+1 && f.serverLog.Count("trying again") == n+1
 		})
-		proxy.Refuse(false)
+		mend()
 		servicetest.Eventually(t, func() bool { return f.clientLog.Count("level=INFO") == n+1 && f.serverLog.Count("level=INFO") == n+1 })
 	}
 	f.requireSurvived(t, 3)

@@ -30,6 +30,7 @@ type inspector struct {
 	receiver *receiver
 	queue    string
 	asker    *link.Asker       // runs look
+	patience time.Duration     // lookTime, except in tests
 	look     func() queueState // inspect, except in tests
 	logger   *slog.Logger      // gets a line when looks begin to fail; nil for no line
 
@@ -53,7 +54,7 @@ const (
 var errNoAnswer = fmt.Errorf("amqpconn: no answer from the broker within %v", lookTime)
 
 func newInspector(r *receiver, queue string, asker *link.Asker) *inspector {
-	n := &inspector{receiver: r, queue: queue, asker: asker}
+	n := &inspector{receiver: r, queue: queue, asker: asker, patience: lookTime}
 	n.look = n.inspect
 	return n
 }
@@ -94,7 +95,7 @@ func (n *inspector) within(d time.Duration) queueState {
 func (n *inspector) update(session *receiveSession) {
 	n.session, n.asked, n.published, n.fresh = session, time.Now(), 0, 0
 	var ok bool
-	if n.state, ok = ask(n.asker, n.look); !ok {
+	if n.state, ok = ask(n.asker, n.patience, n.look); !ok {
 		n.state, n.asked, n.fresh = queueState{err: errNoAnswer}, time.Now(), consumersFresh
 	}
 	switch {
@@ -114,9 +115,9 @@ func (n *inspector) add(messages int) {
 	n.published += messages
 }
 
-// ask asks the broker a question, and waits for the answer for lookTime.
-func ask[T any](asker *link.Asker, question func() T) (answer T, ok bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+// ask asks the broker a question, and waits for the answer for so long.
+func ask[T any](asker *link.Asker, patience time.Duration, question func() T) (answer T, ok bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return link.Ask(ctx, asker, question)
 }

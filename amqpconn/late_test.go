@@ -46,7 +46,7 @@ func TestReplyQueueDeclaredLate(t *testing.T) {
 							select {
 							case d := <-deliveries:
 								assert.Contains(t, string(d.Body), `"result":6.1`)
-							case <-time.After(5 * time.Second):
+							case <-time.After(servicetest.Soon):
 								assert.Fail(t, "no answer")
 							}
 							assert.NoError(t, ch.Cancel(id, false))

@@ -33,9 +33,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(brokertest.Main(m), forgotten)
 }
 
-const (
-	closeTime = 2 * time.Second // for Close, at most
-)
+// closeTime is the time for a Close, or for a call that can't be sent, at most. Each takes less
+// than 2 s; the rest is for a machine that stalls. What waits for the broker hangs for longer.
+const closeTime = 15 * time.Second
 
 // A site is a queue on a broker.
 type site struct{ url, queue string }
@@ -199,9 +199,23 @@ type caller struct {
 	conn *amqpconn.ClientConn
 }
 
-// dial returns a caller, closed by the test's cleanup. A zero timeout is the
+// dial returns a connected caller, closed by the test's cleanup. A zero timeout is the
 // default.
 func dial(t *testing.T, s site, opts *amqpconn.DialOptions, timeout time.Duration) caller {
+	t.Helper()
+	c := dialing(t, s, opts, timeout)
+	requireConnected(t, c.conn)
+	return c
+}
+
+// requireConnected waits until a client is connected: a request waits for that for 1.5 s only.
+func requireConnected(t *testing.T, conn *amqpconn.ClientConn) {
+	t.Helper()
+	servicetest.Eventually(t, func() bool { return conn.Err() == nil }, "not connected")
+}
+
+// dialing is dial without the waiting.
+func dialing(t *testing.T, s site, opts *amqpconn.DialOptions, timeout time.Duration) caller {
 	t.Helper()
 	if opts == nil {
 		opts = &amqpconn.DialOptions{Logger: servicetest.Quiet}

@@ -166,8 +166,7 @@ func TestManyNotifications(t *testing.T) {
 				s := newSite(t)
 				ledger := &Ledger{runs: make(map[int]int)}
 				serve(t, s, nil, ledger)
-				conn, err := amqpconn.Dial(s.url, s.queue, &amqpconn.DialOptions{Persistent: persistent, Logger: servicetest.Quiet})
-				require.NoError(t, err)
+				conn := dialConn(t, s, amqpconn.DialOptions{Persistent: persistent})
 				client := newBatching(conn, batch)
 				defer client.Close()
 				var sending sync.WaitGroup

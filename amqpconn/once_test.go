@@ -29,14 +29,14 @@ func TestAtLeastOnce(t *testing.T) {
 	call := c.wait(1)
 	slow.RequireRunning(t, 1)
 	for n := range int64(2) {
-		proxy.Cut()
-		servicetest.Eventually(t, func() bool { return w.conn.Stats().Reconnects == n+1 })
+		cut(t, proxy, w.conn)
+		require.Equal(t, n+1, w.conn.Stats().Reconnects)
 		s.requireHeld(t)
 	}
-	proxy.Refuse(true)
+	mend := sever(t, proxy, w.conn)
 	serve(t, s, nil, other)
 	other.RequireRunning(t, 1) // once more, elsewhere
-	proxy.Refuse(false)
+	mend()
 	s.requireConsumers(t, 2)
 	other.Open()
 	requireWaited(t, call)
@@ -78,8 +78,7 @@ func TestAtMostOnce(t *testing.T) {
 	}
 	slow.RequireRunning(t, 2)
 	s.requireWaiting(t, 4) // two run, two are prefetched
-	proxy.Cut()
-	servicetest.Eventually(t, func() bool { return w.conn.Stats().Reconnects == 1 })
+	cut(t, proxy, w.conn)
 	s.requireWaiting(t, 4) // the prefetched came again
 	slow.Open()
 	requireWaited(t, calls...)
@@ -176,11 +175,11 @@ func TestMaxDeliveries(t *testing.T) {
 			s.publish(t, ch, amqp.Publishing{Body: []byte(poison)})
 			slow.RequireRunning(t, 1)
 			if opts.Guarantee != jsonrpc2.AtMostOnce {
-				proxy.Cut()
-				servicetest.Eventually(t, func() bool { return w.conn.Stats().Reconnects == 1 })
+				cut(t, proxy, w.conn)
 				s.requireHeld(t)
 			}
-			proxy.Cut()
+			require.NoError(t, w.conn.AwaitAcks()) // one that is on its way is lost with the connection
+			cut(t, proxy, w.conn)
 			if opts.Guarantee != jsonrpc2.AtMostOnce {
 				deaths, err := ch.Consume(dead.queue, "", true, false, false, false, nil)
 				require.NoError(t, err)
@@ -208,8 +207,8 @@ func TestUnlimitedDeliveries(t *testing.T) {
 	call := dial(t, s, nil, 0).wait(1)
 	slow.RequireRunning(t, 1)
 	for n := range int64(4) {
-		proxy.Cut()
-		servicetest.Eventually(t, func() bool { return w.conn.Stats().Reconnects == n+1 })
+		cut(t, proxy, w.conn)
+		require.Equal(t, n+1, w.conn.Stats().Reconnects)
 		s.requireHeld(t)
 	}
 	slow.Open()
@@ -248,8 +247,8 @@ func TestAnswersOfAnotherConnection(t *testing.T) {
 	for range 3 {
 		first = append(first, <-reading)
 	}
-	proxy.Cut()
-	servicetest.Eventually(t, func() bool { return conn.Stats().Reconnects == 1 })
+	servicetest.Eventually(t, func() bool { return conn.Err() == nil })
+	cut(t, proxy, conn)
 	s.requireUnacknowledged(t, 3)
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("2"))})
 	second := <-reading // what was delivered again is not read

@@ -212,7 +212,7 @@ func (o *outlet) declared(work []request) (others, again []request) {
 	if !slices.ContainsFunc(work, func(r request) bool { return r.missed }) {
 		return work, nil
 	}
-	err, answered := ask(o.looks, func() error {
+	err, answered := ask(o.looks, lookTime, func() error {
 		if s := o.receiver.current(); s != nil {
 			return o.opts.Declare.ensure(s.conn, o.queue)
 		}

@@ -5,6 +5,7 @@ import (
 	"net/rpc"
 	"os"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
@@ -93,7 +94,7 @@ func TestPoisonOperated(t *testing.T) {
 	t.Cleanup(func() { s.deleteDead(t) })
 	v := brokertest.Supervise(t, 1, "panic: poison", serveURL+"="+s.url, serveQueue+"="+s.queue)
 	s.requireConsumers(t, 1)
-	c := dial(t, s, nil, servicetest.Soon)
+	c := dial(t, s, nil, 10*time.Minute) // eight processes have to start and end before
 	var calls []*rpc.Call
 	for n := range 2 {
 		calls = append(calls, c.Go("Poison.Take", struct{}{}, new(int), nil))

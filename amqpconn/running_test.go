@@ -23,14 +23,17 @@ const listConsumers = `[io:format("~ts\t~ts~n", [element(4, proplists:get_value(
 func TestConsumerTimeout(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRabbitMQ(t)
-	broker.Eval("application:set_env(rabbit, channel_tick_interval, 500), application:set_env(rabbit, consumer_timeout, 1000)")
+	broker.Eval("application:set_env(rabbit, channel_tick_interval, 500)")
+	patience := func(ms int) { broker.Eval(fmt.Sprintf("application:set_env(rabbit, consumer_timeout, %d)", ms)) }
 	for _, confirm := range []bool{false, true} {
 		for _, quorum := range []bool{false, true} {
 			t.Run(fmt.Sprintf("confirm %v, quorum %v", confirm, quorum), func(t *testing.T) {
 				s := site{broker.URL(), t.Name()}
 				slow := servicetest.NewSlow()
 				var log servicetest.LogBook
+				patience(1000)
 				w := serve(t, s, &amqpconn.ListenOptions{ConfirmReplies: confirm, Queue: amqpconn.Queue{Quorum: quorum}, Logger: log.Logger()}, slow)
+				patience(3_600_000) // for later channels: one that ends loses acknowledgements
 				ch := s.channel(t)
 				own, answers := replyQueue(t, ch, "")
 				// Two are alike, and are two nevertheless.
@@ -39,7 +42,7 @@ func TestConsumerTimeout(t *testing.T) {
 						Body: fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"Slow.Wait","params":[%d]}`, id, id)})
 				}
 				slow.RequireRunning(t, 3)
-				consumers := make(map[string]bool) // by tag: it is delivered again and again
+				consumers := make(map[string]bool) // by tag: it is delivered again
 				servicetest.Eventually(t, func() bool {
 					for line := range strings.Lines(broker.Eval(listConsumers)) {
 						if queue, tag, ok := strings.Cut(line, "\t"); ok && queue == s.queue {

@@ -69,8 +69,16 @@ func (w *watched) requireOpen(t *testing.T) {
 	require.Empty(t, w.failed)
 }
 
-// dialConn returns a ClientConn that no codec has.
+// dialConn returns a connected ClientConn that no codec has.
 func dialConn(t *testing.T, s site, opts amqpconn.DialOptions) *amqpconn.ClientConn {
+	t.Helper()
+	conn := dialingConn(t, s, opts)
+	requireConnected(t, conn)
+	return conn
+}
+
+// dialingConn is dialConn without the waiting.
+func dialingConn(t *testing.T, s site, opts amqpconn.DialOptions) *amqpconn.ClientConn {
 	t.Helper()
 	if opts.Logger == nil {
 		opts.Logger = servicetest.Quiet
@@ -258,7 +266,8 @@ func TestNotificationInABatch(t *testing.T) {
 func TestCloseEndsWhatWaits(t *testing.T) {
 	t.Parallel()
 	var log servicetest.LogBook
-	conn := dialConn(t, site{absent, "calc"}, amqpconn.DialOptions{Logger: log.Logger()})
+	conn := dialingConn(t, site{absent, "calc"}, amqpconn.DialOptions{Logger: log.Logger()})
+	requireImpaired(t, conn.Err, "connection refused")
 	var all []*watched
 	for _, body := range []string{note, add(`"1"`), "[" + note + "," + add(`"2"`) + "]"} {
 		all = append(all, write(t, conn, body))

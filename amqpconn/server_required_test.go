@@ -29,6 +29,11 @@ func (c caller) try(t *testing.T, notify bool) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
+	return c.send(ctx, notify)
+}
+
+// send makes a call, or sends a notification.
+func (c caller) send(ctx context.Context, notify bool) error {
 	if notify {
 		return jsonrpc2.Notify(ctx, c.Client, "Calc.Add", calc.Args{})
 	}
@@ -46,8 +51,9 @@ func TestRequireServer(t *testing.T) {
 			s := newSite(t)
 			s.declare(t, true, false, nil)
 			c := dial(t, s, requireServer(), servicetest.Soon)
+			c.conn.SetLookTime(servicetest.Soon) // a call is sent when a look is not answered
 			begin := time.Now()
-			err := c.try(t, notify)
+			err := c.send(t.Context(), notify)
 			require.ErrorIs(t, err, jsonrpc2.ErrNoServer)
 			require.ErrorContains(t, err, fmt.Sprintf("queue %q at %s", s.queue, brokertest.SharedRabbitMQ(t).Addr))
 			require.ErrorContains(t, err, "it has no consumer; start a server, or clear RequireServer")
@@ -59,7 +65,7 @@ func TestRequireServer(t *testing.T) {
 			w.End(t)
 			gone := time.Now()
 			servicetest.Eventually(t, func() bool { return errors.Is(c.try(t, notify), jsonrpc2.ErrNoServer) })
-			require.Less(t, time.Since(gone), 2500*time.Millisecond, "a second, and the last call that waited")
+			require.Less(t, time.Since(gone), servicetest.Soon/4, "a second, and the last call that waited")
 			if !notify {
 				s.requireWaiting(t, 0) // what came too late has expired
 			}
@@ -93,10 +99,11 @@ func TestRequireServerAfterAReconnect(t *testing.T) {
 	s.declare(t, true, false, nil)
 	proxy := brokertest.StartProxy(t, brokertest.SharedRabbitMQ(t).Addr)
 	conn := dialConn(t, s.at(proxy.Addr), *requireServer())
+	conn.SetLookTime(servicetest.Soon) // a notification is sent when a look is not answered
 	require.ErrorIs(t, write(t, conn, note).outcome(t), jsonrpc2.ErrNoServer)
-	cut := time.Now()
-	proxy.Cut()
-	servicetest.Eventually(t, func() bool { return conn.Stats().Reconnects == 1 })
+	began := time.Now()
+	cut(t, proxy, conn)
+	require.EqualValues(t, 1, conn.Stats().Reconnects)
 	reconnected := time.Now()
 	require.NoError(t, write(t, conn, note).outcome(t))
 	s.requireWaiting(t, 1)
@@ -111,8 +118,8 @@ func TestRequireServerAfterAReconnect(t *testing.T) {
 		require.ErrorIs(t, err, jsonrpc2.ErrNoServer)
 		return true
 	})
-	require.GreaterOrEqual(t, time.Since(cut), patience)
-	require.Less(t, time.Since(reconnected), patience+3*time.Second)
+	require.GreaterOrEqual(t, time.Since(began), patience)
+	require.Less(t, time.Since(reconnected), patience+servicetest.Soon/4)
 	s.requireWaiting(t, sent)
 }
 

@@ -34,7 +34,7 @@ func TestTLS(t *testing.T) {
 	require.Empty(t, trusting.ServerName, "the caller's configuration is not written to")
 
 	var log servicetest.LogBook
-	c = dial(t, secure, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
+	c = dialing(t, secure, &amqpconn.DialOptions{Logger: log.Logger()}, 0)
 	_, err := c.add(1, 5.1)
 	require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 	servicetest.Eventually(t, func() bool { return log.Count("level=ERROR", "certificate") == 1 }, &log)

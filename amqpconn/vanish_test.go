@@ -23,7 +23,7 @@ func TestQueueVanishes(t *testing.T) {
 	t.Parallel()
 	for _, persistent := range []bool{false, true} {
 		for name, queue := range map[string]amqpconn.Queue{
-			"expired": {Args: amqp.Table{"x-expires": int32(300)}},
+			"expired": {Args: amqp.Table{"x-expires": int32(3_600_000)}}, // sooner while the test says so
 			"deleted": {},
 		} {
 			t.Run(fmt.Sprintf("%s, persistent %v", name, persistent), func(t *testing.T) {
@@ -33,11 +33,13 @@ func TestQueueVanishes(t *testing.T) {
 				var log servicetest.LogBook
 				c := dial(t, s, &amqpconn.DialOptions{Declare: &queue, Persistent: persistent, Logger: log.Logger()}, servicetest.Soon)
 				for round := range 3 {
+					s.requireExists(t, true)
 					if name == "deleted" {
-						s.requireExists(t, true)
 						s.delete(t)
+						s.requireExists(t, false)
+					} else {
+						s.expire(t)
 					}
-					s.requireExists(t, false)
 					var pending []*rpc.Call
 					var notified sync.WaitGroup
 					for range calls {
@@ -61,6 +63,16 @@ func TestQueueVanishes(t *testing.T) {
 			})
 		}
 	}
+}
+
+// expire makes the queue expire. A policy says so, which is gone then: else the next queue might
+// expire with what waits in it.
+func (s site) expire(t *testing.T) {
+	t.Helper()
+	broker, name := brokertest.SharedRabbitMQ(t), s.queue[len(s.queue)-26:] // the random part
+	broker.Eval(fmt.Sprintf(`ok = rabbit_policy:set(<<"/">>, <<%q>>, <<%q>>, [{<<"expires">>, 50}], 0, <<"queues">>, <<"test">>)`, name, name))
+	s.requireExists(t, false)
+	broker.Eval(fmt.Sprintf(`ok = rabbit_policy:delete(<<"/">>, <<%q>>, <<"test">>)`, name))
 }
 
 // requireExists waits until the queue is there, or is not. To look at it by AMQP

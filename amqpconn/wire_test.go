@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -182,18 +183,18 @@ func TestConfirmed(t *testing.T) {
 // More than 16 MiB don't wait for a broker.
 func TestOverload(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testOverload) // or the first may fail before all are written
+}
+
+func testOverload(t *testing.T) {
 	large := string(make([]byte, 4<<20))
-	var requests []*jsonrpc2.Request // made before: none must fail until all are written
-	for range 5 {
-		requests = append(requests, newRequest(large))
-	}
-	conn, err := amqpconn.Dial(absent, "calc", &amqpconn.DialOptions{Logger: servicetest.Quiet})
+	conn, err := amqpconn.Dial(absent, "calc", noBroker())
 	require.NoError(t, err)
 	defer conn.Close()
-	for _, r := range requests[:4] {
-		require.NoError(t, conn.WriteRequest(r))
+	for range 4 {
+		require.NoError(t, conn.WriteRequest(newRequest(large)))
 	}
-	err = conn.WriteRequest(requests[4])
+	err = conn.WriteRequest(newRequest(large))
 	require.ErrorIs(t, err, jsonrpc2.ErrOverloaded)
 	require.ErrorContains(t, err, `queue "calc"`)
 	servicetest.Eventually(t, func() bool { return conn.WriteRequest(newRequest(large)) == nil }, "the first have failed")
