@@ -20,14 +20,16 @@ const (
 // errPortTaken says that another program got hold of a port first.
 var errPortTaken = errors.New("port already in use")
 
-// issued holds the ports that freePort returned: it returns none twice.
+// issued holds the ports that freePort returned: it returns none twice. Each is reserved until
+// the process ends: a broker that is down would else lose its port to a broker of another test
+// binary.
 var issued = struct {
 	sync.Mutex
-	ports map[int]bool
-}{ports: make(map[int]bool)}
+	ports map[int]net.PacketConn
+}{ports: make(map[int]net.PacketConn)}
 
-// FreePort returns a loopback port that nothing listens on, and that no outgoing connection
-// and no other call of FreePort takes.
+// FreePort returns a loopback port that nothing listens on, and that no outgoing connection and
+// no other call of FreePort takes, nor one of another test binary.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	port, err := freePort()
@@ -43,12 +45,26 @@ func freePort() (int, error) {
 	defer issued.Unlock()
 	for range lastPort - firstPort {
 		port := firstPort + rand.IntN(lastPort-firstPort)
-		if !issued.ports[port] && bindable(port) {
-			issued.ports[port] = true
+		if reservation, ok := reserve(port); ok {
+			issued.ports[port] = reservation
 			return port, nil
 		}
 	}
 	return 0, fmt.Errorf("brokertest: no free port from %d to %d", firstPort, lastPort)
+}
+
+// reserve reserves a port, unless somebody has reserved it or listens on it. What reserves it is
+// the UDP port of the same number, which no broker uses.
+func reserve(port int) (net.PacketConn, bool) {
+	reservation, err := net.ListenPacket("udp", loopback(port))
+	if err != nil {
+		return nil, false
+	}
+	if !bindable(port) {
+		_ = reservation.Close()
+		return nil, false
+	}
+	return reservation, true
 }
 
 // bindable reports whether nothing listens on a port.

@@ -81,6 +81,15 @@ func TestPortTaken(t *testing.T) {
 	require.Equal(t, 2, attempts)
 }
 
+// A port stays with the process that got it, also while nothing listens on it.
+func TestPortIsReserved(t *testing.T) {
+	port, err := freePort()
+	require.NoError(t, err)
+	_, ok := reserve(port) // as another process would
+	require.False(t, ok)
+	require.True(t, bindable(port))
+}
+
 func TestNothingInstalled(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	r := &Redis{t: t, dir: t.TempDir()}

@@ -131,7 +131,7 @@ func TestProxyBlackHole(t *testing.T) {
 	requireSilence(t, old)
 	young := dial(t, p.Addr)
 	requireSilence(t, young)
-	require.Equal(t, 2, p.Connections())
+	requireConnections(t, p, 2)
 
 	p.BlackHole(false)
 	requireReset(t, old)

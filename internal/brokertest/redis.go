@@ -117,7 +117,7 @@ func (r *Redis) ready() error {
 // ask sends a command, whose words are separated by blanks, on a connection of its own. It
 // returns the reply as fmt prints it.
 func (r *Redis) ask(command string) (string, error) {
-	const timeout = time.Second
+	const timeout = 10 * time.Second // on a machine that stalls
 	// Dialled here, since go-redis logs a dial that fails.
 	conn, err := net.DialTimeout("tcp", r.Addr, timeout)
 	if err != nil {

@@ -57,7 +57,7 @@ func TestRedisStopped(t *testing.T) {
 	r := brokertest.StartRedis(t)
 	client := redis.NewClient(&redis.Options{Addr: r.Addr, MaxRetries: -1, ReadTimeout: 100 * time.Millisecond})
 	defer client.Close()
-	require.NoError(t, client.Ping(context.Background()).Err())
+	require.NoError(t, r.Client(t).Ping(context.Background()).Err())
 	r.Stop()
 	require.ErrorContains(t, client.Ping(context.Background()).Err(), "i/o timeout")
 	r.Cont()

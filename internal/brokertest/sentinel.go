@@ -15,7 +15,7 @@ const (
 )
 
 // A Sentinel is a private Redis master with a replica, and three sentinels that watch them.
-// The sentinels take a master for failed 1 s after its last answer.
+// The sentinels take a master for failed 3 s after its last answer.
 type Sentinel struct {
 	MasterName    string
 	SentinelAddrs []string
@@ -52,7 +52,7 @@ func startSentinel(t testing.TB, host, port string) *Redis {
 	t.Helper()
 	return startRedis(t, func(int) string {
 		return fmt.Sprintf(`sentinel monitor %[1]s %[2]s %[3]s %[4]d
-sentinel down-after-milliseconds %[1]s 1000
+sentinel down-after-milliseconds %[1]s 3000
 sentinel failover-timeout %[1]s 5000`, sentinelMaster, host, port, sentinelCount/2+1)
 	}, "--sentinel")
 }
