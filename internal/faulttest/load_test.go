@@ -63,7 +63,7 @@ func (l *load) run() {
 			l.asked.Add(-1)
 			return
 		}
-		_ = l.end(int(n), l.call(Task{N: int(n)}))
+		_ = l.end(int(n), l.call(context.Background(), Task{N: int(n)}))
 		l.rest()
 	}
 }
@@ -80,13 +80,17 @@ func (l *load) rest() bool {
 
 // ask makes one call in addition to those of the callers.
 func (l *load) ask(fill string) (n int, err error) {
+	return l.askFor(context.Background(), fill)
+}
+
+func (l *load) askFor(ctx context.Context, fill string) (n int, err error) {
 	n = int(l.asked.Add(1))
-	return n, l.end(n, l.call(Task{N: n, Fill: fill}))
+	return n, l.end(n, l.call(ctx, Task{N: n, Fill: fill}))
 }
 
 // call makes a call.
-func (l *load) call(task Task) error {
-	got, err := jsonrpc2.Call[int](context.Background(), l.client, "Ledger.Run", task)
+func (l *load) call(ctx context.Context, task Task) error {
+	got, err := jsonrpc2.Call[int](ctx, l.client, "Ledger.Run", task)
 	if err == nil && got != task.N {
 		err = fmt.Errorf("the answer to %d is %d", task.N, got)
 	}

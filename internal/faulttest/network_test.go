@@ -82,11 +82,13 @@ func TestRabbitMQServerCutAtMostOnce(t *testing.T) {
 func TestRabbitMQClientBlackHole(t *testing.T) {
 	slow(t)
 	s, proxy := rabbitBehindProxy(t, true)
+	s.dialing.Config = shortHeartbeat
 	testBlackHole(t, proxy, &trial{name: "RabbitMQ client in a black hole", site: s, allow: allowed{failed: many, lost: many}})
 }
 
 func TestRabbitMQServerBlackHole(t *testing.T) {
 	s, proxy := rabbitBehindProxy(t, false)
+	s.listening.Config = shortHeartbeat
 	allow := allowed{failed: many, lost: many, again: prefetch}
 	testBlackHole(t, proxy, &trial{name: "RabbitMQ server in a black hole", site: s, allow: allow})
 }
@@ -95,14 +97,16 @@ func rabbitBehindProxy(t *testing.T, client bool) (*rabbitSite, *brokertest.Prox
 	broker := brokertest.SharedRabbitMQ(t)
 	proxy := brokertest.StartProxy(t, broker.Addr)
 	s := newRabbitSite(t, broker)
-	config := amqp.Config{Heartbeat: time.Second}
 	if client {
-		s.url, s.serverURL, s.dialing.Config = urlOf(proxy.Addr), s.url, config
+		s.url, s.serverURL = urlOf(proxy.Addr), s.url
 	} else {
-		s.serverURL, s.listening.Config = urlOf(proxy.Addr), config
+		s.serverURL = urlOf(proxy.Addr)
 	}
 	return s, proxy
 }
+
+// shortHeartbeat makes a connection notice soon that nothing comes any more.
+var shortHeartbeat = amqp.Config{Heartbeat: time.Second}
 
 // testCut cuts the connections that pass a proxy, again and again.
 func testCut(t *testing.T, proxy *brokertest.Proxy, tr *trial) {

@@ -69,7 +69,7 @@ func TestRedisKilledWithSnapshot(t *testing.T) {
 	servicetest.Eventually(t, func() bool { n, err := s.waiting(); return err == nil && n == calls })
 	s.do(t, "save")
 	tr.server = serve(t, s, tr.ledger, tr.codec)
-	tr.awaitAnswered(t, calls-tr.answered.Load())
+	servicetest.Eventually(t, func() bool { return tr.answered.Load() == calls })
 	broker.Restart()
 	tr.finish(t)
 	require.Len(t, tr.ledger.runs(t), int(tr.asked.Load()))

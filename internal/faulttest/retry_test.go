@@ -330,13 +330,14 @@ func TestRetryBrokerStaysDown(t *testing.T) {
 				client.Go("Ledger.Run", Task{N: n, Fill: strings.Repeat("x", 1<<20)}, nil, done)
 			}
 			<-time.After(outage)
-			require.GreaterOrEqual(t, len(done), retryCallers-2*16, "16 MiB wait in each of two Conns")
-			before := stats.Snapshot().Resent
+			servicetest.Eventually(t, func() bool { return len(done) >= retryCallers-2*16 }, "16 MiB wait in each of two Conns")
+			before, begun := stats.Snapshot().Resent, time.Now()
 			<-time.After(time.Second)
-			require.LessOrEqual(t, stats.Snapshot().Resent-before, int64(2*retryCallers), "tries a second")
-			begun := time.Now()
+			tries := stats.Snapshot().Resent - before
+			require.LessOrEqual(t, float64(tries), 2*retryCallers*time.Since(begun).Seconds(), "tries a second")
+			begun = time.Now()
 			require.NoError(t, client.Close())
-			require.Less(t, time.Since(begun), 2*time.Second+time.Second/2)
+			require.Less(t, time.Since(begun), servicetest.Soon/4, "it takes 2.5 s at most; the rest is for a machine that stalls")
 		})
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/httpconn"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
@@ -31,12 +32,10 @@ func newWebsite(t *testing.T) *website {
 	return &website{url: "http://" + addr, addr: addr}
 }
 
-// freeAddr returns an address at which a server may listen.
+// freeAddr returns an address at which servers may listen, one after another. Nobody else takes
+// it in between.
 func freeAddr(t *testing.T) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, ln.Close())
-	return ln.Addr().String()
+	return net.JoinHostPort("127.0.0.1", brokertest.FreePort(t))
 }
 
 // A noBroker has the methods of sites without a broker.
