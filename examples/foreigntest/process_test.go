@@ -18,7 +18,7 @@ import (
 )
 
 // stopTimeout is from SIGTERM to SIGKILL.
-const stopTimeout = 10 * time.Second
+const stopTimeout = 30 * time.Second
 
 // environment puts Debian's interpreters before others, for they have Debian's libraries.
 var environment = append(os.Environ(), "PATH=/usr/bin"+string(os.PathListSeparator)+os.Getenv("PATH"))

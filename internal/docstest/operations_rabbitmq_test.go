@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
@@ -98,8 +99,12 @@ func callRabbit(t *testing.T, url string) error {
 	conn := servicetest.Must(amqpconn.Dial(url, "calc", &amqpconn.DialOptions{Logger: servicetest.Quiet}))
 	client := jsonrpc2.NewClient(conn, &jsonrpc2.ClientOptions{Service: "Calc", Logger: servicetest.Quiet})
 	defer client.Close()
-	_, err := servicetest.Add(client, 1, 5.1)
-	return err
+	for begin := time.Now(); ; { // a call waits for a connection for 1.5 s only
+		_, err := servicetest.Add(client, 1, 5.1)
+		if err == nil || !strings.Contains(err.Error(), "still connecting") || time.Since(begin) > servicetest.Soon {
+			return err
+		}
+	}
 }
 
 // requireRabbitServer requires that a user can serve, and create the queue.

@@ -144,7 +144,9 @@ func TestRabbitMQServerInPage(t *testing.T) {
 		p := newRabbitPlayer(t)
 		_, err := p.ch.QueueDeclare(p.queue, false, false, false, false, nil)
 		require.NoError(t, err)
-		client := newClient(t, servicetest.Must(amqpconn.Dial(brokertest.SharedRabbitMQ(t).URL(), p.queue, &amqpconn.DialOptions{Logger: servicetest.Quiet})))
+		conn := servicetest.Must(amqpconn.Dial(brokertest.SharedRabbitMQ(t).URL(), p.queue, &amqpconn.DialOptions{Logger: servicetest.Quiet}))
+		client := newClient(t, conn)
+		servicetest.Eventually(t, func() bool { return conn.Err() == nil }) // a call waits for that for 1.5 s only
 		var ended <-chan outcome
 		var request step
 		var response string

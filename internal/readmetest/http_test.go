@@ -45,6 +45,9 @@ var httpFailures = []failure{
 		handler, _ := s.overHTTP(t, jsonrpc2.ServerOptions{})
 		client := wrapped(t, http.TimeoutHandler(handler, 2*time.Second, "too late"))
 		err := call(client, "Wait", Args{Name: "it"})
+		for s.runs("it") == 0 { // one may be too late before it begins
+			err = call(client, "Wait", Args{Name: "it"})
+		}
 		s.end()
 		return outcome{err, client}
 	}},

@@ -14,7 +14,7 @@ import (
 
 var rabbitFailures = []failure{
 	{"rabbitmq", "ErrUnavailable", 0, func(t *testing.T, s *Counted) outcome {
-		client := dial(t, dialRabbit(t, "amqp://127.0.0.1:"+brokertest.FreePort(t), t.Name(), nil), jsonrpc2.ClientOptions{})
+		client := dial(t, dialingRabbit(t, "amqp://127.0.0.1:"+brokertest.FreePort(t), t.Name(), nil), jsonrpc2.ClientOptions{})
 		return outcome{err: call(client, "Quick", Args{Name: "it"})}
 	}},
 	{"rabbitmq", "ErrNoServer", 0, func(t *testing.T, s *Counted) outcome {
@@ -25,12 +25,13 @@ var rabbitFailures = []failure{
 	}},
 	{"rabbitmq", "ErrOverloaded", 0, func(t *testing.T, s *Counted) outcome {
 		url := brokertest.SharedRabbitMQ(t).URL()
-		conn := dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{Declare: &amqpconn.Queue{}, MaxBacklog: 1, Persistent: true})
+		// RabbitMQ itself refuses what is too much. With MaxBacklog a call is sent in doubt.
+		full := amqpconn.Queue{Args: amqp.Table{"x-max-length": 1, "x-overflow": "reject-publish"}}
+		conn := dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{Declare: &full, Persistent: true})
 		client := dial(t, conn, jsonrpc2.ClientOptions{})
 		waits := client.Go("Counted.Quick", Args{Name: "first"}, new(string), nil)
 		servicetest.Eventually(t, func() bool { return conn.Stats().Confirmed == 1 })
-		limited := dialRabbit(t, url, t.Name(), &amqpconn.DialOptions{MaxBacklog: 1})
-		err := call(dial(t, limited, jsonrpc2.ClientOptions{}), "Quick", Args{Name: "it"})
+		err := call(client, "Quick", Args{Name: "it"})
 		alive := dial(t, s.onRabbit(t, url), jsonrpc2.ClientOptions{})
 		require.NoError(t, (<-waits.Done).Error)
 		return outcome{err, alive}
@@ -45,7 +46,8 @@ var rabbitFailures = []failure{
 	}},
 	{"rabbitmq", "ErrReplyLost", 1, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRabbitMQ(t)
-		client := dial(t, s.onRabbit(t, broker.URL()), jsonrpc2.ClientOptions{})
+		conn := s.onRabbit(t, broker.URL())
+		client := dial(t, conn, jsonrpc2.ClientOptions{})
 		under := client.Go("Counted.Wait", Args{Name: "it"}, new(string), nil)
 		servicetest.Eventually(t, func() bool { return s.runs("it") > 0 })
 		typed := make(chan error, 1)
@@ -55,6 +57,7 @@ var rabbitFailures = []failure{
 		require.Error(t, (<-under.Done).Error)
 		err := <-typed
 		s.end()
+		servicetest.Eventually(t, func() bool { return conn.Err() == nil })
 		return outcome{err, client}
 	}},
 	{"rabbitmq", "ErrBadReply", 1, func(t *testing.T, s *Counted) outcome {
@@ -65,7 +68,15 @@ var rabbitFailures = []failure{
 	}},
 }
 
+// dialRabbit returns a Conn that is connected: a call waits for that for 1.5 s only.
 func dialRabbit(t *testing.T, url, queue string, opts *amqpconn.DialOptions) *amqpconn.ClientConn {
+	conn := dialingRabbit(t, url, queue, opts)
+	servicetest.Eventually(t, func() bool { return conn.Err() == nil })
+	return conn
+}
+
+// dialingRabbit is dialRabbit without the waiting.
+func dialingRabbit(t *testing.T, url, queue string, opts *amqpconn.DialOptions) *amqpconn.ClientConn {
 	if opts == nil {
 		opts = &amqpconn.DialOptions{}
 	}
@@ -77,7 +88,7 @@ func dialRabbit(t *testing.T, url, queue string, opts *amqpconn.DialOptions) *am
 
 // onRabbit serves a queue named like the test, and returns a Conn that calls it. The queue is
 // deleted at the end of the test, unless its broker is gone.
-func (s *Counted) onRabbit(t *testing.T, url string) jsonrpc2.ClientConn {
+func (s *Counted) onRabbit(t *testing.T, url string) *amqpconn.ClientConn {
 	t.Cleanup(func() { deleteQueue(url, t.Name()) })
 	plain := amqpconn.Queue{Plain: true}
 	conn, err := amqpconn.Listen(url, t.Name(), &amqpconn.ListenOptions{Queue: plain, Logger: servicetest.Quiet})

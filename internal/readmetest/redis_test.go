@@ -43,7 +43,7 @@ var redisFailures = []failure{
 	}},
 	{"redis", "ErrNotRun", 0, func(t *testing.T, s *Counted) outcome {
 		broker := brokertest.StartRedis(t)
-		hasty := dial(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)), jsonrpc2.ClientOptions{Timeout: 100 * time.Millisecond})
+		hasty := dial(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)), jsonrpc2.ClientOptions{Timeout: 5 * time.Second})
 		err := call(hasty, "Quick", Args{Name: "it"})
 		s.onRedis(t, broker)
 		return outcome{err, dial(t, servicetest.Must(redisconn.Dial(broker.Client(t), queue, nil)), jsonrpc2.ClientOptions{})}

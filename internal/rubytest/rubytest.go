@@ -33,12 +33,12 @@ import (
 )
 
 const (
-	runTimeout  = 30 * time.Second // for Run, and for Start until ready
-	stopTimeout = 5 * time.Second  // from SIGTERM to SIGKILL
+	runTimeout  = time.Minute      // for Run, and for Start until ready
+	stopTimeout = 30 * time.Second // from SIGTERM to SIGKILL
 )
 
 // Run runs a script to its end and returns its output. It fails the test if the exit code
-// isn't 0, or if the script takes longer than 30 seconds. Call Run and the other functions on
+// isn't 0, or if the script takes longer than a minute. Call Run and the other functions on
 // the test's own goroutine, as t.Fatal.
 func Run(t testing.TB, script string, args ...string) (stdout string) {
 	t.Helper()
@@ -89,7 +89,7 @@ func Start(t testing.TB, script string, args ...string) *Process {
 	return p
 }
 
-// Stop ends the script by SIGTERM, or by SIGKILL if it still runs 5 s later, and waits for its
+// Stop ends the script by SIGTERM, or by SIGKILL if it still runs 30 s later, and waits for its
 // end. It returns an error unless the exit code is 0. It is idempotent.
 func (p *Process) Stop() error {
 	p.cancel()
