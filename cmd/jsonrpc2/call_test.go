@@ -233,17 +233,17 @@ func TestWrongPassword(t *testing.T) {
 func TestCallsThatEndEarly(t *testing.T) {
 	t.Parallel()
 	eachSite(t, func(t *testing.T, s site) {
-		r := run(t, s.at("call", "-t", "1s", "Slow.Wait", "[1]")...)
+		r := run(t, s.at("call", "-t", "5s", "Slow.Wait", "[1]")...) // in which it begins
 		require.Equal(t, exitMayHaveRun, r.status, r.stderr)
-		require.True(t, strings.HasPrefix(r.stderr, "jsonrpc2: call timed out after 1s"), r.stderr)
+		require.True(t, strings.HasPrefix(r.stderr, "jsonrpc2: call timed out after 5s"), r.stderr)
 
 		lines := `{"method":"Slow.Wait","params":[1]}` + "\n[]\n"
-		batch := runWith(t, t.Context(), lines, nil, s.at("call", "--batch", "-", "-t", "1s")...)
+		batch := runWith(t, t.Context(), lines, nil, s.at("call", "--batch", "-", "-t", "5s")...)
 		require.Equal(t, exitMayHaveRun, batch.status, "the worst of its lines")
 		answers := parsed[batchAnswer](t, batch.stdout)
 		require.Len(t, answers, 2)
 		require.True(t, answers[0].MayHaveRun)
-		require.True(t, strings.HasPrefix(answers[0].Failed, "call timed out after 1s"), answers[0].Failed)
+		require.True(t, strings.HasPrefix(answers[0].Failed, "call timed out after 5s"), answers[0].Failed)
 		require.Equal(t, batchAnswer{Failed: `line 2: no call: write it like {"method":"add","params":[1,5.1]}`}, answers[1])
 
 		ctx, cancel := context.WithCancel(t.Context())
@@ -261,7 +261,7 @@ func TestCallsThatEndEarly(t *testing.T) {
 func TestWithdrawn(t *testing.T) {
 	t.Parallel()
 	s, rdb := newRedis(t)
-	r := run(t, s.at("call", "-t", "300ms", "add", "[1,5.1]")...)
+	r := run(t, s.at("call", "-t", "5s", "add", "[1,5.1]")...)
 	require.Equal(t, exitNotRun, r.status, r.stderr)
 	require.Contains(t, r.stderr, "not run")
 	require.Zero(t, rdb.LLen(t.Context(), queue).Val())
