@@ -58,6 +58,7 @@ func openRabbitMQ(t *testing.T, queue string) (jsonrpc2.ClientConn, jsonrpc2.Ser
 	url := brokertest.SharedRabbitMQ(t).URL()
 	queue += rand.Text()
 	client := servicetest.Must(amqpconn.Dial(url, queue, &amqpconn.DialOptions{Declare: &amqpconn.Queue{}}))
+	servicetest.Eventually(t, func() bool { return client.Err() == nil }) // a call waits for that for 1.5 s only
 	return client, servicetest.Must(amqpconn.Listen(url, queue, nil))
 }
 

@@ -142,7 +142,7 @@ func callAny[R any](method string, args any) func(context.Context, *pair) error 
 }
 
 func timeOut(ctx context.Context, p *pair) error {
-	ctx, stop := context.WithTimeout(ctx, 20*time.Millisecond)
+	ctx, stop := context.WithTimeout(ctx, 5*time.Second) // in which it begins
 	defer stop()
 	return callAny[int]("Slow.Wait", 1)(ctx, p)
 }

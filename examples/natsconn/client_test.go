@@ -2,6 +2,8 @@ package natsconn_test
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"testing"
@@ -84,14 +86,15 @@ func TestMaxPayload(t *testing.T) {
 // broker is back, or ends at its deadline. The client and the server work on.
 func TestBrokerRestarts(t *testing.T) {
 	t.Parallel()
-	broker := startBroker(t, server.Options{})
+	port := lastingPort(t)
+	broker := startBroker(t, server.Options{Port: port})
 	subject := newSubject()
 	service := newService()
 	ncClient, ncServer := connect(t, broker), connect(t, broker)
 	client, conn := dial(t, ncClient, subject, jsonrpc2.ClientOptions{Timeout: -1})
 	drain, served := serve(t, ncServer, subject, service, jsonrpc2.ServerOptions{})
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // in which it begins
 	defer cancel()
 	short, long := make(chan error, 1), make(chan error, 1)
 	go func() {
@@ -105,7 +108,6 @@ func TestBrokerRestarts(t *testing.T) {
 	receive(t, service.started)
 	receive(t, service.started)
 
-	port := broker.Addr().(*net.TCPAddr).Port
 	kill(broker)
 	require.Eventually(t, func() bool { return conn.Err() != nil }, patience, tick)
 	require.ErrorIs(t, echo(client), jsonrpc2.ErrUnavailable)
@@ -120,6 +122,19 @@ func TestBrokerRestarts(t *testing.T) {
 	require.NoError(t, receive(t, long))
 	drain()
 	require.NoError(t, receive(t, served))
+}
+
+// lastingPort returns a free port that no system gives to anybody else meanwhile: those that
+// systems choose are higher.
+func lastingPort(t *testing.T) int {
+	t.Helper()
+	for {
+		port := 10_000 + rand.IntN(10_000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
 }
 
 // A cut is a connection that the first request closes. That request is lost.

@@ -77,10 +77,22 @@ func localURL(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port)
 func freeBase(t *testing.T) int {
 	t.Helper()
 	base := freePort(t)
-	for !isFree(base+100) || !isFree(base+101) {
+	for !reserve(t, base+100) || !reserve(t, base+101) {
 		base = freePort(t)
 	}
 	return base
+}
+
+// reserve keeps a port that is free from those that brokertest.FreePort returns, which reserves
+// its own by their UDP ports, too. The test's cleanup ends that.
+func reserve(t *testing.T, port int) bool {
+	t.Helper()
+	reservation, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return false
+	}
+	t.Cleanup(func() { _ = reservation.Close() })
+	return isFree(port)
 }
 
 func freePort(t *testing.T) int {
