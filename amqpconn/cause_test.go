@@ -111,6 +111,7 @@ func requireNotLetIn(t *testing.T, s site, addr string) {
 	t.Helper()
 	for begin := time.Now(); ; {
 		c := dialing(t, s, nil, 0)
+		servicetest.Eventually(t, func() bool { return !strings.HasSuffix(c.conn.Err().Error(), "still connecting") })
 		_, err := c.add(1, 5.1)
 		require.ErrorIs(t, err, jsonrpc2.ErrUnavailable)
 		require.ErrorContains(t, err, addr)

@@ -344,7 +344,10 @@ func TestCloseIntoABlackHole(t *testing.T) {
 }
 
 // An end is one end of a queue, with two connections.
-type end interface{ Changes() int64 }
+type end interface {
+	Changes() int64
+	Err() error
+}
 
 // cut cuts the connections of ends that go through a proxy, and waits until all work again.
 func cut(t *testing.T, proxy *brokertest.Proxy, ends ...end) {
@@ -373,6 +376,9 @@ func sever(t *testing.T, proxy *brokertest.Proxy, ends ...end) (mend func()) {
 		t.Helper()
 		proxy.Refuse(false)
 		await(4)
+		for _, e := range ends { // the outage is counted then, too
+			servicetest.Eventually(t, func() bool { return e.Err() == nil })
+		}
 	}
 }
 
