@@ -128,6 +128,15 @@ func replyQueue(t *testing.T, ch *amqp.Channel, name string) (string, <-chan amq
 	return q.Name, deliveries
 }
 
+// requireNoMore requires that nothing has come to a reply queue besides what was taken: the
+// next there is a message of its own.
+func requireNoMore(t *testing.T, ch *amqp.Channel, queue string, deliveries <-chan amqp.Delivery) {
+	t.Helper()
+	const end = "that is all"
+	require.NoError(t, ch.PublishWithContext(context.Background(), "", queue, false, false, amqp.Publishing{Body: []byte(end)}))
+	require.Equal(t, end, string(take(t, deliveries).Body))
+}
+
 // take waits for a delivery.
 func take(t *testing.T, deliveries <-chan amqp.Delivery) amqp.Delivery {
 	t.Helper()

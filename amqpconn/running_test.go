@@ -61,7 +61,7 @@ func TestConsumerTimeout(t *testing.T) {
 				}
 				w.End(t)
 				s.requireWaiting(t, 0)
-				require.Empty(t, answers)
+				requireNoMore(t, ch, own, answers)
 				require.EqualValues(t, 3, slow.Ran.Load())
 				require.EqualValues(t, 3, slow.Most.Load())
 				require.EqualValues(t, 4, w.conn.Stats().Requests)
