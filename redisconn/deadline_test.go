@@ -136,7 +136,8 @@ func TestDeadlineOfBatch(t *testing.T) {
 	batch := `[{"jsonrpc":"2.0","id":"1","method":"a"},{"jsonrpc":"2.0","id":"2","method":"b"}]`
 	require.NoError(t, c.conn.WriteRequest(jsonrpc2.NewRequest(ctx, []byte(batch), jsonrpc2.Hooks{})))
 	text, deadline := next(t, server)
-	require.WithinDuration(t, time.Now().Add(time.Hour), deadline, clockError)
+	want, _ := ctx.Deadline()
+	require.WithinDuration(t, want, deadline, clockError)
 	require.Equal(t, 1, strings.Count(text, "deadline_ms"))
 	require.Less(t, strings.Index(text, "deadline_ms"), strings.Index(text, "},{"))
 }
@@ -185,17 +186,17 @@ func TestDeadlineWithoutClock(t *testing.T) {
 		_, deadline := next(t, server)
 		require.Zero(t, deadline)
 	}
-	want := map[string]int64{"time": 3, "eval": 3} // by each end, and to announce the server
-	got := make(map[string]int64)
-	servicetest.Eventually(t, func() bool {
-		denied, err := admin.ACLLog(context.Background(), 100).Result()
-		require.NoError(t, err)
-		for _, command := range denied {
-			got[command.Object] = command.Count
-		}
-		return got["eval"] >= want["eval"]
-	}, "got %v", got)
-	require.Equal(t, want, got)
+	denied, err := admin.ACLLog(context.Background(), 100).Result()
+	require.NoError(t, err)
+	asked := make(map[string]int64)
+	for _, command := range denied {
+		asked[command.Object] += command.Count
+	}
+	for _, command := range []string{"time", "eval"} { // by each end, and to announce the server
+		require.NotZero(t, asked[command], command)
+		require.LessOrEqual(t, asked[command], int64(3), command)
+	}
+	require.Len(t, asked, 2, asked)
 }
 
 // The time is asked for once, once a second of use, and after a fault again.
@@ -214,8 +215,11 @@ func TestDeadlineClockAskedSeldom(t *testing.T) {
 	for range 100 {
 		ask()
 	}
-	asked := commandCalls(admin, "time") // by each end, and to announce the server
-	require.GreaterOrEqual(t, asked, 3)
+	asked := 0
+	servicetest.Eventually(t, func() bool { // by each end, and to announce the server
+		asked = commandCalls(admin, "time")
+		return asked >= 3
+	})
 	require.LessOrEqual(t, asked, 6+int(time.Since(begin)/time.Second)) // twice where it took long, then once a second
 	broker.Restart()
 	servicetest.Eventually(t, func() bool { return c.conn.Stats().Reconnects > 0 && server.Stats().Reconnects > 0 })
@@ -272,5 +276,5 @@ func TestBrokerClockIsSet(t *testing.T) {
 		_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{A: 1, B: 5.1})
 		return err == nil
 	})
-	require.Less(t, time.Since(begin), 10*time.Second)
+	require.Less(t, time.Since(begin), 30*time.Second) // else after a minute, when the time is asked for anew
 }

@@ -173,18 +173,19 @@ func TestBrokerStalls(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr, ReadTimeout: servicetest.Soon, MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
 	opts := leased()
+	opts.Lease = steadyLease // else a server that a busy machine holds up is silent, and rightly so
 	opts.Prefetch = 4
 	slow := servicetest.NewSlow()
 	var workers []*worker
 	for range 3 {
 		workers = append(workers, serve(t, broker.Client(t), opts, slow))
 	}
-	for range 3 {
+	for range 2 {
 		push(t, rdb, waits(12, "there")...)
 		slow.RequireRunning(t, 12)
-		require.NoError(t, rdb.Do(t.Context(), "debug", "sleep", "1.0").Err())
+		require.NoError(t, rdb.Do(t.Context(), "debug", "sleep", "3.0").Err())
 		beats := commandCalls(rdb, "evalsha") // each server hears all of them anew
-		servicetest.Eventually(t, func() bool { return commandCalls(rdb, "evalsha") > beats+40 })
+		servicetest.Eventually(t, func() bool { return commandCalls(rdb, "evalsha") > beats+12 })
 		for range 12 {
 			slow.Gate <- struct{}{}
 		}
@@ -192,7 +193,7 @@ func TestBrokerStalls(t *testing.T) {
 			require.Contains(t, pop(t, rdb, "there"), `"result"`)
 		}
 	}
-	require.EqualValues(t, 36, slow.Ran.Load())
+	require.EqualValues(t, 24, slow.Ran.Load())
 	for _, w := range workers {
 		w.End(t)
 		require.Zero(t, w.conn.Stats().TakenOver+w.conn.Stats().LeaseLost)

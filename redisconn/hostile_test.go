@@ -172,7 +172,7 @@ func TestHostileReplies(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	rdb := brokertest.StartRedis(t).Client(t)
-	c, stranger := dial(t, rdb, nil, 0), dial(t, rdb, nil, 0)
+	c, stranger := dial(t, rdb, nil, time.Hour), dial(t, rdb, nil, time.Hour)
 	calling := make(chan error, 1)
 	go func() { calling <- servicetest.AddMany(c.Client, 1, 1) }()
 	request := pop(t, rdb, queue)

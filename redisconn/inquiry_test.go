@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
@@ -30,6 +31,28 @@ func requireTimeout(t *testing.T, err error, notRun bool, words string) {
 
 const brief = time.Second // a timeout, in which a request is sent all the same
 
+// hurried reports whether an error says that a busy machine left no time: to ask Redis in the half
+// second after a timeout, or to send the request in its time.
+func hurried(err error) bool {
+	return strings.Contains(err.Error(), "can't be asked;") || strings.Contains(err.Error(), "it had not been sent")
+}
+
+// timedOut makes calls until one times out with time enough to learn what became of it. It returns
+// that one's error, and how many calls it made.
+func timedOut(call func() error) (calls int64, err error) {
+	for calls = 1; ; calls++ {
+		if err = call(); calls == 20 || !hurried(err) {
+			return calls, err
+		}
+	}
+}
+
+// requireWithdrawn requires that so many requests were withdrawn, or were not even sent.
+func requireWithdrawn(t *testing.T, c caller, n int64) {
+	t.Helper()
+	servicetest.EventuallyEqual(t, n, func() int64 { return c.conn.Stats().Withdrawn + c.conn.Stats().Expired })
+}
+
 // A call that nobody takes is withdrawn when it times out, and never run.
 func TestWithdrawn(t *testing.T) {
 	t.Parallel()
@@ -38,21 +61,30 @@ func TestWithdrawn(t *testing.T) {
 			t.Parallel()
 			rdb := brokertest.StartRedis(t).Client(t)
 			c := dial(t, rdb, &opts, brief)
-			_, err := jsonrpc2.Call[int64](context.Background(), c.Client, "Counter.Count", struct{}{})
+			count := func(ctx context.Context) error {
+				_, err := jsonrpc2.Call[int64](ctx, c.Client, "Counter.Count", struct{}{})
+				return err
+			}
+			calls, err := timedOut(func() error { return count(context.Background()) })
 			requireTimeout(t, err, true, `no server took it: it still waited and was withdrawn; requests waiting in queue "calc": 0`)
 			requireLen(t, rdb, queue, 0)
 
-			ctx, cancel := context.WithTimeout(context.Background(), brief)
-			defer cancel()
-			_, err = jsonrpc2.Call[int64](ctx, c.Client, "Counter.Count", struct{}{})
+			more, err := timedOut(func() error {
+				ctx, cancel := context.WithTimeout(context.Background(), brief)
+				defer cancel()
+				return count(ctx)
+			})
+			calls += more
 			requireTimeout(t, err, true, "withdrawn")
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			requireLen(t, rdb, queue, 0)
 
-			err = c.Call("Counter.Count", struct{}{}, nil)
+			more, err = timedOut(func() error { return c.Call("Counter.Count", struct{}{}, nil) })
+			calls += more
 			require.True(t, strings.HasPrefix(err.Error(), jsonrpc2.ErrTimeout.Error()), err)
 			require.ErrorContains(t, err, jsonrpc2.ErrNotRun.Error())
-			require.EqualValues(t, 3, c.conn.Stats().Withdrawn)
+			requireWithdrawn(t, c, calls)
+			require.GreaterOrEqual(t, c.conn.Stats().Withdrawn, int64(3))
 
 			counter := new(servicetest.Counter)
 			w := serve(t, rdb, nil, counter)
@@ -77,14 +109,14 @@ func TestWithdrawnAmongOthers(t *testing.T) {
 	for range 20 {
 		wg.Go(func() {
 			_, err := c.add(1, 5.1)
-			if !errors.Is(err, jsonrpc2.ErrNotRun) || !errors.Is(err, jsonrpc2.ErrTimeout) {
+			if !errors.Is(err, jsonrpc2.ErrNotRun) && !hurried(err) || !errors.Is(err, jsonrpc2.ErrTimeout) {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
+	requireWithdrawn(t, c, 20)
 	require.Equal(t, waits(3, "there"), waiting(t, rdb))
-	require.EqualValues(t, 20, c.conn.Stats().Withdrawn)
 }
 
 // The error of a call that a server has taken does not say that it did not run.
@@ -95,9 +127,12 @@ func TestNotWithdrawnButTaken(t *testing.T) {
 	serve(t, rdb, nil, slow)
 	defer close(slow.Gate)
 	c := dial(t, rdb, nil, 2*time.Second)
-	_, err := jsonrpc2.Call[int](context.Background(), c.Client, "Slow.Wait", []int{1})
+	_, err := timedOut(func() error {
+		_, err := jsonrpc2.Call[int](context.Background(), c.Client, "Slow.Wait", []int{1})
+		return err
+	})
 	requireTimeout(t, err, false, `it waits no more and may have run; requests waiting in queue "calc": 0`)
-	slow.RequireRunning(t, 1)
+	servicetest.Eventually(t, func() bool { return slow.Running.Load() > 0 })
 	require.Zero(t, c.conn.Stats().Withdrawn)
 }
 
@@ -107,9 +142,10 @@ func TestNotWithdrawnFromMany(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	push(t, rdb, waits(1500, "there")...)
 	c := dial(t, rdb, nil, brief)
-	_, err := c.add(1, 5.1)
-	requireTimeout(t, err, false, `it may still wait; requests waiting in queue "calc": 1501`)
-	requireLen(t, rdb, queue, 1501)
+	_, err := timedOut(func() error { _, err := c.add(1, 5.1); return err })
+	sent := 1500 + c.conn.Stats().Requests
+	requireTimeout(t, err, false, fmt.Sprintf(`it may still wait; requests waiting in queue "calc": %d`, sent))
+	requireLen(t, rdb, queue, sent)
 	require.Zero(t, commandCalls(rdb, "lrem"))
 }
 
@@ -141,12 +177,12 @@ func TestWithdrawnUnsent(t *testing.T) {
 	rdb := broker.Client(t)
 	c := dial(t, rdb, nil, 0)
 	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "1").Err()) // a push is refused
-	ctx, cancel := context.WithTimeout(context.Background(), brief)
+	ctx, cancel := context.WithTimeout(context.Background(), brief/4)               // long before the sender's patience is over
 	defer cancel()
 	_, err := jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{})
 	requireTimeout(t, err, true, `it had not been sent to queue "calc"`)
 	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "0").Err())
-	servicetest.Eventually(t, func() bool { return c.conn.Stats().Expired == 1 })
+	servicetest.Eventually(t, func() bool { return c.conn.Stats().Expired+c.conn.Stats().Unsent == 1 })
 	requireLen(t, rdb, queue, 0)
 	require.Zero(t, c.conn.Stats().Withdrawn)
 }
@@ -155,8 +191,10 @@ func TestWithdrawnUnsent(t *testing.T) {
 func TestInquiryOfSilentBroker(t *testing.T) {
 	t.Parallel()
 	broker := brokertest.StartRedis(t)
-	c := dial(t, broker.Client(t), nil, 0)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	rdb := redis.NewClient(&redis.Options{Addr: broker.Addr, ReadTimeout: servicetest.Soon}) // go-redis waits so long
+	t.Cleanup(func() { _ = rdb.Close() })
+	c := dial(t, rdb, nil, 0)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second) // in which the call is sent
 	defer cancel()
 	failed := make(chan error)
 	go func() {
@@ -171,7 +209,7 @@ func TestInquiryOfSilentBroker(t *testing.T) {
 	err := <-failed
 	t.Logf("the call ended %v later", time.Since(begin))
 	requireTimeout(t, err, false, "context deadline exceeded")
-	require.Less(t, time.Since(begin), 2*time.Second) // go-redis would take three
+	require.Less(t, time.Since(begin), promptly)
 }
 
 // No more than a hundred are withdrawn at once, and none of a batch.

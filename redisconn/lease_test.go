@@ -42,6 +42,10 @@ func leased() *redisconn.ListenOptions {
 	return &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Lease: 300 * time.Millisecond, Logger: servicetest.Quiet}
 }
 
+// steadyLease is the lease of a server beside others, where none must count as silent: a busy machine
+// may hold up one of them for longer than the lease of leased.
+const steadyLease = 2 * time.Second
+
 // A dying worker reads from a queue and never answers.
 type dying struct {
 	*redisconn.ServerConn
@@ -101,7 +105,7 @@ func TestTakenOver(t *testing.T) {
 	require.EqualValues(t, 3, slow.Ran.Load())
 	require.Equal(t, []int{0, 1, 2}, slow.Order())
 	servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 3 })
-	require.EqualValues(t, 3, w.conn.Stats().TakenOver)
+	servicetest.EventuallyEqual(t, 3, func() int64 { return w.conn.Stats().TakenOver })
 	w.End(t)
 	requireOnlyServers(t, rdb) // that died
 }
@@ -116,6 +120,7 @@ func TestLeaseLost(t *testing.T) {
 	t.Cleanup(func() { _ = far.Close() })
 	var log servicetest.LogBook
 	opts := leased()
+	opts.Lease = steadyLease // the longer one counts between the two
 	opts.Logger = log.Logger()
 	slow := servicetest.NewSlow()
 	silent := serveWith(t, far, opts, &jsonrpc2.ServerOptions{Logger: log.Logger()}, slow)
@@ -156,7 +161,7 @@ func TestSettlingUndone(t *testing.T) {
 	require.Len(t, gens, 1)
 	require.NoError(t, rdb.HSet(ctx, heldKey(gens[0]), "1.1732300000.123", add("again")).Err())
 	require.Equal(t, six, pop(t, rdb, "again"))
-	require.EqualValues(t, 1, w.conn.Stats().TakenOver)
+	servicetest.EventuallyEqual(t, 1, func() int64 { return w.conn.Stats().TakenOver })
 	w.End(t)
 	requireEmpty(t, rdb)
 }
@@ -447,12 +452,12 @@ func TestLeaseForgotten(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	rdb := broker.Client(t)
 	var log servicetest.LogBook
-	serve(t, rdb, &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Lease: 6 * time.Second, Logger: log.Logger()})
+	serve(t, rdb, &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Lease: time.Minute, Logger: log.Logger()})
 	push(t, rdb, add("before"))
 	require.Equal(t, six, pop(t, rdb, "before"))
 	broker.Restart()
 	servicetest.Eventually(t, func() bool {
-		return log.Count("Redis does not know the lease, which had not run out", "lease=6s", "queue=calc") == 1
+		return log.Count("Redis does not know the lease, which had not run out", "lease=1m0s", "queue=calc") == 1
 	}, &log)
 	require.Zero(t, log.Count("not renewed in time"), &log)
 }

@@ -35,7 +35,7 @@ func requireNoServer(t *testing.T, c caller) {
 		require.ErrorContains(t, err, text)
 	}
 	require.ErrorIs(t, jsonrpc2.Notify(t.Context(), c.Client, "Calc.Add", calc.Args{}), jsonrpc2.ErrNoServer)
-	require.Less(t, time.Since(begin), time.Second)
+	require.Less(t, time.Since(begin), promptly)
 }
 
 // Where nobody serves requests fail at once and are not sent, from about a second after the
@@ -63,11 +63,13 @@ func TestRequireServer(t *testing.T) {
 				_, err = jsonrpc2.Call[float64](ctx, c.Client, "Calc.Add", calc.Args{A: 1, B: 5.1})
 				cancel()
 				require.Error(t, err)
-				require.Less(t, time.Since(drained), 3*time.Second)
+				require.Less(t, time.Since(drained), promptly)
 			}
+			before := rdb.LLen(t.Context(), queue).Val() // one that a busy machine left no time to withdraw
 			requireNoServer(t, c)
-			require.Zero(t, rdb.LLen(t.Context(), queue).Val())
+			require.LessOrEqual(t, rdb.LLen(t.Context(), queue).Val(), before)
 			c.end(t)
+			require.NoError(t, rdb.Del(t.Context(), queue).Err())
 			requireEmpty(t, rdb)
 		})
 	}
@@ -84,7 +86,7 @@ func TestRequireServerNotOfSentCalls(t *testing.T) {
 	c := dialServed(t, rdb, redisconn.DialOptions{}, 0)
 	running := c.Go("Slow.Wait", 1, nil, nil)
 	slow.RequireRunning(t, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // in which the server is gone
 	defer cancel()
 	failed := make(chan error)
 	go func() {
@@ -95,7 +97,10 @@ func TestRequireServerNotOfSentCalls(t *testing.T) {
 	w.Drain()
 	requireServers(t, rdb, 0)
 	err := <-failed
-	requireTimeout(t, err, true, `requests waiting in queue "calc": 0, servers that have announced themselves: 0; Redis at `)
+	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)
+	if !hurried(err) {
+		requireTimeout(t, err, true, `requests waiting in queue "calc": 0, servers that have announced themselves: 0; Redis at `)
+	}
 	require.NotErrorIs(t, err, jsonrpc2.ErrNoServer)
 	slow.Open()
 	require.NoError(t, (<-running.Done).Error)
@@ -117,7 +122,10 @@ func TestTimeoutTellsServers(t *testing.T) {
 			setUser(t, rdb, "-zcount")
 		}
 		c := dial(t, client, &redisconn.DialOptions{Logger: log.Logger()}, brief)
-		_, err := jsonrpc2.Call[int](t.Context(), c.Client, "Slow.Wait", []int{1})
+		_, err := timedOut(func() error {
+			_, err := jsonrpc2.Call[int](t.Context(), c.Client, "Slow.Wait", []int{1})
+			return err
+		})
 		want := "servers that have announced themselves: 2"
 		if allowed {
 			requireTimeout(t, err, false, want)
@@ -137,12 +145,12 @@ func TestRequireServerLooksSeldom(t *testing.T) {
 	requireServers(t, rdb, 1)
 	c := dialServed(t, rdb, redisconn.DialOptions{}, 0)
 	begin := time.Now()
-	for time.Since(begin) < 2500*time.Millisecond {
+	for commandCalls(rdb, "zcount") < 3 && time.Since(begin) < servicetest.Soon {
 		c.requireAdds(t)
 	}
 	looks := commandCalls(rdb, "zcount")
 	require.LessOrEqual(t, looks, 1+int(time.Since(begin)/time.Second))
-	require.GreaterOrEqual(t, looks, 2)
+	require.GreaterOrEqual(t, looks, 3)
 	require.Never(t, func() bool { return commandCalls(rdb, "zcount") != looks }, 1500*time.Millisecond, 100*time.Millisecond)
 }
 

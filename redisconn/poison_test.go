@@ -23,8 +23,8 @@ func TestPoisonKillsProcesses(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	rdb := broker.Client(t)
 	v := brokertest.Supervise(t, processes, "panic: poison", serveAddr+"="+broker.Addr)
-	poisoned := dial(t, rdb, nil, 0).Go("Poison.Take", struct{}{}, new(int), nil)
-	c := dial(t, rdb, nil, 0)
+	poisoned := dial(t, rdb, nil, servicetest.Soon).Go("Poison.Take", struct{}{}, new(int), nil)
+	c := dial(t, rdb, nil, servicetest.Soon)
 	servicetest.RequireManyAdds(t, c.Client, callers, calls) // while it kills
 	<-poisoned.Done
 	require.ErrorContains(t, poisoned.Error, "3 times")

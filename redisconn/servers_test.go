@@ -71,7 +71,7 @@ func TestServers(t *testing.T) {
 			first.Drain()
 			drained := time.Now()
 			requireServers(t, rdb, 0)
-			require.Less(t, time.Since(drained), announcedTime/6, "it has not ended by itself")
+			require.Less(t, time.Since(drained), announcedTime/2, "it has not ended by itself")
 			require.EqualValues(t, 1, slow.Running.Load())
 			slow.Open()
 			require.Contains(t, pop(t, rdb, "there"), `"result":1`)
@@ -184,8 +184,8 @@ func TestAnnouncedAgain(t *testing.T) {
 				fault(t, broker, proxy)
 				rdb = broker.Client(t)
 				require.Equal(t, before, requireServers(t, rdb, 1))
-				require.Less(t, time.Since(begin), 8*time.Second)
-				push(t, rdb, add("there")) // so that the server knows that Redis works again
+				require.Less(t, time.Since(begin), promptly) // a period is 15 s
+				push(t, rdb, add("there"))                   // so that the server knows that Redis works again
 				require.Equal(t, six, pop(t, rdb, "there"))
 				servicetest.Eventually(t, func() bool { return w.conn.Err() == nil })
 				w.End(t)
@@ -255,7 +255,7 @@ func TestNoAnswerToServersKey(t *testing.T) {
 // A Close ends in time though the announcement can't be withdrawn.
 func TestCloseAnnouncedWhileStalled(t *testing.T) {
 	t.Parallel()
-	for killed, limit := range map[bool]time.Duration{true: 5 * time.Second, false: 21 * time.Second} {
+	for killed, limit := range map[bool]time.Duration{true: promptly, false: 21*time.Second + promptly} {
 		for _, atLeastOnce := range []bool{false, true} {
 			t.Run(fmt.Sprint("killed ", killed, ", at least once ", atLeastOnce), func(t *testing.T) {
 				t.Parallel()

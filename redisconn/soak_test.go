@@ -74,7 +74,7 @@ func TestSurvivesRestarts(t *testing.T) {
 		calls, time.Since(begin).Round(time.Millisecond), failed.Load(), time.Duration(longest.Load()).Round(time.Millisecond))
 	t.Logf("client: %+v", c.conn.Stats())
 	t.Logf("server: %+v", w.conn.Stats())
-	require.Less(t, time.Duration(longest.Load()), 4*time.Second)
+	require.Less(t, time.Duration(longest.Load()), promptly)
 	require.NotZero(t, c.conn.Stats().Reconnects)
 	require.NotZero(t, w.conn.Stats().Reconnects)
 	servicetest.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+2 }, "goroutines: %d before", goroutines)
