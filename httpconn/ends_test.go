@@ -70,7 +70,7 @@ func TestNotificationsThatAreNotAnswered(t *testing.T) {
 	t.Parallel()
 	s := newStuckSite(t)
 	stats := new(jsonrpc2.ClientStats)
-	client := dialWith(t, connect(t, s.URL, nil), jsonrpc2.ClientOptions{Timeout: 2 * time.Second, Stats: stats})
+	client := dialWith(t, connect(t, s.URL, nil), jsonrpc2.ClientOptions{Timeout: unhurried, Stats: stats})
 	const notes = 20
 	var waiting sync.WaitGroup
 	for range notes {
@@ -208,7 +208,7 @@ func TestNotificationsThatDoNotArrive(t *testing.T) {
 	}{
 		"refused port":     {"http://127.0.0.1:1/", nil, jsonrpc2.ErrUnavailable},
 		"hangs up":         {"http://" + rawServer(t, answering("")), nil, jsonrpc2.ErrUnconfirmed},
-		"client's timeout": {"http://" + rawServer(t, silent), &http.Client{Timeout: time.Second}, jsonrpc2.ErrUnconfirmed},
+		"client's timeout": {"http://" + rawServer(t, silent), &http.Client{Timeout: unhurried}, jsonrpc2.ErrUnconfirmed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

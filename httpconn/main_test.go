@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -21,6 +22,10 @@ import (
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
+
+// unhurried is a time limit for what is quick: a machine may be busy for seconds. A test waits for
+// it to pass.
+const unhurried = 3 * time.Second
 
 const (
 	add    = `{"jsonrpc":"2.0","id":1,"method":"add","params":[1,5.1]}`

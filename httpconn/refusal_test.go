@@ -67,10 +67,10 @@ func TestBodyComesTooLate(t *testing.T) {
 		opts      *httpconn.ListenOptions
 		configure func(*http.Server)
 	}{
-		"ReadTimeout": {nil, func(s *http.Server) { s.ReadTimeout = time.Second }},
+		"ReadTimeout": {nil, func(s *http.Server) { s.ReadTimeout = unhurried }},
 		"BodyTimeout": {&httpconn.ListenOptions{BodyTimeout: 300 * time.Millisecond}, func(*http.Server) {}},
 		"ReadTimeout stands in for BodyTimeout": {&httpconn.ListenOptions{BodyTimeout: time.Hour},
-			func(s *http.Server) { s.ReadTimeout = time.Second }},
+			func(s *http.Server) { s.ReadTimeout = unhurried }},
 		"behind a handler that wraps the writer": {&httpconn.ListenOptions{BodyTimeout: 300 * time.Millisecond}, func(s *http.Server) {
 			inner := s.Handler
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(wrapper{w}, r) })
@@ -121,7 +121,7 @@ func TestHTTP2BodyComesTooLate(t *testing.T) {
 	t.Parallel()
 	for name, configure := range map[string]func(*http.Server) *httpconn.ListenOptions{
 		"ReadTimeout": func(s *http.Server) *httpconn.ListenOptions {
-			s.ReadTimeout = time.Second
+			s.ReadTimeout = unhurried
 			return nil
 		},
 		"BodyTimeout": func(*http.Server) *httpconn.ListenOptions {
@@ -156,7 +156,7 @@ func TestHTTP2BodyComesTooLate(t *testing.T) {
 // A time limit of the http.Server for reading a request does not end a method that has begun.
 func TestMethodOutlastsReadTimeout(t *testing.T) {
 	t.Parallel()
-	const limit = time.Second
+	const limit = unhurried
 	s := newSiteBehind(t, nil, func(s *http.Server) { s.ReadTimeout = limit })
 	conn := s.dialRaw(t)
 	began := time.Now()
@@ -296,7 +296,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // An http.TimeoutHandler says 503 while the method runs: that is no promise that it does not.
 func TestTimeoutHandler(t *testing.T) {
 	t.Parallel()
-	s := newSiteBehind(t, nil, func(s *http.Server) { s.Handler = http.TimeoutHandler(s.Handler, time.Second, "too slow") })
+	s := newSiteBehind(t, nil, func(s *http.Server) { s.Handler = http.TimeoutHandler(s.Handler, unhurried, "too slow") })
 	client := dial(t, connect(t, s.URL, nil))
 	servicetest.RequireAdds(t, client)
 	_, err := jsonrpc2.Call[int](t.Context(), client, "Slow.Wait", 7)
@@ -324,7 +324,7 @@ func TestAuthWrapper(t *testing.T) {
 // Our client knows each refusal of our Handler for one.
 func TestRefusalsOfOurHandler(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, &httpconn.ListenOptions{BodyTimeout: time.Second}, jsonrpc2.ServerOptions{MaxMessageSize: 5000})
+	s := newSite(t, &httpconn.ListenOptions{BodyTimeout: unhurried}, jsonrpc2.ServerOptions{MaxMessageSize: 5000})
 	full := newSite(t, &httpconn.ListenOptions{MaxWaiting: 4000}, jsonrpc2.ServerOptions{})
 
 	with := func(change func(*http.Request)) *httpconn.DialOptions {

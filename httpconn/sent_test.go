@@ -144,7 +144,7 @@ func TestSomethingMayHaveBeenSent(t *testing.T) {
 	}{
 		"plain to a TLS port": {"http://" + secure.Listener.Addr().String(), nil, jsonrpc2.ErrBadReply, `400 Bad Request: "Client sent an HTTP request to an HTTPS server."`},
 		"hangs up":            {"http://" + rawServer(t, answering("")), nil, jsonrpc2.ErrReplyLost, "EOF"},
-		"client's timeout":    {"http://" + rawServer(t, silent), &http.Client{Timeout: time.Second}, jsonrpc2.ErrTimeout, "Client.Timeout"},
+		"client's timeout":    {"http://" + rawServer(t, silent), &http.Client{Timeout: unhurried}, jsonrpc2.ErrTimeout, "Client.Timeout"},
 		"another protocol":    {"http://h/", &http.Client{Transport: elsewhere}, jsonrpc2.ErrReplyLost, "lost"},
 	} {
 		t.Run(name, func(t *testing.T) {
