@@ -1,6 +1,8 @@
 package redisconn
 
 import (
+	"context"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -49,4 +51,37 @@ func TestLookoutAfterReconnect(t *testing.T) {
 	require.False(t, l.seesNobody(), "a look that fails")
 	b.rdb, l.assumed = rdb, time.Time{}
 	require.False(t, l.seesNobody(), "after it")
+}
+
+// A lineHandler calls a function for each line of a log.
+type lineHandler func(text string)
+
+func (lineHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h lineHandler) Handle(_ context.Context, r slog.Record) error {
+	h(r.Message)
+	return nil
+}
+
+func (h lineHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+func (h lineHandler) WithGroup(string) slog.Handler { return h }
+
+// A recovery is noted before the outage ends. Formerly a client that looked between the two said
+// that nobody serves.
+func TestRecoveryIsNotedInTime(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	defer rdb.Close()
+	var l *lookout
+	var ended []bool
+	b := newBroker(rdb, "calc", slog.New(lineHandler(func(text string) {
+		if text == "connection works again" { // the outage has just ended
+			ended = append(ended, l.isUnsettled())
+		}
+	})), "client")
+	l = newLookout(b, newClock(b))
+	b.impaired("sending requests", redis.ErrClosed)
+	b.worked("sending requests")
+	require.Equal(t, []bool{true}, ended)
 }
