@@ -221,6 +221,7 @@ func TestDeadlineClockAskedSeldom(t *testing.T) {
 		return asked >= 3
 	})
 	require.LessOrEqual(t, asked, 6+int(time.Since(begin)/time.Second)) // twice where it took long, then once a second
+	requireBlocked(t, admin, 2)                                         // the pops of both ends, which notice the restart
 	broker.Restart()
 	servicetest.Eventually(t, func() bool { return c.conn.Stats().Reconnects > 0 && server.Stats().Reconnects > 0 })
 	ask()
