@@ -146,7 +146,7 @@ func TestReplyToAnotherType(t *testing.T) {
 		push(t, rdb, wait(1, fmt.Sprint("good", i)), wait(1, "string"), wait(1, "set"))
 	}
 	slow.RequireRunning(t, 30)
-	close(slow.Gate)
+	slow.Open()
 	for i := range 10 {
 		require.Contains(t, pop(t, rdb, fmt.Sprint("good", i)), `"result":1`)
 	}

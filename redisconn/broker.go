@@ -76,7 +76,7 @@ func (b *broker) worked(activity string) {
 	if !b.connected.Load() {
 		b.connected.Store(true)
 	}
-	if b.state.Cause() != nil { // whoever finds no cause any more must find the recovery noted
+	if b.state.Cause() != nil { // before, too: whoever finds no cause any more must find the recovery noted
 		b.recovered.Note(time.Now())
 	}
 	if b.state.Worked(activity) {

@@ -49,7 +49,7 @@ func TestPrefetch(t *testing.T) {
 		slow.Gate <- struct{}{}
 		requireLen(t, rdb, "there", answered+1)
 	}
-	close(slow.Gate)
+	slow.Open()
 	requireLen(t, rdb, "there", 12)
 	require.EqualValues(t, 4, slow.Most.Load())
 }
@@ -82,7 +82,7 @@ func TestOrder(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
 	slow := servicetest.NewSlow()
-	close(slow.Gate)
+	slow.Open()
 	push(t, rdb, waits(50, "there")...)
 	serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: servicetest.Quiet}, slow)
 	requireLen(t, rdb, "there", 50)
@@ -96,7 +96,7 @@ func TestIdleServersShare(t *testing.T) {
 	var services []*servicetest.Slow
 	for range 3 {
 		slow := servicetest.NewSlow()
-		t.Cleanup(func() { close(slow.Gate) })
+		t.Cleanup(func() { slow.Open() })
 		services = append(services, slow)
 		serveWith(t, rdb, nil, &jsonrpc2.ServerOptions{MaxInFlight: 1, Logger: servicetest.Quiet}, slow)
 	}
@@ -261,7 +261,7 @@ func TestDrainFinishesABatch(t *testing.T) {
 	push(t, rdb, "["+strings.Join(waits(6, "there"), ",")+"]")
 	slow.RequireRunning(t, 2)
 	w.Drain()
-	close(slow.Gate)
+	slow.Open()
 	w.End(t)
 	reply := pop(t, rdb, "there")
 	for i := range 6 {

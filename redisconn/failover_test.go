@@ -52,7 +52,7 @@ func TestFailoverUndoesSettling(t *testing.T) {
 	}
 	servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 2 })
 	failOver()
-	close(slow.Gate)
+	slow.Open()
 	servicetest.Eventually(t, func() bool { return slow.Ran.Load() == 4 }, "what was undone does not run again")
 	servicetest.Eventually(t, func() bool { return w.conn.Stats().Replies == 4 })
 	answers := []string{pop(t, rdb, "there"), pop(t, rdb, "there")}

@@ -262,7 +262,7 @@ func TestAnswersWait(t *testing.T) {
 	}()
 	slow.RequireRunning(t, 1)
 	require.NoError(t, admin.ConfigSet(context.Background(), "maxmemory", "1").Err())
-	close(slow.Gate)
+	slow.Open()
 	servicetest.Eventually(t, func() bool { return slow.Ran.Load() == 1 })
 	require.Zero(t, w.conn.Stats().Replies)
 	require.NoError(t, admin.ConfigSet(context.Background(), "maxmemory", "0").Err())
@@ -281,7 +281,7 @@ func TestAnswersExpire(t *testing.T) {
 	push(t, rdb, wait(1, "there"), add("after"))
 	slow.RequireRunning(t, 1)
 	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "1").Err())
-	close(slow.Gate)
+	slow.Open()
 	// Both: while one is tried, a later answer waits behind the other, and may expire, too.
 	servicetest.Eventually(t, func() bool { return w.conn.Stats().Expired == 2 })
 	servicetest.Eventually(t, func() bool { return log.Count("not delivered within 1s") > 0 })

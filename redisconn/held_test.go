@@ -37,7 +37,7 @@ func TestPoisonBehindBlanks(t *testing.T) {
 		d.die(t)
 	}
 	slow := servicetest.NewSlow()
-	close(slow.Gate)
+	slow.Open()
 	serve(t, rdb, opts, slow)
 	require.Contains(t, pop(t, rdb, "there"), "2 times")
 	require.Zero(t, slow.Ran.Load())
@@ -212,7 +212,7 @@ func TestStrangersAttempt(t *testing.T) {
 		push(t, rdb, `{"attempt":4,`+wait(i, "there")[1:])
 	}
 	slow.RequireRunning(t, 20)
-	close(slow.Gate)
+	slow.Open()
 	requireLen(t, rdb, "there", 20)
 	w.End(t)
 }

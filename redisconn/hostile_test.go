@@ -80,7 +80,7 @@ func TestFloodOfRequests(t *testing.T) {
 	t.Logf("%d bytes more for %d messages of %d", grown, prefetch, limit)
 	require.Less(t, grown, (prefetch+3)*limit)
 	requireLen(t, rdb, queue, flood-prefetch)
-	close(slow.Gate)
+	slow.Open()
 	requireLen(t, rdb, "there", flood)
 	servicetest.Eventually(t, func() bool { return heap.Live()-before < 4*limit }, "nothing is kept when all is answered")
 	w.End(t)
@@ -153,7 +153,7 @@ func TestGiantBatchHoldsUpItsServer(t *testing.T) {
 		return n >= calls-(places-1) && int64(n) == second.conn.Stats().Replies
 	}, "all by the other server")
 	require.EqualValues(t, places, slow.Running.Load())
-	close(slow.Gate)
+	slow.Open()
 	require.Equal(t, items, strings.Count(pop(t, rdb, "batch"), `"result":`))
 	servicetest.Eventually(t, func() bool { return answered() == calls })
 }

@@ -125,7 +125,7 @@ func TestNotWithdrawnButTaken(t *testing.T) {
 	rdb := brokertest.StartRedis(t).Client(t)
 	slow := servicetest.NewSlow()
 	serve(t, rdb, nil, slow)
-	defer close(slow.Gate)
+	defer slow.Open()
 	c := dial(t, rdb, nil, 2*time.Second)
 	_, err := timedOut(func() error {
 		_, err := jsonrpc2.Call[int](context.Background(), c.Client, "Slow.Wait", []int{1})

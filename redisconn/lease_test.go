@@ -95,7 +95,7 @@ func TestTakenOver(t *testing.T) {
 	d.die(t)
 
 	slow := servicetest.NewSlow()
-	close(slow.Gate)
+	slow.Open()
 	w := serve(t, rdb, leased(), slow)
 	var answers []string
 	for range 3 {
@@ -133,7 +133,7 @@ func TestLeaseLost(t *testing.T) {
 	other.RequireRunning(t, 1)
 	proxy.Refuse(false)
 	servicetest.Eventually(t, func() bool { return log.Count("lease was not renewed in time") == 1 })
-	close(slow.Gate)
+	slow.Open()
 	servicetest.Eventually(t, func() bool { return silent.conn.Stats().LeaseLost == 1 })
 	require.Zero(t, rdb.LLen(context.Background(), "there").Val())
 	require.Zero(t, silent.conn.Stats().Replies)
@@ -210,7 +210,7 @@ func TestReap(t *testing.T) {
 	require.Len(t, dead, 1)
 	require.Equal(t, `{"id":"poison"}`, string(dead[0].Request))
 	require.Equal(t, 3, dead[0].Attempts)
-	close(slow.Gate)
+	slow.Open()
 }
 
 // A request that kills its servers is given up, and nothing that ran beside it.
@@ -281,7 +281,7 @@ func TestLeaseAnswersLost(t *testing.T) {
 			broker := brokertest.StartRedis(t)
 			rdb := broker.Client(t)
 			slow := servicetest.NewSlow()
-			close(slow.Gate)
+			slow.Open()
 			proxy := brokertest.StartProxy(t, broker.Addr)
 			opts := &redisconn.ListenOptions{Guarantee: jsonrpc2.AtLeastOnce, Prefetch: 1, Logger: servicetest.Quiet}
 			w := serve(t, through(t, proxy), opts, slow)
@@ -316,7 +316,7 @@ func TestLeaseOutOfMemory(t *testing.T) {
 	w := serve(t, rdb, opts, slow)
 	slow.RequireRunning(t, 1)
 	require.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "1").Err())
-	close(slow.Gate)
+	slow.Open()
 	for range 3 {
 		require.Contains(t, pop(t, rdb, "there"), `"result"`)
 	}

@@ -113,7 +113,7 @@ func TestPopSentOnce(t *testing.T) {
 			push(t, admin, wait(1, "there"))
 			slow.RequireRunning(t, 1) // there is no pop meanwhile
 			proxy.DropReply([]byte(command))
-			close(slow.Gate)
+			slow.Open()
 			requireBlocked(t, admin, 1)
 			push(t, admin, add("lost"))
 			servicetest.Eventually(t, func() bool { return log.Count(impaired) == 1 })

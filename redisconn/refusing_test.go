@@ -161,7 +161,7 @@ func TestRefusedCommands(t *testing.T) {
 					push(t, admin, wait(i, "slow"))
 				}
 				slow.RequireRunning(t, 30)
-				close(slow.Gate)
+				slow.Open()
 				requireLen(t, admin, "slow", 30)
 				if slices.Contains(refused, "TIME") && slices.Contains(refused, "EVAL") { // nobody knows the time
 					servicetest.Eventually(t, func() bool { return log.Count("level=WARN", "server can't announce itself") == 1 }, &log)

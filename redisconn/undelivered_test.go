@@ -249,7 +249,7 @@ func TestAllGoesWhenTheBrokerIsBack(t *testing.T) {
 			}
 			slow.RequireRunning(t, n)
 			test.begin(t, broker, proxy)
-			close(slow.Gate)
+			slow.Open()
 			servicetest.Eventually(t, func() bool { return slow.Ran.Load() == n })
 			test.end(t, broker, proxy)
 			for i := range n {
@@ -298,7 +298,7 @@ func TestCloseOfASuspendedRedis(t *testing.T) {
 	push(t, rdb, wait(1, "there"))
 	slow.RequireRunning(t, 1)
 	broker.Stop()
-	close(slow.Gate)
+	slow.Open()
 	var ended sync.WaitGroup
 	begin := time.Now()
 	ended.Go(func() { _ = c.Close() })
