@@ -133,7 +133,7 @@ func (a *announcer) lasting() time.Duration { return announcedFor * a.period }
 // ended: those of servers that were killed.
 func (a *announcer) announce() error {
 	if err := a.clock.refresh(); err != nil {
-		a.clock.asked = time.Time{} // the next try asks again
+		a.clock.again = time.Time{} // the next try asks again
 		return err
 	}
 	now := a.clock.toBroker(time.Now())

@@ -19,7 +19,7 @@ type clock struct {
 	ask   func() (time.Time, error)
 	state *link.State // of the connection: after a fault the broker may be another
 
-	asked       time.Time // when the time was last asked for, or a check told it; zero: ask again
+	again       time.Time // when to ask for the time again; zero: at once
 	changes     int64     // state.Changes at that time
 	reading     reading   // zero if the broker's clock is not known
 	checked     time.Time // when the reading was last known to be right
@@ -35,6 +35,10 @@ type reading struct {
 const (
 	// clockTime is how long an answer or a refusal counts.
 	clockTime = time.Minute
+
+	// clockErrorTime is how long an error counts. It costs deadlines, and each new one may
+	// cost a server maxClockWait.
+	clockErrorTime = 2 * time.Second
 
 	// freshTime is how old a reading may be without a check. An older one is checked
 	// beside the next push, or before a request is dropped, since someone may have set the
@@ -68,10 +72,10 @@ func newClock(b *broker) *clock {
 // changed since. After an error the broker's clock is not known.
 func (c *clock) refresh() error {
 	changes := c.state.Changes.Load()
-	if !c.asked.IsZero() && c.changes == changes && time.Since(c.asked) < clockTime {
+	if c.changes == changes && time.Now().Before(c.again) {
 		return nil
 	}
-	c.asked, c.changes, c.reading = time.Now(), changes, reading{}
+	c.again, c.changes, c.reading = time.Now().Add(clockTime), changes, reading{}
 	best, err := c.read()
 	if err == nil && !best.broker.IsZero() && best.roundTrip > quickAnswer {
 		var again reading
@@ -80,6 +84,7 @@ func (c *clock) refresh() error {
 		}
 	}
 	if err != nil {
+		c.again = time.Now().Add(clockErrorTime)
 		return err
 	}
 	c.reading, c.checked = best, time.Now()
@@ -98,7 +103,7 @@ func (c *clock) check(r reading) {
 		c.reading = r
 	}
 	c.checked = time.Now()
-	c.asked = c.checked
+	c.again = c.checked.Add(clockTime)
 }
 
 // read asks the broker for its time once. It takes the middle of the round trip for the moment
@@ -150,7 +155,7 @@ func (c *clock) deadline(ms int64) time.Time {
 	}
 	deadline := c.toLocal(ms)
 	if c.isStale() && !deadline.After(time.Now()) { // the clock may have been set since
-		c.asked = time.Time{}
+		c.again = time.Time{}
 		_ = c.refresh()
 		if !c.isKnown() {
 			return time.Time{}

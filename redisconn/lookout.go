@@ -41,7 +41,7 @@ func (l *lookout) seesNobody() bool {
 	}
 	n, err := l.count()
 	if err == nil && n == 0 && l.clock.isStale() { // the clock may have been set since
-		l.clock.asked = time.Time{}
+		l.clock.again = time.Time{}
 		n, err = l.count()
 	}
 	switch {
