@@ -14,7 +14,7 @@ import (
 // ownAttributes returns the attributes of a span that other calls don't have.
 func ownAttributes(call *jsonrpc2.CallInfo) []attribute.KeyValue {
 	attributes := make([]attribute.KeyValue, 0, 3)
-	if call.ID != "" {
+	if call.ID != "" && call.ID != "null" { // the conventions want neither
 		id := strings.TrimSuffix(strings.TrimPrefix(call.ID, `"`), `"`)
 		attributes = append(attributes, semconv.JSONRPCRequestID(clip(id)))
 	}

@@ -62,6 +62,7 @@ func TestOwnAttributes(t *testing.T) {
 		"a number":   {jsonrpc2.CallInfo{ID: `7`}, map[attribute.Key]string{"jsonrpc.request.id": "7"}},
 		"long":       {jsonrpc2.CallInfo{ID: `"x` + long + `"`}, map[attribute.Key]string{"jsonrpc.request.id": "x" + long[:1022]}},
 		"not UTF-8":  {jsonrpc2.CallInfo{ID: "\"\xff7\""}, map[attribute.Key]string{"jsonrpc.request.id": "7"}},
+		"null":       {jsonrpc2.CallInfo{ID: `null`}, map[attribute.Key]string{}},
 		"none":       {jsonrpc2.CallInfo{}, map[attribute.Key]string{}},
 		"an address": {jsonrpc2.CallInfo{Peer: jsonrpc2.Peer{Addr: "10.0.0.7:41512"}}, map[attribute.Key]string{"network.peer.address": "10.0.0.7", "network.peer.port": "41512"}},
 		"IPv6":       {jsonrpc2.CallInfo{Peer: jsonrpc2.Peer{Addr: "[::1]:80"}}, map[attribute.Key]string{"network.peer.address": "::1", "network.peer.port": "80"}},

@@ -42,7 +42,7 @@
 //	rpc.system.name             jsonrpc
 //	rpc.method                  the method, such as Calc.Add
 //	jsonrpc.protocol.version    2.0
-//	jsonrpc.request.id          the id, without quotes; none for a notification
+//	jsonrpc.request.id          the id, without quotes; none for a notification, or if it is null
 //	network.peer.address, port  of the client, on a server: over HTTP and streams
 //	messaging.system            Options.System
 //	messaging.destination.name  Options.Destination
