@@ -44,8 +44,8 @@ func JoinBegin(begins ...BeginFunc) BeginFunc {
 	return func(ctx context.Context, call *CallInfo, args any) (context.Context, func(error), error) {
 		var ends []func(error)
 		end := func(err error) {
-			for i := len(ends) - 1; i >= 0; i-- {
-				ends[i](err)
+			for _, ended := range ends {
+				defer ended(err) // in the opposite order, and also if another panics
 			}
 		}
 		for _, begin := range begins {

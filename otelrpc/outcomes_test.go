@@ -213,3 +213,14 @@ func TestOutcomes(t *testing.T) {
 		}))
 	}
 }
+
+// A BeginFunc whose end panics keeps no span of another from ending.
+func TestOtherEndPanics(t *testing.T) {
+	t.Parallel()
+	panicking := func(context.Context, *jsonrpc2.CallInfo, any) (context.Context, func(error), error) {
+		return nil, func(error) { panic("a fault") }, nil
+	}
+	p := newPair(t, jsonrpc2.ClientOptions{Begin: panicking}, jsonrpc2.ServerOptions{Begin: panicking})
+	require.NoError(t, p.call(t.Context(), "Test.Echo", ItemArgs{}))
+	require.Equal(t, []string{"client Test.Echo", "server Test.Echo"}, p.lines())
+}
