@@ -83,27 +83,43 @@ func answerAll(h *Header, err error) []byte {
 }
 
 // finish finishes an item, with its answer or with none, and counts it in end, unless that
-// is nil. The last item of a message settles it: by its reply, or by notRun if it expired
-// before anything in it had begun.
+// is nil.
 func (c *serverCodec) finish(x *exchange, id, answer []byte, end *atomic.Int64) {
-	last := true
-	if x.batch {
-		var replaced bool
-		c.mu.Lock()
-		last, replaced = x.add(id, answer, c.opts.MaxMessageSize)
-		c.mu.Unlock()
-		if replaced {
-			c.log.drop("response can't be sent: those of its batch exceed the limit", answer)
-		}
-		if replaced && end != nil {
-			end = &c.stats.errors
-		}
-		if last {
-			answer = x.answers
-		}
+	if c.gather(x, id, answer) != nil && end != nil {
+		end = &c.stats.errors
 	}
 	if end != nil { // before anybody learns of it
 		end.Add(1)
+	}
+	c.settle(x, answer)
+}
+
+// gather puts the answer of an item with those of its batch. It returns the error that takes
+// its place, nil for none. The item is not finished before settle.
+func (c *serverCodec) gather(x *exchange, id, answer []byte) *Error {
+	if !x.batch || answer == nil {
+		return nil
+	}
+	c.mu.Lock()
+	replaced := x.add(id, answer, c.opts.MaxMessageSize)
+	c.mu.Unlock()
+	if replaced != nil {
+		c.log.drop("response can't be sent: those of its batch exceed the limit", answer)
+	}
+	return replaced
+}
+
+// settle finishes an item. The last of a message settles that: by its reply, or by notRun if
+// it expired before anything in it had begun.
+func (c *serverCodec) settle(x *exchange, answer []byte) {
+	last := true
+	if x.batch {
+		c.mu.Lock()
+		last = x.end()
+		c.mu.Unlock()
+		if last {
+			answer = x.answers
+		}
 	}
 	switch {
 	case !last:
@@ -116,27 +132,31 @@ func (c *serverCodec) finish(x *exchange, id, answer []byte, end *atomic.Int64) 
 	}
 }
 
-// add adds an answer to those of a batch, and closes the array after the last. If the
-// answers would get too long, an error replaces this one: enough is reserved for such an
-// error from each item that is left. The codec's mu is locked.
-func (x *exchange) add(id, answer []byte, limit int) (last, replaced bool) {
-	if answer != nil {
-		x.reserved -= len(id) + standInSize
-		replaced = len(answer) > len(id)+standInSize && len(x.answers)+len(answer)+len("[]")+x.reserved > limit
-		if replaced {
-			answer = appendError(nil, id, errorf(CodeInternal, "internal error: the batch's responses exceed the limit of %d bytes", limit))
-		}
-		separator := byte(',')
-		if len(x.answers) == 0 {
-			separator = '['
-		}
-		x.answers = append(append(x.answers, separator), answer...)
+// add adds an answer to those of a batch. If they would get too long, an error replaces this
+// one, which add returns: enough is reserved for such an error from each item that is left.
+// The codec's mu is locked.
+func (x *exchange) add(id, answer []byte, limit int) (replaced *Error) {
+	x.reserved -= len(id) + standInSize
+	if len(answer) > len(id)+standInSize && len(x.answers)+len(answer)+len("[]")+x.reserved > limit {
+		replaced = errorf(CodeInternal, "internal error: the batch's responses exceed the limit of %d bytes", limit)
+		answer = appendError(nil, id, replaced)
 	}
+	separator := byte(',')
+	if len(x.answers) == 0 {
+		separator = '['
+	}
+	x.answers = append(append(x.answers, separator), answer...)
+	return replaced
+}
+
+// end notes that an item of a batch is finished, and closes the array of the answers after the
+// last. The codec's mu is locked.
+func (x *exchange) end() (last bool) {
 	x.left--
 	if x.left == 0 && x.answers != nil {
 		x.answers = append(x.answers, ']')
 	}
-	return x.left == 0, replaced
+	return x.left == 0
 }
 
 func (c *serverCodec) reply(reply func([]byte) error, body []byte) {

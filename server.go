@@ -141,11 +141,15 @@ func (c *serverCodec) WriteResponse(r *rpc.Response, body any) error {
 	} else if err != nil {
 		c.log.drop("notification failed", nil, slog.String("method", r.ServiceMethod), slog.Any("error", err))
 	}
+	if replaced := c.gather(call.exchange, call.id, answer); replaced != nil {
+		err = replaced
+	}
 	if err != nil {
 		end = &c.stats.errors
 	}
 	c.tell(call, err)
-	c.finish(call.exchange, call.id, answer, end)
+	end.Add(1) // before anybody learns of it
+	c.settle(call.exchange, answer)
 	c.release(call)
 	return nil
 }

@@ -1,10 +1,12 @@
 package otelrpc_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"math"
+	"net"
 	"net/rpc"
 	"strings"
 	"sync"
@@ -39,6 +41,12 @@ func (Test) Plain(ItemArgs, *int) error { return errors.New("broken") }
 // NaN returns what is not in JSON.
 func (Test) NaN(_ ItemArgs, result *float64) error {
 	*result = math.NaN()
+	return nil
+}
+
+// Text returns a text of a length.
+func (Test) Text(length int, text *string) error {
+	*text = strings.Repeat("x", length)
 	return nil
 }
 
@@ -223,4 +231,26 @@ func TestOtherEndPanics(t *testing.T) {
 	p := newPair(t, jsonrpc2.ClientOptions{Begin: panicking}, jsonrpc2.ServerOptions{Begin: panicking})
 	require.NoError(t, p.call(t.Context(), "Test.Echo", ItemArgs{}))
 	require.Equal(t, []string{"client Test.Echo", "server Test.Echo"}, p.lines())
+}
+
+// A result whose place an error takes, since those of its batch get too long, has failed: its
+// span says what the caller gets.
+func TestBatchTooLong(t *testing.T) {
+	t.Parallel()
+	m := newTelemetry()
+	there, here := net.Pipe()
+	defer here.Close()
+	servicetest.Serve(t, jsonrpc2.NewStreamConn(there), jsonrpc2.ServerOptions{
+		Logger: servicetest.Quiet, Begin: otelrpc.Server(m.options()), MaxMessageSize: 1500,
+	}, Test{})
+	item := `{"jsonrpc":"2.0","id":7,"method":"Test.Text","params":[900]}`
+	_, err := here.Write([]byte("[" + item + "," + item + "]"))
+	require.NoError(t, err)
+	answers, err := bufio.NewReader(here).ReadString('\n')
+	require.NoError(t, err)
+	const failure = "internal error: the batch's responses exceed the limit of 1500 bytes"
+	require.Equal(t, 1, strings.Count(answers, failure))
+	require.Equal(t, []string{
+		"server Test.Text", "server Test.Text error.type=-32603 rpc.response.status_code=-32603 Error: " + failure,
+	}, m.lines())
 }
