@@ -16,8 +16,8 @@ import (
 //
 // S is a struct. Each of its exported int64 fields that has a JSON name, such as
 // "reconnects", becomes a counter, such as jsonrpc2_conn_client_reconnects_total. A field
-// named in_flight or bytes, or as one of gauges says, becomes a gauge without _total. There
-// must be at least one field, else the registry refuses the Collector.
+// named in_flight, waiting or bytes, or as one of gauges says, becomes a gauge without _total.
+// There must be at least one field, else the registry refuses the Collector.
 func NewClientConnCollector[S any](transport, queue string, stats func() S, gauges ...string) prometheus.Collector {
 	return newConnCollector("client", transport, queue, stats, gauges)
 }
@@ -65,7 +65,7 @@ func fieldsOf(of reflect.Type, end string, fixed prometheus.Labels, gauges []str
 		full := namespace + "_conn_" + end + "_" + name
 		help := fmt.Sprintf("%q in the Stats of the transport's %s end.", name, end)
 		newMetric := newCounter
-		if name == "in_flight" || name == "bytes" || slices.Contains(gauges, name) {
+		if name == "in_flight" || name == "waiting" || name == "bytes" || slices.Contains(gauges, name) {
 			newMetric = newGauge
 		} else {
 			full += "_total"

@@ -42,6 +42,26 @@ func TestTransports(t *testing.T) {
 	require.Empty(t, problems)
 }
 
+// What falls again is no counter: a rate would take each fall for a restart.
+func TestGauges(t *testing.T) {
+	t.Parallel()
+	c := promrpc.NewClientConnCollector("http", "calc", always(httpconn.ClientStats{Requests: 7, InFlight: 3, Waiting: 2, Bytes: 100}))
+	require.NoError(t, testutil.CollectAndCompare(c, strings.NewReader(`
+# HELP jsonrpc2_conn_client_bytes "bytes" in the Stats of the transport's client end.
+# TYPE jsonrpc2_conn_client_bytes gauge
+jsonrpc2_conn_client_bytes{queue="calc",transport="http"} 100
+# HELP jsonrpc2_conn_client_in_flight "in_flight" in the Stats of the transport's client end.
+# TYPE jsonrpc2_conn_client_in_flight gauge
+jsonrpc2_conn_client_in_flight{queue="calc",transport="http"} 3
+# HELP jsonrpc2_conn_client_requests_total "requests" in the Stats of the transport's client end.
+# TYPE jsonrpc2_conn_client_requests_total counter
+jsonrpc2_conn_client_requests_total{queue="calc",transport="http"} 7
+# HELP jsonrpc2_conn_client_waiting "waiting" in the Stats of the transport's client end.
+# TYPE jsonrpc2_conn_client_waiting gauge
+jsonrpc2_conn_client_waiting{queue="calc",transport="http"} 2
+`)))
+}
+
 // A transport's Stats, with what is of no use.
 type stats struct {
 	Requests int64 `json:"requests,omitempty"`

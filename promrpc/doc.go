@@ -44,7 +44,7 @@
 // Those of a transport, one for each of the counts in its Stats. END is client or server:
 //
 //	jsonrpc2_conn_END_requests_total{transport}, jsonrpc2_conn_END_reconnects_total{transport} …
-//	jsonrpc2_conn_END_in_flight{transport}, jsonrpc2_conn_END_bytes{transport}
+//	jsonrpc2_conn_END_in_flight{transport}, jsonrpc2_conn_END_waiting{transport}, jsonrpc2_conn_END_bytes{transport}
 //
 // Each request is counted once when it begins and once when it ends. Until then it is in
 // flight. Each scrape therefore fulfils this equation, and the same one for servers:
