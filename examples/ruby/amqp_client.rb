@@ -9,7 +9,7 @@ require 'timeout'
 
 method, params, notify = ARGV
 url = ENV.fetch('BROKER_URL').chomp('/') # Bunny takes a bare / for the vhost ""
-connection = Bunny.new(url, log_file: $stderr).start
+connection = Bunny.new(url, verify_peer: true, log_file: $stderr).start
 at_exit { connection.close } # and the reply queue goes
 channel = connection.create_channel
 queue = channel.queue(ENV.fetch('QUEUE', 'calc'), passive: true) # fails if no server has created it

@@ -7,7 +7,7 @@ require_relative 'calc'
 
 queue = ENV.fetch('QUEUE', 'calc')
 url = ENV.fetch('BROKER_URL').chomp('/') # Bunny takes a bare / for the vhost ""
-connection = Bunny.new(url, log_file: $stderr).start
+connection = Bunny.new(url, verify_peer: true, log_file: $stderr).start
 at_exit { connection.close } # the broker gives what is not acknowledged to another server
 exists = connection.queue_exists?(queue) # then it is used as it is, whatever its attributes
 channel = connection.create_channel
