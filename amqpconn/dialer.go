@@ -32,7 +32,7 @@ func newDialer(url string, more []string, config amqp.Config, queue, role string
 	d := &dialer{queue: queue, urls: append([]string{url}, more...)}
 	for i, u := range d.urls {
 		uri, err := amqp.ParseURI(u)
-		if err != nil {
+		if err != nil || hasStrayAt(u) {
 			return nil, fmt.Errorf("amqpconn: queue %q: URL %d of %d is bad: want amqp://user:password@host:port/vhost or amqps://", queue, i+1, len(d.urls))
 		}
 		if config.Vhost != "" {
@@ -51,6 +51,14 @@ func newDialer(url string, more []string, config amqp.Config, queue, role string
 	}
 	d.config = config
 	return d, nil
+}
+
+// hasStrayAt reports whether a URL has an @ behind its host. It may end a password with a / that
+// should be %2F: errors would show parts of the password as host, port and vhost.
+func hasStrayAt(url string) bool {
+	_, rest, _ := strings.Cut(url, "://")
+	host := strings.IndexAny(rest, "/?#")
+	return host >= 0 && strings.Contains(rest[host:], "@")
 }
 
 // dialTimeout limits each of three steps: the network connection, unless Config.Dial makes

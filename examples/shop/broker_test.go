@@ -68,3 +68,18 @@ func TestReconnectsInMetrics(t *testing.T) {
 		require.NoError(t, p.close())
 	}
 }
+
+// A password with a / that should be %2F, which makes a part of it the port and the vhost, gets
+// into no log.
+func TestPasswordInNoError(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"amqp://u:12/s3cret@host", "amqp://u:s@s3cret/s3cret@host", "amqp://u:/s3cret@host"} {
+		b, err := newBroker(url)
+		require.NoError(t, err)
+		_, _, err = b.dial("orders", jsonrpc2.AtMostOnce)
+		require.ErrorContains(t, err, "URL 1 of 1 is bad")
+		require.NotContains(t, err.Error(), "s3cret")
+		_, _, err = b.listen("orders", jsonrpc2.AtMostOnce)
+		require.ErrorContains(t, err, "URL 1 of 1 is bad")
+	}
+}
