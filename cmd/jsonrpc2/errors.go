@@ -109,8 +109,9 @@ func describe(err error) string {
 // this program, too.
 func withoutPrefix(err error) string { return strings.TrimPrefix(err.Error(), "jsonrpc2: ") }
 
-// userInfo is a user and a password in a URL.
-var userInfo = regexp.MustCompile(`://[^\s"[]*@`)
+// userInfo is a user and a password in a URL, which may be quoted. The usage of the flags has
+// a [ in its place.
+var userInfo = regexp.MustCompile(`://([^\s"[\\]|\\.)([^\s"\\]|\\.)*@`)
 
 // withoutPasswords returns a text without those of URLs. They are in no error of the module's
 // packages; but a URL may be given where something else is wanted, and is quoted then.

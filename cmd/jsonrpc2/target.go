@@ -111,6 +111,8 @@ func (t *target) check(u *url.URL) error {
 	switch {
 	case !slices.Contains(schemes, u.Scheme):
 		return misused("%s: there is nothing for %q: there are %s", t.source, u.Scheme+"://", strings.Join(schemes, ", "))
+	case isRabbitMQ(u) && strings.Contains(u.EscapedPath()+u.RawQuery+u.Fragment, "@"): // perhaps behind a password with a /
+		return misused("%s: there is an @ behind the host: write %%2F for a / in a password, and %%40 for an @", t.source)
 	case u.Scheme == "unix" && u.Path == "":
 		return misused("%s: the URL has no path: write it like unix:///run/calc.sock", t.source)
 	case u.Scheme != "unix" && u.Host == "":
