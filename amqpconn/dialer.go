@@ -33,7 +33,7 @@ func newDialer(url string, more []string, config amqp.Config, queue, role string
 	for i, u := range d.urls {
 		uri, err := amqp.ParseURI(u)
 		if err != nil || hasStrayAt(u) {
-			return nil, fmt.Errorf("amqpconn: queue %q: URL %d of %d is bad: want amqp://user:password@host:port/vhost or amqps://", queue, i+1, len(d.urls))
+			return nil, fmt.Errorf("amqpconn: queue %q: URL %d of %d is bad: want amqp://user:password@host:port/vhost or amqps://, with %%40 for an @ and %%2F for a / within a part", queue, i+1, len(d.urls))
 		}
 		if config.Vhost != "" {
 			uri.Vhost = config.Vhost
