@@ -2,6 +2,7 @@ package redisconn
 
 import (
 	"errors"
+	"net"
 	"sync"
 
 	"github.com/micromessaging/jsonrpc2/internal/link"
@@ -51,6 +52,8 @@ func (f *fetcher) fetch() {
 		case errors.As(err, &fatal):
 			f.fail(err)
 			return
+		case f.isDrained() && errors.Is(err, net.ErrClosed):
+			return // the drain could not end the take otherwise: see stop
 		case err != nil:
 			f.impaired("taking requests", err)
 			failing = true

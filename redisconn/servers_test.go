@@ -261,8 +261,9 @@ func TestCloseAnnouncedWhileStalled(t *testing.T) {
 				t.Parallel()
 				broker := brokertest.StartRedis(t)
 				rdb := broker.Client(t)
+				var log servicetest.LogBook
 				opts := leased()
-				opts.Guarantee = guarantee(atLeastOnce)
+				opts.Guarantee, opts.Logger = guarantee(atLeastOnce), log.Logger()
 				w := serve(t, broker.Client(t), opts)
 				requireServers(t, rdb, 1)
 				if killed {
@@ -277,6 +278,7 @@ func TestCloseAnnouncedWhileStalled(t *testing.T) {
 				t.Logf("closed after %v: %v", time.Since(begin), w.Err)
 				w.Err = nil
 				require.Less(t, time.Since(begin), limit)
+				require.Zero(t, log.Count("use of closed network connection"), &log) // which the server itself has closed
 			})
 		}
 	}
