@@ -26,7 +26,7 @@ type broker struct {
 	where  string // the URL, without what could be a secret
 	served string // the URL of a web server or socket that serves; set by listen
 	dial   func() (jsonrpc2.ClientConn, error)
-	listen func(ctx context.Context, stderr io.Writer) (serving, error)
+	listen func(ctx context.Context, stderr io.Writer) (*serving, error)
 	ping   func(context.Context) error
 	close  func() error // called after the Conns are closed
 
@@ -35,17 +35,24 @@ type broker struct {
 	refusal func(error) string
 }
 
-// A serving serves until ctx is done, and then until the running calls are answered.
-type serving func(ctx context.Context, server *rpc.Server, opts *jsonrpc2.ServerOptions) error
+// A serving is what a server listens to.
+type serving struct {
+	// run serves until ctx is done, and then until the running calls are answered.
+	run func(ctx context.Context, server *rpc.Server, opts *jsonrpc2.ServerOptions) error
+
+	// impairment returns why calls are not served, nil if they are.
+	impairment func() error
+}
 
 // over returns a serving over conn, or err. It takes what a transport's Listen returns.
-func over(conn jsonrpc2.ServerConn, err error) (serving, error) {
+func over(conn jsonrpc2.ServerConn, err error) (*serving, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, server *rpc.Server, opts *jsonrpc2.ServerOptions) error {
+	run := func(ctx context.Context, server *rpc.Server, opts *jsonrpc2.ServerOptions) error {
 		return jsonrpc2.Serve(ctx, server, conn, opts)
-	}, nil
+	}
+	return &serving{run, conn.Err}, nil
 }
 
 // newBroker returns the broker at the URL of -broker. It does not connect. Its errors never
@@ -105,7 +112,7 @@ func (f flags) newRedis(u *url.URL) (*broker, error) {
 		dial: func() (jsonrpc2.ClientConn, error) {
 			return redisconn.Dial(rdb, f.queue, &redisconn.DialOptions{ReplyPerCall: f.reply == "id"})
 		},
-		listen: func(context.Context, io.Writer) (serving, error) {
+		listen: func(context.Context, io.Writer) (*serving, error) {
 			return over(redisconn.Listen(rdb, f.queue, &redisconn.ListenOptions{
 				Guarantee: f.guarantee(), Lease: f.lease, Prefetch: f.prefetch,
 			}))
@@ -129,7 +136,7 @@ func (f flags) newRabbitMQ(u *url.URL) (*broker, error) {
 		dial: func() (jsonrpc2.ClientConn, error) {
 			return amqpconn.Dial(f.broker, f.queue, &amqpconn.DialOptions{ReplyPerCall: f.reply == "id"})
 		},
-		listen: func(ctx context.Context, stderr io.Writer) (serving, error) {
+		listen: func(ctx context.Context, stderr io.Writer) (*serving, error) {
 			declare := func(kind amqpconn.Queue) error { return declareQueue(ctx, f.broker, f.queue, kind) }
 			kind := chooseKind(f.kind(), f.queue, declare, stderr)
 			return over(amqpconn.Listen(f.broker, f.queue, &amqpconn.ListenOptions{Queue: kind, Guarantee: f.guarantee(), Prefetch: f.prefetch}))

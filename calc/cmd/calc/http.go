@@ -30,7 +30,7 @@ func (f flags) newHTTP(u *url.URL) (*broker, error) {
 		ping:  func(context.Context) error { return nil },
 		close: web.close,
 	}
-	b.listen = func(context.Context, io.Writer) (serving, error) {
+	b.listen = func(context.Context, io.Writer) (*serving, error) {
 		conn, served, err := web.listen()
 		b.served = served
 		return over(conn, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/rpc"
+	"time"
 
 	"github.com/micromessaging/jsonrpc2"
 	"github.com/micromessaging/jsonrpc2/calc"
@@ -13,8 +14,11 @@ import (
 // service is the net/rpc service whose methods are served by their bare names.
 const service = "Calc"
 
+// readyPause is the pause between two looks whether calls are served.
+const readyPause = 10 * time.Millisecond
+
 // serve waits for the broker and serves until ctx is done. It returns when the running calls
-// are answered.
+// are answered. It says that it is ready when calls find it: before, RabbitMQ may have no queue.
 func serve(ctx context.Context, in invocation) (err error) {
 	b, err := in.flags.newBroker()
 	if err != nil {
@@ -32,6 +36,15 @@ func serve(ctx context.Context, in invocation) (err error) {
 	if err != nil {
 		return err
 	}
+	served := make(chan error, 1)
+	go func() { served <- serving.run(ctx, server, &jsonrpc2.ServerOptions{Service: service}) }()
+	for serving.impairment() != nil {
+		select {
+		case err := <-served:
+			return err
+		case <-time.After(readyPause):
+		}
+	}
 	fmt.Fprintf(in.stderr, "calc: ready: serving add and subtract %s\n", b.place(in.flags.queue))
-	return serving(ctx, server, &jsonrpc2.ServerOptions{Service: service})
+	return <-served
 }

@@ -31,15 +31,16 @@ func (f flags) newStream(u *url.URL) (*broker, error) {
 		ping:  func(context.Context) error { return nil },
 		close: func() error { return nil },
 	}
-	b.listen = func(ctx context.Context, _ io.Writer) (serving, error) {
+	b.listen = func(ctx context.Context, _ io.Writer) (*serving, error) {
 		l, err := listenStream(ctx, u.Scheme, addr)
 		if err != nil {
 			return nil, err
 		}
 		b.served = servedURL(u, l.Addr())
-		return func(ctx context.Context, server *rpc.Server, opts *jsonrpc2.ServerOptions) error {
+		run := func(ctx context.Context, server *rpc.Server, opts *jsonrpc2.ServerOptions) error {
 			return jsonrpc2.ServeListener(ctx, server, l, &jsonrpc2.ListenerOptions{ServerOptions: *opts})
-		}, nil
+		}
+		return &serving{run, func() error { return nil }}, nil // a connection waits until it is served
 	}
 	return b, nil
 }
