@@ -3,6 +3,7 @@ package amqpconn_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,7 +98,9 @@ func TestContextOfACall(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	w := &Watch{left: make(chan struct{}), ended: make(chan error, 100)}
+	leave := sync.OnceFunc(func() { close(w.left) })
 	serve(t, s, nil, w)
+	t.Cleanup(leave) // before the server is drained
 	c := dial(t, s, nil, -1)
 	left := func(timeout time.Duration) time.Duration {
 		ctx, cancel := t.Context(), func() {}
@@ -121,6 +124,6 @@ func TestContextOfACall(t *testing.T) {
 		assert.ErrorIs(t, err, jsonrpc2.ErrTimeout)
 		return w.begun.Load() > 0
 	})
-	close(w.left)
+	leave()
 	require.ErrorIs(t, <-w.ended, context.DeadlineExceeded)
 }

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // closeTime is the time for a Close, or for a call that can't be sent, at most. Each takes less
-// than 2 s; the rest is for a machine that stalls. What waits for the broker hangs for longer.
+// than 2 s; the rest is for a machine that stalls.
 const closeTime = 15 * time.Second
 
 // A site is a queue on a broker.

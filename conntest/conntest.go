@@ -102,5 +102,5 @@ var wrappers = []struct {
 
 const (
 	patience = 30 * time.Second // for what has to happen
-	soon     = 10 * time.Second // for what has to happen at once, on a busy machine
+	soon     = 4 * time.Second  // for what has to happen at once: less than a pop may block
 )

@@ -48,7 +48,7 @@ func TestMaxInFlight(t *testing.T) {
 	counts(7, 5)
 	giveUp()
 	require.ErrorIs(t, <-canceled, context.Canceled)
-	ctx, giveUp = context.WithTimeout(t.Context(), unhurried) // in which it begins
+	ctx, giveUp = context.WithTimeout(t.Context(), unhurried) // in which it begins to wait
 	defer giveUp()
 	err := <-begin(ctx, 7)
 	require.ErrorIs(t, err, jsonrpc2.ErrTimeout)

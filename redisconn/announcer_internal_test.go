@@ -2,6 +2,7 @@ package redisconn
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -86,17 +87,21 @@ func TestAnnouncementEnds(t *testing.T) {
 	broker := brokertest.StartRedis(t)
 	rdb, own := broker.Client(t), broker.Client(t)
 	conn, _ := announcing(t, own, 50*time.Millisecond)
-	require.Less(t, conn.announcer.period, conn.announcer.lasting())
 	listed := func() bool {
 		found, err := Servers(t.Context(), rdb, "calc")
 		require.NoError(t, err)
 		return len(found) == 1
 	}
 	servicetest.Eventually(t, listed)
+	quickest := math.Inf(1) // of ten renewals: a busy machine may make one late
 	for range 10 {
-		before := announcedUntil(t, rdb)
-		servicetest.Eventually(t, func() bool { return announcedUntil(t, rdb) > before })
+		before, after := announcedUntil(t, rdb), 0.0
+		servicetest.Eventually(t, func() bool { after = announcedUntil(t, rdb); return after > before })
+		if before > 0 {
+			quickest = min(quickest, after-before)
+		}
 	}
+	require.Less(t, quickest, float64(conn.announcer.lasting().Milliseconds()), "renewed before it ends")
 	require.NoError(t, own.Close())
 	servicetest.Eventually(t, func() bool { return !listed() })
 	servicetest.Eventually(t, func() bool { return rdb.Exists(t.Context(), serversKey("calc")).Val() == 0 })

@@ -22,7 +22,7 @@ import (
 
 // promptly is how long a test lets last what takes two or three seconds on an idle machine. It is
 // shorter than what would come if that did not end by itself: a call's timeout, or a dead pop's.
-const promptly = 12 * time.Second
+const promptly = 9 * time.Second
 
 // Calls that can't be sent fail within two seconds, whenever they are made, and not by their
 // timeout.

@@ -36,8 +36,8 @@ const (
 	// clockTime is how long an answer or a refusal counts.
 	clockTime = time.Minute
 
-	// clockErrorTime is how long an error counts. It costs deadlines, and each new one may
-	// cost a server maxClockWait.
+	// clockErrorTime is how long an error counts. Meanwhile requests have no deadlines. To ask
+	// again may hold up a server for maxClockWait, and a client for sendPatience.
 	clockErrorTime = 2 * time.Second
 
 	// freshTime is how old a reading may be without a check. An older one is checked

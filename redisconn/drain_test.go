@@ -275,6 +275,7 @@ func TestDrainFinishesABatch(t *testing.T) {
 func TestDrainedWhileItJoins(t *testing.T) {
 	t.Parallel()
 	rdb := brokertest.StartRedis(t).Client(t)
+	awaited := 0 // joins
 	for n := range 200 {
 		conn := opened(t, mustListen(t, rdb, queue, leased()))
 		ctx, drain := context.WithCancel(t.Context())
@@ -285,11 +286,13 @@ func TestDrainedWhileItJoins(t *testing.T) {
 		require.NoError(t, conn.Close())
 		if time.Since(begin) < joinGrace {
 			requireEmpty(t, rdb)
+			awaited++
 			continue
 		}
 		// Close may not have awaited the join.
 		require.NoError(t, rdb.FlushAll(t.Context()).Err())
 	}
+	require.Positive(t, awaited)
 }
 
 // joinGrace is how long a Close waits for a join that is under way.

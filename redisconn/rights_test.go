@@ -178,24 +178,32 @@ func TestRights(t *testing.T) {
 // to a second longer. Formerly it refused to serve and, before that, took nothing for ever.
 func TestAtLeastOnceWithoutClientRights(t *testing.T) {
 	t.Parallel()
-	quickest := time.Hour // on a busy machine one drain may take longer
 	for _, rule := range []string{"-client|id", "-client|unblock", "-client"} {
-		broker := brokertest.StartRedis(t)
-		rdb := broker.Client(t)
-		var log servicetest.LogBook
-		opts := leased()
-		opts.Logger = log.Logger()
-		w := serve(t, restricted(t, broker, rdb, rule), opts)
-		for range 3 { // of which the later ones end a move that waits
-			push(t, rdb, add("there"))
-			require.Equal(t, six, pop(t, rdb, "there"))
+		quickest := time.Hour // on a busy machine one drain may take longer
+		for try := 0; try < 5 && quickest >= 2*time.Second; try++ {
+			quickest = min(quickest, drainWithout(t, rule))
 		}
-		servicetest.Eventually(t, func() bool { return log.Count("level=WARN", "CLIENT ID and CLIENT UNBLOCK", "NOPERM") == 1 }, &log)
-		begin := time.Now()
-		w.End(t)
-		quickest = min(quickest, time.Since(begin))
-		require.Zero(t, log.Count("level=ERROR"), &log)
-		requireEmpty(t, rdb)
+		require.Less(t, quickest, 2*time.Second, rule)
 	}
-	require.Less(t, quickest, 2*time.Second)
+}
+
+// drainWithout returns how long the drain of a server takes whose user lacks a right.
+func drainWithout(t *testing.T, rule string) (took time.Duration) {
+	broker := brokertest.StartRedis(t)
+	rdb := broker.Client(t)
+	var log servicetest.LogBook
+	opts := leased()
+	opts.Logger = log.Logger()
+	w := serve(t, restricted(t, broker, rdb, rule), opts)
+	for range 3 { // of which the later ones end a move that waits
+		push(t, rdb, add("there"))
+		require.Equal(t, six, pop(t, rdb, "there"))
+	}
+	servicetest.Eventually(t, func() bool { return log.Count("level=WARN", "CLIENT ID and CLIENT UNBLOCK", "NOPERM") == 1 }, &log)
+	begin := time.Now()
+	w.End(t)
+	took = time.Since(begin)
+	require.Zero(t, log.Count("level=ERROR"), &log)
+	requireEmpty(t, rdb)
+	return took
 }

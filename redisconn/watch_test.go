@@ -77,7 +77,9 @@ func TestAnswersOfSeveralServersExpire(t *testing.T) {
 	another := func() int64 { // that of a server elsewhere; the list must not be new
 		return rdb.RPushX(t.Context(), "abandoned", `{"id":"9f86d081884c7d65","result":6.1,"jsonrpc":"2.0"}`).Val()
 	}
+	begin := time.Now()
 	for workers[0].conn.Stats().Replies == 0 || workers[1].conn.Stats().Replies == 0 || another() == 0 {
+		require.Less(t, time.Since(begin), servicetest.Soon)
 		push(t, rdb, add("abandoned"))
 		time.Sleep(servicetest.Tick)
 	}

@@ -143,6 +143,8 @@ func TestUsage(t *testing.T) {
 		{"redis://u:s3cret[@localhost call", "there is no command"},
 		{`redis://u:s3cret"@localhost call`, "there is no command"},
 		{`redis://u:s3cret\@localhost call`, "there is no command"},
+		{`call --redis://u:s3cret"x@localhost`, "unknown flag"},
+		{`call -b redis://localhost --batch redis://u:s3cret"x@localhost`, "no such file"},
 		{"call redis://u:s3cret@localhost -b redis://localhost --batch x", "leave out"},
 		{"call -b redis://localhost -t redis://u:s3cret@localhost add", "invalid argument"},
 		{"call -b redis://localhost -t -1s add", "--timeout can't be -1s"},

@@ -109,10 +109,9 @@ func describe(err error) string {
 // this program, too.
 func withoutPrefix(err error) string { return strings.TrimPrefix(err.Error(), "jsonrpc2: ") }
 
-// userInfo is a user and a password in a URL, which may be quoted. The usage of the flags has
-// a [ in its place.
-var userInfo = regexp.MustCompile(`://([^\s"[\\]|\\.)([^\s"\\]|\\.)*@`)
+// userInfo is a user and a password in a URL. The usage of the flags has a [ in its place.
+var userInfo = regexp.MustCompile(`://[^\s[]\S*@`)
 
 // withoutPasswords returns a text without those of URLs. They are in no error of the module's
-// packages; but a URL may be given where something else is wanted, and is quoted then.
+// packages; but a URL may be given where something else is wanted, and the error shows it.
 func withoutPasswords(text string) string { return userInfo.ReplaceAllString(text, "://…@") }

@@ -28,8 +28,8 @@ var issued = struct {
 	ports map[int]net.PacketConn
 }{ports: make(map[int]net.PacketConn)}
 
-// FreePort returns a loopback port that nothing listens on, and that no outgoing connection and
-// no other call of FreePort takes, nor one of another test binary.
+// FreePort returns a loopback port that nothing listens on. No outgoing connection takes it, and
+// no other call of FreePort returns it, in this test binary or another.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	port, err := freePort()
