@@ -2,21 +2,14 @@ package foreigntest
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/pem"
-	"io"
-	"net"
-	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/micromessaging/jsonrpc2"
+	"github.com/micromessaging/jsonrpc2/internal/brokertest"
 	"github.com/micromessaging/jsonrpc2/internal/servicetest"
 )
 
@@ -75,55 +68,8 @@ func secureEnv(t *testing.T, env []string) (stranger, trusting []string) {
 	u, err := url.Parse(strings.TrimPrefix(env[0], "BROKER_URL="))
 	require.NoError(t, err)
 	var ca string
-	u.Host, ca = startTLS(t, u.Host)
+	u.Host, ca, _ = brokertest.StartTLS(t, u.Host)
 	u.Scheme += "s"
 	stranger = append([]string{"BROKER_URL=" + u.String()}, env[1:]...)
 	return stranger, append(stranger[:len(stranger):len(stranger)], "SSL_CERT_FILE="+ca, "NODE_EXTRA_CA_CERTS="+ca)
-}
-
-// startTLS speaks TLS before a server at target. It returns its address, and the file of its
-// certificate, which is good for 127.0.0.1. The test's cleanup ends it.
-func startTLS(t *testing.T, target string) (addr, ca string) {
-	t.Helper()
-	web := httptest.NewUnstartedServer(nil)
-	web.StartTLS()
-	config, certificate := web.TLS.Clone(), web.Certificate()
-	web.Close()
-	config.NextProtos = nil
-	ca = filepath.Join(t.TempDir(), "ca.pem")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
-	require.NoError(t, os.WriteFile(ca, text, 0o600))
-
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
-	require.NoError(t, err)
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() { join(client, target) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		running.Wait()
-	})
-	return listener.Addr().String(), ca
-}
-
-// join passes on what comes from a client and from a server, until one of them is gone.
-func join(client net.Conn, target string) {
-	defer client.Close()
-	server, err := net.Dial("tcp", target)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	var answers sync.WaitGroup
-	answers.Go(func() { _, _ = io.Copy(client, server); _ = client.Close() })
-	_, _ = io.Copy(server, client)
-	_ = server.Close()
-	answers.Wait()
 }
