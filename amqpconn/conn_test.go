@@ -146,7 +146,7 @@ func TestURLs(t *testing.T) {
 	s.requireConsumers(t, 1)
 	c := dial(t, first, &amqpconn.DialOptions{URLs: []string{s.url}, Logger: servicetest.Quiet}, 0)
 	c.requireAdds(t)
-	servicetest.Eventually(t, func() bool { return w.conn.Err() == nil })
+	requireConnected(t, w.conn)
 	// Of two connections the one may work before the other has failed: that makes two.
 	require.Positive(t, c.conn.Stats().Reconnects)
 	require.Positive(t, w.conn.Stats().Reconnects)

@@ -104,10 +104,11 @@ func (c *consumer) keep(ctx context.Context, s *consumeSession, d amqp.Delivery)
 	if _, poison := request.isPoison(c.opts.MaxDeliveries); !poison && c.runs.joins(request) {
 		return
 	}
+	// Also in a drain: what goes back before the consumer is cancelled is delivered to it again.
 	select {
-	case s.unread <- request: // also in a drain: the broker would deliver again what goes back
-		return // before the consumer is cancelled
-	default: // unread is full only if the broker does not keep to the prefetch
+	case s.unread <- request:
+		return
+	default: // it is full only if the broker does not keep to the prefetch
 	}
 	select {
 	case s.unread <- request:

@@ -238,7 +238,8 @@ func testBrokerRestarted(t *testing.T, broker *brokertest.RabbitMQ, s site) {
 		return strings.Contains(broker.Queues("name", "messages_ready", "messages_unacknowledged"), s.queue+"\t0\t1\n")
 	})
 	f.requireRecovers(t)
-	servicetest.Eventually(t, func() bool { return f.caller.conn.Err() == nil && f.worker.conn.Err() == nil })
+	requireConnected(t, f.caller.conn)
+	requireConnected(t, f.worker.conn)
 	f.requireSurvived(t, 1)
 	require.Equal(t, net.ErrClosed, f.caller.conn.Err())
 	require.Equal(t, net.ErrClosed, f.worker.conn.Err())
@@ -381,7 +382,7 @@ func sever(t *testing.T, proxy *brokertest.Proxy, ends ...end) (mend func()) {
 		proxy.Refuse(false)
 		await(4)
 		for _, e := range ends { // the outage is counted then, too
-			servicetest.Eventually(t, func() bool { return e.Err() == nil })
+			requireConnected(t, e)
 		}
 	}
 }

@@ -217,8 +217,8 @@ func dial(t *testing.T, s site, opts *amqpconn.DialOptions, timeout time.Duratio
 	return c
 }
 
-// requireConnected waits until a client is connected: a request waits for that for 1.5 s only.
-func requireConnected(t *testing.T, conn *amqpconn.ClientConn) {
+// requireConnected waits until an end is connected: a request waits for that for 1.5 s only.
+func requireConnected(t *testing.T, conn interface{ Err() error }) {
 	t.Helper()
 	servicetest.Eventually(t, func() bool { return conn.Err() == nil }, "not connected")
 }

@@ -121,7 +121,7 @@ func TestConfirmIsLost(t *testing.T) {
 				require.ErrorContains(t, err, "if it is sent again, it may run twice")
 				call.requireOpen(t)
 				s.requireWaiting(t, 2)
-				servicetest.Eventually(t, func() bool { return conn.Err() == nil })
+				requireConnected(t, conn)
 				require.NoError(t, write(t, conn, note).outcome(t))
 				require.EqualValues(t, 1, conn.Stats().Unconfirmed)
 			})

@@ -247,7 +247,7 @@ func TestAnswersOfAnotherConnection(t *testing.T) {
 	for range 3 {
 		first = append(first, <-reading)
 	}
-	servicetest.Eventually(t, func() bool { return conn.Err() == nil })
+	requireConnected(t, conn)
 	cut(t, proxy, conn)
 	s.requireUnacknowledged(t, 3)
 	s.publish(t, ch, amqp.Publishing{ReplyTo: own, Body: []byte(add("2"))})
